@@ -1,0 +1,69 @@
+"""piactors: Python code in supervised, isolated processes.
+
+Each isolate is an actor with a mailbox in a process of its own; a call into it is a message that
+returns a future.  Importing this package starts nothing.
+"""
+
+from piactors import events
+from piactors.actor import ActorStarter, ProcessActor, idempotent
+from piactors.errors import (
+    CallTimeout,
+    ChildAlreadyPresent,
+    ChildAlreadyStarted,
+    ChildNotFound,
+    ChildRestarting,
+    ChildRunning,
+    InvalidTarget,
+    IsolateCrashed,
+    LimitExceeded,
+    MailboxFull,
+    PiactorsError,
+    PoisonMessage,
+    ProtocolError,
+    RemoteError,
+    RemoteTraceback,
+    StartError,
+    UntrustedReply,
+)
+from piactors.exit_reason import ExitReason, Rusage
+from piactors.future import Future
+from piactors.isolator import ProcessIsolator
+from piactors.options import Backoff, IsolationOptions
+from piactors.ref import IsolateRef
+from piactors.spawning import spawn
+from piactors.usage import ResourceUsage
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ActorStarter",
+    "Backoff",
+    "CallTimeout",
+    "ChildAlreadyPresent",
+    "ChildAlreadyStarted",
+    "ChildNotFound",
+    "ChildRestarting",
+    "ChildRunning",
+    "ExitReason",
+    "Future",
+    "InvalidTarget",
+    "IsolateCrashed",
+    "IsolateRef",
+    "IsolationOptions",
+    "LimitExceeded",
+    "MailboxFull",
+    "PiactorsError",
+    "PoisonMessage",
+    "ProcessActor",
+    "ProcessIsolator",
+    "ProtocolError",
+    "RemoteError",
+    "RemoteTraceback",
+    "ResourceUsage",
+    "Rusage",
+    "StartError",
+    "UntrustedReply",
+    "events",
+    "idempotent",
+    "spawn",
+]

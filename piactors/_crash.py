@@ -1,0 +1,72 @@
+"""The texts and errors of ends that were not wished for, and `die_on_crash`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, NoReturn
+
+from piactors._host import runtime
+from piactors.errors import IsolateCrashed, LimitExceeded, PoisonMessage, ProtocolError, StartError
+from piactors.exit_reason import ExitReason
+
+if TYPE_CHECKING:
+    from piactors._host.serialise import Decoder
+    from piactors.isolate import Spec
+
+logger = logging.getLogger("piactors")
+
+
+def crashed(name: str, pid: int | None, generation: int, reason: ExitReason) -> IsolateCrashed:
+    """Return the error of a call that had begun when its process ended."""
+    cls = LimitExceeded if reason.kind == "limit" else IsolateCrashed
+    text = (
+        f"isolate {name} (pid {pid}, generation {generation}) ended while the call ran in it: {reason.report()}\n"
+        "The call may have been executed in part and is not tried again; mark its method with "
+        "@piactors.idempotent(retries=1), or ask with retries=1, where trying again is safe."
+    )
+    return cls(text, name=name, pid=pid, generation=generation, reason=reason)
+
+
+def poisoned(name: str, pid: int | None, generation: int, reason: ExitReason, attempts: int) -> PoisonMessage:
+    """Return the error of a call that ended every generation that it was tried in."""
+    text = (
+        f"isolate {name}: the call has ended {attempts} generations and is not tried again; the last one "
+        f"(pid {pid}, generation {generation}): {reason.report()}"
+    )
+    return PoisonMessage(text, name=name, pid=pid, generation=generation, reason=reason, attempts=attempts)
+
+
+def raise_start_error(spec: Spec, decoder: Decoder, reason: ExitReason, start_failure: bytes | None) -> NoReturn:
+    """Raise what a failed start means to whoever started it."""
+    made = "forked from the launcher" if not spec.order.fresh else " ".join(spec.order.argv)
+    if start_failure is None:
+        raise StartError(f"isolate {spec.name} did not start ({made}): {reason.report()}", reason)
+    error = decoder.error(start_failure)
+    if isinstance(error, ProtocolError):
+        raise error
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    stderr = f"\nlast lines of stderr:\n{reason.stderr_tail}" if reason.stderr_tail else ""
+    raise StartError(f"isolate {spec.name} did not start ({made}): {text}{stderr}", reason) from error
+
+
+def die(reason: ExitReason) -> None:
+    """Stop what runs and exit with the code of a crash: what `die_on_crash` asks for."""
+    code = reason.exitcode if reason.exitcode else 128 + reason.signal if reason.signal else 1
+    threading.Thread(target=_die, args=(code, reason), name="piactors-die", daemon=True).start()
+
+
+def _die(code: int, reason: ExitReason) -> None:
+    logger.critical("the host exits with code %d, as die_on_crash says: %s", code, reason.summary)
+    try:
+        runtime.end_current()
+    finally:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:
+                continue
+        os._exit(code)

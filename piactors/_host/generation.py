@@ -1,0 +1,327 @@
+"""One process of an isolate, from the host: its channels, its output, its page, its end.
+
+All of it runs on the loop's thread, but for `send`, `request`, `give_up` and `kill`.  The owner gets
+what arrives, in this order at the end: all that was still in the channels, then the news of the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import attrs
+
+from piactors._host.channel import SocketChannel
+from piactors._host.launching import Backend, Order
+from piactors._host.loop import Loop, Timer
+from piactors._host.output import OutputPipe
+from piactors._lifecycle.mailbox import Evidence
+from piactors._platform import memory_file, pidfd
+from piactors._platform.identity import Identity
+from piactors.errors import ProtocolError
+from piactors.exit_reason import Rusage
+from piactors.pihost import page, wire
+
+_REFUSED_THREADS = "threads"
+_MAX_CONTROL_FRAME = 1 << 26
+_DRAIN_BYTES = 1 << 30
+
+Answer = Callable[[wire.Frame | None], None]
+"""Gets the frame that answers a request of the host, or None where no answer will come."""
+
+
+@attrs.frozen(kw_only=True)
+class End:
+    """What is known when a process and all that it left are gone."""
+
+    status: int | None
+    usage: Rusage | None
+    lost: bool
+    evidence: Evidence
+    stderr_tail: str
+    fault: str
+
+
+class Owner(Protocol):
+    """Who a generation belongs to; called on the loop's thread."""
+
+    def on_launched(self) -> None:
+        """The process exists."""
+
+    def on_frame(self, frame: wire.Frame) -> None:
+        """A frame has come that the generation does not answer itself.
+
+        Raises:
+            ProtocolError: where it should not have come.
+        """
+
+    def on_line(self, stream: str, line: str) -> None:
+        """A line of output has come."""
+
+    def on_refused(self, text: str) -> None:
+        """There will be no process."""
+
+    def on_end(self, end: End) -> None:
+        """The process is gone."""
+
+    def on_fault(self, error: Exception) -> None:
+        """What came from the process cannot be; it should be ended."""
+
+
+class Generation:
+    """One process."""
+
+    def __init__(
+        self, loop: Loop, backend: Backend, owner: Owner, number: int, order: Order, init: bytes, concurrency: int,
+        output: str, max_frame: int, on_fallback: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.number = number
+        self.pid: int | None = None
+        self._loop = loop
+        self._backend = backend
+        self._owner = owner
+        self._order = order
+        self._concurrency = concurrency
+        self._on_fallback = on_fallback
+        self._process_fd = -1
+        self._identity: Identity | None = None
+        self._ended = False
+        self._kill_wanted = False
+        self._lock = threading.Lock()
+        self._requests: dict[int, Answer] = {}
+        self._next_request = 1
+        self._page = memory_file.create(page.SIZE)
+        data, data_child = socket.socketpair()
+        control, control_child = socket.socketpair()
+        self._data = SocketChannel(data, max_frame)
+        self._control = SocketChannel(control, min(max_frame, _MAX_CONTROL_FRAME))
+        self._pipes: dict[str, OutputPipe] = {}
+        outputs = [self._open_output(stream, output) for stream in ("stdout", "stderr")]
+        self._child_fds = [data_child.detach(), control_child.detach(), *outputs, self._page]
+        self._watch()
+        self.send(wire.INIT, 0, 0, init)
+        backend.launch(order, self._child_fds, self)
+
+    # Set up
+
+    def _open_output(self, stream: str, output: str) -> int:
+        if output == "inherit":
+            return os.dup(1 if stream == "stdout" else 2)
+        if output == "discard":
+            return os.open(os.devnull, os.O_WRONLY)
+        read, write = os.pipe()
+        self._pipes[stream] = OutputPipe(read, lambda line: self._owner.on_line(stream, line))
+        return write
+
+    def _watch(self) -> None:
+        self._loop.watch(
+            self._data.fileno(), lambda: self._read(self._data), lambda: self._write(self._data)
+        )
+        self._loop.watch(
+            self._control.fileno(), lambda: self._read(self._control), lambda: self._write(self._control)
+        )
+        for pipe in self._pipes.values():
+            self._loop.watch(pipe.fd, lambda pipe=pipe: self._read_output(pipe))  # type: ignore[misc]
+
+    # Sending, from any thread
+
+    def send(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
+        """Send one frame on the data channel; never blocks."""
+        self._send(self._data, kind, flags, seq, payload)
+
+    def send_control(self, kind: int, seq: int, payload: wire.Payload) -> None:
+        """Send one frame on the control channel; never blocks."""
+        self._send(self._control, kind, wire.PICKLE, seq, payload)
+
+    def answer(self, kind: int, flags: int, number: int, payload: wire.Payload) -> None:
+        """Answer a request of the isolate on the control channel; never blocks."""
+        self._send(self._control, kind, flags, number, payload)
+
+    def _send(self, channel: SocketChannel, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
+        with self._lock:
+            had_backlog = channel.backlog
+            done = channel.send(kind, flags, self.number, seq, payload)
+        if not done and not had_backlog:
+            self._loop.call_soon(self._loop.want_write, channel.fileno(), True)
+
+    def request(self, operation: str, args: tuple[Any, ...], answer: Answer) -> None:
+        """Ask the control thread for something; `answer` is called once, on the loop's thread."""
+        payload = pickle.dumps((operation, args), 4)
+        with self._lock:
+            if self._ended:
+                number = 0
+            else:
+                number, self._next_request = self._next_request, self._next_request + 1
+                self._requests[number] = answer
+        if number:
+            self.send_control(wire.REQUEST, number, payload)
+        else:
+            self._loop.call_soon(answer, None)
+
+    def give_up(self, seq: int) -> bool:
+        """Publish that the caller of `seq` gave up; True where the call will never begin."""
+        with self._lock:
+            if self._page < 0:
+                return False
+            page.give_up(self._page, seq)
+            return page.begun(self._page) < seq
+
+    def kill(self) -> None:
+        """End the process with SIGKILL, as soon as there is one; what it has started goes with it."""
+        with self._lock:
+            self._kill_wanted = True
+            if self._ended or self.pid is None:
+                return
+            if self._process_fd >= 0:
+                pidfd.kill(self._process_fd)
+            elif self._identity is not None:
+                self._identity.kill()
+
+    # Arriving, on the loop's thread
+
+    def _read(self, channel: SocketChannel) -> None:
+        try:
+            frames = channel.receive(self._loop.scratch)
+            self._pass_on(frames, channel)
+        except ProtocolError as error:
+            self._fault(channel, error)
+        except Exception as error:  # a defect of ours must end one isolate, not the I/O thread
+            self._fault(channel, error)
+        if channel.ended:
+            # The process has closed it, or is about to be reported dead: nothing more will come.
+            self._loop.unwatch(channel.fileno())
+
+    def _pass_on(self, frames: list[wire.Frame], channel: SocketChannel) -> None:
+        for frame in frames:
+            if frame.kind != wire.HELLO and frame.generation != self.number & 0xFFFF:
+                raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self.number}")
+            if channel is self._control and frame.kind in (wire.RESPONSE, wire.FAILURE):
+                self._answered(frame)
+            elif frame.kind == wire.STOPPING:
+                self._read_rest(self._data)  # what was answered before it stops was answered
+                self._owner.on_frame(frame)
+            else:
+                self._owner.on_frame(frame)
+
+    def _answered(self, frame: wire.Frame) -> None:
+        with self._lock:
+            answer = self._requests.pop(frame.seq, None)
+        if answer is None:
+            raise ProtocolError(f"an answer to request {frame.seq}, which was not made")
+        answer(frame)
+
+    def _read_rest(self, channel: SocketChannel) -> None:
+        """Read until nothing is there, or the end; more than a socket holds is a peer that floods."""
+        total = 0
+        while not channel.ended and total < _DRAIN_BYTES:
+            frames = channel.receive(self._loop.scratch)
+            if channel.dry:
+                return
+            total += sum(len(frame.payload) + wire.HEADER_SIZE for frame in frames)
+            self._pass_on(frames, channel)
+
+    def _fault(self, channel: SocketChannel, error: Exception) -> None:
+        self._loop.unwatch(channel.fileno())
+        channel.ended = True
+        self._owner.on_fault(error)
+
+    def _write(self, channel: SocketChannel) -> None:
+        with self._lock:
+            done = channel.flush()
+        if done:
+            self._loop.want_write(channel.fileno(), False)
+            with self._lock:
+                again = channel.backlog
+            if again:
+                self._loop.want_write(channel.fileno(), True)
+
+    def _read_output(self, pipe: OutputPipe) -> None:
+        pipe.read()
+        if pipe.ended:
+            self._loop.unwatch(pipe.fd)
+
+    # News of the process, on the loop's thread
+
+    def launched(self, pid: int, process_fd: int) -> None:
+        """See `Listener`."""
+        with self._lock:
+            self.pid, self._process_fd = pid, process_fd
+            self._identity = None if process_fd >= 0 else Identity.of(pid)
+            kill = self._kill_wanted
+        self._close_child_fds()
+        if kill:
+            self.kill()
+        self._owner.on_launched()
+
+    def refused(self, why: str, text: str) -> None:
+        """See `Listener`: a launcher that must not fork leaves a fresh interpreter as the way."""
+        if why == _REFUSED_THREADS:
+            self._on_fallback(text)
+            self._order = attrs.evolve(self._order, fresh=True)
+            self._backend.launch(self._order, self._child_fds, self)
+            return
+        self._close()
+        self._owner.on_refused(text)
+
+    def exited(self, status: int | None, usage: Rusage | None, *, lost: bool) -> None:
+        """See `Listener`: read what is left, then close and tell."""
+        for channel in (self._data, self._control):
+            try:
+                self._read_rest(channel)
+            except Exception as error:
+                self._fault(channel, error)
+        for pipe in self._pipes.values():
+            pipe.drain()
+        end = End(
+            status=status, usage=usage, lost=lost, evidence=self._evidence(), fault=page.fault_text(self._page),
+            stderr_tail="\n".join(self._pipes["stderr"].tail) if "stderr" in self._pipes else "",
+        )  # fmt: skip
+        self._close()
+        self._owner.on_end(end)
+
+    def _evidence(self) -> Evidence:
+        seen = page.snapshot(self._page, self._concurrency)
+        credible = all(0 < seq <= seen.begun for seq in seen.running) and bool(seen.running) == bool(seen.begun)
+        return Evidence(seen.begun, credible)
+
+    def _close_child_fds(self) -> None:
+        fds, self._child_fds = self._child_fds, []
+        for fd in fds:
+            if fd != self._page:
+                os.close(fd)
+
+    def _close(self) -> None:
+        with self._lock:
+            self._ended = True
+            waiting, self._requests = list(self._requests.values()), {}
+        self._unwatch_all()
+        self.abandon()
+        for answer in waiting:
+            answer(None)
+
+    def _unwatch_all(self) -> None:
+        for fd in (self._data.fileno(), self._control.fileno(), *(pipe.fd for pipe in self._pipes.values())):
+            self._loop.unwatch(fd)
+
+    def abandon(self) -> None:
+        """Close all descriptors, and nothing more: all that a forked copy of the host may do."""
+        self._close_child_fds()
+        self._data.close()
+        self._control.close()
+        fds = [self._page, self._process_fd, *(pipe.fd for pipe in self._pipes.values())]
+        self._page = self._process_fd = -1
+        self._pipes = {}
+        for fd in fds:
+            if fd >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+
+
+def later(loop: Loop, seconds: float | None, callback: Callable[[], None]) -> Timer | None:
+    """Have `callback` called after `seconds`, or never where that is None."""
+    return None if seconds is None else loop.call_later(seconds, callback)

@@ -1,0 +1,94 @@
+"""Processes without a launcher: each is a child of the host, a fresh interpreter.
+
+What is kept: the exact exit status, a kill of the whole tree, the end of an isolate with its host
+(the kernel's parent-death signal where there is one, and the isolate's control thread).  What is
+not: processes that left an isolate's tree as daemons are found only by their mark, and nobody looks
+for them when the host is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import threading
+from collections.abc import Sequence
+from functools import partial
+
+from piactors._host.launching import MARKER_PREFIX, Listener, Order
+from piactors._host.loop import Loop
+from piactors._platform import markers, pidfd
+from piactors._platform.identity import Identity
+from piactors.exit_reason import Rusage
+
+_SWEEP_SECONDS = 5.0
+
+
+class PortableBackend:
+    """Starts isolates as children of the host, from the loop's thread, which lives as long as they may."""
+
+    def __init__(self, loop: Loop, host_pidfd: int) -> None:
+        self._loop = loop
+        self._host_pidfd = host_pidfd
+        self._children: dict[int, tuple[subprocess.Popen[bytes], Identity | None]] = {}
+
+    def launch(self, order: Order, fds: Sequence[int], listener: Listener) -> None:
+        """See `Backend`."""
+        data, control, out, err, page = fds
+        inherited = [data, control, page, *([self._host_pidfd] if self._host_pidfd >= 0 else [])]
+        marker = MARKER_PREFIX + secrets.token_hex(12)
+        numbers = [os.getpid(), data, control, page, self._host_pidfd]
+        try:
+            process = subprocess.Popen(
+                [*order.argv, *map(str, numbers)],
+                pass_fds=inherited,
+                process_group=0,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env={**order.env, marker: "1"},
+            )
+        except OSError as error:
+            self._loop.call_soon(listener.refused, "os", str(error))
+            return
+        self._children[process.pid] = (process, Identity.of(process.pid))
+        listener.launched(process.pid, pidfd.open_pid(process.pid))
+        self._await(process, marker, listener)
+
+    def _await(self, process: subprocess.Popen[bytes], marker: str, listener: Listener) -> None:
+        watched = pidfd.open_pid(process.pid)
+
+        def ended() -> None:
+            self._loop.unwatch(watched)
+            os.close(watched)
+            threading.Thread(target=self._reap, args=(process, marker, listener), daemon=True).start()
+
+        if watched >= 0:
+            self._loop.watch(watched, ended)
+        else:
+            threading.Thread(target=self._reap, args=(process, marker, listener), daemon=True).start()
+
+    def _reap(self, process: subprocess.Popen[bytes], marker: str, listener: Listener) -> None:
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except ChildProcessError:
+            report = partial(listener.exited, None, None, lost=False)
+        else:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            spent = Rusage(usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024)
+            report = partial(listener.exited, status, spent, lost=False)
+        markers.kill_marked(marker, _SWEEP_SECONDS)
+        self._children.pop(process.pid, None)
+        self._loop.call_soon(report)
+
+    def close(self) -> None:
+        """See `Backend`."""
+        for _, identity in list(self._children.values()):
+            if identity is not None:
+                identity.kill_tree()
+
+    def abandon(self) -> None:
+        """See `Backend`."""
+        for process, _ in self._children.values():
+            process.returncode = 0
+        self._children.clear()

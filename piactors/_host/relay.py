@@ -1,0 +1,122 @@
+"""What isolates write and log, on its way to the host's logging and subscribers.
+
+It goes through the dispatcher's thread.  When that is slower than the isolate, what is over the
+bound is dropped and counted: an isolate's calls never wait for a reader of its output.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from piactors import events
+from piactors._host.dispatcher import Dispatcher
+from piactors.pihost import plain_decode
+
+logger = logging.getLogger("piactors")
+output_logger = logging.getLogger("piactors.output")
+
+MAX_BACKLOG = 4 << 20
+MAX_LOGGERS = 1000
+"""How many logger names one isolate may bring: each name stays in the host's memory for good."""
+
+_LEVELS = {"stdout": logging.INFO, "stderr": logging.WARNING}
+_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class Relay:
+    """Passes on the output and the records of one isolate."""
+
+    def __init__(self, dispatcher: Dispatcher, name: str, sink: str | Callable[[Any], object]) -> None:
+        self._dispatcher = dispatcher
+        self._name = name
+        self._sink = sink
+        self._lock = threading.Lock()
+        self._backlog = 0
+        self._dropped = 0
+        self._loggers: set[str] = set()
+
+    def line(self, pid: int | None, generation: int, stream: str, line: str) -> None:
+        """Pass on one line of output, where anybody wants it."""
+        wanted = events.bus.is_wanted(events.OutputReceived) or callable(self._sink)
+        if wanted or (self._sink == "log" and output_logger.isEnabledFor(_LEVELS[stream])):
+            self._queue(len(line), self._pass_line, pid, generation, stream, line, time.time())
+
+    def record(self, pid: int | None, payload: bytes, error_of: Callable[[bytes], BaseException]) -> None:
+        """Pass on one logging record, as it came."""
+        self._queue(len(payload), self._pass_record, pid, payload, error_of)
+
+    def _queue(self, size: int, job: Callable[..., None], *args: Any) -> None:
+        with self._lock:
+            if self._backlog + size > MAX_BACKLOG:
+                self._dropped += 1
+                return
+            self._backlog += size
+        self._dispatcher.submit(self._run, size, job, args)
+
+    def _run(self, size: int, job: Callable[..., None], args: tuple[Any, ...]) -> None:
+        with self._lock:
+            self._backlog -= size
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            logger.warning("isolate %s writes faster than it is read: %d lines or records dropped", self._name, dropped)
+        job(*args)
+
+    def _pass_line(self, pid: int | None, generation: int, stream: Any, line: str, at: float) -> None:
+        event = events.OutputReceived(
+            name=self._name, pid=pid, generation=generation, time=at, stream=stream, line=line
+        )
+        if callable(self._sink):
+            self._sink(event)
+        elif self._sink == "log":
+            output_logger.log(_LEVELS[stream], "[%s] %s", self._name, line, extra={"isolate": self._name})
+        publish(event)
+
+    def _pass_record(self, pid: int | None, payload: bytes, error_of: Callable[[bytes], BaseException]) -> None:
+        try:
+            record = self._rebuilt(pid, plain_decode.decode(payload, budget=64 << 20), error_of)
+        except (plain_decode.BadPlain, TypeError, KeyError, ValueError) as error:
+            logger.warning("isolate %s sent a logging record that cannot be read: %s", self._name, error)
+            return
+        target = logging.getLogger(record.name)
+        if target.isEnabledFor(record.levelno):
+            target.handle(record)
+
+    def _rebuilt(
+        self, pid: int | None, fields: Any, error_of: Callable[[bytes], BaseException]
+    ) -> logging.LogRecord:
+        text = {key: str(fields[key]) for key in ("name", "message", "pathname", "function", "thread_name", "stack")}
+        record = logging.LogRecord(
+            self._known(text["name"]), int(fields["level"]), text["pathname"], int(fields["lineno"]),
+            text["message"], None, None, text["function"], text["stack"] or None,
+        )  # fmt: skip
+        record.created = float(fields["created"])
+        record.thread, record.threadName = int(fields["thread"]), text["thread_name"]
+        record.process, record.processName = pid, self._name
+        record.isolate = self._name
+        if fields["exception"] is not None:
+            error = error_of(fields["exception"])
+            record.exc_info = (type(error), error, None)
+            record.exc_text = str(error.__cause__).strip()
+        for key, value in dict(fields["extra"]).items():
+            if isinstance(key, str) and key not in _RECORD_FIELDS:
+                setattr(record, key, value)
+        return record
+
+    def _known(self, name: str) -> str:
+        if name in self._loggers or len(self._loggers) < MAX_LOGGERS:
+            self._loggers.add(name)
+            return name
+        return "piactors.isolate"
+
+
+def publish(event: events.Event) -> None:
+    """Call the subscribers of an event; on the dispatcher's thread only."""
+    for callback in events.bus.wanted_by(event):
+        try:
+            callback(event)
+        except Exception:
+            logger.exception("a subscriber of %s has failed: %r", type(event).__name__, callback)

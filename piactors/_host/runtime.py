@@ -1,0 +1,206 @@
+"""What all isolates of one host process share: the I/O thread, the launchers, the dispatcher.
+
+Made with the first isolate, ended with the interpreter's main thread.  A forked copy of the host
+lets go of it and makes its own when it needs one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from piactors._host.dispatcher import Dispatcher
+from piactors._host.launching import Backend, LauncherBackend
+from piactors._host.loop import Loop
+from piactors._host.portable import PortableBackend
+from piactors._platform import host_end, pidfd, taken_away
+
+logger = logging.getLogger("piactors")
+
+_CALLBACKS_AT_END = 2.0
+
+
+class Member(Protocol):
+    """An isolate, as the runtime sees it."""
+
+    def shut_down(self) -> None:
+        """Begin to stop: fail what has not begun, let the running call finish, kill after the shutdown time."""
+
+    def kill_now(self) -> None:
+        """End the process at once."""
+
+    def wait_ended(self, timeout: float | None) -> bool:
+        """Wait until it has ended for good."""
+
+    def io_failed(self, error: BaseException) -> None:
+        """The I/O thread is gone: fail everything with this cause."""
+
+    def abandon(self) -> None:
+        """This process is a forked copy of the host: be dead here, and touch nothing of the parent's."""
+
+
+class Runtime:
+    """The shared machinery of one host process."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.dispatcher = Dispatcher()
+        self.loop = Loop(self._loop_failed)
+        self.failure: BaseException | None = None
+        self._members: weakref.WeakSet[Member] = weakref.WeakSet()
+        self._alive: dict[int, Member] = {}
+        self._lock = threading.Lock()
+        self._backends: dict[tuple[str, tuple[str, ...]] | None, Backend] = {}
+        self._host_pidfd = pidfd.open_pid(self.pid)
+        self.loop.start()
+
+    def add(self, member: Member) -> None:
+        """Know a member, from before its first process on."""
+        with self._lock:
+            self._members.add(member)
+            self._alive[id(member)] = member
+
+    def remove(self, member: Member) -> None:
+        """Let go of a member that has ended."""
+        with self._lock:
+            self._alive.pop(id(member), None)
+
+    def backend(self, interpreter: str, preload: Sequence[str], own: bool, warm: bool) -> Backend:
+        """Return what makes processes for this interpreter; on the loop's thread, which may start a launcher.
+
+        A launcher of the host's own interpreter serves everybody who preloads nothing of another one.
+        """
+        if taken_away("launcher"):
+            return self._backends.setdefault(None, PortableBackend(self.loop, self._host_pidfd))
+        key = (interpreter, tuple(preload)) if warm else (sys.executable, ())
+        backend = self._backends.get(key)
+        if backend is None or getattr(backend, "lost", False):
+            is_own = own or not warm
+            backend = LauncherBackend(self.loop, key[0], key[1], is_own, self._host_pidfd)
+            self._backends[key] = backend
+        return backend
+
+    def launcher_pids(self) -> list[int]:
+        """Return the pids of the launchers that live."""
+        return [b.pid for b in list(self._backends.values()) if isinstance(b, LauncherBackend) and not b.lost]
+
+    def end(self) -> None:
+        """Stop all members together, each within its shutdown time, then the machinery itself."""
+        members = list(self._alive.values())
+        try:
+            for member in members:
+                member.shut_down()
+            for member in members:
+                member.wait_ended(None)
+        except BaseException:  # a second Ctrl-C: at once, then
+            for member in members:
+                member.kill_now()
+            self._close()
+            raise
+        self._close()
+
+    def _close(self) -> None:
+        if self.loop.thread.is_alive():
+            done = threading.Event()
+            self.loop.call_soon(self._close_backends, done)
+            done.wait()
+            self.loop.stop()
+        self.dispatcher.stop(_CALLBACKS_AT_END)
+        if self._host_pidfd >= 0:
+            os.close(self._host_pidfd)
+            self._host_pidfd = -1
+
+    def _close_backends(self, done: threading.Event) -> None:
+        try:
+            for backend in self._backends.values():
+                backend.close()
+        finally:
+            done.set()
+
+    def _loop_failed(self, error: BaseException) -> None:
+        """On the dying I/O thread: nobody may be left waiting for what will never come."""
+        self.failure = error
+        _forget(self)
+        for member in list(self._alive.values()):
+            with contextlib.suppress(Exception):
+                member.io_failed(error)
+        for backend in self._backends.values():
+            with contextlib.suppress(Exception):
+                backend.close()
+
+    def abandon(self) -> None:
+        """In a forked copy of the host: close the copies of the descriptors, and nothing more."""
+        self._lock = threading.Lock()
+        self.loop.abandon()
+        for backend in self._backends.values():
+            backend.abandon()
+        if self._host_pidfd >= 0:
+            os.close(self._host_pidfd)
+        for member in list(self._members):
+            member.abandon()
+
+
+_lock = threading.Lock()
+_current: Runtime | None = None
+_hooks_in_place = False
+_after_fork: list[Callable[[], None]] = []
+
+
+def current() -> Runtime:
+    """Return the runtime of this process, made now where there is none."""
+    global _current
+    with _lock:
+        if _current is None:
+            _put_hooks()
+            _current = Runtime()
+        return _current
+
+
+def after_fork(callback: Callable[[], None]) -> None:
+    """Have `callback` run in forked copies of the host, where a runtime exists."""
+    _after_fork.append(callback)
+
+
+def end_current() -> None:
+    """End the runtime of this process, where there is one: what the end of the main thread does."""
+    global _current
+    with _lock:
+        runtime, _current = _current, None
+    if runtime is not None:
+        runtime.end()
+
+
+def _forget(runtime: Runtime) -> None:
+    global _current
+    if _current is runtime:
+        _current = None
+
+
+def _put_hooks() -> None:
+    global _hooks_in_place
+    if not _hooks_in_place:
+        _hooks_in_place = True
+        host_end.at_host_end(end_current)
+        os.register_at_fork(after_in_child=_in_forked_child)
+
+
+def _in_forked_child() -> None:
+    global _current, _lock
+    _lock = threading.Lock()
+    runtime, _current = _current, None
+    if runtime is not None:
+        for callback in _after_fork:
+            callback()
+        runtime.abandon()
+
+
+def now() -> float:
+    """Return the monotonic clock's seconds: deadlines do not move when somebody sets the clock."""
+    return time.monotonic()

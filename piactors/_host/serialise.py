@@ -1,0 +1,202 @@
+"""What the host sends as bytes, and what it makes of the bytes that come back.
+
+Requests are pickles: isolates trust their host.  Replies are decoded by the isolate's trust, in the
+thread that asks for the result, never on the I/O thread.
+"""
+
+from __future__ import annotations
+
+import builtins
+import io
+import pickle
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import dill
+
+from piactors._host import exports
+from piactors.errors import InvalidTarget, ProtocolError, RemoteError, RemoteTraceback, UntrustedReply
+from piactors.pihost import byvalue, plain_decode, wire
+
+_ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, buffer: io.BytesIO, fresh: bool) -> None:
+        super().__init__(buffer, 5)
+        self._fresh = fresh
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, (type, types.FunctionType)) and exports.travels_by_value(obj):
+            key = exports.key_of(obj)
+            return byvalue.load_definition, (key, obj.__qualname__, exports.definition_of(obj, fresh=self._fresh))
+        return NotImplemented
+
+
+def dumps(value: Any, *, fresh: bool = False) -> bytes:
+    """Serialise what goes to an isolate; `fresh` sends definitions as they are now, not as last sent.
+
+    Raises:
+        TypeError, pickle.PicklingError and what an object's own pickling raises.
+    """
+    buffer = io.BytesIO()
+    try:
+        _Pickler(buffer, fresh).dump(value)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        return _dumps_with_dill(value, error)
+    return buffer.getvalue()
+
+
+def _dumps_with_dill(value: Any, error: Exception) -> bytes:
+    if isinstance(error, NotSendable):
+        raise error
+    try:
+        data: bytes = dill.dumps(value, protocol=5, recurse=True)
+    except Exception:
+        raise error from None
+    return data
+
+
+class NotSendable(TypeError):
+    """An object of piactors that cannot leave its process."""
+
+
+def dumps_call(operation: str, path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+    """Serialise one message; see `piactors.pihost.hosted` for the operations."""
+    if not kwargs and all(type(arg) in _ATOMS for arg in args):
+        return pickle.dumps((operation, path, args, {}), 5)
+    return dumps((operation, path, args, dict(kwargs)))
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: wire.Payload, requested: Callable[[int], Any]) -> None:
+        super().__init__(io.BytesIO(data))
+        self._requested = requested
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "_pihost.byvalue" and name == "host_object":
+            return exports.lookup
+        if module == "piactors.promises" and name == "requested":
+            return self._requested
+        return super().find_class(module, name)
+
+
+@attrs.frozen(eq=False)
+class Decoder:
+    """Makes values of the payloads of one isolate.
+
+    Attributes:
+        name: the isolate's, for errors.
+        code: whether replies may be pickles.
+        accept: the classes that plain data may hold besides, by ``module:qualname``.
+        budget: how much memory a plain reply may take, in bytes.
+        requested: finds the future of a request that the isolate made, by its number.
+    """
+
+    name: str
+    code: bool
+    accept: Mapping[str, type]
+    budget: int
+    requested: Callable[[int], Any]
+
+    def value(self, flags: int, payload: wire.Payload) -> Any:
+        """Return the value of a reply.
+
+        Raises:
+            UntrustedReply: where the reply holds what the isolate's trust does not allow.
+        """
+        if flags == wire.PICKLE:
+            if not self.code:
+                raise UntrustedReply(f"isolate {self.name} sent a pickle, and its trust is 'data'")
+            return _Unpickler(payload, self.requested).load()
+        return self._plain(payload)
+
+    def _plain(self, payload: wire.Payload) -> Any:
+        try:
+            return plain_decode.decode(payload, budget=self.budget, accept=self.accept)
+        except plain_decode.BadPlain as error:
+            raise UntrustedReply(f"isolate {self.name} sent a reply that is no plain data: {error}") from None
+
+    def error(self, payload: wire.Payload) -> BaseException:
+        """Return the exception that an ERROR or START_FAILED payload describes."""
+        try:
+            described = Description.of(plain_decode.decode(payload, budget=self.budget))
+        except (plain_decode.BadPlain, TypeError, ValueError) as error:
+            return ProtocolError(f"isolate {self.name} sent an error that cannot be read: {error}")
+        if described.untrusted is not None:
+            return UntrustedReply(
+                f"isolate {self.name} would return a {described.untrusted}, and its trust allows plain data; "
+                "return plain data, name the class in accept=, or use trust='code' if you would run its code here"
+            )
+        error = InvalidTarget(described.text) if described.invalid_target else self._rebuilt(described)
+        for note in described.notes:
+            error.add_note(note)
+        error.__cause__ = RemoteTraceback(described.traceback)
+        return error
+
+    def _rebuilt(self, described: Description) -> BaseException:
+        for attempt in (self._from_pickle, self._from_accepted, self._from_builtin):
+            try:
+                error = attempt(described)
+            except Exception:
+                continue
+            if isinstance(error, Exception):
+                return error
+        return RemoteError(described.type_name, described.text, described.traceback)
+
+    def _from_pickle(self, described: Description) -> object:
+        if described.pickle is None or not self.code:
+            return None
+        return _Unpickler(described.pickle, self.requested).load()
+
+    def _from_accepted(self, described: Description) -> object:
+        if described.accepted is None:
+            return None
+        return plain_decode.decode(described.accepted, budget=self.budget, accept=self.accept)
+
+    def _from_builtin(self, described: Description) -> object:
+        if described.args is None or described.module != "builtins":
+            return None
+        cls = vars(builtins).get(described.qualname)
+        if not (isinstance(cls, type) and issubclass(cls, Exception)):
+            return None
+        args = plain_decode.decode(described.args, budget=self.budget)
+        return cls(*args) if isinstance(args, tuple) else None
+
+
+def _optional(cls: type) -> Any:
+    return attrs.validators.optional(attrs.validators.instance_of(cls))
+
+
+@attrs.frozen(kw_only=True)
+class Description:
+    """An exception as its isolate describes it; untrusted input, so every field is checked."""
+
+    module: str = attrs.field(validator=attrs.validators.instance_of(str))
+    qualname: str = attrs.field(validator=attrs.validators.instance_of(str))
+    text: str = attrs.field(validator=attrs.validators.instance_of(str))
+    traceback: str = attrs.field(validator=attrs.validators.instance_of(str))
+    notes: list[str] = attrs.field(
+        validator=attrs.validators.deep_iterable(
+            attrs.validators.instance_of(str), attrs.validators.instance_of(list)
+        )
+    )
+    args: bytes | None = attrs.field(default=None, validator=_optional(bytes))
+    pickle: bytes | None = attrs.field(default=None, validator=_optional(bytes))
+    accepted: bytes | None = attrs.field(default=None, validator=_optional(bytes))
+    untrusted: str | None = attrs.field(default=None, validator=_optional(str))
+    invalid_target: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+
+    @classmethod
+    def of(cls, fields: Any) -> Description:
+        """Check what was decoded and return it as a description; TypeError where it is none."""
+        if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
+            raise TypeError("no description of an exception")
+        return cls(**fields)
+
+    @property
+    def type_name(self) -> str:
+        """The exception's class as readers know it."""
+        return self.qualname if self.module == "builtins" else f"{self.module}.{self.qualname}"

@@ -1,0 +1,215 @@
+"""The accounting of one isolate's messages: which waits, which is on its way, which may be lost.
+
+A message waits here until the isolate has room for it, is then on its way under a number of this
+generation, and leaves with its answer.  When the generation ends, each message on its way has
+either begun (then it may have been executed, and fails or is retried) or not (then it goes to the
+next generation, in order).  What had begun is read from the sequence page, which is input from the
+isolate and is checked here against what the host knows.
+
+Pure and not thread-safe: the isolate that owns it holds its lock around every call.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
+
+Kind = Literal["call", "tell", "stop"]
+
+MAX_HEAD_RETURNS = 3
+"""How often a message may come back as not begun though it was the next to begin.
+
+The page of a lying isolate can claim for ever that a call never began.  An honest one says so only
+when its process was killed in the instant between two calls."""
+
+
+class UnknownSequence(Exception):
+    """An answer carries the number of no message that is on its way."""
+
+
+class Message:
+    """One message: serialised, so a snapshot; `sink` takes its outcome."""
+
+    __slots__ = ("attempts", "given_up", "head_returns", "kind", "own_wish", "payload", "retries", "seq", "sink")
+
+    def __init__(self, kind: Kind, payload: bytes, sink: Any = None, retries: int = 0, own_wish: bool = False) -> None:
+        self.kind = kind
+        self.payload = payload
+        self.sink = sink
+        self.retries = retries
+        self.own_wish = own_wish
+        """Of a stop: the actor asked for it itself, so it concerns this generation only."""
+        self.seq = 0
+        self.attempts = 0
+        self.head_returns = 0
+        self.given_up = False
+
+
+class Evidence(NamedTuple):
+    """What is known at a generation's end: the highest number begun, and whether that can be believed."""
+
+    begun: int
+    credible: bool = True
+
+
+class Aftermath(NamedTuple):
+    """What a generation's end means for the messages that were on their way."""
+
+    crashed: list[Message]
+    poisoned: list[Message]
+    dropped: list[Message]
+
+
+class Mailbox:
+    """The messages of one isolate across its generations."""
+
+    def __init__(self, window: int, window_bytes: int) -> None:
+        self._window = window
+        self._window_bytes = window_bytes
+        self._waiting: deque[Message] = deque()
+        self._on_way: dict[int, Message] = {}
+        self._on_way_bytes = 0
+        self._last_seq = 0
+        self._highest_answered = 0
+        self._stop_sent = False
+
+    def __len__(self) -> int:
+        """How many messages wait or are on their way."""
+        return len(self._waiting) + len(self._on_way)
+
+    @property
+    def on_way(self) -> int:
+        """How many messages are on their way."""
+        return len(self._on_way)
+
+    @property
+    def last_seq(self) -> int:
+        """The last number given in this generation."""
+        return self._last_seq
+
+    def put(self, message: Message) -> None:
+        """Add a message at the end."""
+        self._waiting.append(message)
+
+    def drop_oldest(self) -> Message | None:
+        """Take out the longest waiting message that is no stop, for a new one to have room."""
+        for message in self._waiting:
+            if message.kind != "stop":
+                self._waiting.remove(message)
+                return message
+        return None
+
+    def next_to_send(self) -> Message | None:
+        """Take the next message, numbered, where the window has room for it; nothing follows a stop."""
+        if not self._waiting or self._stop_sent or not self._has_room(self._waiting[0]):
+            return None
+        return self._number(self._waiting.popleft())
+
+    def _has_room(self, message: Message) -> bool:
+        if not self._on_way:
+            return True
+        oldest = next(iter(self._on_way))
+        in_window = self._last_seq + 1 - oldest < self._window
+        return in_window and self._on_way_bytes + len(message.payload) <= self._window_bytes
+
+    def _number(self, message: Message) -> Message:
+        self._last_seq += 1
+        message.seq = self._last_seq
+        self._on_way[message.seq] = message
+        self._on_way_bytes += len(message.payload)
+        self._stop_sent = message.kind == "stop"
+        return message
+
+    def answered(self, seq: int) -> Message:
+        """Take the message of this number off its way.
+
+        Raises:
+            UnknownSequence: where none is on its way under it.
+        """
+        message = self._on_way.get(seq)
+        if message is None or message.kind == "stop":
+            raise UnknownSequence(f"an answer to message {seq}, which is not on its way")
+        self._highest_answered = max(self._highest_answered, seq)
+        self._forget(message)
+        return message
+
+    def _forget(self, message: Message) -> None:
+        del self._on_way[message.seq]
+        self._on_way_bytes -= len(message.payload)
+
+    def give_up(self, message: Message) -> bool:
+        """Take out a message whose caller gave up on it; False where it does not wait here (any more)."""
+        if self.is_on_way(message):
+            return False
+        try:
+            self._waiting.remove(message)
+        except ValueError:
+            return False
+        return True
+
+    def is_on_way(self, message: Message) -> bool:
+        """Whether a message has been sent to this generation and not been answered."""
+        return self._on_way.get(message.seq) is message
+
+    def take_calls(self) -> list[Message]:
+        """Take out everything that waits but the stops."""
+        calls = [message for message in self._waiting if message.kind != "stop"]
+        self._waiting = deque(message for message in self._waiting if message.kind == "stop")
+        return calls
+
+    def take_own_stops(self) -> list[Message]:
+        """Take out the stops that a generation asked for itself: they end with it."""
+        stops = [message for message in self._waiting if message.own_wish]
+        self._waiting = deque(message for message in self._waiting if not message.own_wish)
+        return stops
+
+    def generation_ended(self, evidence: Evidence) -> Aftermath:
+        """Sort what was on its way; what has to be tried in the next generation waits again, in order."""
+        begun = self._believed(evidence)
+        result = Aftermath([], [], self.take_own_stops())
+        again: list[Message] = []
+        for position, message in enumerate(self._on_way.values()):
+            self._sort(message, message.seq <= begun, position == 0, result, again)
+        self._waiting.extendleft(reversed(again))
+        self._on_way.clear()
+        self._on_way_bytes = self._last_seq = self._highest_answered = 0
+        self._stop_sent = False
+        return result
+
+    def _believed(self, evidence: Evidence) -> int:
+        """The highest number that counts as begun: never less than what the answers prove."""
+        if not evidence.credible or evidence.begun > self._last_seq:
+            return self._last_seq
+        return max(evidence.begun, self._highest_answered)
+
+    def _sort(self, message: Message, begun: bool, head: bool, result: Aftermath, again: list[Message]) -> None:
+        if message.kind == "stop":
+            result.dropped.append(message) if message.own_wish else again.append(message)
+            return
+        if message.given_up:
+            result.dropped.append(message)
+            return
+        if not begun:
+            message.head_returns += head
+            begun = message.head_returns >= MAX_HEAD_RETURNS
+        if not begun:
+            again.append(message)
+            return
+        message.attempts += 1
+        if message.attempts <= message.retries:
+            again.append(message)
+        elif message.retries:
+            result.poisoned.append(message)
+        else:
+            result.crashed.append(message)
+
+    def close(self) -> list[Message]:
+        """Take out everything that waits; nothing will be sent any more."""
+        left = list(self._waiting)
+        self._waiting.clear()
+        return left
+
+    def unanswered(self) -> Iterable[Message]:
+        """Return what is on its way, oldest first."""
+        return list(self._on_way.values())

@@ -1,0 +1,21 @@
+"""What piactors needs of the operating system, one file per mechanism.
+
+- `memory_file`: the small shared file behind the sequence page (memfd, or a temporary file);
+- `pidfd`: descriptors of processes, to wait for them and to signal them without mistaking one for another;
+- `identity`: processes as pid and creation time, for where there are no pidfds;
+- `markers`: finding what escaped a launcher, by a mark in the environment that it inherited;
+- `host_end`: the end of the main thread, before Python waits for other threads.
+
+Each says in its first lines what it falls back to.  `PIACTORS_PORTABLE`, a comma-separated list of
+``pidfd``, ``memfd``, ``launcher``, takes a mechanism away, so that the fallbacks can be tested where
+they are not needed.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def taken_away(mechanism: str) -> bool:
+    """Whether `PIACTORS_PORTABLE` asks to do without a mechanism."""
+    return mechanism in os.environ.get("PIACTORS_PORTABLE", "").split(",")

@@ -1,0 +1,55 @@
+"""Processes by pid and creation time, so that a kill never hits a stranger that got the pid later."""
+
+from __future__ import annotations
+
+import contextlib
+
+import attrs
+import psutil
+
+
+@attrs.frozen
+class Identity:
+    """One process, even after its pid has passed to another."""
+
+    pid: int
+    created: float
+
+    @classmethod
+    def of(cls, pid: int) -> Identity | None:
+        """Return the identity of the process that has `pid` now, or None where none has."""
+        try:
+            return cls(pid, psutil.Process(pid).create_time())
+        except psutil.Error:
+            return None
+
+    def process(self) -> psutil.Process | None:
+        """Return the process, or None where it is gone."""
+        try:
+            process = psutil.Process(self.pid)
+            return process if process.create_time() == self.created else None
+        except psutil.Error:
+            return None
+
+    def kill(self) -> None:
+        """Send SIGKILL, where the process is still there."""
+        process = self.process()
+        if process is not None:
+            with contextlib.suppress(psutil.Error):
+                process.kill()  # psutil compares the creation time once more
+
+    def kill_tree(self) -> None:
+        """Send SIGKILL to the process and to all its descendants, until none is found."""
+        process = self.process()
+        if process is None:
+            return
+        for member in _members(process):
+            with contextlib.suppress(psutil.Error):
+                member.kill()
+
+
+def _members(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [*process.children(recursive=True), process]
+    except psutil.Error:
+        return [process]

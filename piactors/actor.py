@@ -1,0 +1,116 @@
+"""`ProcessActor`: a pykka actor whose instance lives in a process of its own."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import attrs
+import pykka
+
+from piactors import actor_child, spawning
+from piactors.future import Future
+from piactors.options import IsolationOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ProcessActor(pykka.Actor):
+    """An actor in a process of its own.
+
+    It is written as any pykka actor is: ``__init__`` (which calls ``super().__init__()``), `on_start`,
+    `on_receive`, `on_stop`, `on_failure` and methods for its proxies, all of which run in the
+    isolate.  Methods may be coroutines.
+
+    Example:
+        ::
+
+            class Thumbnailer(piactors.ProcessActor):
+                def __init__(self, quality):
+                    super().__init__()
+                    self.quality = quality
+
+                def resize(self, data, width): ...
+
+            ref = Thumbnailer.start(quality=90)
+            ref.proxy().resize(data, 64).get(timeout=2)
+    """
+
+    isolation: IsolationOptions = IsolationOptions()
+    """The options that `start` uses; a subclass may set its own."""
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        super().__init__()
+        actor_child.adopt(self)
+
+    @classmethod
+    def start(cls, *args: Any, **kwargs: Any) -> Any:
+        """Start an isolate, make the actor in it with these arguments, and return its ref once `on_start` is done.
+
+        Raises:
+            StartError: where that fails; its cause is what `__init__` or `on_start` raised.
+        """
+        return spawning.start_actor(cls, cls.isolation, args, kwargs)
+
+    @classmethod
+    def with_options(cls, options: IsolationOptions | None = None, /, **fields: Any) -> ActorStarter:
+        """Return something whose `start` starts the actor with other options.
+
+        Args:
+            options: the options to use in place of the class's own.
+            fields: single fields of `IsolationOptions` to change.
+        """
+        return ActorStarter(cls, attrs.evolve(options or cls.isolation, **fields))
+
+    @classmethod
+    def _pihost_adapter(cls, control: Any, urn: str, loop: Any) -> actor_child.ActorHost:
+        """Return what hosts an instance of this class in an isolate; pihost calls it there."""
+        return actor_child.ActorHost(cls, control, urn, loop)
+
+    @staticmethod
+    def _create_actor_inbox() -> Any:
+        return queue.SimpleQueue()
+
+    @staticmethod
+    def _create_future() -> Future[Any]:
+        return Future()
+
+    def _start_actor_loop(self) -> NoReturn:
+        raise NotImplementedError("an isolate runs its own loop")
+
+
+@attrs.frozen
+class ActorStarter:
+    """A ProcessActor class together with the options to start it with."""
+
+    actor_class: type[ProcessActor]
+    options: IsolationOptions
+
+    def start(self, *args: Any, **kwargs: Any) -> Any:
+        """Start the actor; see `ProcessActor.start`."""
+        return spawning.start_actor(self.actor_class, self.options, args, kwargs)
+
+
+def idempotent(method: F | None = None, *, retries: int = 1) -> Any:
+    """Mark a method that may safely run again where its process ended while it ran.
+
+    Args:
+        retries: how often it is tried again.
+
+    Example:
+        ::
+
+            @piactors.idempotent(retries=2)
+            def lookup(self, key): ...
+    """
+    if method is not None and not callable(method):
+        raise TypeError(f"idempotent: {method!r} is no method; write @idempotent(retries=1)")
+    if type(retries) is not int or retries < 1:
+        raise ValueError(f"idempotent: retries={retries!r} is not allowed; use a whole number of at least 1")
+
+    def mark(function: F) -> F:
+        function._piactors_retries = retries  # type: ignore[attr-defined]
+        return function
+
+    return mark if method is None else mark(method)

@@ -1,0 +1,168 @@
+"""Every error of piactors, in one tree.  All of them pickle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from piactors.exit_reason import ExitReason
+
+
+class PiactorsError(Exception):
+    """Base of all errors that piactors raises itself."""
+
+
+class _KeywordError(PiactorsError):
+    """An error with keyword fields, which a pickle keeps."""
+
+    def __init__(self, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.__dict__.update(fields)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), str(self.args[0]), dict(self.__dict__))
+
+
+def _rebuild(cls: type[_KeywordError], message: str, fields: dict[str, Any]) -> _KeywordError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, message)
+    error.__dict__.update(fields)
+    return error
+
+
+class StartError(PiactorsError):
+    """An isolate did not start.  Its `__cause__` is what its `__init__` or `on_start` raised, if that is why.
+
+    Unlike `IsolateCrashed`, no message was ever handled: what was asked for does not exist.
+    """
+
+    def __init__(self, message: str, reason: ExitReason | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.reason)
+
+
+class IsolateCrashed(_KeywordError):
+    """The process ended while a call ran in it, so the call may have been executed, wholly or in part.
+
+    A call that had not begun never gets this error: it goes to the next generation, or fails with
+    `pykka.ActorDeadError` where there is none.
+
+    Attributes:
+        name: the isolate's name.
+        pid: of the process that ended, or None where it never had one.
+        generation: which generation it was.
+        reason: the `ExitReason`.
+    """
+
+    name: str
+    pid: int | None
+    generation: int
+    reason: ExitReason
+
+
+class LimitExceeded(IsolateCrashed):
+    """The process was ended for breaking a limit.
+
+    Attributes:
+        limit: the name of the limit.
+        allowed: what it allows.
+        observed: what was measured.
+    """
+
+    limit: str
+    allowed: float
+    observed: float
+
+
+class CallTimeout(IsolateCrashed):
+    """The process was ended because a call ran longer than its `call_timeout`.
+
+    Not `pykka.Timeout`, which only says that the caller has waited long enough.
+
+    Attributes:
+        stack: the Python stacks of all threads, taken before the end, as far as they could be had.
+    """
+
+    stack: str
+
+
+class PoisonMessage(IsolateCrashed):
+    """The message has ended every generation that it was tried in, and is not tried again.
+
+    Attributes:
+        attempts: how many generations it has ended.
+    """
+
+    attempts: int
+
+
+class RemoteError(PiactorsError):
+    """An exception of the isolate whose class the host does not rebuild.
+
+    Attributes:
+        type_name: the class, as ``module.qualname``.
+        message: the exception's text.
+        remote_traceback: the traceback in the isolate, as text.
+    """
+
+    def __init__(self, type_name: str, message: str, remote_traceback: str) -> None:
+        super().__init__(f"{type_name}: {message}" if message else type_name)
+        self.type_name = type_name
+        self.message = message
+        self.remote_traceback = remote_traceback
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.type_name, self.message, self.remote_traceback)
+
+
+class RemoteTraceback(PiactorsError):
+    """The traceback of an exception in its isolate, as text: the `__cause__` of what arrives in the host."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text}" if self.text else ""
+
+
+class MailboxFull(PiactorsError):
+    """The mailbox holds as many messages as `mailbox_capacity` allows, and this one was not taken."""
+
+
+class UntrustedReply(PiactorsError):
+    """A reply holds what the isolate's trust does not allow; the call itself has run.
+
+    Name the class in `accept`, return plain data, or give the isolate ``trust="code"`` if you would
+    run its code in the host as well.
+    """
+
+
+class ProtocolError(PiactorsError):
+    """A process at the other end of a channel does not keep to the protocol, and is ended for it."""
+
+
+class InvalidTarget(PiactorsError):
+    """A target names nothing that can be run; the text says which part was not found."""
+
+
+class ChildNotFound(PiactorsError):
+    """A supervisor has no child of that id."""
+
+
+class ChildAlreadyStarted(PiactorsError):
+    """A supervisor has a child of that id, and it runs."""
+
+
+class ChildAlreadyPresent(PiactorsError):
+    """A supervisor has a child of that id, and it does not run: `restart_child` or `delete_child` it."""
+
+
+class ChildRunning(PiactorsError):
+    """The child runs, and the call is for children that do not."""
+
+
+class ChildRestarting(PiactorsError):
+    """The child is about to be restarted, and the call is for children that are not."""

@@ -1,0 +1,119 @@
+"""What happens to isolates, as events that a program can subscribe to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+import attrs
+
+from piactors.exit_reason import ExitReason
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """Base of all events.
+
+    Attributes:
+        name: the isolate's name.
+        pid: of the process it is about, or None where there is none.
+        generation: which generation of the isolate.
+        time: seconds since the epoch, by the wall clock.
+    """
+
+    name: str
+    pid: int | None
+    generation: int
+    time: float
+
+
+@attrs.frozen(kw_only=True)
+class IsolateStarted(Event):
+    """A generation is ready: its `__init__` and `on_start` have returned."""
+
+
+@attrs.frozen(kw_only=True)
+class IsolateStartFailed(Event):
+    """A generation did not become ready."""
+
+    reason: ExitReason
+
+
+@attrs.frozen(kw_only=True)
+class IsolateExited(Event):
+    """A generation has ended, and everything that it had started is gone too."""
+
+    reason: ExitReason
+
+
+@attrs.frozen(kw_only=True)
+class IsolateRestarting(Event):
+    """The next generation starts after `delay` seconds; `attempt` counts from 1 since it last ran stably."""
+
+    attempt: int
+    delay: float
+
+
+@attrs.frozen(kw_only=True)
+class RestartsExceeded(Event):
+    """The isolate has used up its restarts, and stays down."""
+
+    max_restarts: int
+    within: float
+
+
+@attrs.frozen(kw_only=True)
+class OutputReceived(Event):
+    """The isolate has written a line, which comes without its newline."""
+
+    stream: Literal["stdout", "stderr"]
+    line: str
+
+
+Callback = Callable[[Event], None]
+
+
+class EventBus:
+    """Keeps the subscriptions.  It runs nothing: a dispatcher asks it who wants an event."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._subscriptions: tuple[tuple[Callback, tuple[type[Event], ...]], ...] = ()
+
+    def subscribe(self, callback: Callback, *types: type[Event]) -> Callable[[], None]:
+        """Have `callback` called with each event of the given types (all, where none is given).
+
+        Callbacks run one after the other, in order, on one thread that piactors keeps for them.  An
+        exception of a callback is logged.  Returns a function that ends the subscription.
+
+        Raises:
+            TypeError: where `callback` cannot be called, or a type is no event class.
+        """
+        if not callable(callback):
+            raise TypeError(f"subscribe: {callback!r} cannot be called")
+        for cls in types:
+            if not (isinstance(cls, type) and issubclass(cls, Event)):
+                raise TypeError(f"subscribe: {cls!r} is no event class; use those of piactors.events")
+        entry = (callback, types or (Event,))
+        with self._lock:
+            self._subscriptions += (entry,)
+        return lambda: self._unsubscribe(entry)
+
+    def _unsubscribe(self, entry: tuple[Callback, tuple[type[Event], ...]]) -> None:
+        with self._lock:
+            self._subscriptions = tuple(other for other in self._subscriptions if other is not entry)
+
+    def wanted_by(self, event: Event) -> list[Callback]:
+        """Return the callbacks that want `event`, in the order they subscribed."""
+        return [callback for callback, types in self._subscriptions if isinstance(event, types)]
+
+    def is_wanted(self, cls: type[Event]) -> bool:
+        """Whether any callback wants events of this class."""
+        return any(issubclass(cls, types) for _, types in self._subscriptions)
+
+
+bus = EventBus()
+"""The events of all isolates of this process."""
+
+subscribe = bus.subscribe

@@ -1,0 +1,117 @@
+"""Why a generation of an isolate ended: one verdict, in one place."""
+
+from __future__ import annotations
+
+import signal as signals
+from typing import Literal, get_args
+
+import attrs
+
+Kind = Literal[
+    "normal",
+    "shutdown",
+    "exited",
+    "signaled",
+    "error",
+    "limit",
+    "call_timeout",
+    "start_failed",
+    "killed",
+    "host_stopped",
+]
+KINDS: tuple[str, ...] = get_args(Kind)
+NORMAL_KINDS = frozenset({"normal", "shutdown"})
+
+
+@attrs.frozen
+class Rusage:
+    """What a generation used, as the kernel counted it: CPU times in seconds, memory in bytes."""
+
+    user: float
+    system: float
+    max_rss: int
+
+
+@attrs.frozen(kw_only=True)
+class ExitReason:
+    """The one verdict on why a generation ended.
+
+    Attributes:
+        kind: ``normal`` (the actor stopped itself), ``shutdown`` (it was told to stop), ``exited``
+            (the process called exit), ``signaled``, ``error`` (an exception that nobody waited
+            for), ``limit``, ``call_timeout``, ``start_failed``, ``killed`` (by its host, on purpose)
+            or ``host_stopped``.
+        exitcode: what the process exited with, or None where a signal ended it or nobody knows.
+        signal: the number of the signal that ended it, or None.
+        limit: the name of the limit that it broke, or None.
+        error: the exception behind it as text, with its traceback, or None.
+        detail: one line about the circumstances, or None.
+        stderr_tail: the last lines that it wrote to stderr.
+        fault: what faulthandler wrote at a fatal error, or an empty text.
+        usage: CPU times and peak memory of the process, or None where the kernel did not tell.
+    """
+
+    kind: Kind = attrs.field(validator=attrs.validators.in_(KINDS))
+    exitcode: int | None = None
+    signal: int | None = None
+    limit: str | None = None
+    error: str | None = None
+    detail: str | None = None
+    stderr_tail: str = ""
+    fault: str = ""
+    usage: Rusage | None = None
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether the restart type ``transient`` lets this exit be."""
+        return self.kind in NORMAL_KINDS
+
+    @property
+    def summary(self) -> str:
+        """What happened, in one line."""
+        parts = [_PHRASES[self.kind]]
+        if self.limit is not None:
+            parts.append(f"limit {self.limit}")
+        if self.signal is not None:
+            parts.append(f"signal {self.signal} ({_signal_name(self.signal)})")
+        elif self.exitcode is not None and self.kind not in NORMAL_KINDS:
+            parts.append(f"exit code {self.exitcode}")
+        if self.error is not None and self.error.strip():
+            parts.append(self.error.strip().splitlines()[-1])
+        if self.detail is not None:
+            parts.append(self.detail)
+        return ", ".join(parts)
+
+    def report(self) -> str:
+        """Return the summary and, below it, what the process left behind: stderr and fault text."""
+        text = self.summary
+        if self.stderr_tail:
+            text += f"\nlast lines of stderr:\n{_indented(self.stderr_tail)}"
+        if self.fault:
+            text += f"\nfault:\n{_indented(self.fault)}"
+        return text
+
+
+_PHRASES: dict[str, str] = {
+    "normal": "stopped by itself",
+    "shutdown": "stopped as told",
+    "exited": "exited",
+    "signaled": "ended by a signal",
+    "error": "ended by an exception",
+    "limit": "ended for breaking a limit",
+    "call_timeout": "ended for a call that ran too long",
+    "start_failed": "did not start",
+    "killed": "killed by its host",
+    "host_stopped": "ended with its host",
+}
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return "unknown"
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.rstrip().splitlines())

@@ -1,0 +1,322 @@
+"""`Future`: pykka's future, settled exactly once, that can also be awaited, cancelled and watched."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import functools
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable
+from types import TracebackType
+from typing import Any, Generic, TypeVar, cast
+
+import pykka
+
+T = TypeVar("T")
+ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+
+Producer = Callable[[], Any]
+"""Makes a result when it is first asked for, in the thread that asks; it may raise."""
+
+_lock = threading.Lock()
+"""Held for the few steps that settle a future or add a callback, and never while foreign code runs."""
+
+_run_callback: Callable[..., object] = lambda callback, *args: callback(*args)  # noqa: E731
+"""Runs done-callbacks; the runtime puts its dispatcher here, so that they never run on the I/O thread."""
+
+
+def run_callbacks_with(submit: Callable[..., object]) -> None:
+    """Say who runs done-callbacks."""
+    global _run_callback
+    _run_callback = submit
+
+
+def renew_lock_after_fork() -> None:
+    """Replace the lock that another thread may have held when this process was forked."""
+    global _lock
+    _lock = threading.Lock()
+
+
+class Future(pykka.Future[T], Generic[T]):
+    """The outcome of a call, now or later: a value, an exception, or that it was cancelled.
+
+    Everything that `pykka.Future` offers holds.  Besides, it can be awaited without blocking the
+    event loop, cancelled, and watched.  Results are decoded when first asked for, in the thread
+    that asks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._latch = threading.Lock()
+        self._latch.acquire()
+        self._settled = False
+        self._cancelled = False
+        self._producer: Producer | None = None
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._error_traceback: TracebackType | None = None
+        self._callbacks: list[tuple[Callable[..., object], bool]] = []
+        self._canceller: Callable[[], bool] | None = None
+        self._sources: tuple[pykka.Future[Any], ...] | None = None
+        self._hook_lock = threading.RLock()
+        self._hook_done = False
+
+    def __repr__(self) -> str:
+        state = "cancelled" if self._cancelled else "done" if self.done() else "pending"
+        return f"<piactors.Future {state}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from piactors import promises  # a future that crosses a border is rare, and its room is above this one
+
+        return promises.received, (promises.token_of(self),)
+
+    # Asking
+
+    def get(self, *, timeout: float | None = None) -> T:
+        """Return the value, waiting for it for at most `timeout` seconds.
+
+        Raises:
+            pykka.Timeout: where the time is over first; the call goes on.
+            concurrent.futures.CancelledError: where the call was cancelled.
+            Exception: what the call raised.
+        """
+        if self._get_hook is not None:
+            return self._get_by_hook(timeout)
+        if not self._settled:
+            self._wait(timeout)
+        return cast(T, self._outcome())
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what `get` would raise, or None where it would return a value.
+
+        Raises:
+            pykka.Timeout, concurrent.futures.CancelledError: as `get`.
+        """
+        try:
+            self.get(timeout=timeout)
+        except (pykka.Timeout, concurrent.futures.CancelledError):
+            if self._error is not None and self.done() and not self._cancelled:
+                return self._error  # the call itself raised one of these
+            raise
+        except BaseException as error:
+            return error
+        return None
+
+    def done(self) -> bool:
+        """Whether `get` returns or raises at once."""
+        if self._settled:
+            return True
+        if self._sources is not None:
+            return all(not isinstance(source, Future) or source.done() for source in self._sources)
+        return self._hook_done
+
+    def cancelled(self) -> bool:
+        """Whether the call was cancelled before it began."""
+        return self._cancelled
+
+    def cancel(self) -> bool:
+        """Give up on the call.  True where it will never begin; one that has begun goes on."""
+        if self._sources is not None:
+            return all([isinstance(source, Future) and source.cancel() for source in self._sources])
+        if self._settled or self._get_hook is not None:
+            return self._cancelled
+        if self._canceller is not None and not self._canceller():
+            return False
+        self._settle(error=concurrent.futures.CancelledError(), cancelled=True)
+        return self._cancelled
+
+    def add_done_callback(self, callback: Callable[[Future[T]], object]) -> None:
+        """Have `callback(self)` called once there is an outcome, on the thread for callbacks."""
+        self._when_done(functools.partial(callback, self), direct=False)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self.done():
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                yield  # some other kind of event loop: pykka's own way
+                return self.get()
+            yield from self._await_on(loop)
+        if self._cancelled:
+            raise asyncio.CancelledError
+        return self.get()
+
+    __iter__ = __await__
+
+    # Settling
+
+    def set(self, value: T | None = None) -> None:
+        """Set the value.
+
+        Raises:
+            queue.Full: where there is an outcome already.
+        """
+        if self._get_hook is not None or not self._settle(value=value):
+            raise queue.Full
+
+    def set_exception(self, exc_info: ExcInfo | None = None) -> None:
+        """Set an exception: the given one (as `sys.exc_info` returns it), or the one being handled.
+
+        Raises:
+            queue.Full: where there is an outcome already.
+        """
+        kind, error, traceback = exc_info or sys.exc_info()
+        if error is None:
+            error = kind() if kind is not None else RuntimeError("set_exception() without an exception")
+        if self._get_hook is not None or not self._settle(error=error, traceback=traceback):
+            raise queue.Full
+
+    def set_get_hook(self, func: Callable[[float | None], T]) -> None:
+        """Set a function that makes the value when it is asked for, as in pykka.
+
+        Raises:
+            queue.Full: where there is an outcome already.
+        """
+        if self._settled:
+            raise queue.Full
+        super().set_get_hook(func)
+
+    def settle_with(self, producer: Producer) -> bool:
+        """Settle with a result that `producer` makes when asked; False where there is an outcome already."""
+        return self._settle(producer=producer)
+
+    def fail(self, error: BaseException) -> bool:
+        """Settle with an exception; False where there is an outcome already."""
+        return self._settle(error=error)
+
+    def cancel_with(self, canceller: Callable[[], bool]) -> None:
+        """Say how the call behind this future is given up; `canceller` returns whether it will never begin."""
+        self._canceller = canceller
+
+    # Deriving
+
+    def filter(self: Any, func: Callable[[Any], bool]) -> Any:
+        """Return a future of the items for which `func` is true."""
+        return _derived((self,), super().filter(func))
+
+    def join(self: Any, *futures: Any) -> Any:
+        """Return a future of the list of this future's value and those of `futures`."""
+        return _derived((self, *futures), super().join(*futures))
+
+    def map(self, func: Callable[[T], Any]) -> Any:
+        """Return a future of `func` of the value."""
+        return _derived((self,), super().map(func))
+
+    def reduce(self: Any, func: Callable[[Any, Any], Any], *args: Any) -> Any:
+        """Return a future of the items reduced by `func`, as `functools.reduce` does."""
+        return _derived((self,), super().reduce(func, *args))
+
+    # Inside
+
+    def _settle(
+        self,
+        value: Any = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        producer: Producer | None = None,
+        cancelled: bool = False,
+    ) -> bool:
+        with _lock:
+            if self._settled:
+                return False
+            self._value, self._error, self._producer = value, error, producer
+            self._error_traceback = traceback
+            self._cancelled = cancelled
+            self._settled = True
+            callbacks, self._callbacks = self._callbacks, []
+        self._canceller = None
+        self._latch.release()
+        for callback, direct in callbacks:
+            self._call(callback, direct)
+        return True
+
+    def _when_done(self, callback: Callable[[], object], *, direct: bool) -> None:
+        waited_for = [source for source in self._sources or () if isinstance(source, Future) and not source.done()]
+        if waited_for:
+            waited_for[0]._when_done(lambda: self._when_done(callback, direct=direct), direct=True)
+            return
+        if self._get_hook is None:
+            with _lock:
+                if not self._settled:
+                    self._callbacks.append((callback, direct))
+                    return
+        self._call(callback, direct)
+
+    @staticmethod
+    def _call(callback: Callable[[], object], direct: bool) -> None:
+        if direct:
+            callback()
+        else:
+            _run_callback(callback)
+
+    def _wait(self, timeout: float | None) -> None:
+        limit = -1.0 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
+        if not self._latch.acquire(timeout=limit):
+            raise pykka.Timeout(f"{timeout} seconds")
+        self._latch.release()  # for whoever else waits
+
+    def _outcome(self) -> Any:
+        producer = self._producer
+        if producer is not None:
+            self._produce(producer)
+        if self._error is not None:
+            raise self._error.with_traceback(self._error_traceback)
+        return self._value
+
+    def _produce(self, producer: Producer) -> None:
+        with self._hook_lock:
+            if self._producer is None:
+                return
+            try:
+                self._value = producer()
+            except BaseException as error:
+                self._error, self._error_traceback = error, None
+            self._producer = None
+
+    def _get_by_hook(self, timeout: float | None) -> T:
+        limit = -1.0 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
+        started = time.monotonic()
+        if not self._hook_lock.acquire(timeout=limit):
+            raise pykka.Timeout(f"{timeout} seconds")
+        try:
+            left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
+            value = pykka.Future.get(self, timeout=left)
+            self._hook_done = True
+            return value
+        finally:
+            self._hook_lock.release()
+
+    def _await_on(self, loop: asyncio.AbstractEventLoop) -> Generator[Any, None, None]:
+        waiter = loop.create_future()
+
+        def wake() -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        def done() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(wake)
+
+        if self._get_hook is not None and self._sources is None:
+            threading.Thread(target=self._run_hook, args=(done,), daemon=True, name="piactors-hook").start()
+        else:
+            self._when_done(done, direct=True)
+        try:
+            yield from waiter
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+    def _run_hook(self, done: Callable[[], None]) -> None:
+        with contextlib.suppress(BaseException):
+            self.get()
+        done()
+
+
+def _derived(sources: Iterable[pykka.Future[Any]], future: Future[Any]) -> Future[Any]:
+    future._sources = tuple(sources)
+    return future

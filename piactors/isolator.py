@@ -1,0 +1,150 @@
+"""`ProcessIsolator`: run functions of some module in isolation, the way the .NET ancestor of piactors does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+
+from piactors import events, spawning
+from piactors.errors import InvalidTarget, PiactorsError
+from piactors.exit_reason import ExitReason
+from piactors.future import Future
+from piactors.options import IsolationOptions
+from piactors.ref import IsolateRef
+from piactors.usage import ResourceUsage
+
+logger = logging.getLogger("piactors")
+
+
+class ProcessIsolator:
+    """Runs functions in a process of its own.
+
+    Example:
+        ::
+
+            with ProcessIsolator(IsolationOptions(restart="permanent")) as isolator:
+                isolator.invoke_method("samplelib.sample:method", ["return7"]).get(timeout=5)
+
+    Used as a context manager (``with`` or ``async with``) it starts at the beginning and ends at the end.
+    """
+
+    def __init__(self, options: IsolationOptions | None = None, name: str | None = None) -> None:
+        options = options or IsolationOptions()
+        self.options: IsolationOptions = options if name is None else attrs.evolve(options, name=name)
+        self._ref: IsolateRef | None = None
+        self.events = events
+        """The events of all isolates; those of this one have its `name`."""
+
+    def start(self) -> Self:
+        """Start the process and return self.
+
+        Raises:
+            StartError: where it does not start.
+            PiactorsError: where it has been started before.
+        """
+        if self._ref is not None:
+            raise PiactorsError(f"isolator {self.name} has been started before; make another one")
+        self._ref = spawning.start_toolbox(self.options, "isolator")
+        return self
+
+    @property
+    def ref(self) -> IsolateRef:
+        """The isolate's ref.
+
+        Raises:
+            PiactorsError: before `start`.
+        """
+        if self._ref is None:
+            raise PiactorsError("the isolator is not started; call start(), or use it in a with statement")
+        return self._ref
+
+    @property
+    def name(self) -> str | None:
+        """The isolate's name; before `start`, the one that was asked for."""
+        return self.options.name if self._ref is None else self._ref.name
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of the process, or None while none runs."""
+        return None if self._ref is None else self._ref.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether calls are taken."""
+        return self._ref is not None and self._ref.is_alive()
+
+    def invoke_method(self, target: object, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a function in the isolate and return a future of its result.
+
+        Args:
+            target: ``"package.module:qualname"``, ``"path/to/file.py:qualname"``, or the function itself.
+            args, kwargs: its arguments.
+
+        A name that leads to no function fails the future with `InvalidTarget`.
+        """
+        try:
+            _, found = spawning.resolved_name(target)
+            if not isinstance(found, str) and not callable(found):
+                raise InvalidTarget(f"{target!r} is no target; pass a function or a name such as 'package.module:name'")
+        except InvalidTarget as error:
+            failed: Future[Any] = Future()
+            failed.fail(error)
+            return failed
+        return self.ref.invoke(found, args, kwargs)
+
+    def resource_usage(self) -> ResourceUsage | None:
+        """Return what the process uses now, or None while none runs."""
+        return self.ref.resource_usage()
+
+    def set_data(self, key: str, value: Any) -> None:
+        """Set a value that isolated code reads as ``import pihost_data; pihost_data.data[key]``."""
+        self.ref.set_data(key, value)
+
+    def get_data(self, key: str) -> Any:
+        """Return a value that was set here, or put into ``pihost_data.data`` by isolated code.
+
+        Raises:
+            KeyError: where there is none of that key.
+        """
+        return self.ref.get_data(key)
+
+    def exit(self, reason: str | None = None) -> None:
+        """Ask the process to end once it has run what was asked of it; does not wait.  `reason` goes to the log."""
+        if reason is not None:
+            logger.info("isolate %s is asked to exit: %s", self.ref.name, reason)
+        self.ref.stop(block=False)
+
+    def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
+        """End the whole process tree at once, and return why it ended; None where that takes over `timeout` seconds."""
+        return self.ref.terminate(timeout)
+
+    def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
+        """Wait until it has ended for good and return why; None where `timeout` seconds are over first."""
+        return self.ref.wait_for_exit(timeout)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._close(kind is not None)
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self._close, kind is not None)
+
+    def _close(self, failed: bool) -> None:
+        """Leave nothing behind: an orderly stop, or where the block has failed, at once."""
+        if self._ref is not None:
+            if failed:
+                self._ref._isolate.terminate()
+            else:
+                self._ref._isolate.shut_down()
+            self._ref._isolate.wait_ended(None)

@@ -1,0 +1,202 @@
+"""What an isolate is started with: `IsolationOptions`, `Backoff`, and the rules for the environment it gets.
+
+Pure data: nothing here looks at the file system, the environment or the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, TypeAlias, get_args
+
+import attrs
+
+from piactors import _validate as rule
+from piactors._validate import CALLABLE, NONE, parse_size
+
+__all__ = [
+    "DEFAULT_INHERITED_ENV",
+    "Backoff",
+    "IsolationOptions",
+    "OutputMode",
+    "OverflowPolicy",
+    "RestartType",
+    "StartMethod",
+    "TrustLevel",
+    "WhileRestarting",
+    "inherited_env",
+    "needs_fresh_interpreter",
+    "parse_size",
+]
+
+StartMethod: TypeAlias = Literal["launcher", "spawn"]
+RestartType: TypeAlias = Literal["temporary", "transient", "permanent"]
+OverflowPolicy: TypeAlias = Literal["block", "fail", "drop_oldest"]
+WhileRestarting: TypeAlias = Literal["queue", "fail"]
+OutputMode: TypeAlias = Literal["log", "inherit", "discard"]
+TrustLevel: TypeAlias = Literal["auto", "data", "code"]
+
+DEFAULT_INHERITED_ENV: tuple[str, ...] = (
+    # who and where
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "VIRTUAL_ENV", "XDG_*", "SYSTEMROOT",
+    # language and time
+    "LANG", "LC_*", "TZ",
+    # temporary files
+    "TMPDIR", "TEMP", "TMP",
+    # certificates
+    "SSL_CERT_FILE", "SSL_CERT_DIR",
+    # thread counts: without them every isolate would start a numeric thread per core
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+)  # fmt: skip
+"""The environment variables of the host that an isolate gets by default; a name may end in "*".
+
+It names what programs need to work and leaves out the rest, since tokens and passwords also live in `os.environ`.
+LD_LIBRARY_PATH and its like are not here: they only work before an interpreter starts.
+"""
+
+_BEFORE_START = ("LD_*", "DYLD_*", "PYTHON*", "MALLOC_*", "GLIBC_TUNABLES")
+_LEAST_FRAME = 4096
+_MOST_FRAME = 2**32 - 1  # a frame's length prefix has 32 bits
+
+
+@attrs.frozen
+class Backoff:
+    """How long to wait before each restart: `initial * factor ** n`, at most `maximum`, give or take `jitter`.
+
+    Attributes:
+        initial: Seconds before the first restart, default 0.1.
+        factor: By how much each wait is longer than the one before; a number of at least 1, default 2.0.
+        maximum: Seconds that no wait exceeds, the first included, default 30.0.
+        jitter: Fraction, 0 to 1, by which a wait varies at random, so that many do not restart at once; default 0.2.
+        reset_after: Seconds of stable running after which the waits start again at `initial`, default 60; None: never.
+        max_attempts: Restarts in a row before giving up, at least 1; default None: no limit.
+    """
+
+    initial: float = attrs.field(default=0.1, converter=rule.to_float, validator=rule.number("number of seconds"))
+    factor: float = attrs.field(default=2.0, converter=rule.to_float, validator=rule.number("number", least=1))
+    maximum: float = attrs.field(default=30.0, converter=rule.to_float, validator=rule.number("number of seconds"))
+    jitter: float = attrs.field(default=0.2, converter=rule.to_float, validator=rule.number("fraction", most=1))
+    reset_after: float | None = attrs.field(
+        default=60.0,
+        converter=attrs.converters.optional(rule.to_float),
+        validator=rule.number("number of seconds", also=NONE),
+    )
+    max_attempts: int | None = attrs.field(default=None, validator=rule.count(1, also=NONE))
+
+
+@attrs.frozen(kw_only=True)
+class IsolationOptions:
+    """How an isolate is started, supervised and talked to. An instance never changes; `attrs.evolve` makes another.
+
+    A bad value raises at construction: TypeError for a wrong type, ValueError for a wrong value. Durations are seconds,
+    sizes are bytes or text such as "256 MiB". Options hash and compare by value, and pickle (a callable `output` only
+    if it pickles itself). Their repr leaves out the values of `env`.
+
+    Attributes:
+        name: Name of the isolate in logs and events, default None: chosen for you.
+        python: Interpreter to run, of another version or virtual environment; default None: the host's own. Whether it
+            exists shows at the start, not here.
+        sys_path: Folders that the isolate imports from besides its own; a list of paths, default none.
+        cwd: Working directory of the isolate, default None: the host's.
+        env: Environment variables to set, over the inherited ones; default None: no others.
+        inherit_env: Which of the host's environment variables the isolate gets: True for all, False for none, or a
+            list of names that may end in "*"; default `DEFAULT_INHERITED_ENV`.
+        start_method: "launcher" forks from the warm launcher, "spawn" starts a fresh interpreter; default None: the
+            launcher for the host's own interpreter, spawn for another.
+        preload: Dotted names of modules that the launcher imports once for all, default none.
+        start_timeout: Seconds that a start may take, until `on_start` has returned; default 30.0.
+        shutdown_timeout: Seconds from the request to stop until the kill, default 5.0; 0 kills at once, None waits for
+            ever.
+        restart: When the isolate is restarted: "temporary" never, "transient" after an abnormal end, "permanent"
+            always; default "temporary".
+        max_restarts: Restarts allowed within `within` seconds, at least 0, default 10; None: no limit.
+        within: Seconds of the window in which restarts are counted, more than 0; default 60.0.
+        backoff: Waits between restarts, default None: restart at once.
+        concurrency: Threads that run calls in the isolate, 1 to 256; default 1.
+        mailbox_capacity: Messages that may wait for the isolate, at least 1; default None: no limit.
+        overflow: What a sender meets at a full mailbox: "block" waits, "fail" raises, "drop_oldest" makes room;
+            default "block".
+        while_restarting: What a call meets while the isolate restarts: "queue" waits for the next generation, "fail"
+            raises; default "queue".
+        output: Where the isolate's stdout and stderr go: "log" to the host's logging, "inherit" to the host's own,
+            "discard" nowhere, or a callable that gets each line as an event; default "log".
+        log_level: Level of logging in the isolate, a name such as "DEBUG" in any case or a number of at least 0, kept
+            as the number; default None: not set.
+        trust: What the host accepts from the isolate: "data" decodes nothing that could run code, "code" decodes any
+            object, "auto" lets the framework choose; default "auto".
+        accept: Classes that replies may hold besides plain data, importable by name; default none.
+        max_frame: Bytes of the largest single message, 4096 to 4 GiB - 1, as a number or text such as "256 MiB";
+            default 1 GiB.
+        die_on_crash: Whether an abnormal end of a generation stops the host's trees and the host itself; default False.
+        debug: Whether the isolate waits for a debugger to attach; default False.
+    """
+
+    name: str | None = attrs.field(default=None, validator=rule.text(also=NONE))
+
+    # the interpreter and its surroundings
+    python: str | None = attrs.field(default=None, converter=rule.to_path, validator=rule.path(also=NONE))
+    sys_path: tuple[str, ...] = attrs.field(default=(), converter=rule.to_paths, validator=rule.paths())
+    cwd: str | None = attrs.field(default=None, converter=rule.to_path, validator=rule.path(also=NONE))
+    env: Mapping[str, str] | None = attrs.field(default=None, converter=rule.to_env, validator=rule.env())
+    inherit_env: bool | tuple[str, ...] = attrs.field(
+        default=DEFAULT_INHERITED_ENV, converter=rule.to_patterns, validator=rule.env_patterns()
+    )
+
+    # start and stop
+    start_method: StartMethod | None = attrs.field(
+        default=None, validator=rule.one_of(*get_args(StartMethod), also=NONE)
+    )
+    preload: tuple[str, ...] = attrs.field(default=(), converter=rule.to_strings, validator=rule.module_names())
+    start_timeout: float = attrs.field(
+        default=30.0, converter=rule.to_float, validator=rule.number("number of seconds")
+    )
+    shutdown_timeout: float | None = attrs.field(
+        default=5.0,
+        converter=attrs.converters.optional(rule.to_float),
+        validator=rule.number("number of seconds", also=NONE),
+    )
+
+    # supervision
+    restart: RestartType = attrs.field(default="temporary", validator=rule.one_of(*get_args(RestartType)))
+    max_restarts: int | None = attrs.field(default=10, validator=rule.count(0, also=NONE))
+    within: float = attrs.field(default=60.0, converter=rule.to_float, validator=rule.above_zero("number of seconds"))
+    backoff: Backoff | None = attrs.field(default=None, validator=rule.check("a Backoff", (Backoff,), also=NONE))
+
+    # calls and the mailbox
+    concurrency: int = attrs.field(default=1, validator=rule.count(1, 256))
+    mailbox_capacity: int | None = attrs.field(default=None, validator=rule.count(1, also=NONE))
+    overflow: OverflowPolicy = attrs.field(default="block", validator=rule.one_of(*get_args(OverflowPolicy)))
+    while_restarting: WhileRestarting = attrs.field(default="queue", validator=rule.one_of(*get_args(WhileRestarting)))
+
+    # output and logging
+    output: OutputMode | Callable[[Any], object] = attrs.field(
+        default="log", validator=rule.one_of(*get_args(OutputMode), also=CALLABLE)
+    )
+    log_level: int | None = attrs.field(default=None, converter=rule.to_level, validator=rule.level())
+
+    # what the host accepts
+    trust: TrustLevel = attrs.field(default="auto", validator=rule.one_of(*get_args(TrustLevel)))
+    accept: tuple[type, ...] = attrs.field(default=(), converter=rule.to_classes, validator=rule.classes())
+    max_frame: int = attrs.field(
+        default=1024**3, converter=rule.to_size, validator=rule.size(_LEAST_FRAME, _MOST_FRAME)
+    )
+
+    # finding faults
+    die_on_crash: bool = attrs.field(default=False, validator=rule.flag())
+    debug: bool = attrs.field(default=False, validator=rule.flag())
+
+
+def inherited_env(options_inherit: bool | Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what an isolate inherits of `environ` under a value of `IsolationOptions.inherit_env`."""
+    if isinstance(options_inherit, bool):
+        return dict(environ) if options_inherit else {}
+    patterns = tuple(options_inherit)
+    return {name: value for name, value in environ.items() if _matches(name, patterns)}
+
+
+def needs_fresh_interpreter(env: Mapping[str, str]) -> list[str]:
+    """Return the names in `env` that only work before an interpreter starts, so that a fork would ignore them."""
+    return [name for name in env if _matches(name, _BEFORE_START)]
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(name.startswith(p[:-1]) if p.endswith("*") else name == p for p in patterns)

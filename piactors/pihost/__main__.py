@@ -1,0 +1,38 @@
+"""The program that a host starts by path: an isolate, or the launcher that forks isolates.
+
+The folder is loaded as the private package `_pihost`, and leaves `sys.path`: isolated code must
+not find these modules in place of its own.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def _load_package() -> None:
+    """Load this folder as `_pihost`, whatever it is called where it stands."""
+    spec = importlib.util.spec_from_file_location(
+        "_pihost", os.path.join(_HERE, "__init__.py"), submodule_search_locations=[_HERE]
+    )
+    assert spec is not None and spec.loader is not None
+    package = importlib.util.module_from_spec(spec)
+    sys.modules["_pihost"] = package
+    spec.loader.exec_module(package)
+
+
+def main() -> None:
+    """Run the part named by the first argument; it ends the process itself."""
+    if sys.path and os.path.abspath(sys.path[0] or ".") == _HERE:
+        del sys.path[0]
+    _load_package()
+    part = sys.argv[1] if len(sys.argv) > 1 else ""
+    if part not in ("isolate", "launcher"):
+        raise SystemExit("pihost is started by piactors; to use it, call piactors.spawn or piactors.ProcessIsolator")
+    importlib.import_module("_pihost." + part).main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

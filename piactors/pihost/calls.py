@@ -1,0 +1,121 @@
+"""The call loop: reads messages in order, runs them, and answers each exactly once.
+
+With several threads they take turns at the channel: one reads a message and publishes its number,
+then lets the next thread read while it runs the message.  So messages begin in order, and no
+thread hands a message to another.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from . import byvalue, hosted, plain_encode, wire
+from .coroutines import CoroutineRunner
+from .page import SequencePage
+from .replies import Replies
+from .streams import FrameStream
+
+
+class Ending(NamedTuple):
+    """Why the call loop ended: a stop (`error` is None), or an exception that nobody waits for."""
+
+    error: Optional[BaseException]
+
+
+class CallLoop:
+    """Runs the messages of one generation in `threads` threads, the main thread among them."""
+
+    def __init__(self, data: FrameStream, page: SequencePage, replies: Replies, threads: int) -> None:
+        self._data = data
+        self._page = page
+        self._replies = replies
+        self._threads = threads
+        self._turn = threading.Lock()
+        self._ending: Optional[Ending] = None
+        self.coroutines = CoroutineRunner()
+        self.hosted = hosted.Hosted(hosted.Toolbox())
+
+    def run(self) -> Ending:
+        """Serve until a stop or a failure, and return which; all running calls have ended by then."""
+        others: List[threading.Thread] = [
+            threading.Thread(target=self._serve, args=(slot,), name="pihost-call-{}".format(slot), daemon=True)
+            for slot in range(1, self._threads)
+        ]
+        for thread in others:
+            thread.start()
+        self._serve(0)
+        for thread in others:
+            thread.join()
+        assert self._ending is not None
+        return self._ending
+
+    def settle(self, value: Any) -> Any:
+        """Return a result as it is, or what a coroutine comes to."""
+        return self.coroutines.run(value) if type(value) is hosted.CoroutineType else value
+
+    def _serve(self, slot: int) -> None:
+        while True:
+            with self._turn:
+                if self._ending is not None:
+                    return
+                frame = self._next()
+                if frame is None:
+                    return
+                wanted = self._page.begin(slot, frame.seq)
+            if wanted:
+                self._handle(frame)
+            else:
+                self._data.send(wire.SKIPPED, 0, frame.seq)
+
+    def _next(self) -> Optional[wire.Frame]:
+        frame = self._data.next()
+        if frame is None or frame.kind == wire.STOP:
+            self._end(None)
+            return None
+        return frame
+
+    def _end(self, error: Optional[BaseException]) -> None:
+        if self._ending is None:
+            self._ending = Ending(error)
+            if self._threads > 1:
+                # Wakes the thread that waits for the next message; what it would read is not begun.
+                self._data.sock.shutdown(socket.SHUT_RD)
+
+    def _handle(self, frame: wire.Frame) -> None:
+        try:
+            operation, path, args, kwargs = byvalue.loads(frame.payload)
+            value = self.settle(self.hosted.perform(operation, path, args, kwargs))
+        except Exception as error:
+            self._failed(frame, error)
+        except BaseException as error:
+            self.hosted.on_base_exception(error)
+            self._end(error)
+        else:
+            self._answer(frame, value)
+
+    def _failed(self, frame: wire.Frame, error: Exception) -> None:
+        if frame.kind == wire.CALL:
+            self.hosted.on_returned_exception(error)
+            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies.error(error, **_hints(error)))
+        else:
+            self._end(error)
+
+    def _answer(self, frame: wire.Frame, value: Any) -> None:
+        if frame.kind == wire.TELL:
+            self._data.send(wire.DONE, 0, frame.seq)
+            return
+        try:
+            flags, payload = self._replies.value(value)
+        except plain_encode.NotPlain as error:
+            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies.refused(error))
+        except Exception as error:
+            text = "the result, a {}, cannot be sent: {}".format(type(value).__name__, error)
+            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies.error(TypeError(text)))
+        else:
+            self._data.send(wire.REPLY, flags, frame.seq, payload)
+
+
+def _hints(error: Exception) -> Dict[str, Any]:
+    return {"invalid_target": True} if isinstance(error, hosted.targets.TargetError) else {}

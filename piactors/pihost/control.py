@@ -1,0 +1,173 @@
+"""The control thread: answers the host while a call runs, and ends the process with the host."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import select
+import signal
+import sys
+import threading
+import traceback
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from . import byvalue, linux, plain_decode, plain_encode, wire
+from .replies import Replies
+from .streams import FrameStream
+
+_HOST_GONE_CODE = 71
+_LAST_ROUNDS = 50
+
+
+class Control:
+    """The isolate's end of the control channel, served by a thread of its own."""
+
+    def __init__(self, stream: FrameStream, host_pidfd: int, replies: Replies, describe: Callable[[], Any]) -> None:
+        self._stream = stream
+        self._host_pidfd = host_pidfd
+        self._replies = replies
+        self._describe = describe
+        self._proceed = threading.Event()
+        self._waiting: Dict[int, Callable[[int, wire.Frame], None]] = {}
+        self._lock = threading.Lock()
+        self._next_request = 1
+        self.data: Dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Begin to serve."""
+        threading.Thread(target=self._serve, name="pihost-control", daemon=True).start()
+
+    def announce_stop(self, payload: bytes) -> None:
+        """Report that this generation is stopping, and wait until the host has taken note."""
+        self._stream.send(wire.STOPPING, wire.PLAIN, 0, payload)
+        self._proceed.wait()
+
+    def request(self, payload: bytes, on_answer: Callable[[int, wire.Frame], None]) -> int:
+        """Send a request to the host; `on_answer` gets its number and the frame that answers."""
+        with self._lock:
+            number, self._next_request = self._next_request, self._next_request + 1
+            self._waiting[number] = on_answer
+        self._stream.send(wire.REQUEST, wire.PLAIN, number, payload)
+        return number
+
+    def settle_future(self, token: str, value: Any, error: Optional[BaseException]) -> None:
+        """Settle a future of the host that came here under `token`."""
+        if error is None:
+            flags, payload = self._replies.value(value)
+        else:
+            flags, payload = wire.PLAIN, self._replies.error(error)
+        self.request(plain_encode.encode(("settle", token, error is None, flags, payload)), lambda *_: None)
+
+    def result_of(self, frame: wire.Frame) -> Any:
+        """Return the result that an answer of the host holds, or raise what it says was raised."""
+        if frame.kind == wire.RESPONSE:
+            if frame.flags == wire.PICKLE:
+                return byvalue.loads(frame.payload)
+            return plain_decode.decode(frame.payload, budget=1 << 32)
+        if frame.flags == wire.PICKLE:
+            raise pickle.loads(frame.payload)
+        described: Any = plain_decode.decode(frame.payload, budget=1 << 32)
+        if described["pickle"] is not None:
+            raise byvalue.loads(described["pickle"])
+        raise RuntimeError("{}: {}".format(described["qualname"], described["text"]))
+
+    def send_log(self, payload: bytes) -> None:
+        """Send one logging record."""
+        self._stream.send(wire.LOG, wire.PLAIN, 0, payload)
+
+    def _serve(self) -> None:
+        poller = select.poll()
+        poller.register(self._stream, select.POLLIN)
+        if self._host_pidfd >= 0:
+            poller.register(self._host_pidfd, select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poller.poll()}
+            if self._host_pidfd in ready:
+                end_with_host()
+            if self._stream.fileno() in ready:
+                self._read()
+
+    def _read(self) -> None:
+        try:
+            frames = self._stream.ready()
+        except (EOFError, OSError):
+            end_with_host()
+            return
+        for frame in frames:
+            self._handle(frame)
+
+    def _handle(self, frame: wire.Frame) -> None:
+        if frame.kind == wire.PROCEED:
+            self._proceed.set()
+        elif frame.kind == wire.REQUEST:
+            self._answer(frame)
+        elif frame.kind in (wire.RESPONSE, wire.FAILURE):
+            with self._lock:
+                on_answer = self._waiting.pop(frame.seq, None)
+            if on_answer is not None:
+                on_answer(frame.seq, frame)
+
+    def _answer(self, frame: wire.Frame) -> None:
+        try:
+            operation, args = pickle.loads(frame.payload)
+            flags, payload = self._replies.value(self._perform(operation, args))
+        except Exception as error:
+            self._stream.send(wire.FAILURE, wire.PLAIN, frame.seq, self._replies.error(error))
+        else:
+            self._stream.send(wire.RESPONSE, flags, frame.seq, payload)
+
+    def _perform(self, operation: str, args: Tuple[Any, ...]) -> Any:
+        if operation == "set_data":
+            self.data[args[0]] = byvalue.loads(args[1])
+            return None
+        if operation == "get_data":
+            return self.data[args[0]]
+        if operation == "describe":
+            return self._describe()
+        return _QUERIES[operation]()
+
+
+def end_with_host() -> None:
+    """The host is gone: end what this process has started, then this process, and run nothing more."""
+    for _ in range(_LAST_ROUNDS):
+        try:
+            pids = linux.children()
+        except OSError:
+            break
+        if not pids:
+            break
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            except OSError:
+                pass
+    os._exit(_HOST_GONE_CODE)
+
+
+def stacks() -> str:
+    """Return the Python stacks of all threads of this process, as text."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    parts: List[str] = []
+    for ident, frame in sys._current_frames().items():
+        parts.append("Thread {}:\n{}".format(names.get(ident, ident), "".join(traceback.format_stack(frame))))
+    return "\n".join(parts)
+
+
+def usage() -> Dict[str, Any]:
+    """Return what this process has used, as it sees it itself."""
+    import resource
+
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "user": own.ru_utime,
+        "system": own.ru_stime,
+        "max_rss": own.ru_maxrss * 1024,
+        "threads": threading.active_count(),
+        "gc_counts": list(gc.get_count()),
+        "gc_stats": gc.get_stats() if hasattr(gc, "get_stats") and sys.implementation.name == "cpython" else [],
+    }
+
+
+_QUERIES: Dict[str, Callable[[], Any]] = {"ping": os.getpid, "stacks": stacks, "usage": usage}

@@ -1,0 +1,262 @@
+"""One isolate, from its first breath to its last: set up, serve, end."""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import logging
+import os
+import pickle
+import random
+import socket
+import sys
+import threading
+import types
+import weakref
+from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Tuple
+
+from . import PROTOCOL, byvalue, hosted, linux, plain_encode, wire
+from .calls import CallLoop, Ending
+from .control import Control, end_with_host
+from .page import FAULT_OFFSET, SequencePage
+from .records import HostHandler
+from .replies import Replies
+from .streams import FrameStream
+
+
+class Descriptors(NamedTuple):
+    """What an isolate is born with: two channels, the sequence page, and the host's pidfd (or -1)."""
+
+    data: int
+    control: int
+    page: int
+    host_pidfd: int
+
+
+def main(arguments: List[str]) -> None:
+    """Run an isolate in a fresh interpreter: its parent's pid, and the numbers of its descriptors."""
+    parent, *numbers = map(int, arguments)
+    fds = Descriptors(*numbers)
+    for fd in fds:
+        if fd >= 0:
+            os.set_inheritable(fd, False)
+    Isolate(parent, fds, fresh=True).run()
+
+
+def run_forked(parent: int, fds: Descriptors) -> None:
+    """Run an isolate in a process that the launcher has just forked."""
+    _forget_parents_exit()
+    Isolate(parent, fds, fresh=False).run()
+
+
+class Isolate:
+    """The process's own view of itself."""
+
+    def __init__(self, parent: int, fds: Descriptors, fresh: bool) -> None:
+        self._parent = parent
+        self._fds = fds
+        self._fresh = fresh
+        self._data = FrameStream(socket.socket(fileno=fds.data))
+        self._control_stream = FrameStream(socket.socket(fileno=fds.control))
+
+    def run(self) -> NoReturn:
+        """Set up, serve until told to stop, and end the process."""
+        self._guard()
+        self._control_stream.send(wire.HELLO, wire.PLAIN, 0, plain_encode.encode(_greeting()))
+        frame = self._data.next()
+        if frame is None:
+            end_with_host()
+            os._exit(0)
+        init = pickle.loads(frame.payload)
+        self._data.generation = self._control_stream.generation = frame.generation
+        replies = Replies(init.get("code", False), frozenset(init.get("accept", ())))
+        if init["protocol"] != PROTOCOL:
+            self._refuse_protocol(replies, init["protocol"])
+        self._set_up(init)
+        self._serve(init, replies)
+
+    def _guard(self) -> None:
+        """Arm what ends this process, and its descendants, with the host."""
+        linux.die_with_parent()
+        linux.become_subreaper()
+        if os.getppid() != self._parent:
+            os._exit(71)  # the parent died before the kernel could be told
+
+    def _refuse_protocol(self, replies: Replies, theirs: int) -> NoReturn:
+        text = (
+            "the host speaks protocol {} and this pihost ({}) speaks {}: the host's piactors was changed while it ran, "
+            "or pihost is a copy of another version; restart the host, and let it find its own pihost".format(
+                theirs, os.path.dirname(os.path.abspath(__file__)), PROTOCOL
+            )
+        )
+        self._data.send(wire.START_FAILED, wire.PLAIN, 0, replies.error(RuntimeError(text)))
+        os._exit(1)
+
+    def _set_up(self, init: Dict[str, Any]) -> None:
+        main_module = types.ModuleType("__main__")
+        main_module.__dict__["__builtins__"] = __builtins__
+        sys.modules["__main__"] = main_module
+        sys.argv[:] = [init["name"]]
+        if not self._fresh:
+            _reseed()
+            os.environ.clear()
+            os.environ.update(init["env"])
+        if init["own_interpreter"]:
+            sys.path[:] = init["sys_path"]
+        else:
+            sys.path[:0] = [path for path in init["sys_path"] if path not in sys.path]
+        _line_buffered()
+        os.lseek(self._fds.page, FAULT_OFFSET, os.SEEK_SET)
+        faulthandler.enable(self._fds.page, all_threads=True)
+
+    def _serve(self, init: Dict[str, Any], replies: Replies) -> NoReturn:
+        loop = CallLoop(self._data, SequencePage(self._fds.page), replies, init["concurrency"])
+        control = Control(self._control_stream, self._fds.host_pidfd, replies, lambda: loop.hosted.describe())
+        _share_data(control, init["data"])
+        handler = HostHandler(control.send_log, replies.error)
+        logging.getLogger().addHandler(handler)
+        logging.getLogger().setLevel(init["log_level"])
+        threading.current_thread().name = "MainThread"
+        control.start()
+        try:
+            self._start(init, loop, control)
+        except BaseException as error:
+            self._start_failed(error, replies)
+        self._data.send(wire.READY, wire.PLAIN, 0, plain_encode.encode(loop.hosted.describe()))
+        self._finish(loop, control, replies, loop.run())
+
+    def _start(self, init: Dict[str, Any], loop: CallLoop, control: Control) -> None:
+        if init["cwd"] is not None:
+            os.chdir(init["cwd"])
+        if init["debug"]:
+            _wait_for_debugger(init["name"])
+        kind, payload = init["target"]
+        if kind == "none":
+            return
+        target, args, kwargs = byvalue.loads(payload)
+        if kind == "actor":
+            loop.hosted = target._pihost_adapter(control, init["urn"], loop)
+            loop.hosted.obj = loop.hosted.create(args, kwargs)
+            loop.settle(loop.hosted.on_start())
+        else:
+            loop.hosted = hosted.host(target, args, kwargs)
+
+    def _start_failed(self, error: BaseException, replies: Replies) -> NoReturn:
+        hints = {"invalid_target": True} if isinstance(error, hosted.targets.TargetError) else {}
+        self._data.send(wire.START_FAILED, wire.PLAIN, 0, replies.error(error, **hints))
+        _leave(1)
+
+    def _finish(self, loop: CallLoop, control: Control, replies: Replies, ending: Ending) -> NoReturn:
+        error = ending.error
+        report: Dict[str, Any] = {"error": None if error is None else replies.traceback(error), "code": None}
+        code = 0 if error is None else 1
+        if isinstance(error, SystemExit):
+            code = _exit_code(error)
+            report["code"] = code
+        control.announce_stop(plain_encode.encode(report))
+        try:
+            self._last_hook(loop, error)
+        finally:
+            try:
+                loop.coroutines.close()
+            finally:
+                _leave(code)
+
+    @staticmethod
+    def _last_hook(loop: CallLoop, error: Optional[BaseException]) -> None:
+        if isinstance(error, Exception):
+            loop.settle(loop.hosted.on_failure(error))
+        else:
+            loop.settle(loop.hosted.on_stop())
+
+
+def _forget_parents_exit() -> None:
+    """Drop the launcher's exit handlers and finalisers; this process runs its own, and only those."""
+    atexit._clear()
+    atexit.register(logging.shutdown)
+    weakref.finalize._registry.clear()
+    atexit.register(weakref.finalize._exitfunc)
+    for name in ("multiprocessing.util", "multiprocess.util"):
+        util = sys.modules.get(name)
+        if util is not None:
+            util._finalizer_registry.clear()
+            atexit.register(util._exit_function)
+
+
+def _greeting() -> Dict[str, Any]:
+    return {
+        "protocol": PROTOCOL,
+        "pid": os.getpid(),
+        "python": "{}.{}.{}".format(*sys.version_info[:3]),
+        "implementation": sys.implementation.name,
+        "executable": sys.executable or "",
+    }
+
+
+def _reseed() -> None:
+    """A fork has its parent's random numbers before it; give this process its own."""
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+def _line_buffered() -> None:
+    """Send lines as they are printed, so that a crash loses at most the line it cut off.
+
+    New objects on the same descriptors: those of a launcher remember what its descriptors were.
+    """
+    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # type: ignore[misc]
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = open(number, "w", 1, "utf-8", "backslashreplace", closefd=False)
+        setattr(sys, name, stream)
+        setattr(sys, "__{}__".format(name), stream)
+
+
+def _share_data(control: Control, data: Dict[str, bytes]) -> None:
+    """Let isolated code read what the host set, as ``import pihost_data; pihost_data.data[key]``."""
+    control.data.update({key: byvalue.loads(value) for key, value in data.items()})
+    module = types.ModuleType("pihost_data", "What the host has set with set_data, in `data`.")
+    module.__dict__["data"] = control.data
+    sys.modules["pihost_data"] = module
+
+
+def _wait_for_debugger(name: str) -> None:
+    try:
+        import debugpy
+    except ImportError:
+        raise RuntimeError(
+            "debug=True needs debugpy in the isolate's interpreter ({}): pip install debugpy".format(sys.executable)
+        ) from None
+    host, port = debugpy.listen(("127.0.0.1", 0))
+    sys.stderr.write("isolate {} waits for a debugger at {}:{}\n".format(name, host, port))
+    sys.stderr.flush()
+    debugpy.wait_for_client()
+
+
+def _exit_code(error: SystemExit) -> int:
+    """Return the code that the interpreter would exit with."""
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    sys.stderr.write("{}\n".format(error.code))
+    return 1
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process as an interpreter would, but for the objects that a fork shares with its parent."""
+    try:
+        threading._shutdown()
+    except BaseException:
+        pass
+    try:
+        atexit._run_exitfuncs()
+    except BaseException:
+        pass
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass
+    os._exit(code)

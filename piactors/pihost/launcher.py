@@ -1,0 +1,322 @@
+"""The launcher: one small, single-threaded process that forks isolates and outlives none of them.
+
+It is the parent of every isolate of one host, whether forked warm from here or started as a fresh
+interpreter.  It is also the subreaper of all of them: what a dead isolate leaves behind becomes
+its child.  Since every living isolate is a subreaper too, any child here that is no isolate was
+left by a dead one, and is killed.  That needs no list of who forked whom, and `setsid` or a double
+fork do not escape it.
+
+It learns of the host's death from the host's pidfd, kills until it has no child left, and ends.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import fcntl
+import gc
+import importlib
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from . import linux, wire
+
+_MAX_FRAME = 1 << 26
+_FDS_PER_LAUNCH = 5
+_LAST_ROUNDS = 1000
+"""Rounds of killing at the end; a process stuck in the kernel must not keep the launcher for ever."""
+
+
+class _Dead(NamedTuple):
+    launch_id: int
+    status: int
+    rusage: Tuple[float, ...]
+
+
+class Launcher:
+    """The launcher's loop: requests of the host, deaths of children, the death of the host."""
+
+    def __init__(self, control: socket.socket, host_pidfd: int) -> None:
+        self._control = control
+        self._host_pidfd = host_pidfd
+        self._decoder = wire.FrameDecoder(_MAX_FRAME)
+        self._fds: List[int] = []
+        self._isolates: Dict[int, Tuple[int, int]] = {}
+        self._dead: List[_Dead] = []
+        self._refusal: Optional[str] = None
+        self._wake_read, self._wake_write = os.pipe()
+
+    def run(self) -> None:
+        """Serve until the host is gone, then kill everything and end the process."""
+        self._take_signals()
+        poller = select.poll()
+        poller.register(self._control, select.POLLIN)
+        poller.register(self._wake_read, select.POLLIN)
+        if self._host_pidfd >= 0:
+            poller.register(self._host_pidfd, select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poller.poll()}
+            if self._host_pidfd in ready:
+                self._end_all()
+            if self._wake_read in ready:
+                _drain(self._wake_read)
+                self._reap()
+            if self._control.fileno() in ready:
+                self._read_control()
+
+    def _take_signals(self) -> None:
+        for fd in (self._wake_read, self._wake_write, self._control.fileno()):
+            os.set_blocking(fd, False)
+        # The host ends the launcher by closing; a stray signal to the group must not.
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.siginterrupt(signal.SIGCHLD, False)
+
+    # Requests of the host
+
+    def _read_control(self) -> None:
+        try:
+            data, ancillary, _, _ = self._control.recvmsg(65536, socket.CMSG_SPACE(64 * 4))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._end_all()
+            return
+        for level, kind, block in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                numbers = array.array("i")
+                numbers.frombytes(block[: len(block) - len(block) % numbers.itemsize])
+                self._fds.extend(numbers)
+        if not data:
+            self._end_all()
+        for frame in self._decoder.feed(data):
+            self._handle(frame)
+
+    def _handle(self, frame: wire.Frame) -> None:
+        request = pickle.loads(frame.payload)
+        if frame.kind == wire.SETUP:
+            self._warm_up(request)
+        elif frame.kind == wire.LAUNCH:
+            fds, self._fds = self._fds[:_FDS_PER_LAUNCH], self._fds[_FDS_PER_LAUNCH:]
+            try:
+                self._launch(frame.seq, request, fds)
+            finally:
+                for fd in fds:
+                    os.close(fd)
+
+    def _warm_up(self, request: Dict[str, Any]) -> None:
+        if request["sys_path"] is not None:
+            sys.path[:] = request["sys_path"]
+        for name in request["preload"]:
+            try:
+                importlib.import_module(name)
+            except BaseException:
+                self._refusal = "the module {!r} of preload cannot be imported:\n{}".format(
+                    name, traceback.format_exc()
+                )
+                break
+        importlib.import_module(__package__ + ".isolate")  # so that a fork need not
+        gc.collect()
+        if hasattr(gc, "freeze"):
+            gc.freeze()  # keeps the collector of a fork from copying every page it inherits
+        linux.die_with_parent(False)
+        self._tell(wire.WARM, 0, {"refusal": self._refusal})
+
+    def _launch(self, launch_id: int, request: Dict[str, Any], fds: List[int]) -> None:
+        threads = len(sys._current_frames())
+        if self._refusal is not None:
+            self._tell(wire.REFUSED, launch_id, {"why": "preload", "text": self._refusal})
+        elif request["argv"] is None and threads > 1:
+            text = "preloaded modules run {} Python threads, and a fork would lose them".format(threads - 1)
+            self._tell(wire.REFUSED, launch_id, {"why": "threads", "text": text})
+        else:
+            try:
+                pid = self._fork(request, fds) if request["argv"] is None else self._spawn(request, fds)
+            except OSError as error:
+                self._tell(wire.REFUSED, launch_id, {"why": "os", "text": str(error), "errno": error.errno})
+                return
+            pidfd = linux.pidfd_open(pid)
+            self._isolates[pid] = (launch_id, pidfd)
+            self._tell(wire.LAUNCHED, launch_id, {"pid": pid}, pidfd)
+
+    def _fork(self, request: Dict[str, Any], fds: List[int]) -> int:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            self._leave(fds)
+            from . import isolate
+
+            data, control, _, _, page = fds
+            isolate.run_forked(parent, isolate.Descriptors(data, control, page, self._host_pidfd))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(70)
+        return 0
+
+    def _leave(self, fds: List[int]) -> None:
+        """In the new isolate: drop what is the launcher's, and put the output where it belongs."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.setpgid(0, 0)
+        self._control.close()
+        _, _, out, err, _ = fds
+        null = os.open(os.devnull, os.O_RDONLY)
+        for fd, target in ((null, 0), (out, 1), (err, 2)):
+            os.dup2(fd, target)
+        # A descriptor of a sibling kept open here would hide that sibling's end from the host.
+        siblings = [pidfd for _, pidfd in self._isolates.values() if pidfd >= 0]
+        for fd in [null, out, err, self._wake_read, self._wake_write] + siblings + self._fds:
+            os.close(fd)
+
+    def _spawn(self, request: Dict[str, Any], fds: List[int]) -> int:
+        high = [_raised(fd) for fd in fds + [self._host_pidfd] if fd >= 0]
+        try:
+            targets = (3, 4, 1, 2, 5, 6)  # data, control, the two outputs, page, the host's pidfd
+            argv = request["argv"] + [str(os.getpid()), "3", "4", "5", "6" if self._host_pidfd >= 0 else "-1"]
+            actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+            actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(high, targets)]
+            return os.posix_spawn(
+                argv[0],
+                argv,
+                request["env"],
+                file_actions=actions,
+                setpgroup=0,
+                setsigdef=[signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD],
+            )
+        finally:
+            for fd in high:
+                os.close(fd)
+
+    # Deaths
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            if pid in self._isolates:
+                launch_id, pidfd = self._isolates.pop(pid)
+                if pidfd >= 0:
+                    os.close(pidfd)
+                self._dead.append(_Dead(launch_id, status, tuple(usage)))
+        if self._dead:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Kill what dead isolates left; when nothing of it is there any more, report the deaths."""
+        strangers = [pid for pid in linux.children() if pid not in self._isolates]
+        for pid in strangers:
+            # Unreaped children of this process: their pids cannot have passed to others.
+            _kill(pid)
+        if strangers:
+            return  # their deaths wake the loop, and their own children are children here by then
+        dead, self._dead = self._dead, []
+        for news in dead:
+            self._tell(wire.EXITED, news.launch_id, {"status": news.status, "rusage": news.rusage})
+
+    def _end_all(self) -> None:
+        """The host is gone: kill every child until none is left, then end."""
+        for _ in range(_LAST_ROUNDS):
+            pids = linux.children()
+            if not pids:
+                break
+            for pid in pids:
+                _kill(pid)
+            for pid in pids:
+                _wait(pid)
+        os._exit(0)
+
+    def _tell(self, kind: int, launch_id: int, news: Dict[str, Any], pidfd: int = -1) -> None:
+        data = wire.encode(kind, 0, 0, launch_id, pickle.dumps(news, 4))
+        ancillary = []
+        if pidfd >= 0:
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [pidfd]))]
+        while data:
+            try:
+                data = data[self._control.sendmsg([data], ancillary) :]
+                ancillary = []
+            except BlockingIOError:
+                self._wait_for_room()
+            except OSError as error:
+                if error.errno in (errno.EPIPE, errno.ECONNRESET):
+                    self._end_all()
+                raise
+
+    def _wait_for_room(self) -> None:
+        """Wait until the host reads again, or is gone: a forked copy of it may hold the socket open."""
+        poller = select.poll()
+        poller.register(self._control, select.POLLOUT)
+        if self._host_pidfd >= 0:
+            poller.register(self._host_pidfd, select.POLLIN)
+        if self._host_pidfd in {fd for fd, _ in poller.poll()}:
+            self._end_all()
+
+
+def _raised(fd: int) -> int:
+    """Duplicate a descriptor to a number that no target uses."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _wait(pid: int) -> None:
+    """Wait for a killed child, a second at the most: one stuck in the kernel must not hold the rest."""
+    fd = linux.pidfd_open(pid)
+    if fd >= 0:
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        poller.poll(1000)
+        os.close(fd)
+    try:
+        os.waitpid(pid, os.WNOHANG if fd >= 0 else 0)
+    except ChildProcessError:
+        pass
+
+
+def _drain(fd: int) -> None:
+    try:
+        while os.read(fd, 4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def main(arguments: List[str]) -> None:
+    """Run the launcher on the inherited descriptors named by the arguments."""
+    control = socket.socket(fileno=int(arguments[0]))
+    control.set_inheritable(False)
+    host_pidfd = int(arguments[1])
+    if host_pidfd >= 0:
+        os.set_inheritable(host_pidfd, False)
+    # Only until it forks: a host that dies during a long import must not leave the launcher, but
+    # once there are isolates, the launcher has to live on to end them.
+    linux.die_with_parent()
+    if host_pidfd >= 0 and select.select([host_pidfd], [], [], 0)[0]:
+        return
+    linux.become_subreaper()
+    linux.name_process("pi-launcher")
+    sys.modules["__main__"] = type(sys)("__main__")
+    threading.current_thread().name = "launcher"
+    Launcher(control, host_pidfd).run()

@@ -1,0 +1,77 @@
+"""The few Linux calls that the child side needs and that Python 3.8 does not wrap.
+
+Each returns whether it worked: elsewhere, and on old kernels, the callers go on without.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import List, Optional
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+_SYS_PIDFD_OPEN = 434  # the same number on every architecture
+
+
+def _libc() -> Optional[ctypes.CDLL]:
+    try:
+        return ctypes.CDLL(None, use_errno=True)
+    except OSError:
+        return None
+
+
+def _prctl(option: int, argument: int) -> bool:
+    libc = _libc()
+    try:
+        return libc is not None and libc.prctl(option, argument, 0, 0, 0) == 0
+    except AttributeError:
+        return False
+
+
+def die_with_parent(on: bool = True) -> bool:
+    """Have the kernel kill this process when the thread that forked it ends."""
+    return _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL) if on else 0)
+
+
+def become_subreaper() -> bool:
+    """Adopt what descendants leave behind, instead of letting init do so."""
+    return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def name_process(name: str) -> bool:
+    """Set the name that ps and top show."""
+    libc = _libc()
+    try:
+        return libc is not None and libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0) == 0
+    except AttributeError:
+        return False
+
+
+def pidfd_open(pid: int) -> int:
+    """Return a descriptor of the process `pid`, or -1 where the kernel has none."""
+    try:
+        if hasattr(os, "pidfd_open"):
+            return os.pidfd_open(pid, 0)
+        libc = _libc()
+        fd = -1 if libc is None else int(libc.syscall(_SYS_PIDFD_OPEN, pid, 0))
+        if fd >= 0:
+            os.set_inheritable(fd, False)
+        return fd
+    except (OSError, AttributeError):
+        return -1
+
+
+def children() -> List[int]:
+    """Return the pids of this process's children, zombies included.
+
+    The caller must be the one that reaps them, on this thread: the kernel's list is exact only
+    while nothing on it is reaped.
+    """
+    found: List[int] = []
+    for task in os.listdir("/proc/self/task"):
+        with open("/proc/self/task/{}/children".format(task), "rb") as file:
+            found.extend(int(word) for word in file.read().split())
+    return found

@@ -1,0 +1,64 @@
+"""Blocking frame streams of the child side: the data channel and the control channel."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import List, Optional
+
+from . import wire
+
+_SCRATCH = 65536
+_JOIN_UP_TO = 32768
+
+
+class FrameStream:
+    """A connected socket that carries frames.  One thread reads; any thread may send."""
+
+    def __init__(self, sock: socket.socket, max_frame: int = 0xFFFFFFFF, generation: int = 0) -> None:
+        self.sock = sock
+        self.generation = generation
+        self._decoder = wire.FrameDecoder(max_frame)
+        self._frames: List[wire.Frame] = []
+        self._scratch = bytearray(_SCRATCH)
+        self._lock = threading.Lock()
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self.sock.fileno()
+
+    def next(self) -> Optional[wire.Frame]:
+        """Return the next frame, waiting for it; None when the peer has closed its end."""
+        while not self._frames:
+            if not self._receive():
+                return None
+        return self._frames.pop(0)
+
+    def ready(self) -> List[wire.Frame]:
+        """Return the frames already here after one more receive, which must not block."""
+        alive = self._receive()
+        frames, self._frames = self._frames, []
+        if not alive and not frames:
+            raise EOFError
+        return frames
+
+    def send(self, kind: int, flags: int = 0, seq: int = 0, payload: wire.Payload = b"") -> None:
+        """Send one frame, whole, waiting while the peer's buffer is full."""
+        head = wire.header(kind, flags, self.generation, seq, len(payload))
+        with self._lock:
+            if len(payload) <= _JOIN_UP_TO:
+                self.sock.sendall(head + payload)
+            else:
+                self.sock.sendall(head)
+                self.sock.sendall(payload)
+
+    def _receive(self) -> bool:
+        target = self._decoder.direct()
+        if target is not None:
+            count = self.sock.recv_into(target)
+            self._frames.extend(self._decoder.received(count))
+        else:
+            count = self.sock.recv_into(self._scratch)
+            if count:
+                self._frames.extend(self._decoder.feed(memoryview(self._scratch)[:count]))
+        return count > 0

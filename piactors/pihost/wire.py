@@ -1,0 +1,190 @@
+"""The frame codec: bytes in, frames out, no input or output of its own.
+
+A frame is a 16-byte header and a payload.  The header holds, little-endian: the payload's length
+(u32), the kind (u8), flags (u8), the generation (u16, modulo 65536) and a sequence number (u64).
+
+Bytes that cannot be the start of an acceptable frame raise `WireError` as soon as the header is
+there, before anything is allocated for the payload.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import List, NamedTuple, Optional, Union
+
+HEADER = struct.Struct("<IBBHQ")
+HEADER_SIZE = HEADER.size
+
+# Data channel, host to isolate.
+INIT = 2
+CALL = 5
+TELL = 6
+STOP = 10
+# Data channel, isolate to host.  Each CALL and TELL gets exactly one of REPLY, ERROR, DONE, SKIPPED.
+READY = 3
+START_FAILED = 4
+REPLY = 7
+ERROR = 8
+DONE = 17
+SKIPPED = 9
+# Control channel.  REQUEST, RESPONSE and FAILURE go both ways: the protocol is symmetric.
+HELLO = 1
+STOPPING = 11
+PROCEED = 12
+REQUEST = 13
+RESPONSE = 14
+FAILURE = 15
+LOG = 16
+# Between the host and its launcher.
+SETUP = 32
+LAUNCH = 33
+LAUNCHED = 34
+REFUSED = 35
+EXITED = 36
+WARM = 37
+
+KINDS = frozenset(
+    (HELLO, INIT, READY, START_FAILED, CALL, TELL, REPLY, ERROR, DONE, SKIPPED, STOP, STOPPING, PROCEED,
+     REQUEST, RESPONSE, FAILURE, LOG, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM)
+)
+
+# Flags: how a payload is encoded.
+PLAIN = 0
+PICKLE = 1
+
+DIRECT_FROM = 65536
+"""Payloads from this size on are received straight into their own buffer."""
+
+_FIRST_ALLOCATION = 1 << 20
+
+Payload = Union[bytes, bytearray]
+
+
+class WireError(Exception):
+    """The peer sent bytes that are no frame of this protocol."""
+
+
+class Frame(NamedTuple):
+    """One message of the protocol."""
+
+    kind: int
+    flags: int
+    generation: int
+    seq: int
+    payload: Payload
+
+
+def header(kind: int, flags: int, generation: int, seq: int, length: int) -> bytes:
+    """Return the header of a frame whose payload has `length` bytes."""
+    return HEADER.pack(length, kind, flags, generation & 0xFFFF, seq)
+
+
+def encode(kind: int, flags: int = 0, generation: int = 0, seq: int = 0, payload: Payload = b"") -> bytes:
+    """Return a whole frame as bytes (it copies the payload: for small frames)."""
+    return header(kind, flags, generation, seq, len(payload)) + payload
+
+
+class FrameDecoder:
+    """Turns a stream of bytes, however it was cut, into frames.
+
+    `feed` takes bytes from a scratch buffer.  While a large payload is on its way, `direct` returns
+    the place where its next bytes belong, so that the reader can receive into it and call
+    `received`.  After a `WireError` the decoder refuses everything: the stream has no next frame.
+    """
+
+    def __init__(self, max_frame: int) -> None:
+        self.max_frame = max_frame
+        self._rest = b""
+        self._head: Optional[Frame] = None
+        self._length = 0
+        self._body = bytearray()
+        self._filled = 0
+        self._view: Optional[memoryview] = None
+        self._broken: Optional[WireError] = None
+
+    @property
+    def mid_frame(self) -> bool:
+        """Whether the stream stands inside a frame: an end here has cut one off."""
+        return self._head is not None or bool(self._rest)
+
+    def feed(self, data: Union[bytes, bytearray, memoryview]) -> List[Frame]:
+        """Take the next bytes of the stream and return the frames that they complete."""
+        if self._broken is not None:
+            raise self._broken
+        frames: List[Frame] = []
+        if self._head is not None:
+            data = self._feed_body(memoryview(data), frames)
+        self._feed_frames(data, frames)
+        return frames
+
+    def direct(self) -> Optional[memoryview]:
+        """Return where the next bytes of a large payload belong, or None when none is on its way."""
+        if self._head is None:
+            return None
+        if self._view is not None:
+            self._view.release()
+        if self._filled == len(self._body):
+            # Grown as bytes arrive, never at the word of a header: a lie costs its own length.
+            grown = min(self._length, len(self._body) * 2)
+            self._body.extend(bytes(grown - len(self._body)))
+        self._view = memoryview(self._body)[self._filled :]
+        return self._view
+
+    def received(self, count: int) -> List[Frame]:
+        """Say that `count` bytes were written to what `direct` returned."""
+        if self._view is not None:
+            self._view.release()
+            self._view = None
+        self._filled += count
+        frames: List[Frame] = []
+        if self._filled == self._length:
+            self._finish_body(frames)
+        return frames
+
+    def _feed_frames(self, data: Union[bytes, bytearray, memoryview], frames: List[Frame]) -> None:
+        buffer = self._rest + bytes(data) if self._rest else bytes(data)
+        position, end = 0, len(buffer)
+        while end - position >= HEADER_SIZE:
+            length, kind, flags, generation, seq = HEADER.unpack_from(buffer, position)
+            self._check(length, kind)
+            stop = position + HEADER_SIZE + length
+            if stop > end:
+                if length >= DIRECT_FROM:
+                    self._start_body(Frame(kind, flags, generation, seq, b""), length, buffer[position + HEADER_SIZE :])
+                    position = end
+                break
+            frames.append(Frame(kind, flags, generation, seq, buffer[position + HEADER_SIZE : stop]))
+            position = stop
+        self._rest = buffer[position:]
+
+    def _check(self, length: int, kind: int) -> None:
+        if length > self.max_frame:
+            self._broken = WireError(
+                "a frame of {:,} bytes is announced, and max_frame allows {:,}".format(length, self.max_frame)
+            )
+            raise self._broken
+        if kind not in KINDS:
+            self._broken = WireError("frame kind {} is not of this protocol".format(kind))
+            raise self._broken
+
+    def _start_body(self, head: Frame, length: int, first: bytes) -> None:
+        self._head = head
+        self._length = length
+        self._body = bytearray(min(length, max(_FIRST_ALLOCATION, len(first))))
+        self._body[: len(first)] = first
+        self._filled = len(first)
+
+    def _feed_body(self, data: memoryview, frames: List[Frame]) -> memoryview:
+        while self._head is not None and len(data):
+            target = self.direct()
+            assert target is not None
+            count = min(len(target), len(data))
+            target[:count] = data[:count]
+            data = data[count:]
+            frames.extend(self.received(count))
+        return data
+
+    def _finish_body(self, frames: List[Frame]) -> None:
+        assert self._head is not None
+        frames.append(self._head._replace(payload=self._body))
+        self._head, self._body, self._filled, self._length = None, bytearray(), 0, 0

@@ -1,0 +1,92 @@
+"""Futures that cross the border between host and isolate.
+
+A future of the host that goes to an isolate as an argument can be set there.  A future that an actor
+got by asking itself, and returns, is the host's future of the same request.
+"""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import sys
+import weakref
+from typing import Any, NoReturn
+
+from piactors.errors import PiactorsError
+from piactors.future import ExcInfo, Future
+
+_sent: weakref.WeakValueDictionary[str, Future[Any]] = weakref.WeakValueDictionary()
+_control: Any = None
+
+
+def serve_with(control: Any) -> None:
+    """In an isolate: say what sends requests to the host."""
+    global _control
+    _control = control
+
+
+def token_of(future: Future[Any]) -> str:
+    """Return the name under which an isolate can set a future of this process."""
+    token: str | None = future.__dict__.get("_token")
+    if token is None:
+        token = future.__dict__["_token"] = secrets.token_hex(16)
+    _sent[token] = future
+    return token
+
+
+def received(token: str) -> Future[Any]:
+    """Return the future of a token: itself where it was made, a stand-in to be set elsewhere."""
+    return _sent.get(token) or SettableFuture(token)
+
+
+def sent(token: str) -> Future[Any] | None:
+    """Return the future of a token, where it was sent from here and somebody still holds it."""
+    return _sent.get(token)
+
+
+def requested(number: int) -> NoReturn:
+    """Stand in for the host's future of a request; the host's decoder puts it in place."""
+    raise PiactorsError(f"the future of request {number} is known to the host alone")
+
+
+class SettableFuture(Future[Any]):
+    """In an isolate: a future of the host.  It is set here and asked for there."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self._token = token
+        self._was_set = False
+
+    def set(self, value: Any = None) -> None:
+        """Set the host's future to a value."""
+        self._pass_on(value, None)
+
+    def set_exception(self, exc_info: ExcInfo | None = None) -> None:
+        """Set the host's future to an exception."""
+        _, error, _ = exc_info or sys.exc_info()
+        self._pass_on(None, error or RuntimeError("set_exception() without an exception"))
+
+    def get(self, *, timeout: float | None = None) -> NoReturn:
+        """Refuse: the outcome is in the host."""
+        raise PiactorsError("a future of the host can be set in an isolate, and is asked for in the host")
+
+    def _pass_on(self, value: Any, error: BaseException | None) -> None:
+        if self._was_set:
+            raise queue.Full
+        if _control is None:
+            raise PiactorsError("this future belongs to another process, and only an isolate of that can set it")
+        _control.settle_future(self._token, value, error)
+        self._was_set = True
+
+
+class RequestedFuture(Future[Any]):
+    """In an isolate: the answer to what an actor asked itself."""
+
+    number = 0
+
+    def take(self, _: int, frame: Any) -> None:
+        """Settle with the frame that the host answered."""
+        self.settle_with(lambda: _control.result_of(frame))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return requested, (self.number,)

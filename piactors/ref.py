@@ -1,0 +1,301 @@
+"""What a host holds of an isolate: a `pykka.ActorRef` that stays valid across restarts."""
+
+from __future__ import annotations
+
+import pickle
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import psutil
+from pykka import ActorDeadError, ActorProxy, ActorRef, Timeout, messages
+from pykka.messages import _ActorStop
+
+from piactors._host import serialise
+from piactors._lifecycle.mailbox import Message
+from piactors.exit_reason import ExitReason
+from piactors.future import Future
+from piactors.isolate import Isolate, Spec, check_description
+from piactors.shape import Shape
+from piactors.sinks import FutureSink
+from piactors.usage import ResourceUsage, usage_of
+
+if TYPE_CHECKING:
+    from pykka import Actor
+
+_DESCRIBE_SECONDS = 1.0
+
+
+class IsolateRef(ActorRef[Any]):
+    """Reference to an isolate.  It offers all that a `pykka.ActorRef` does, and stays valid across restarts."""
+
+    def __init__(self, actor_class: type[Actor], spec: Spec) -> None:
+        self._spec = spec
+        self.actor_class = actor_class
+        self.actor_urn = spec.urn
+        self._isolate = Isolate(spec, self)
+        self.actor_stopped = self._isolate.actor_stopped
+
+    def __reduce__(self) -> NoReturn:
+        raise serialise.NotSendable(f"{self!r} cannot leave its process: a ref is of use only where it was made")
+
+    @property
+    def actor_inbox(self) -> Any:
+        """The mailbox, as pykka's envelopes see it."""
+        return _Inbox(self)
+
+    @actor_inbox.setter
+    def actor_inbox(self, _: object) -> None:
+        raise AttributeError("the mailbox of an isolate cannot be replaced")
+
+    def _actor_weakref(self) -> Shape:  # type: ignore[override]
+        """Stand in for the actor, which lives elsewhere, where pykka looks at its attributes."""
+        return Shape(self, self._isolate.description(), self._describe_again)
+
+    def _describe_again(self) -> dict[str, tuple[bool, bool, int]]:
+        """Ask the isolate what it offers now, for an attribute that was not there when it started."""
+        try:
+            return check_description(self._isolate.control("describe").get(timeout=_DESCRIBE_SECONDS))
+        except (Timeout, ActorDeadError):
+            return self._isolate.description()
+
+    # About it
+
+    @property
+    def name(self) -> str:
+        """The isolate's name."""
+        return self._spec.name
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of its process, or None while none runs."""
+        return self._isolate.pid
+
+    @property
+    def generation(self) -> int:
+        """How many processes it has had, the current one included."""
+        return self._isolate.generation_number
+
+    @property
+    def state(self) -> str:
+        """``starting``, ``running``, ``restarting``, ``stopping`` or ``stopped``."""
+        return self._isolate.state.value
+
+    @property
+    def mailbox_size(self) -> int:
+        """How many messages wait for it or are with it."""
+        return self._isolate.mailbox_size
+
+    def is_alive(self) -> bool:
+        """Whether it takes messages: True also while it restarts."""
+        return self._isolate.is_alive()
+
+    def resource_usage(self) -> ResourceUsage | None:
+        """Return what its process uses now, or None while none runs."""
+        pid = self.pid
+        try:
+            return None if pid is None else usage_of(pid)
+        except psutil.Error:
+            return None
+
+    def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
+        """Wait until it has ended for good, and return why; None where `timeout` seconds are over first.
+
+        A restart is no exit.
+        """
+        return self._isolate.last_reason if self._isolate.wait_ended(timeout) else None
+
+    # Messages
+
+    def tell(self, message: Any, *, retries: int = 0) -> None:
+        """Send a message without waiting for an answer.
+
+        An exception of its handler ends the generation, after `on_failure`.
+
+        Raises:
+            ActorDeadError: where the isolate takes no messages (any more).
+            MailboxFull: where the mailbox is full, and the options or a running event loop forbid to wait.
+        """
+        if not self.is_alive():
+            raise ActorDeadError(f"{self} not found")
+        if isinstance(message, _ActorStop):
+            self.stop(block=False)
+            return
+        self._isolate.put(Message("tell", self._encoded(message), None, self._retries(message, retries)))
+
+    def ask(  # type: ignore[override]
+        self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0
+    ) -> Any:
+        """Send a message and wait for the answer, or return a `Future` of it where `block` is False.
+
+        Args:
+            timeout: seconds to wait; a call that has not begun by then never will.
+            retries: how often the message may be tried again where the process ended while it ran.
+
+        Raises:
+            Timeout: where the time is over first.
+            ActorDeadError: where the isolate takes no messages, or ended before it handled this one.
+            IsolateCrashed: where the process ended while it handled the message.
+            Exception: what the handler raised.
+        """
+        future = self._ask(message, retries)
+        if not block:
+            return future
+        try:
+            return future.get(timeout=timeout)
+        except Timeout:
+            future.cancel()
+            raise
+
+    def _ask(self, message: Any, retries: int) -> Future[Any]:
+        if isinstance(message, _ActorStop):
+            return self._ask_stop()
+        future: Future[Any] = Future()
+        try:
+            if not self.is_alive():
+                raise ActorDeadError(f"{self} not found")
+            envelope = Message("call", self._encoded(message), FutureSink(future), self._retries(message, retries))
+            future.cancel_with(partial(self._isolate.give_up, envelope))
+            self._isolate.put(envelope)
+        except Exception as error:
+            future.fail(error)
+        return future
+
+    def _encoded(self, message: Any) -> bytes:
+        if isinstance(message, messages.ProxyCall):
+            return serialise.dumps_call("call", tuple(message.attr_path), tuple(message.args), message.kwargs)
+        if isinstance(message, messages.ProxyGetAttr):
+            return serialise.dumps_call("get", tuple(message.attr_path), (), {})
+        if isinstance(message, messages.ProxySetAttr):
+            return serialise.dumps_call("set", tuple(message.attr_path), (message.value,), {})
+        return serialise.dumps_call("message", (), (message,), {})
+
+    def _retries(self, message: Any, retries: int) -> int:
+        if retries or not isinstance(message, messages.ProxyCall):
+            return _checked_retries(retries)
+        if not self._idempotent:
+            return 0
+        return self._idempotent.get(".".join(message.attr_path), 0)
+
+    @property
+    def _idempotent(self) -> dict[str, int]:
+        """The methods that may be tried again, and how often."""
+        found = self.__dict__.get("_idempotent_methods")
+        if found is None:
+            found = {path: entry[2] for path, entry in self._isolate.description().items() if entry[2]}
+            self.__dict__["_idempotent_methods"] = found
+        return found
+
+    def invoke(self, target: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        """Have the isolate call a function that need not be part of its object."""
+        future: Future[Any] = Future()
+        try:
+            envelope = Message("call", serialise.dumps_call("invoke", (), (target, *args), kwargs), FutureSink(future))
+            future.cancel_with(partial(self._isolate.give_up, envelope))
+            self._isolate.put(envelope)
+        except Exception as error:
+            future.fail(error)
+        return future
+
+    # The end
+
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:  # type: ignore[override]
+        """Stop it once it has handled what is in its mailbox; no restart follows.
+
+        Returns True where it was alive, False where it was not; a future of that where `block` is
+        False.  With `block`, all its processes are gone on return.
+        """
+        future = self._ask_stop()
+        found: Future[bool] = Future()
+        found.set_get_hook(partial(_stop_result, future))
+        found._sources = (future,)
+        return found.get(timeout=timeout) if block else found
+
+    def _ask_stop(self) -> Future[Any]:
+        future: Future[bool] = Future()
+        try:
+            self._isolate.stop(future)
+        except ActorDeadError as error:
+            future.fail(error)
+        return future
+
+    def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
+        """End its whole process tree at once, and return why it ended; None where that takes over `timeout` seconds."""
+        self._isolate.terminate()
+        return self.wait_for_exit(timeout)
+
+    # Data that isolated code can read without knowing of piactors
+
+    def set_data(self, key: str, value: Any) -> None:
+        """Set a value that isolated code reads as ``pihost_data.data[key]``; later generations have it too."""
+        if not isinstance(key, str):
+            raise TypeError(f"set_data: the key {key!r} is a {type(key).__name__}; use a str")
+        payload = serialise.dumps(value)
+        self._isolate.data[key] = payload
+        _settled(self._isolate.control("set_data", key, payload))
+
+    def get_data(self, key: str) -> Any:
+        """Return a value that was set, or that isolated code has put into ``pihost_data.data``.
+
+        Raises:
+            KeyError: where there is none of that key.
+        """
+        try:
+            return self._isolate.control("get_data", key).get(timeout=self._spec.options.start_timeout)
+        except ActorDeadError:
+            return pickle.loads(self._isolate.data[key])
+
+    def proxy(self) -> ActorProxy[Any]:
+        """Return a `pykka.ActorProxy`: attributes and methods of the hosted object, as futures."""
+        return ActorProxy(actor_ref=self)
+
+
+class _Inbox:
+    """Takes pykka's envelopes, for code that puts them itself."""
+
+    def __init__(self, ref: IsolateRef) -> None:
+        self._ref = ref
+
+    def put(self, envelope: Any) -> None:
+        """Send the envelope's message."""
+        if envelope.reply_to is None:
+            self._ref.tell(envelope.message)
+        else:
+            _forward(self._ref.ask(envelope.message, block=False), envelope.reply_to)
+
+    def empty(self) -> bool:
+        """Whether no message waits."""
+        return self._ref.mailbox_size == 0
+
+
+def _forward(source: Future[Any], target: Any) -> None:
+    def done(_: Future[Any]) -> None:
+        error = source.exception()
+        if error is None:
+            target.set(source.get())
+        else:
+            target.set_exception((type(error), error, error.__traceback__))
+
+    source.add_done_callback(done)
+
+
+def _stop_result(future: Future[Any], timeout: float | None) -> bool:
+    try:
+        future.get(timeout=timeout)
+    except ActorDeadError:
+        return False
+    return True
+
+
+def _settled(future: Future[Any]) -> None:
+    """Wait for an answer, and let be that there is no process to give one."""
+    try:
+        future.get(timeout=30)
+    except (ActorDeadError, Timeout):
+        return
+
+
+def _checked_retries(retries: int) -> int:
+    if type(retries) is not int or retries < 0:
+        raise ValueError(f"retries={retries!r} is not allowed; use a whole number of at least 0")
+    return retries
+

@@ -1,0 +1,103 @@
+"""What an actor in an isolate asks of its host: messages to itself, its own stop, a future to be set."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pykka import ActorDeadError
+
+from piactors import promises
+from piactors._host.generation import Generation
+from piactors._lifecycle.mailbox import Message
+from piactors.errors import MailboxFull, PiactorsError, ProtocolError
+from piactors.future import Future
+from piactors.pihost import plain_decode, plain_encode, wire
+from piactors.sinks import PeerSink, raise_from
+
+if TYPE_CHECKING:
+    from piactors.isolate import Isolate
+
+_KEPT = 1024
+"""Futures of requests that are kept for when the actor returns one."""
+
+
+class Requests:
+    """Handles the requests of one isolate, on the I/O thread."""
+
+    def __init__(self, isolate: Isolate) -> None:
+        self._isolate = isolate
+        self._futures: OrderedDict[int, Future[Any]] = OrderedDict()
+
+    def handle(self, generation: Generation, frame: wire.Frame) -> None:
+        """Handle one request.
+
+        Raises:
+            ProtocolError: where it is none.
+        """
+        try:
+            operation, *args = plain_decode.decode(frame.payload, budget=self._isolate.options.max_frame)  # type: ignore[misc]
+        except (plain_decode.BadPlain, TypeError, ValueError) as error:
+            raise ProtocolError(f"a request cannot be read: {error}") from None
+        handler = _OPERATIONS.get(operation) if isinstance(operation, str) else None
+        shape = _SHAPES.get(operation) if isinstance(operation, str) else None
+        if handler is None or shape != tuple(type(arg) for arg in args):
+            raise ProtocolError(f"a request {operation!r} that the host does not know")
+        handler(self, generation, frame.seq, *args)
+
+    def future(self, number: int) -> Future[Any]:
+        """Return the future of a request that the actor made and now returns."""
+        found = self._futures.get(number)
+        if found is None:
+            found = Future()
+            found.fail(PiactorsError(f"the answer to request {number} of {self._isolate.ref} is not kept any more"))
+        return found
+
+    def _ask(self, generation: Generation, number: int, payload: bytes) -> None:
+        sink = PeerSink(generation, number)
+        self._futures[number] = sink.future
+        while len(self._futures) > _KEPT:
+            self._futures.popitem(last=False)
+        self._put(Message("call", payload, sink), sink)
+
+    def _tell(self, generation: Generation, number: int, payload: bytes) -> None:
+        self._put(Message("tell", payload), None)
+        generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
+
+    def _stop(self, generation: Generation, number: int) -> None:
+        self._put(Message("stop", b"", own_wish=True), None)
+        generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
+
+    def _settle(
+        self, generation: Generation, number: int, token: str, succeeded: bool, flags: int, payload: bytes
+    ) -> None:
+        future = promises.sent(token)
+        if future is not None:
+            decoder = self._isolate.decoder
+            future.settle_with(
+                partial(decoder.value, flags, payload) if succeeded else partial(raise_from, decoder, payload)
+            )
+        generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
+
+    def _put(self, message: Message, sink: PeerSink | None) -> None:
+        try:
+            self._isolate.put(message, may_block=False)
+        except (ActorDeadError, MailboxFull) as error:
+            if sink is not None:
+                sink.fail(error)
+
+
+_NOTHING = plain_encode.encode(None)
+_OPERATIONS: dict[str, Any] = {
+    "ask": Requests._ask,
+    "tell": Requests._tell,
+    "stop": Requests._stop,
+    "settle": Requests._settle,
+}
+_SHAPES: dict[str, tuple[type, ...]] = {
+    "ask": (bytes,),
+    "tell": (bytes,),
+    "stop": (),
+    "settle": (str, bool, int, bytes),
+}

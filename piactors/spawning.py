@@ -1,0 +1,162 @@
+"""From a class, a function or a name to a running isolate."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import pickle
+import re
+import sys
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+
+from piactors._host import serialise
+from piactors._host.launching import MARKER_PREFIX, Order
+from piactors.errors import InvalidTarget
+from piactors.isolate import Spec
+from piactors.options import IsolationOptions, inherited_env, needs_fresh_interpreter
+from piactors.pihost import PROTOCOL, plain_tags, targets
+from piactors.ref import IsolateRef
+
+if TYPE_CHECKING:
+    from pykka import Actor
+
+logger = logging.getLogger("piactors")
+
+_counter = itertools.count(1)
+
+
+def start_actor(
+    actor_class: type[Actor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> IsolateRef:
+    """Start a ProcessActor in an isolate."""
+    payload = serialise.dumps((actor_class, args, kwargs), fresh=True)
+    return launch(actor_class, options, "actor", payload, code=True, folder=None, label=actor_class.__name__)
+
+
+def spawn(target: object, /, *args: Any, options: IsolationOptions | None = None, **kwargs: Any) -> IsolateRef:
+    """Host any class or function in a process of its own.
+
+    Args:
+        target: the class or function itself, ``"package.module:qualname"`` or ``"path/to/file.py:qualname"``.
+            A name is never imported into the host.
+        args, kwargs: for the class's constructor.
+        options: how to run it.
+
+    Returns:
+        The isolate's ref.  ``ref.proxy()`` offers the instance's attributes and methods; of a function,
+        the method `call`.
+
+    Raises:
+        InvalidTarget: where there is no such class or function.
+        StartError: where the isolate does not start; the cause is what its code raised.
+    """
+    options = options or IsolationOptions()
+    by_name = isinstance(target, str)
+    folder, found = _resolved(target)
+    if not by_name and not callable(found):
+        raise InvalidTarget(f"{target!r} is no target; pass a class, a function or a name such as 'package.module:name'")
+    label = targets.split(found)[1] if isinstance(found, str) else getattr(found, "__qualname__", type(found).__name__)
+    payload = serialise.dumps((found, args, kwargs), fresh=True)
+    return launch(hosting_class(label), options, "object", payload, code=not by_name, folder=folder, label=label)
+
+
+def start_toolbox(options: IsolationOptions, label: str) -> IsolateRef:
+    """Start an isolate that hosts nothing but calls of functions by name."""
+    return launch(hosting_class(label), options, "none", b"", code=False, folder=None, label=label)
+
+
+def resolved_name(target: object) -> tuple[str | None, object]:
+    """Return the folder of a target named by file, and the target as an isolate can resolve it."""
+    return _resolved(target)
+
+
+def launch(
+    actor_class: type[Actor], options: IsolationOptions, kind: str, payload: bytes, *, code: bool, folder: str | None,
+    label: str,
+) -> IsolateRef:  # fmt: skip
+    """Start an isolate and return its ref once it is ready."""
+    name = options.name or f"{re.sub('[^A-Za-z0-9_.]+', '_', label)}-{next(_counter)}"
+    own = options.python is None or _is_own(options.python)
+    interpreter = sys.executable if options.python is None else os.path.abspath(options.python)
+    env = _environment(options)
+    order = Order(interpreter, env, _wants_fresh(options, own, name))
+    urn = uuid.uuid4().urn
+    trusted = code if options.trust == "auto" else options.trust == "code"
+    fixed = {
+        "protocol": PROTOCOL, "name": name, "urn": urn, "env": env, "cwd": options.cwd, "own_interpreter": own,
+        "sys_path": _paths(options, own, folder), "concurrency": options.concurrency, "log_level": _level(options),
+        "code": trusted, "accept": [plain_tags.class_key(cls) for cls in options.accept], "debug": options.debug,
+        "target": (kind, payload),
+    }  # fmt: skip
+    spec = Spec(
+        name=name, urn=urn, options=options, order=order, own_interpreter=own, init=partial(_init, fixed),
+        code=trusted, takes_requests=kind == "actor",
+    )  # fmt: skip
+    ref = IsolateRef(actor_class, spec)
+    ref._isolate.start()
+    return ref
+
+
+def hosting_class(label: str) -> type[Actor]:
+    """Return a class to stand for a hosted class or function in pykka's registry, under its name."""
+    from piactors.actor import ProcessActor
+
+    return type(label.rpartition(".")[2] or "Hosted", (ProcessActor,), {})
+
+
+def _init(fixed: dict[str, Any], data: dict[str, bytes]) -> bytes:
+    return pickle.dumps({**fixed, "data": data}, 4)
+
+
+def _resolved(target: object) -> tuple[str | None, object]:
+    if not isinstance(target, str):
+        return None, target
+    try:
+        place, qualname = targets.split(target)
+    except targets.TargetError as error:
+        raise InvalidTarget(str(error)) from None
+    if not targets.is_file(place):
+        return None, target
+    path = os.path.abspath(place)
+    return os.path.dirname(path), f"{path}:{qualname}"
+
+
+def _is_own(python: str) -> bool:
+    """Whether an interpreter is the host's own.  By its path, not the file behind it: that is shared by all
+    virtual environments of one Python."""
+    return os.path.abspath(python) == os.path.abspath(sys.executable)
+
+
+def _environment(options: IsolationOptions) -> dict[str, str]:
+    env = inherited_env(options.inherit_env, os.environ)
+    env.update({name: value for name, value in os.environ.items() if name.startswith(MARKER_PREFIX)})
+    env.update(options.env or {})
+    return env
+
+
+def _wants_fresh(options: IsolationOptions, own: bool, name: str) -> bool:
+    if options.start_method is not None and options.start_method == "spawn":
+        return True
+    early = needs_fresh_interpreter(options.env or {})
+    if early:
+        logger.info("isolate %s starts in a fresh interpreter: %s only work before one starts", name, ", ".join(early))
+        return True
+    return options.start_method is None and not own
+
+
+def _paths(options: IsolationOptions, own: bool, folder: str | None) -> list[str]:
+    extra = [os.path.abspath(path) for path in options.sys_path] + ([folder] if folder is not None else [])
+    return [*extra, *(path for path in sys.path if path not in extra)] if own else extra
+
+
+def _level(options: IsolationOptions) -> int:
+    """Records below this level stay in the isolate: by default those that the host would drop, from INFO on."""
+    if options.log_level is not None:
+        return options.log_level
+    return min(logging.getLogger().level, logging.INFO)
+
+
