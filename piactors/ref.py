@@ -12,9 +12,10 @@ from pykka.messages import _ActorStop
 
 from piactors._host import serialise
 from piactors._lifecycle.mailbox import Message
+from piactors.arrivals import check_description
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.isolate import Isolate, Spec, check_description
+from piactors.isolate import Isolate, Spec
 from piactors.shape import Shape
 from piactors.sinks import FutureSink
 from piactors.usage import ResourceUsage, usage_of
@@ -33,10 +34,14 @@ class IsolateRef(ActorRef[Any]):
         self.actor_class = actor_class
         self.actor_urn = spec.urn
         self._isolate = Isolate(spec, self)
-        self.actor_stopped = self._isolate.actor_stopped
 
     def __reduce__(self) -> NoReturn:
         raise serialise.NotSendable(f"{self!r} cannot leave its process: a ref is of use only where it was made")
+
+    @property
+    def actor_stopped(self) -> Any:  # type: ignore[override]
+        """An event that is set once it takes no more messages."""
+        return self._isolate.actor_stopped
 
     @property
     def actor_inbox(self) -> Any:

@@ -1,0 +1,173 @@
+"""What comes from an isolate's process, frame by frame, on the I/O thread.
+
+All of it is input from code that may be hostile: what should not have come raises `ProtocolError`,
+and ends that generation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pykka import ActorDeadError, ActorRegistry
+
+from piactors import events
+from piactors._lifecycle import states
+from piactors._lifecycle.mailbox import UnknownSequence
+from piactors._lifecycle.states import Happening
+from piactors._supervision import restart
+from piactors.endings import SMALL_FRAME, fail_all
+from piactors.errors import ProtocolError
+from piactors.exit_reason import ExitReason
+from piactors.pihost import PROTOCOL, plain_decode, wire
+
+if TYPE_CHECKING:
+    from piactors.isolate import Isolate
+
+
+def handle(isolate: Isolate, frame: wire.Frame) -> None:
+    """Handle one frame.
+
+    Raises:
+        ProtocolError: where it should not have come.
+    """
+    handler = _HANDLERS.get(frame.kind)
+    if handler is None:
+        raise ProtocolError(f"a frame of kind {frame.kind} does not come from an isolate")
+    try:
+        handler(isolate, frame)
+    except states.IllegalTransition as error:
+        raise ProtocolError(str(error)) from None
+
+
+def _on_hello(isolate: Isolate, frame: wire.Frame) -> None:
+    greeting = _decode_small(frame)
+    if greeting.get("protocol") != PROTOCOL:
+        raise ProtocolError(
+            f"pihost speaks protocol {greeting.get('protocol')!r}, and this host speaks {PROTOCOL}: "
+            "they are of different versions of piactors; restart the host"
+        )
+
+
+def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
+    with isolate.lock:
+        if isolate.current.ready_at is not None:
+            raise ProtocolError("it became ready twice")
+        isolate.current.ready_at = time.monotonic()
+        isolate.raw_description = bytes(frame.payload)
+        isolate.state = states.after(isolate.state, Happening.READY)
+        isolate.pump()
+        late = [(key, value) for key, value in isolate.data.items() if isolate.current.data.get(key) is not value]
+    for key, value in late:
+        isolate.control("set_data", key, value)
+    isolate.publish(events.IsolateStarted)
+    isolate.started.settle_with(_nothing)
+
+
+def _on_start_failed(isolate: Isolate, frame: wire.Frame) -> None:
+    isolate.current.start_failure = bytes(frame.payload)
+
+
+def _on_answer(isolate: Isolate, frame: wire.Frame) -> None:
+    with isolate.lock:
+        try:
+            message = isolate.mailbox.answered(frame.seq)
+        except UnknownSequence as error:
+            raise ProtocolError(str(error)) from None
+        isolate.room.notify()
+        isolate.pump()
+    if message.given_up or message.sink is None:
+        return
+    if frame.kind == wire.REPLY:
+        message.sink.reply(isolate.decoder, frame.flags, frame.payload)
+    elif frame.kind == wire.ERROR:
+        message.sink.error(isolate.decoder, frame.payload)
+    else:
+        error = ProtocolError(f"{isolate.ref} left a call without an answer")
+        message.sink.fail(error)
+        raise error
+
+
+def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
+    report = _decode_small(frame)
+    with isolate.lock:
+        generation = isolate.process
+        if isolate.current.report is not None or generation is None:
+            raise ProtocolError("it reported twice that it stops")
+        isolate.current.report = {"error": _text_or_none(report.get("error")), "code": _int_or_none(report.get("code"))}
+        isolate.state = states.after(isolate.state, Happening.STOP_BEGUN)
+        guess = ExitReason(kind="normal" if report.get("error") is None else "error")
+        final = isolate.stop_requested or not restart.wants_restart(isolate.options.restart, guess)
+        if final:
+            isolate.actor_stopped.set()
+        left = isolate.mailbox.take_calls() if final else []
+    if final:
+        ActorRegistry.unregister(isolate.ref)
+        fail_all(left, lambda: ActorDeadError(f"{isolate.ref} stopped before handling the message"))
+    isolate.arm_shutdown()
+    generation.send_control(wire.PROCEED, 0, b"")
+
+
+def _on_request(isolate: Isolate, frame: wire.Frame) -> None:
+    generation = isolate.process
+    if not isolate.spec.takes_requests or generation is None:
+        raise ProtocolError("it asks things of the host, which only actors may")
+    isolate.requests.handle(generation, frame)
+
+
+def _on_log(isolate: Isolate, frame: wire.Frame) -> None:
+    isolate.relay.record(isolate.pid, bytes(frame.payload), isolate.decoder.error)
+
+
+def check_description(found: Any) -> dict[str, tuple[bool, bool, int]]:
+    """Return what an isolate said of itself, as far as it is a description.
+
+    Raises:
+        ProtocolError: where it is none.
+    """
+    if not isinstance(found, dict):
+        raise ProtocolError("a description is no dictionary")
+    for name, entry in found.items():
+        if not (isinstance(name, str) and isinstance(entry, tuple) and [type(part) for part in entry] == [bool, bool, int]):
+            raise ProtocolError(f"a description holds {name!r}: {entry!r}")
+    return found
+
+
+def _decode_small(frame: wire.Frame) -> dict[Any, Any]:
+    """Decode what has to be known on the I/O thread; its size is bounded, so its cost is."""
+    if len(frame.payload) > SMALL_FRAME:
+        raise ProtocolError(f"a frame of kind {frame.kind} has {len(frame.payload):,} bytes")
+    try:
+        fields = plain_decode.decode(frame.payload, budget=8 * SMALL_FRAME)
+    except plain_decode.BadPlain as error:
+        raise ProtocolError(f"a frame of kind {frame.kind} cannot be read: {error}") from None
+    if not isinstance(fields, dict):
+        raise ProtocolError(f"a frame of kind {frame.kind} holds a {type(fields).__name__}")
+    return fields
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _int_or_none(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _nothing() -> None:
+    return None
+
+
+_HANDLERS: dict[int, Callable[[Isolate, wire.Frame], None]] = {
+    wire.HELLO: _on_hello,
+    wire.READY: _on_ready,
+    wire.START_FAILED: _on_start_failed,
+    wire.REPLY: _on_answer,
+    wire.ERROR: _on_answer,
+    wire.DONE: _on_answer,
+    wire.SKIPPED: _on_answer,
+    wire.STOPPING: _on_stopping,
+    wire.REQUEST: _on_request,
+    wire.LOG: _on_log,
+}

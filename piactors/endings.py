@@ -1,0 +1,190 @@
+"""What follows the end of a generation: the verdict, the next generation or the end of the isolate.
+
+All of it runs on the I/O thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pykka import ActorDeadError, ActorRegistry
+
+from piactors import _crash, events
+from piactors._host.generation import End
+from piactors._lifecycle import states
+from piactors._lifecycle.mailbox import Aftermath, Message
+from piactors._lifecycle.states import Happening, State
+from piactors._lifecycle.verdict import Findings, verdict
+from piactors._supervision import restart
+from piactors.errors import PiactorsError
+from piactors.exit_reason import ExitReason
+
+if TYPE_CHECKING:
+    from piactors.isolate import Current, Isolate
+
+SMALL_FRAME = 1 << 18
+
+
+def ended(isolate: Isolate, end: End) -> None:
+    """The process of an isolate, and all that it left, are gone: decide what follows, and let it follow."""
+    current = isolate.current
+    reason = verdict(
+        Findings(
+            intent="killed" if end.lost and current.intent is None else current.intent,
+            detail="its launcher was lost" if end.lost and current.intent is None else current.detail,
+            told_to_stop=isolate.stop_requested, report=_report(isolate, current), status=end.status,
+            started=current.ready_at is not None, stderr_tail=end.stderr_tail, fault=end.fault, usage=end.usage,
+        )
+    )  # fmt: skip
+    _settle_end(isolate, reason, end)
+
+
+def _report(isolate: Isolate, current: Current) -> dict[str, Any] | None:
+    if current.start_failure is None:
+        return current.report
+    if len(current.start_failure) > SMALL_FRAME:
+        return {"error": "(an exception too large to be shown here)"}
+    return {"error": str(isolate.decoder.error(current.start_failure).__cause__)}
+
+
+def ended_without_process(isolate: Isolate, text: str) -> None:
+    """There was to be a process, and there will be none."""
+    _settle_end(isolate, ExitReason(kind="start_failed", detail=text), None)
+
+
+def _settle_end(isolate: Isolate, reason: ExitReason, end: End | None) -> None:
+    """Decide what follows the end of a generation, and let it follow."""
+    with isolate.lock:
+        current, generation = isolate.current, isolate.process
+        isolate.process = None
+        for timer in current.timers:
+            timer.cancel()
+        aftermath = Aftermath([], [], [])
+        if end is not None:
+            aftermath = isolate.mailbox.generation_ended(end.evidence)
+        decision = _decide(isolate, reason, current, lost=end is not None and end.lost)
+        pid = None if generation is None else generation.pid
+        isolate.last_reason = reason
+    _tell_of_end(isolate, reason, pid, current)
+    if isinstance(decision, restart.StartAgain):
+        _start_again(isolate, decision, reason, aftermath, pid)
+    else:
+        _finish(isolate, reason, aftermath, pid, exhausted=isinstance(decision, restart.Exhausted))
+
+
+def _decide(isolate: Isolate, reason: ExitReason, current: Current, *, lost: bool) -> restart.Decision:
+    if isolate.stop_requested or isolate.state is State.STARTING:
+        return restart.StayDown()
+    options, now = isolate.options, time.monotonic()
+    policy = restart.Policy(options.restart, options.max_restarts, options.within, options.backoff)
+    ran_for = 0.0 if current.ready_at is None else now - current.ready_at
+    decision, isolate.history = restart.decide(
+        policy, isolate.history, reason, now=now, ran_for=ran_for, luck=random.random(),
+        charged=not (lost and current.ready_at is not None),
+    )  # fmt: skip
+    return decision
+
+
+def _start_again(isolate: Isolate, decision: restart.StartAgain, reason: ExitReason, aftermath: Aftermath, pid: int | None
+) -> None:
+    with isolate.lock:
+        isolate.state = states.after(isolate.state, Happening.WILL_RESTART)
+        refused = []
+        if isolate.options.while_restarting == "fail":
+            refused = isolate.mailbox.take_calls()
+        isolate.restart_timer = isolate.loop.call_later(decision.delay, partial(_restart_due, isolate))
+        raced = isolate.stop_requested
+        isolate.room.notify_all()
+    isolate.publish(events.IsolateRestarting, attempt=decision.attempt, delay=decision.delay)
+    _settle_lost(isolate, aftermath, reason, pid)
+    fail_all(refused, lambda: ActorDeadError(f"{isolate.ref} is restarting, and while_restarting is 'fail'"))
+    if raced:
+        stop_restarting(isolate)
+
+
+def _restart_due(isolate: Isolate) -> None:
+    isolate.restart_timer = None
+    isolate.launch()
+
+
+def _finish(isolate: Isolate, reason: ExitReason, aftermath: Aftermath, pid: int | None, exhausted: bool = False) -> None:
+    with isolate.lock:
+        first = isolate.state is State.STARTING
+        isolate.state = states.after(isolate.state, Happening.ENDED)
+        isolate.actor_stopped.set()
+        left = isolate.mailbox.close()
+        start_failure = isolate.current.start_failure
+        isolate.room.notify_all()
+    ActorRegistry.unregister(isolate.ref)
+    isolate.runtime.remove(isolate)
+    if exhausted:
+        isolate.publish(
+            events.RestartsExceeded, max_restarts=isolate.options.max_restarts or 0, within=isolate.options.within
+        )
+    _settle_lost(isolate, aftermath, reason, pid)
+    fail_all(left, lambda: ActorDeadError(f"{isolate.ref} stopped before handling the message"))
+    if first:
+        isolate.started.settle_with(partial(_crash.raise_start_error, isolate.spec, isolate.decoder, reason, start_failure))
+    isolate.ended.set()
+    if isolate.options.die_on_crash and not reason.is_normal and not isolate.stop_requested:
+        _crash.die(reason)
+
+
+def _tell_of_end(isolate: Isolate, reason: ExitReason, pid: int | None, current: Current) -> None:
+    cls = events.IsolateStartFailed if current.ready_at is None else events.IsolateExited
+    isolate.publish(cls, pid=pid, reason=reason)
+    if not reason.is_normal and not (isolate.stop_requested and reason.kind == "killed"):
+        place = f"isolate {isolate.spec.name} (pid {pid}, generation {isolate.generation_number})"
+        isolate.log(logging.WARNING, "%s: %s", place, reason.report())
+
+
+def _settle_lost(isolate: Isolate, aftermath: Aftermath, reason: ExitReason, pid: int | None) -> None:
+    place = (isolate.spec.name, pid, isolate.generation_number)
+    fail_all(aftermath.crashed, lambda: _crash.crashed(*place, reason))
+    for message in aftermath.poisoned:
+        fail_all([message], lambda message=message: _crash.poisoned(*place, reason, message.attempts))  # type: ignore[misc]
+    fail_all(aftermath.dropped, lambda: ActorDeadError(f"{isolate.ref} ended first"))
+
+
+def io_failed(isolate: Isolate, error: BaseException) -> None:
+    """The I/O thread is gone: nobody may be left waiting."""
+    cause = PiactorsError(f"the I/O thread of piactors has failed: {error!r}")
+    cause.__cause__ = error
+    with isolate.lock:
+        left = [*isolate.mailbox.unanswered(), *isolate.mailbox.close()]
+        isolate.state = State.STOPPED
+        isolate.actor_stopped.set()
+        isolate.room.notify_all()
+        generation, isolate.process = isolate.process, None
+    if generation is not None:
+        generation.kill()
+    ActorRegistry.unregister(isolate.ref)
+    fail_all(left, lambda: cause)
+    isolate.started.fail(cause)
+    isolate.ended.set()
+
+
+def fail_all(messages: list[Message], error: Callable[[], BaseException]) -> None:
+    """Fail whoever waits for these messages."""
+    for message in messages:
+        if message.sink is not None and not message.given_up:
+            message.sink.fail(error())
+
+
+def stop_restarting(isolate: Isolate) -> None:
+    """Somebody stops an isolate that has no process, or one that is just starting: end it."""
+    with isolate.lock:
+        waiting, isolate.restart_timer = isolate.restart_timer, None
+        generation = isolate.process if isolate.state is State.RESTARTING else None
+    if waiting is not None:
+        waiting.cancel()
+        isolate.last_reason = ExitReason(kind="shutdown", detail="stopped while it waited to be restarted")
+        _finish(isolate, isolate.last_reason, Aftermath([], [], []), None)
+    elif generation is not None:
+        isolate.intend("shutdown", "stopped while it restarted")
+        generation.kill()

@@ -1,0 +1,43 @@
+"""A pytest plugin that has pykka's tests run with piactors, without a change to their files.
+
+Load it with ``-p pykka_runner.plugin``.  The conftest of pykka's tests has its runtimes fixed in the
+parameters of its fixture `runtime`; the plugin puts its own `runtime` there before pytest looks.
+"""
+
+from __future__ import annotations
+
+import time
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import piactors
+from pykka_runner.crossevent import CrossProcessEvent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_plugin_registered(plugin: object) -> None:
+    """Replace the runtimes of pykka's conftest as soon as it is imported."""
+    if isinstance(plugin, ModuleType) and hasattr(plugin, "RUNTIMES"):
+        plugin.RUNTIMES = {"process": pytest.param(_runtime(plugin), id="process")}
+        plugin.runtime = _fixture(list(plugin.RUNTIMES.values()))  # type: ignore[attr-defined]
+
+
+def _runtime(conftest: Any) -> Any:
+    return conftest.Runtime(
+        name="process",
+        actor_class=piactors.ProcessActor,
+        event_class=CrossProcessEvent,
+        future_class=piactors.Future,
+        sleep_func=time.sleep,
+    )
+
+
+def _fixture(params: list[Any]) -> Any:
+    @pytest.fixture(scope="session", params=params)
+    def runtime(request: pytest.FixtureRequest) -> Any:
+        """Return the runtime of processes."""
+        return request.param
+
+    return runtime

@@ -1,0 +1,68 @@
+"""Where pykka's own tests come from: the sdist of the pykka that is installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+VARIABLE = "PIACTORS_PYKKA_SDIST"
+"""Names an environment variable that may hold the path of the sdist, packed or unpacked."""
+
+DOWNLOAD_SECONDS = 90
+
+
+class NoSdist(Exception):
+    """The sdist cannot be had; the text says why."""
+
+
+def installed_version() -> str:
+    """Return the version of the pykka that is installed."""
+    return importlib.metadata.version("pykka")
+
+
+def unpacked(folder: Path) -> Path:
+    """Return a fresh copy of the unpacked sdist, below `folder`.
+
+    Raises:
+        NoSdist: where it cannot be had.
+    """
+    given = os.environ.get(VARIABLE)
+    source = Path(given) if given else _downloaded(folder / "download")
+    if not source.exists():
+        raise NoSdist(f"{VARIABLE} is {given!r}, and there is no such file")
+    target = folder / "unpacked"
+    if source.is_dir():
+        shutil.copytree(source, target / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        _unpack(source, target)
+    (root,) = target.iterdir()
+    return root
+
+
+def _unpack(source: Path, target: Path) -> None:
+    try:
+        with tarfile.open(source) as archive:
+            archive.extractall(target, filter="data")
+    except (tarfile.TarError, OSError) as error:
+        raise NoSdist(f"{source} cannot be unpacked: {error}") from error
+
+
+def _downloaded(folder: Path) -> Path:
+    """Download it with pip, which also gets the build backend, as a wheel: it looks into each sdist's metadata."""
+    wanted = f"pykka=={installed_version()}"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-binary", "pykka", "--no-deps",
+               "--retries", "1", "--dest", str(folder), wanted]  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise NoSdist(f"pip has not downloaded the sdist of {wanted} within {DOWNLOAD_SECONDS} s") from None
+    found = sorted(folder.glob("*.tar.gz")) if folder.is_dir() else []
+    if done.returncode != 0 or not found:
+        last = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        raise NoSdist(f"pip cannot download the sdist of {wanted}: {last}; {VARIABLE} may name one that is here")
+    return found[0]

@@ -1,0 +1,87 @@
+"""Runs pykka's tests in a pytest of their own, and reads what came of each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import attrs
+
+EXCLUDED = ("test_threading_actor.py", "test_envelope.py", "test_messages.py")
+"""Tests of what piactors does not replace: threads as actors, and pykka's own envelopes and messages."""
+
+TEST_SECONDS = 10
+SUITE_SECONDS = 170
+
+_PLUGINS = ("pykka_runner.plugin", "pytest_mock", "pytest_timeout")
+
+
+@attrs.frozen
+class Outcome:
+    """What came of one test."""
+
+    test: str
+    passed: bool
+    text: str
+
+
+@attrs.frozen
+class Run:
+    """What came of all tests."""
+
+    outcomes: tuple[Outcome, ...]
+    output: str
+
+    @property
+    def passed(self) -> set[str]:
+        """The tests that passed."""
+        return {outcome.test for outcome in self.outcomes if outcome.passed}
+
+    @property
+    def not_passed(self) -> dict[str, str]:
+        """The tests that did not pass, and what they said."""
+        return {outcome.test: outcome.text for outcome in self.outcomes if not outcome.passed}
+
+
+def run(root: Path, report: Path) -> Run:
+    """Run the tests of an unpacked sdist; `report` is where the JUnit XML goes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *_arguments(root, report)],
+        cwd=root, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        timeout=SUITE_SECONDS,
+    )  # fmt: skip
+    if not report.exists():
+        raise RuntimeError(f"pytest ended with {done.returncode} and left no report:\n{done.stdout}")
+    return Run(tuple(_outcomes(ElementTree.parse(report).iter("testcase"))), done.stdout)
+
+
+def _arguments(root: Path, report: Path) -> list[str]:
+    plugins = [argument for plugin in _PLUGINS for argument in ("-p", plugin)]
+    ignored = [f"--ignore=tests/{name}" for name in EXCLUDED]
+    return [
+        *plugins, "-p", "no:cacheprovider", f"--rootdir={root}", f"--junit-xml={report}",
+        f"--timeout={TEST_SECONDS}", "--tb=short", "-q", *ignored, "tests",
+    ]  # fmt: skip
+
+
+def _environment() -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_CORE_"))}
+    env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    env["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
+    return env
+
+
+def _outcomes(cases: Iterable[ElementTree.Element]) -> Iterable[Outcome]:
+    """Read the cases; one whose teardown failed after it has passed is there twice, and has not passed."""
+    found: dict[str, Outcome] = {}
+    for case in cases:
+        test = f"{case.get('classname')}::{case.get('name')}"
+        bad = [element for element in case if element.tag in ("failure", "error", "skipped")]
+        text = "\n".join(element.text or element.get("message") or "" for element in bad)
+        if test not in found or bad:
+            found[test] = Outcome(test, not bad, text)
+    return found.values()
