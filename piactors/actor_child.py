@@ -135,7 +135,7 @@ class SelfRef(pykka.ActorRef[Any]):
         else:
             self._request(("tell", _encoded(message)), _ignore)
 
-    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:  # type: ignore[override]
+    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         """Send a message to this actor itself and return a future of the answer.
 
         With `block` it waits, which a method of this actor must not: it would wait for itself.
@@ -148,7 +148,7 @@ class SelfRef(pykka.ActorRef[Any]):
             future.number = self._request(("ask", _encoded(message)), future.take)
         return future.get(timeout=timeout) if block else future
 
-    def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:  # type: ignore[override]
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:
         """Ask for this actor to be stopped.  It cannot wait for its own end, so `block` makes no difference in time."""
         self.tell(_ActorStop())
         future: Future[bool] = Future()

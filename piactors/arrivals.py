@@ -84,9 +84,9 @@ def _on_answer(isolate: Isolate, frame: wire.Frame) -> None:
     elif frame.kind == wire.ERROR:
         message.sink.error(isolate.decoder, frame.payload)
     else:
-        error = ProtocolError(f"{isolate.ref} left a call without an answer")
-        message.sink.fail(error)
-        raise error
+        unanswered = ProtocolError(f"{isolate.ref} left a call without an answer")
+        message.sink.fail(unanswered)
+        raise unanswered
 
 
 def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
@@ -129,7 +129,8 @@ def check_description(found: Any) -> dict[str, tuple[bool, bool, int]]:
     if not isinstance(found, dict):
         raise ProtocolError("a description is no dictionary")
     for name, entry in found.items():
-        if not (isinstance(name, str) and isinstance(entry, tuple) and [type(part) for part in entry] == [bool, bool, int]):
+        shape = [type(part) for part in entry] if isinstance(entry, tuple) else None
+        if not isinstance(name, str) or shape != [bool, bool, int]:
             raise ProtocolError(f"a description holds {name!r}: {entry!r}")
     return found
 

@@ -90,7 +90,8 @@ def _decide(isolate: Isolate, reason: ExitReason, current: Current, *, lost: boo
     return decision
 
 
-def _start_again(isolate: Isolate, decision: restart.StartAgain, reason: ExitReason, aftermath: Aftermath, pid: int | None
+def _start_again(
+    isolate: Isolate, decision: restart.StartAgain, reason: ExitReason, aftermath: Aftermath, pid: int | None
 ) -> None:
     with isolate.lock:
         isolate.state = states.after(isolate.state, Happening.WILL_RESTART)
@@ -112,7 +113,9 @@ def _restart_due(isolate: Isolate) -> None:
     isolate.launch()
 
 
-def _finish(isolate: Isolate, reason: ExitReason, aftermath: Aftermath, pid: int | None, exhausted: bool = False) -> None:
+def _finish(
+    isolate: Isolate, reason: ExitReason, aftermath: Aftermath, pid: int | None, exhausted: bool = False
+) -> None:
     with isolate.lock:
         first = isolate.state is State.STARTING
         isolate.state = states.after(isolate.state, Happening.ENDED)
@@ -129,7 +132,8 @@ def _finish(isolate: Isolate, reason: ExitReason, aftermath: Aftermath, pid: int
     _settle_lost(isolate, aftermath, reason, pid)
     fail_all(left, lambda: ActorDeadError(f"{isolate.ref} stopped before handling the message"))
     if first:
-        isolate.started.settle_with(partial(_crash.raise_start_error, isolate.spec, isolate.decoder, reason, start_failure))
+        start_error = partial(_crash.raise_start_error, isolate.spec, isolate.decoder, reason, start_failure)
+        isolate.started.settle_with(start_error)
     isolate.ended.set()
     if isolate.options.die_on_crash and not reason.is_normal and not isolate.stop_requested:
         _crash.die(reason)

@@ -121,7 +121,8 @@ class Future(pykka.Future[T], Generic[T]):
     def cancel(self) -> bool:
         """Give up on the call.  True where it will never begin; one that has begun goes on."""
         if self._sources is not None:
-            return all([isinstance(source, Future) and source.cancel() for source in self._sources])
+            # A list, so that each source is cancelled, not only those up to the first that cannot be.
+            return all([isinstance(source, Future) and source.cancel() for source in self._sources])  # noqa: C419
         if self._settled or self._get_hook is not None:
             return self._cancelled
         if self._canceller is not None and not self._canceller():
@@ -196,7 +197,7 @@ class Future(pykka.Future[T], Generic[T]):
 
     def filter(self: Any, func: Callable[[Any], bool]) -> Any:
         """Return a future of the items for which `func` is true."""
-        return _derived((self,), super().filter(func))
+        return _derived((self,), pykka.Future.filter(self, func))
 
     def join(self: Any, *futures: Any) -> Any:
         """Return a future of the list of this future's value and those of `futures`."""
@@ -208,7 +209,7 @@ class Future(pykka.Future[T], Generic[T]):
 
     def reduce(self: Any, func: Callable[[Any, Any], Any], *args: Any) -> Any:
         """Return a future of the items reduced by `func`, as `functools.reduce` does."""
-        return _derived((self,), super().reduce(func, *args))
+        return _derived((self,), pykka.Future.reduce(self, func, *args))
 
     # Inside
 
@@ -317,6 +318,6 @@ class Future(pykka.Future[T], Generic[T]):
         done()
 
 
-def _derived(sources: Iterable[pykka.Future[Any]], future: Future[Any]) -> Future[Any]:
+def _derived(sources: Iterable[pykka.Future[Any]], future: Any) -> Any:
     future._sources = tuple(sources)
     return future

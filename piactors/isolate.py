@@ -305,12 +305,13 @@ class Isolate:
         if stop:
             endings.ended_without_process(self, "stopped before it started")
             return
-        options = self.options
-        warm = not self.spec.order.fresh
+        options, order = self.options, self.spec.order
         try:
-            backend = self.runtime.backend(self.spec.order.interpreter, options.preload, self.spec.own_interpreter, warm)
+            backend = self.runtime.backend(
+                order.interpreter, options.preload, own=self.spec.own_interpreter, warm=not order.fresh
+            )
             generation = Generation(
-                self.loop, backend, self, self.generation_number, self.spec.order, self.spec.init(self.current.data),
+                self.loop, backend, self, self.generation_number, order, self.spec.init(self.current.data),
                 options.concurrency, options.output if isinstance(options.output, str) else "callable",
                 options.max_frame, self._fell_back,
             )  # fmt: skip
@@ -414,7 +415,8 @@ class Isolate:
         generation, self.process = self.process, None
         if generation is not None:
             generation.abandon()
-        endings.fail_all(left, lambda: ActorDeadError(f"{self.ref} belongs to the process that this one was forked from"))
+        text = f"{self.ref} belongs to the process that this one was forked from"
+        endings.fail_all(left, lambda: ActorDeadError(text))
 
     def publish(self, cls: type[events.Event], **fields: Any) -> None:
         if events.bus.is_wanted(cls):

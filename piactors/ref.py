@@ -127,7 +127,7 @@ class IsolateRef(ActorRef[Any]):
             return
         self._isolate.put(Message("tell", self._encoded(message), None, self._retries(message, retries)))
 
-    def ask(  # type: ignore[override]
+    def ask(
         self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0
     ) -> Any:
         """Send a message and wait for the answer, or return a `Future` of it where `block` is False.
@@ -203,7 +203,7 @@ class IsolateRef(ActorRef[Any]):
 
     # The end
 
-    def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:  # type: ignore[override]
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:
         """Stop it once it has handled what is in its mailbox; no restart follows.
 
         Returns True where it was alive, False where it was not; a future of that where `block` is

@@ -37,7 +37,8 @@ class Requests:
             ProtocolError: where it is none.
         """
         try:
-            operation, *args = plain_decode.decode(frame.payload, budget=self._isolate.options.max_frame)  # type: ignore[misc]
+            request: Any = plain_decode.decode(frame.payload, budget=self._isolate.options.max_frame)
+            operation, *args = request
         except (plain_decode.BadPlain, TypeError, ValueError) as error:
             raise ProtocolError(f"a request cannot be read: {error}") from None
         handler = _OPERATIONS.get(operation) if isinstance(operation, str) else None

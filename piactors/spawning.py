@@ -12,7 +12,6 @@ import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-
 from piactors._host import serialise
 from piactors._host.launching import MARKER_PREFIX, Order
 from piactors.errors import InvalidTarget
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("piactors")
 
 _counter = itertools.count(1)
+_TARGETS = "pass a class, a function, or a name such as 'package.module:name' or 'path/to/file.py:name'"
 
 
 def start_actor(
@@ -58,8 +58,10 @@ def spawn(target: object, /, *args: Any, options: IsolationOptions | None = None
     by_name = isinstance(target, str)
     folder, found = _resolved(target)
     if not by_name and not callable(found):
-        raise InvalidTarget(f"{target!r} is no target; pass a class, a function or a name such as 'package.module:name'")
-    label = targets.split(found)[1] if isinstance(found, str) else getattr(found, "__qualname__", type(found).__name__)
+        raise InvalidTarget(f"{target!r} is no target; {_TARGETS}")
+    label = getattr(found, "__qualname__", type(found).__name__)
+    if isinstance(found, str):
+        _, label = targets.split(found)
     payload = serialise.dumps((found, args, kwargs), fresh=True)
     return launch(hosting_class(label), options, "object", payload, code=not by_name, folder=folder, label=label)
 

@@ -49,6 +49,6 @@ def usage_of(pid: int) -> ResourceUsage:
 
 def _descriptors(process: psutil.Process) -> int | None:
     try:
-        return process.num_fds()
+        return int(process.num_fds())
     except (psutil.AccessDenied, AttributeError):
         return None

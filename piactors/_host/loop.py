@@ -16,7 +16,7 @@ from typing import Any
 
 logger = logging.getLogger("piactors")
 
-Handler = Callable[[], None]
+Handler = Callable[[], object]
 
 
 class Timer:

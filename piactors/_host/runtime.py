@@ -72,7 +72,7 @@ class Runtime:
         with self._lock:
             self._alive.pop(id(member), None)
 
-    def backend(self, interpreter: str, preload: Sequence[str], own: bool, warm: bool) -> Backend:
+    def backend(self, interpreter: str, preload: Sequence[str], *, own: bool, warm: bool) -> Backend:
         """Return what makes processes for this interpreter; on the loop's thread, which may start a launcher.
 
         A launcher of the host's own interpreter serves everybody who preloads nothing of another one.

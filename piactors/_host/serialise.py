@@ -130,11 +130,11 @@ class Decoder:
                 f"isolate {self.name} would return a {described.untrusted}, and its trust allows plain data; "
                 "return plain data, name the class in accept=, or use trust='code' if you would run its code here"
             )
-        error = InvalidTarget(described.text) if described.invalid_target else self._rebuilt(described)
+        rebuilt = InvalidTarget(described.text) if described.invalid_target else self._rebuilt(described)
         for note in described.notes:
-            error.add_note(note)
-        error.__cause__ = RemoteTraceback(described.traceback)
-        return error
+            rebuilt.add_note(note)
+        rebuilt.__cause__ = RemoteTraceback(described.traceback)
+        return rebuilt
 
     def _rebuilt(self, described: Description) -> BaseException:
         for attempt in (self._from_pickle, self._from_accepted, self._from_builtin):

@@ -71,7 +71,14 @@ def wants_restart(restart: Restart, reason: ExitReason) -> bool:
 
 
 def decide(
-    policy: Policy, history: History, reason: ExitReason, *, now: float, ran_for: float, luck: float, charged: bool = True
+    policy: Policy,
+    history: History,
+    reason: ExitReason,
+    *,
+    now: float,
+    ran_for: float,
+    luck: float,
+    charged: bool = True,
 ) -> tuple[Decision, History]:
     """Decide on one exit.
 

@@ -17,7 +17,8 @@ def _load_package() -> None:
     spec = importlib.util.spec_from_file_location(
         "_pihost", os.path.join(_HERE, "__init__.py"), submodule_search_locations=[_HERE]
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     package = importlib.util.module_from_spec(spec)
     sys.modules["_pihost"] = package
     spec.loader.exec_module(package)

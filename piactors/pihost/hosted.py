@@ -75,7 +75,7 @@ class Hosted:
             retries = getattr(attribute, "_piactors_retries", 0) if callable(attribute) else 0
             found[".".join(path)] = (callable(attribute), traversable, retries if type(retries) is int else 0)
             if traversable:
-                todo.extend(path + (name,) for name in dir(attribute))
+                todo.extend((*path, name) for name in dir(attribute))
         return found
 
     def warn_of_self_proxy(self, path: Path) -> None:

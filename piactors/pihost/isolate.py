@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
 import logging
 import os
@@ -13,9 +14,9 @@ import sys
 import threading
 import types
 import weakref
-from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, NoReturn, Optional
 
-from . import PROTOCOL, byvalue, hosted, linux, plain_encode, wire
+from . import PROTOCOL, byvalue, hosted, linux, plain_encode, targets, wire
 from .calls import CallLoop, Ending
 from .control import Control, end_with_host
 from .page import FAULT_OFFSET, SequencePage
@@ -135,14 +136,15 @@ class Isolate:
             return
         target, args, kwargs = byvalue.loads(payload)
         if kind == "actor":
-            loop.hosted = target._pihost_adapter(control, init["urn"], loop)
-            loop.hosted.obj = loop.hosted.create(args, kwargs)
-            loop.settle(loop.hosted.on_start())
+            adapter: Any = target._pihost_adapter(control, init["urn"], loop)
+            adapter.obj = adapter.create(args, kwargs)
+            loop.hosted = adapter
+            adapter.on_start()
         else:
             loop.hosted = hosted.host(target, args, kwargs)
 
     def _start_failed(self, error: BaseException, replies: Replies) -> NoReturn:
-        hints = {"invalid_target": True} if isinstance(error, hosted.targets.TargetError) else {}
+        hints = {"invalid_target": True} if isinstance(error, targets.TargetError) else {}
         self._data.send(wire.START_FAILED, wire.PLAIN, 0, replies.error(error, **hints))
         _leave(1)
 
@@ -165,17 +167,17 @@ class Isolate:
     @staticmethod
     def _last_hook(loop: CallLoop, error: Optional[BaseException]) -> None:
         if isinstance(error, Exception):
-            loop.settle(loop.hosted.on_failure(error))
+            loop.hosted.on_failure(error)
         else:
-            loop.settle(loop.hosted.on_stop())
+            loop.hosted.on_stop()
 
 
 def _forget_parents_exit() -> None:
     """Drop the launcher's exit handlers and finalisers; this process runs its own, and only those."""
     atexit._clear()
     atexit.register(logging.shutdown)
-    weakref.finalize._registry.clear()
-    atexit.register(weakref.finalize._exitfunc)
+    weakref.finalize._registry.clear()  # type: ignore[attr-defined]
+    atexit.register(weakref.finalize._exitfunc)  # type: ignore[attr-defined]
     for name in ("multiprocessing.util", "multiprocess.util"):
         util = sys.modules.get(name)
         if util is not None:
@@ -206,9 +208,9 @@ def _line_buffered() -> None:
 
     New objects on the same descriptors: those of a launcher remember what its descriptors were.
     """
-    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # type: ignore[misc]
+    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # type: ignore[misc]  # noqa: SIM115
     for number, name in ((1, "stdout"), (2, "stderr")):
-        stream = open(number, "w", 1, "utf-8", "backslashreplace", closefd=False)
+        stream = open(number, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, "__{}__".format(name), stream)
 
@@ -246,17 +248,12 @@ def _exit_code(error: SystemExit) -> int:
 
 def _leave(code: int) -> NoReturn:
     """End the process as an interpreter would, but for the objects that a fork shares with its parent."""
-    try:
-        threading._shutdown()
-    except BaseException:
-        pass
-    try:
+    # Nothing that user code does here, sys.exit() included, may keep the process.
+    with contextlib.suppress(BaseException):
+        threading._shutdown()  # type: ignore[attr-defined]
+    with contextlib.suppress(BaseException):
         atexit._run_exitfuncs()
-    except BaseException:
-        pass
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(BaseException):
             stream.flush()
-        except Exception:
-            pass
     os._exit(code)

@@ -12,6 +12,7 @@ It learns of the host's death from the host's pidfd, kills until it has no child
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import fcntl
 import gc
@@ -179,15 +180,15 @@ class Launcher:
             os.dup2(fd, target)
         # A descriptor of a sibling kept open here would hide that sibling's end from the host.
         siblings = [pidfd for _, pidfd in self._isolates.values() if pidfd >= 0]
-        for fd in [null, out, err, self._wake_read, self._wake_write] + siblings + self._fds:
+        for fd in [null, out, err, self._wake_read, self._wake_write, *siblings, *self._fds]:
             os.close(fd)
 
     def _spawn(self, request: Dict[str, Any], fds: List[int]) -> int:
-        high = [_raised(fd) for fd in fds + [self._host_pidfd] if fd >= 0]
+        high = [_raised(fd) for fd in [*fds, self._host_pidfd] if fd >= 0]
         try:
             targets = (3, 4, 1, 2, 5, 6)  # data, control, the two outputs, page, the host's pidfd
             argv = request["argv"] + [str(os.getpid()), "3", "4", "5", "6" if self._host_pidfd >= 0 else "-1"]
-            actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+            actions: List[Tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
             actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(high, targets)]
             return os.posix_spawn(
                 argv[0],
@@ -275,10 +276,8 @@ def _raised(fd: int) -> int:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _wait(pid: int) -> None:
@@ -289,18 +288,14 @@ def _wait(pid: int) -> None:
         poller.register(fd, select.POLLIN)
         poller.poll(1000)
         os.close(fd)
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG if fd >= 0 else 0)
-    except ChildProcessError:
-        pass
 
 
 def _drain(fd: int) -> None:
-    try:
+    with contextlib.suppress(BlockingIOError):
         while os.read(fd, 4096):
             pass
-    except BlockingIOError:
-        pass
 
 
 def main(arguments: List[str]) -> None:

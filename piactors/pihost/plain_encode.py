@@ -64,8 +64,10 @@ _HEADER = bytes((t.HEADER,))
 _SMALL_INTS = tuple(bytes((t.INT8, byte)) for byte in range(256))
 _SHORT_HEADS = {
     tag: tuple(bytes((tag, size)) for size in range(256))
-    for tag in (t.BIGINT8, t.STR8, t.BYTES8, t.BYTEARRAY8, t.LIST8, t.TUPLE8, t.DICT8, t.SET8)
-    + (t.FROZENSET8, t.FLOATS8, t.INTS8)
+    for tag in (
+        *(t.BIGINT8, t.STR8, t.BYTES8, t.BYTEARRAY8, t.LIST8, t.TUPLE8, t.DICT8, t.SET8),
+        *(t.FROZENSET8, t.FLOATS8, t.INTS8),
+    )
 }
 _TRUE, _FALSE = bytes((t.TRUE,)), bytes((t.FALSE,))
 _SHORT_STRS = _SHORT_HEADS[t.STR8]

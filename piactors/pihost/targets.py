@@ -47,7 +47,9 @@ def resolve(target: str) -> Any:
 
 
 def _describe(found: Any, place: str) -> str:
-    return "{} {}".format("file" if is_file(place) else "module", place) if isinstance(found, type(sys)) else repr(found)
+    if not isinstance(found, type(sys)):
+        return repr(found)
+    return "{} {}".format("file" if is_file(place) else "module", place)
 
 
 def _import(name: str, target: str) -> Any:
@@ -56,7 +58,8 @@ def _import(name: str, target: str) -> Any:
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if name == missing or name.startswith(missing + "."):
-            raise TargetError("{!r}: there is no module {!r} on the isolate's sys.path".format(target, missing)) from None
+            text = "{!r}: there is no module {!r} on the isolate's sys.path".format(target, missing)
+            raise TargetError(text) from None
         raise  # the module is there, and something that it imports is not: that is its own error
 
 
