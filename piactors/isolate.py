@@ -367,9 +367,13 @@ class Isolate:
     def on_launched(self) -> None:
         """See `Owner`."""
 
-    def on_line(self, stream: str, line: str) -> None:
+    def on_lines(self, stream: str, lines: list[str]) -> None:
         """See `Owner`."""
-        self.relay.line(self.pid, self.generation_number, stream, line)
+        self.relay.lines(self.pid, self.generation_number, stream, lines)
+
+    def wants_output(self) -> bool:
+        """See `Owner`."""
+        return self.relay.has_room()
 
     def on_frame(self, frame: wire.Frame) -> None:
         """See `Owner`."""

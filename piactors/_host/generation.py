@@ -60,8 +60,11 @@ class Owner(Protocol):
             ProtocolError: where it should not have come.
         """
 
-    def on_line(self, stream: str, line: str) -> None:
-        """A line of output has come."""
+    def on_lines(self, stream: str, lines: list[str]) -> None:
+        """Lines of output have come."""
+
+    def wants_output(self) -> bool:
+        """Whether more output can be taken; where not, it is dropped and counted."""
 
     def on_refused(self, text: str) -> None:
         """There will be no process."""
@@ -115,7 +118,9 @@ class Generation:
         if output == "discard":
             return os.open(os.devnull, os.O_WRONLY)
         read, write = os.pipe()
-        self._pipes[stream] = OutputPipe(read, lambda line: self._owner.on_line(stream, line))
+        self._pipes[stream] = OutputPipe(
+            read, lambda lines: self._owner.on_lines(stream, lines), self._owner.wants_output
+        )
         return write
 
     def _watch(self) -> None:
@@ -279,7 +284,7 @@ class Generation:
             pipe.drain()
         end = End(
             status=status, usage=usage, lost=lost, evidence=self._evidence(), fault=page.fault_text(self._page),
-            stderr_tail="\n".join(self._pipes["stderr"].tail) if "stderr" in self._pipes else "",
+            stderr_tail=self._pipes["stderr"].tail if "stderr" in self._pipes else "",
         )  # fmt: skip
         self._close()
         self._owner.on_end(end)

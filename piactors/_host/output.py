@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 MAX_LINE = 65_536
 TAIL_LINES = 20
+TAIL_BYTES = 2_000
 _READ = 65_536
+_READS_A_TURN = 8
 
 
 class LineSplitter:
@@ -30,12 +32,12 @@ class LineSplitter:
         *long, self._rest = _cut(rest)
         pieces.extend(long)
         self._rest += held
-        return [piece.decode("utf-8", "backslashreplace") for piece in pieces]
+        return [piece.decode("utf-8", "replace") for piece in pieces]
 
     def end(self) -> list[str]:
         """Return the last line, where it had no newline."""
         rest, self._rest = self._rest.rstrip(b"\r"), b""
-        return [rest.decode("utf-8", "backslashreplace")] if rest else []
+        return [rest.decode("utf-8", "replace")] if rest else []
 
 
 def _cut(line: bytes) -> list[bytes]:
@@ -45,35 +47,60 @@ def _cut(line: bytes) -> list[bytes]:
 
 
 class OutputPipe:
-    """The host's end of an isolate's stdout or stderr."""
+    """The host's end of an isolate's stdout or stderr.
 
-    def __init__(self, fd: int, on_line: Callable[[str], None]) -> None:
+    `on_lines` gets what one read completes.  Where `wanted` says that nobody can take more just now,
+    what is read is thrown away unsplit: a flood must cost less than it takes to write.
+    """
+
+    def __init__(self, fd: int, on_lines: Callable[[list[str]], None], wanted: Callable[[], bool]) -> None:
         os.set_blocking(fd, False)
         self.fd = fd
-        self._on_line = on_line
+        self._on_lines = on_lines
+        self._wanted = wanted
         self._splitter = LineSplitter()
-        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.ended = False
 
-    def read(self) -> bool:
-        """Read once; False where there was nothing to read, or the end (then `ended` is set)."""
+    @property
+    def tail(self) -> str:
+        """The last lines."""
+        return "\n".join(self._tail)
+
+    def read(self) -> None:
+        """Read what is there, a few times at most: other pipes wait too.  At the end, `ended` is set."""
+        for _ in range(_READS_A_TURN):
+            if not self._read_once():
+                return
+
+    def drain(self) -> None:
+        """Read all that is there: nobody writes any more."""
+        while self._read_once():
+            pass
+        self._pass_on(self._splitter.end())
+
+    def _read_once(self) -> bool:
         try:
             data = os.read(self.fd, _READ)
         except BlockingIOError:
             return False
         except OSError:
             data = b""
+        if data:
+            self._take(data)
+        else:
+            self._pass_on(self._splitter.end())
         self.ended = not data
-        self._pass_on(self._splitter.feed(data) if data else self._splitter.end())
         return bool(data)
 
-    def drain(self) -> None:
-        """Read all that is there: nobody writes any more."""
-        while self.read():
-            pass
-        self._pass_on(self._splitter.end())
+    def _take(self, data: bytes) -> None:
+        if self._wanted():
+            self._pass_on(self._splitter.feed(data))
+            return
+        self._splitter = LineSplitter()
+        self._tail.extend(LineSplitter().feed(data[-TAIL_BYTES:])[-TAIL_LINES:])
 
     def _pass_on(self, lines: list[str]) -> None:
-        for line in lines:
-            self.tail.append(line[-2000:])
-            self._on_line(line)
+        if lines:
+            self._tail.extend(line[-TAIL_BYTES:] for line in lines[-TAIL_LINES:])
+            self._on_lines(lines)

@@ -20,6 +20,7 @@ logger = logging.getLogger("piactors")
 output_logger = logging.getLogger("piactors.output")
 
 MAX_BACKLOG = 4 << 20
+_COST_OF_A_LINE = 100
 MAX_LOGGERS = 1000
 """How many logger names one isolate may bring: each name stays in the host's memory for good."""
 
@@ -39,41 +40,59 @@ class Relay:
         self._dropped = 0
         self._loggers: set[str] = set()
 
-    def line(self, pid: int | None, generation: int, stream: str, line: str) -> None:
-        """Pass on one line of output, where anybody wants it."""
+    def has_room(self) -> bool:
+        """Whether more output can be taken; counts what is dropped where not."""
+        with self._lock:
+            full = self._backlog >= MAX_BACKLOG
+            self._dropped += full
+        return not full
+
+    def lines(self, pid: int | None, generation: int, stream: str, lines: list[str]) -> None:
+        """Pass on lines of output, where anybody wants them."""
         wanted = events.bus.is_wanted(events.OutputReceived) or callable(self._sink)
         if wanted or (self._sink == "log" and output_logger.isEnabledFor(_LEVELS[stream])):
-            self._queue(len(line), self._pass_line, pid, generation, stream, line, time.time())
+            size = sum(map(len, lines)) + _COST_OF_A_LINE * len(lines)
+            self._queue(size, self._pass_lines, pid, generation, stream, lines, time.time())
 
     def record(self, pid: int | None, payload: bytes, error_of: Callable[[bytes], BaseException]) -> None:
         """Pass on one logging record, as it came."""
         self._queue(len(payload), self._pass_record, pid, payload, error_of)
 
     def _queue(self, size: int, job: Callable[..., None], *args: Any) -> None:
+        """Queue one job, where there is room before it: a single large one always finds some."""
         with self._lock:
-            if self._backlog + size > MAX_BACKLOG:
+            if self._backlog >= MAX_BACKLOG:
                 self._dropped += 1
                 return
             self._backlog += size
         self._dispatcher.submit(self._run, size, job, args)
 
     def _run(self, size: int, job: Callable[..., None], args: tuple[Any, ...]) -> None:
-        with self._lock:
-            self._backlog -= size
-            dropped, self._dropped = self._dropped, 0
-        if dropped:
-            logger.warning("isolate %s writes faster than it is read: %d lines or records dropped", self._name, dropped)
-        job(*args)
+        try:
+            job(*args)
+        finally:
+            with self._lock:
+                self._backlog -= size
+                dropped, self._dropped = self._dropped, 0
+            if dropped:
+                logger.warning("isolate %s writes faster than it is read: %d pieces dropped", self._name, dropped)
 
-    def _pass_line(self, pid: int | None, generation: int, stream: Any, line: str, at: float) -> None:
-        event = events.OutputReceived(
-            name=self._name, pid=pid, generation=generation, time=at, stream=stream, line=line
-        )
-        if callable(self._sink):
-            self._sink(event)
-        elif self._sink == "log":
-            output_logger.log(_LEVELS[stream], "[%s] %s", self._name, line, extra={"isolate": self._name})
-        publish(event)
+    def _pass_lines(self, pid: int | None, generation: int, stream: Any, lines: list[str], at: float) -> None:
+        for line in lines:
+            event = events.OutputReceived(
+                name=self._name, pid=pid, generation=generation, time=at, stream=stream, line=line
+            )
+            if callable(self._sink):
+                self._guarded_sink(self._sink, event)
+            elif self._sink == "log":
+                output_logger.log(_LEVELS[stream], "[%s] %s", self._name, line, extra={"isolate": self._name})
+            publish(event)
+
+    def _guarded_sink(self, sink: Callable[[Any], object], event: events.OutputReceived) -> None:
+        try:
+            sink(event)
+        except Exception:
+            logger.exception("the output callback of isolate %s has failed", self._name)
 
     def _pass_record(self, pid: int | None, payload: bytes, error_of: Callable[[bytes], BaseException]) -> None:
         try:

@@ -1,0 +1,242 @@
+"""What the command prints besides the program's own output: events, log records and errors, all on stderr.
+
+For a terminal they are aligned and coloured; anything else gets stable lines, one per event.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TextIO
+
+import attrs
+from rich.console import Console
+from rich.text import Text
+
+from piactors import events
+from piactors.exit_reason import ExitReason
+
+_LEVEL_STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
+_DEFAULT_LEVEL = logging.WARNING
+
+
+@attrs.frozen(kw_only=True)
+class Note:
+    """One piece of news, for machines and for people.
+
+    Attributes:
+        label: the first word of a plain line.
+        facts: what a plain line says, in its order.
+        title: the first words on a terminal, or None where it is not shown there.
+        text: what follows them.
+        style: their colour.
+        more: text of the crash itself, shown below.
+    """
+
+    label: str
+    facts: dict[str, object]
+    title: str | None
+    text: str = ""
+    style: str = "dim"
+    more: str = ""
+
+
+class Screen:
+    """Shows one run.  Any thread may call; nobody listening (a broken pipe) is no error."""
+
+    def __init__(self, stream: TextIO, name: str, *, quiet: bool, level: int | None) -> None:
+        self._stream = stream
+        self._name = name
+        self._quiet = quiet
+        self._level = level
+        self._lock = threading.Lock()
+        self._shown_report = ""
+        self._over = False
+
+    def take_logging(self) -> None:
+        """Have log records shown here from now on."""
+        root = logging.getLogger()
+        root.addHandler(_Records(self))
+        root.setLevel(_DEFAULT_LEVEL if self._level is None else self._level)
+
+    def event(self, event: events.Event) -> None:
+        """Show an event."""
+        if isinstance(event, events.IsolateExited):
+            self._shown_report = event.reason.report()
+        if not self._over:
+            self._note(note_of(event))
+        # A program that has exited with 0 is not started again, though its supervisor has begun to.
+        self._over = self._over or (isinstance(event, events.IsolateExited) and _exited_with_0(event.reason))
+
+    def timed_out(self, seconds: float) -> None:
+        """Show that the time was over."""
+        facts: dict[str, object] = {"seconds": f"{seconds:g}"}
+        self._note(Note(label="timeout", facts=facts, title="timed out", text=f"after {seconds:g} s", style="bold red"))
+
+    def exit(self, code: int) -> None:
+        """Show the exit code: the last line."""
+        style = "green" if code == 0 else "bold red"
+        self._note(Note(label="exit", facts={"code": code}, title="exit code", text=str(code), style=style))
+
+    def error(self, text: str) -> None:
+        """Show an error of this command."""
+        self._print(f"piactors: {text}", "red")
+
+    def traceback(self, text: str) -> None:
+        """Show the traceback of an exception of the program."""
+        self._print(text.rstrip("\n"), "")
+
+    def record(self, record: logging.LogRecord) -> None:
+        """Show a log record."""
+        of_program = hasattr(record, "isolate")
+        text = record.getMessage()
+        if not of_program and self._is_known(text, record.levelno):
+            return
+        for part in (record.exc_text or _exception_text(record), record.stack_info):
+            text += f"\n{part}" if part else ""
+        self._log(self._name if of_program else "-", record.levelname, record.name, text)
+
+    def _is_known(self, text: str, level: int) -> bool:
+        """Whether a record of piactors itself repeats an event, or was not asked for."""
+        repeats = bool(self._shown_report) and text.endswith(self._shown_report)
+        return repeats or (self._quiet and level < logging.ERROR)
+
+    def _note(self, note: Note | None) -> None:
+        if note is not None and not self._quiet:
+            self._show(note)
+
+    def _show(self, note: Note) -> None:
+        raise NotImplementedError
+
+    def _log(self, name: str, level: str, logger: str, text: str) -> None:
+        raise NotImplementedError
+
+    def _print(self, text: str, style: str) -> None:
+        raise NotImplementedError
+
+
+class PlainScreen(Screen):
+    """Stable lines, for files and programs; `piactors run --help` describes them."""
+
+    def _show(self, note: Note) -> None:
+        facts = "".join(f" {key}={value}" for key, value in note.facts.items())
+        lines = [f"[{note.label}] {_printable(self._name)}{facts}"]
+        lines += [f"[fault] {_printable(self._name)} {line}" for line in note.more.splitlines()]
+        self._write("\n".join(lines))
+
+    def _log(self, name: str, level: str, logger: str, text: str) -> None:
+        head = f"[log] {_printable(name)} {level} {logger}: "
+        self._write("\n".join(head + line for line in text.splitlines() or [""]))
+
+    def _print(self, text: str, style: str) -> None:
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        with self._lock:
+            try:
+                self._stream.write(f"{text}\n")
+                self._stream.flush()
+            except (OSError, ValueError):
+                return
+
+
+class StyledScreen(Screen):
+    """Aligned and coloured, for people; what only repeats the obvious is left out."""
+
+    def __init__(self, stream: TextIO, name: str, *, quiet: bool, level: int | None) -> None:
+        super().__init__(stream, name, quiet=quiet, level=level)
+        self._console = Console(file=stream, force_terminal=True, highlight=False, soft_wrap=True)
+
+    def _show(self, note: Note) -> None:
+        if note.title is None:
+            return
+        text = Text.assemble((f"{note.title:<11}", note.style), (self._name, "cyan"), f"  {note.text}")
+        for line in note.more.splitlines():
+            text.append(f"\n{'':11}{line}", "dim")
+        self._write(text)
+
+    def _log(self, name: str, level: str, logger: str, text: str) -> None:
+        style = _LEVEL_STYLES.get(level, "dim")
+        head, *rest = text.splitlines() or [""]
+        lines = Text.assemble((f"{level.lower():<11}", style), (logger, "cyan"), "  ", head)
+        for line in rest:
+            lines.append(f"\n{'':11}{line}", "dim")
+        self._write(lines)
+
+    def _print(self, text: str, style: str) -> None:
+        self._write(Text(text, style))
+
+    def _write(self, text: Text) -> None:
+        with self._lock:
+            try:
+                self._console.print(text)
+            except (OSError, ValueError):
+                return
+
+
+class _Records(logging.Handler):
+    """Brings log records to a screen."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__()
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
+        self._screen.record(record)
+
+
+def screen_for(stream: TextIO, name: str, *, quiet: bool, level: int | None) -> Screen:
+    """Return the screen that suits a stream."""
+    kind = StyledScreen if stream.isatty() else PlainScreen
+    return kind(stream, name, quiet=quiet, level=level)
+
+
+def note_of(event: events.Event) -> Note | None:
+    """Return what is to be shown of an event, or None where it is nothing."""
+    place: dict[str, object] = {"pid": event.pid, "generation": event.generation}
+    if isinstance(event, events.IsolateStarted):
+        return Note(label="started", facts=place, title="started", text=f"pid {event.pid}", style="green")
+    if isinstance(event, events.IsolateExited):
+        return _exited(event.reason, place)
+    if isinstance(event, events.IsolateStartFailed):
+        return Note(label="start-failed", facts={**place, **_facts(event.reason)}, title=None)
+    if isinstance(event, events.IsolateRestarting):
+        facts: dict[str, object] = {"attempt": event.attempt, "delay": f"{event.delay:.3f}"}
+        text = f"attempt {event.attempt}, in {event.delay:.1f} s"
+        return Note(label="restarting", facts=facts, title="restarting", text=text, style="yellow")
+    if isinstance(event, events.RestartsExceeded):
+        text = f"after {event.max_restarts} restart{'' if event.max_restarts == 1 else 's'}"
+        facts = {"max_restarts": event.max_restarts}
+        return Note(label="restarts-exceeded", facts=facts, title="given up", text=text, style="bold red")
+    return None
+
+
+def _exited(reason: ExitReason, place: dict[str, object]) -> Note:
+    facts = {**place, **_facts(reason)}
+    ours = reason.kind == "killed" and reason.detail == "terminated"  # at a timeout or a signal, which is shown itself
+    expected = reason.is_normal or ours or _exited_with_0(reason)
+    title, text, fault = None if expected else "crashed", reason.summary, reason.fault.rstrip()
+    return Note(label="exited", facts=facts, title=title, text=text, style="bold red", more=fault)
+
+
+def _facts(reason: ExitReason) -> dict[str, object]:
+    facts: dict[str, object] = {"kind": reason.kind}
+    if reason.signal is not None:
+        facts["signal"] = reason.signal
+    elif reason.exitcode is not None:
+        facts["exitcode"] = reason.exitcode
+    return facts
+
+
+def _exited_with_0(reason: ExitReason) -> bool:
+    return reason.kind == "exited" and reason.exitcode == 0
+
+
+def _exception_text(record: logging.LogRecord) -> str:
+    return logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+
+
+def _printable(text: str) -> str:
+    """Keep a name on its line."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
