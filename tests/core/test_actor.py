@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import attrs
 import pykka
@@ -15,56 +14,7 @@ import pytest
 
 import piactors
 from piactors import IsolateCrashed, IsolationOptions, ProcessActor, RemoteError, StartError
-
-
-@attrs.frozen
-class Point:
-    """A value class that both sides can import."""
-
-    x: int
-    y: int
-
-
-class Worker(ProcessActor):
-    """An actor with a bit of everything."""
-
-    def __init__(self, greeting: str = "hello") -> None:
-        super().__init__()
-        self.greeting = greeting
-        self.seen: list[Any] = []
-
-    def greet(self, name: str) -> str:
-        return f"{self.greeting}, {name}"
-
-    def move(self, point: Point, by: int) -> Point:
-        return Point(point.x + by, point.y + by)
-
-    def on_receive(self, message: Any) -> Any:
-        self.seen.append(message)
-        return len(self.seen)
-
-    def fail(self) -> None:
-        raise KeyError("gone")
-
-    def result_that_cannot_be_sent(self) -> Any:
-        return (number for number in range(3))
-
-    def stop_myself(self) -> str:
-        self.stop()
-        return "stopping"
-
-    def pid(self) -> int:
-        return os.getpid()
-
-    def exit(self, code: int) -> None:
-        os._exit(code)
-
-    async def slow_echo(self, value: Any, seconds: float) -> Any:
-        await asyncio.sleep(seconds)
-        return value
-
-    def later_by_myself(self, value: int) -> Any:
-        return self.actor_ref.proxy().greet(str(value))
+from tests.children.actors import Point, Worker
 
 
 def test_calls_attributes_and_messages_work(way: IsolationOptions) -> None:

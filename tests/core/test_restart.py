@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import logging
 import os
 import random
 import signal
@@ -17,47 +16,10 @@ import pykka
 import pytest
 
 import piactors
-from piactors import Backoff, IsolateCrashed, IsolationOptions, PoisonMessage, ProcessActor
+from piactors import Backoff, IsolateCrashed, IsolationOptions, PoisonMessage
 from piactors.events import Event, IsolateExited, IsolateRestarting, IsolateStarted, RestartsExceeded
+from tests.children.actors import Fragile
 from tests.support import wait_until
-
-
-class Fragile(ProcessActor):
-    """Dies on demand, and writes down what it runs."""
-
-    def __init__(self, log: str = os.devnull) -> None:
-        super().__init__()
-        self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-
-    def work(self, number: int) -> int:
-        os.write(self._log, b"%d\n" % number)
-        return number
-
-    def on_receive(self, message: int) -> int:
-        return self.work(message)
-
-    def die(self, number: int = -1) -> None:
-        self.work(number)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    @piactors.idempotent(retries=2)
-    def die_once(self, flag: str) -> str:
-        if not os.path.exists(flag):
-            open(flag, "w").close()
-            os._exit(1)
-        return "survived"
-
-    @piactors.idempotent(retries=2)
-    def die_always(self, number: int) -> None:
-        self.die(number)
-
-    def hold(self, begun: str, until: str) -> None:
-        open(begun, "w").close()
-        while not os.path.exists(until):
-            time.sleep(0.005)
-
-    def pid(self) -> int:
-        return os.getpid()
 
 
 def lines(path: Path) -> list[int]:
@@ -285,9 +247,8 @@ def test_no_schedule_leaves_a_future_without_outcome_or_runs_a_call_twice(tmp_pa
 
 
 @pytest.mark.timeout(180)
-def test_500_restarts_leave_the_host_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
+def test_500_restarts_leave_the_host_as_it_was() -> None:
     """Descriptors, threads and children as after the 10th; no growth of mappings or memory from the 100th on."""
-    logging.getLogger("piactors").setLevel(logging.ERROR)
     me = psutil.Process()
 
     def state() -> tuple[int, int, int]:
@@ -297,16 +258,14 @@ def test_500_restarts_leave_the_host_as_it_was(caplog: pytest.LogCaptureFixture)
         with open("/proc/self/maps") as maps:
             return len(maps.readlines()), me.memory_info().rss
 
-    try:
-        ref = Fragile.with_options(restart="permanent", max_restarts=None).start()
-        seen = {}
-        for number in range(1, 501):
-            crash = ref.proxy().die()
-            assert ref.ask(number, timeout=20) == number
-            assert isinstance(crash.exception(timeout=20), IsolateCrashed)
+    ref = Fragile.with_options(restart="permanent", max_restarts=None).start()
+    seen = {}
+    for number in range(1, 501):
+        crash = ref.proxy().die()
+        assert ref.ask(number, timeout=20) == number
+        assert isinstance(crash.exception(timeout=20), IsolateCrashed)
+        if number in (10, 100, 500):
             seen[number] = (state(), memory())
-    finally:
-        logging.getLogger("piactors").setLevel(logging.NOTSET)
     assert ref.generation == 501
     assert seen[500][0] == seen[10][0]
     assert seen[500][1][0] <= seen[100][1][0] + 2
