@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -77,6 +76,7 @@ class ActorHost(hosted.Hosted):
         """See `Hosted`."""
         self._end()
         self._hook(self.obj.on_stop)
+        ActorRegistry.stop_all()
 
     def on_failure(self, error: BaseException) -> None:
         """See `Hosted`."""
@@ -84,6 +84,7 @@ class ActorHost(hosted.Hosted):
         info = (type(error), error, error.__traceback__)
         logger.error(f"Unhandled exception in {self.obj}:", exc_info=info)
         self._hook(self.obj.on_failure, *info)
+        ActorRegistry.stop_all()
 
     def on_returned_exception(self, error: BaseException) -> None:
         """See `Hosted`."""
@@ -92,7 +93,7 @@ class ActorHost(hosted.Hosted):
 
     def on_base_exception(self, error: BaseException) -> None:
         """See `Hosted`."""
-        logger.debug(f"{error!r} in {self.obj}. Stopping it.")
+        logger.debug(f"{error!r} in {self.obj}. Stopping all actors.")
 
     def is_self_proxy(self, attribute: Any) -> bool:
         """See `Hosted`."""
@@ -133,7 +134,7 @@ class SelfRef(pykka.ActorRef[Any]):
         if isinstance(message, _ActorStop):
             self._request(("stop",), _ignore)
         else:
-            self._request(("tell", _encoded(message)), _ignore)
+            self._request(("tell", self._control.dumps(_operation(message))), _ignore)
 
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         """Send a message to this actor itself and return a future of the answer.
@@ -145,7 +146,7 @@ class SelfRef(pykka.ActorRef[Any]):
             self.tell(message)
             future.set(None)
         else:
-            future.number = self._request(("ask", _encoded(message)), future.take)
+            future.number = self._request(("ask", self._control.dumps(_operation(message))), future.take)
         return future.get(timeout=timeout) if block else future
 
     def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:
@@ -162,11 +163,6 @@ class SelfRef(pykka.ActorRef[Any]):
 
 def _ignore(_: int, __: wire.Frame) -> None:
     """A message that nobody waits for has been taken."""
-
-
-def _encoded(message: Any) -> bytes:
-    """Serialise a message to itself; what a host would send by value is known here by name or not at all."""
-    return pickle.dumps(_operation(message), 5)
 
 
 def _operation(message: Any) -> tuple[str, tuple[str, ...], tuple[Any, ...], dict[str, Any]]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pykka import ActorDeadError, ActorRegistry
+from pykka import ActorDeadError
 
 from piactors import events
 from piactors._lifecycle import states
@@ -103,7 +103,7 @@ def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
             isolate.actor_stopped.set()
         left = isolate.mailbox.take_calls() if final else []
     if final:
-        ActorRegistry.unregister(isolate.ref)
+        isolate.unregister()
         fail_all(left, lambda: ActorDeadError(f"{isolate.ref} stopped before handling the message"))
     isolate.arm_shutdown()
     generation.send_control(wire.PROCEED, 0, b"")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pykka import ActorDeadError, ActorRegistry
+from pykka import ActorDeadError
 
 from piactors import _crash, events
 from piactors._host.generation import End
@@ -123,7 +123,7 @@ def _finish(
         left = isolate.mailbox.close()
         start_failure = isolate.current.start_failure
         isolate.room.notify_all()
-    ActorRegistry.unregister(isolate.ref)
+    isolate.unregister()
     isolate.runtime.remove(isolate)
     if exhausted:
         isolate.publish(
@@ -167,7 +167,7 @@ def io_failed(isolate: Isolate, error: BaseException) -> None:
         generation, isolate.process = isolate.process, None
     if generation is not None:
         generation.kill()
-    ActorRegistry.unregister(isolate.ref)
+    isolate.unregister()
     fail_all(left, lambda: cause)
     isolate.started.fail(cause)
     isolate.ended.set()

@@ -104,6 +104,7 @@ class Isolate:
         self.restart_timer: Timer | None = None
         self.started: Future[None] = Future()
         self.ended = threading.Event()
+        self.registered = False
         self.raw_description: bytes | None = None
         self.relay = relay.Relay(self.runtime.dispatcher, spec.name, spec.options.output)
 
@@ -133,6 +134,7 @@ class Isolate:
         """
         self.runtime.add(self)
         ActorRegistry.register(self.ref)
+        self.registered = True
         self.loop.call_soon(self.launch)
         try:
             self.started.get()
@@ -421,6 +423,12 @@ class Isolate:
             generation.abandon()
         text = f"{self.ref} belongs to the process that this one was forked from"
         endings.fail_all(left, lambda: ActorDeadError(text))
+
+    def unregister(self) -> None:
+        """Leave pykka's registry, once."""
+        if self.registered:
+            self.registered = False
+            ActorRegistry.unregister(self.ref)
 
     def publish(self, cls: type[events.Event], **fields: Any) -> None:
         if events.bus.is_wanted(cls):

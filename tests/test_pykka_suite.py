@@ -5,15 +5,10 @@ The sdist comes through pip, or from the path in the environment variable PIACTO
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from pykka_runner import sdist, suite  # noqa: E402
-from pykka_runner.expected import EXPECTED_FAILURES  # noqa: E402
+from tests.pykka_runner import sdist, suite
+from tests.pykka_runner.expected import EXPECTED_FAILURES
 
 LEAST_PASSED = 0.88
 COUNTS = {"4.5.0": 144}

@@ -25,6 +25,7 @@ TIMED_OUT = 124
 _SIGNALLED = 128
 _BROKEN_PIPE = 141
 _DEATH_SECONDS = 30.0
+_LOOK_UP_SECONDS = 1.0
 
 
 @attrs.frozen(kw_only=True)
@@ -60,6 +61,9 @@ class _Run:
         self._interrupts = interrupts
         self._isolator = ProcessIsolator(job.options)
         self._deadline: float | None = None
+        self._starts = threading.Semaphore(0)
+        # After the screen's subscription: what is counted here has been shown.
+        events.subscribe(lambda _: self._starts.release(), events.IsolateStarted, events.RestartsExceeded)
 
     def run(self) -> int:
         """Start, call, end, and return the exit code."""
@@ -91,6 +95,7 @@ class _Run:
 
     def _call(self) -> int | None:
         """Call the target once and return the exit code, or None where it is to be called again."""
+        self._wait_for_start()
         try:
             with self._interrupts.allowed():
                 value = self._isolator.invoke_method(self._job.target, self._job.args).get(timeout=self._time_left())
@@ -103,6 +108,18 @@ class _Run:
         except Exception as error:
             return self._raised(error)
         return self._returned(value)
+
+    def _wait_for_start(self) -> None:
+        """Wait until the start of the (next) generation has been shown, or that there is none: its output follows.
+
+        It looks up once in a while only for the case that piactors itself has failed, which no event tells.
+        """
+        with self._interrupts.allowed():
+            while not self._starts.acquire(timeout=min(_LOOK_UP_SECONDS, self._time_left() or _LOOK_UP_SECONDS)):
+                if not self._isolator.is_alive:
+                    return
+                if self._time_left() == 0.0:
+                    raise pykka.Timeout
 
     def _crashed(self, reason: ExitReason) -> int | None:
         if reason.error is not None and reason.kind == "error":

@@ -6,6 +6,7 @@ For a terminal they are aligned and coloured; anything else gets stable lines, o
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from typing import TextIO
 
@@ -13,11 +14,12 @@ import attrs
 from rich.console import Console
 from rich.text import Text
 
-from piactors import events
+from piactors import events, pihost
 from piactors.exit_reason import ExitReason
 
 _LEVEL_STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _DEFAULT_LEVEL = logging.WARNING
+_PIHOST = os.path.dirname(pihost.__file__)
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +63,7 @@ class Screen:
 
     def event(self, event: events.Event) -> None:
         """Show an event."""
-        if isinstance(event, events.IsolateExited):
+        if isinstance(event, events.IsolateExited | events.IsolateStartFailed):
             self._shown_report = event.reason.report()
         if not self._over:
             self._note(note_of(event))
@@ -98,7 +100,7 @@ class Screen:
 
     def _is_known(self, text: str, level: int) -> bool:
         """Whether a record of piactors itself repeats an event, or was not asked for."""
-        repeats = bool(self._shown_report) and text.endswith(self._shown_report)
+        repeats = level == logging.WARNING and bool(self._shown_report) and text.endswith(self._shown_report)
         return repeats or (self._quiet and level < logging.ERROR)
 
     def _note(self, note: Note | None) -> None:
@@ -151,7 +153,7 @@ class StyledScreen(Screen):
         if note.title is None:
             return
         text = Text.assemble((f"{note.title:<11}", note.style), (self._name, "cyan"), f"  {note.text}")
-        for line in note.more.splitlines():
+        for line in _own_part(note.more):
             text.append(f"\n{'':11}{line}", "dim")
         self._write(text)
 
@@ -227,6 +229,13 @@ def _facts(reason: ExitReason) -> dict[str, object]:
     elif reason.exitcode is not None:
         facts["exitcode"] = reason.exitcode
     return facts
+
+
+def _own_part(fault: str) -> list[str]:
+    """Return of a crash's stacks what leads a reader to the cause: the thread that crashed, down to its own code."""
+    head, marker, stack = fault.partition("\nCurrent thread ")
+    lines = [*head.splitlines()[:1], *f"{marker}{stack}".strip().splitlines()]
+    return [line for line in lines if line and _PIHOST not in line and not line.startswith("Extension modules:")]
 
 
 def _exited_with_0(reason: ExitReason) -> bool:

@@ -11,7 +11,7 @@ import socket
 import threading
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from . import byvalue, hosted, plain_encode, targets, wire
+from . import byvalue, hosted, plain_encode, wire
 from .coroutines import CoroutineRunner
 from .page import SequencePage
 from .replies import Replies
@@ -118,4 +118,4 @@ class CallLoop:
 
 
 def _hints(error: Exception) -> Dict[str, Any]:
-    return {"invalid_target": True} if isinstance(error, targets.TargetError) else {}
+    return {"invalid_target": True} if getattr(error, "_pihost_invalid_target", False) is True else {}

@@ -23,8 +23,11 @@ _LAST_ROUNDS = 50
 class Control:
     """The isolate's end of the control channel, served by a thread of its own."""
 
-    def __init__(self, stream: FrameStream, host_pidfd: int, replies: Replies, describe: Callable[[], Any]) -> None:
+    def __init__(
+        self, stream: FrameStream, data: FrameStream, host_pidfd: int, replies: Replies, describe: Callable[[], Any]
+    ) -> None:
         self._stream = stream
+        self._data = data
         self._host_pidfd = host_pidfd
         self._replies = replies
         self._describe = describe
@@ -44,11 +47,14 @@ class Control:
         self._proceed.wait()
 
     def request(self, payload: bytes, on_answer: Callable[[int, wire.Frame], None]) -> int:
-        """Send a request to the host; `on_answer` gets its number and the frame that answers."""
+        """Send a request to the host; `on_answer` gets its number and the frame that answers.
+
+        It goes on the data channel: the host must see it before the answer of the call that made it.
+        """
         with self._lock:
             number, self._next_request = self._next_request, self._next_request + 1
             self._waiting[number] = on_answer
-        self._stream.send(wire.REQUEST, wire.PLAIN, number, payload)
+        self._data.send(wire.REQUEST, wire.PLAIN, number, payload)
         return number
 
     def settle_future(self, token: str, value: Any, error: Optional[BaseException]) -> None:
@@ -58,6 +64,10 @@ class Control:
         else:
             flags, payload = wire.PLAIN, self._replies.error(error)
         self.request(plain_encode.encode(("settle", token, error is None, flags, payload)), lambda *_: None)
+
+    def dumps(self, value: Any) -> bytes:
+        """Serialise what comes back to this very process; of what was sent by value, its key goes."""
+        return byvalue.dumps(value)
 
     def result_of(self, frame: wire.Frame) -> Any:
         """Return the result that an answer of the host holds, or raise what it says was raised."""

@@ -16,7 +16,7 @@ import types
 import weakref
 from typing import Any, Dict, List, NamedTuple, NoReturn, Optional
 
-from . import PROTOCOL, byvalue, hosted, linux, plain_encode, targets, wire
+from . import PROTOCOL, byvalue, hosted, linux, plain_encode, wire
 from .calls import CallLoop, Ending
 from .control import Control, end_with_host
 from .page import FAULT_OFFSET, SequencePage
@@ -112,7 +112,9 @@ class Isolate:
 
     def _serve(self, init: Dict[str, Any], replies: Replies) -> NoReturn:
         loop = CallLoop(self._data, SequencePage(self._fds.page), replies, init["concurrency"])
-        control = Control(self._control_stream, self._fds.host_pidfd, replies, lambda: loop.hosted.describe())
+        control = Control(
+            self._control_stream, self._data, self._fds.host_pidfd, replies, lambda: loop.hosted.describe()
+        )
         _share_data(control, init["data"])
         handler = HostHandler(control.send_log, replies.error)
         logging.getLogger().addHandler(handler)
@@ -144,7 +146,7 @@ class Isolate:
             loop.hosted = hosted.host(target, args, kwargs)
 
     def _start_failed(self, error: BaseException, replies: Replies) -> NoReturn:
-        hints = {"invalid_target": True} if isinstance(error, targets.TargetError) else {}
+        hints = {"invalid_target": True} if getattr(error, "_pihost_invalid_target", False) is True else {}
         self._data.send(wire.START_FAILED, wire.PLAIN, 0, replies.error(error, **hints))
         _leave(1)
 

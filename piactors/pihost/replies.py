@@ -85,9 +85,9 @@ def _traceback(error: BaseException) -> str:
 def _own_frames(error: BaseException) -> Any:
     """Leave out the frames of this folder at the outer end: the reader's own code is of interest."""
     frame = error.__traceback__
-    here = __package__ or "_pihost"
+    here = {__package__, "piactors", "piactors.pihost"}  # an actor's host has its own copy of some modules
     while frame is not None and frame.tb_next is not None:
-        if frame.tb_frame.f_globals.get("__package__") != here:
+        if frame.tb_frame.f_globals.get("__package__") not in here:
             break
         frame = frame.tb_next
     return frame

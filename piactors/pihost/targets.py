@@ -7,11 +7,17 @@ import importlib
 import importlib.util
 import os
 import sys
+import threading
 from typing import Any, Tuple
+
+_loading = threading.RLock()
+"""Held while a file is loaded, so that another thread never sees half of it."""
 
 
 class TargetError(Exception):
     """A target names nothing that can be hosted; the text says which part was not found."""
+
+    _pihost_invalid_target = True  # a mark, since an actor's isolate may hold two copies of this class
 
 
 def split(target: str) -> Tuple[str, str]:
@@ -70,8 +76,11 @@ def _load_file(path: str, target: str) -> Any:
     name = "_pihost_file_{}_{}".format(
         os.path.splitext(os.path.basename(path))[0], hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     )
-    if name in sys.modules:
-        return sys.modules[name]
+    with _loading:
+        return sys.modules[name] if name in sys.modules else _load_module(name, path, target)
+
+
+def _load_module(name: str, path: str, target: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise TargetError("{!r}: {} is no Python file".format(target, path))

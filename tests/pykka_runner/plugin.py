@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 
 import piactors
-from pykka_runner.crossevent import CrossProcessEvent
+
+from .crossevent import CrossProcessEvent
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_plugin_registered(plugin: object) -> None:
     """Replace the runtimes of pykka's conftest as soon as it is imported."""
     if isinstance(plugin, ModuleType) and hasattr(plugin, "RUNTIMES"):
-        plugin.RUNTIMES = {"process": pytest.param(_runtime(plugin), id="process")}
-        plugin.runtime = _fixture(list(plugin.RUNTIMES.values()))  # type: ignore[attr-defined]
+        runtimes = {"process": pytest.param(_runtime(plugin), id="process")}
+        vars(plugin).update(RUNTIMES=runtimes, runtime=_fixture(list(runtimes.values())))
 
 
 def _runtime(conftest: Any) -> Any:
