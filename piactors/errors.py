@@ -40,7 +40,7 @@ class StartError(PiactorsError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.args[0], self.reason)
+        return type(self), (self.args[0], self.reason), dict(self.__dict__)
 
 
 class IsolateCrashed(_KeywordError):
@@ -114,7 +114,7 @@ class RemoteError(PiactorsError):
         self.remote_traceback = remote_traceback
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.type_name, self.message, self.remote_traceback)
+        return type(self), (self.type_name, self.message, self.remote_traceback), dict(self.__dict__)
 
 
 class RemoteTraceback(PiactorsError):

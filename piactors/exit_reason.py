@@ -85,9 +85,9 @@ class ExitReason:
     def report(self) -> str:
         """Return the summary and, below it, what the process left behind: stderr and fault text."""
         text = self.summary
-        if self.stderr_tail:
+        if self.stderr_tail.strip():
             text += f"\nlast lines of stderr:\n{_indented(self.stderr_tail)}"
-        if self.fault:
+        if self.fault.strip():
             text += f"\nfault:\n{_indented(self.fault)}"
         return text
 

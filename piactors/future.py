@@ -66,7 +66,7 @@ class Future(pykka.Future[T], Generic[T]):
         self._hook_done = False
 
     def __repr__(self) -> str:
-        state = "cancelled" if self._cancelled else "done" if self.done() else "pending"
+        state = "cancelled" if self.cancelled() else "done" if self.done() else "pending"
         return f"<piactors.Future {state}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -98,24 +98,35 @@ class Future(pykka.Future[T], Generic[T]):
         """
         try:
             self.get(timeout=timeout)
-        except (pykka.Timeout, concurrent.futures.CancelledError):
-            if self._error is not None and self.done() and not self._cancelled:
-                return self._error  # the call itself raised one of these
+        except (pykka.Timeout, concurrent.futures.CancelledError) as error:
+            if self._raised(error) and not self.cancelled():
+                return error  # the call itself raised one of these
             raise
-        except BaseException as error:
+        except Exception as error:
             return error
+        except BaseException as error:
+            if self._raised(error):
+                return error
+            raise
         return None
+
+    def _raised(self, error: BaseException) -> bool:
+        if self._sources is not None:
+            return any(isinstance(source, Future) and source._raised(error) for source in self._sources)
+        return self._error is error
 
     def done(self) -> bool:
         """Whether `get` returns or raises at once."""
         if self._settled:
             return True
         if self._sources is not None:
-            return all(not isinstance(source, Future) or source.done() for source in self._sources)
+            return self._hook_done or all(isinstance(source, Future) and source.done() for source in self._sources)
         return self._hook_done
 
     def cancelled(self) -> bool:
         """Whether the call was cancelled before it began."""
+        if self._sources is not None:
+            return any(isinstance(source, Future) and source.cancelled() for source in self._sources)
         return self._cancelled
 
     def cancel(self) -> bool:
@@ -141,8 +152,12 @@ class Future(pykka.Future[T], Generic[T]):
             except RuntimeError:
                 yield  # some other kind of event loop: pykka's own way
                 return self.get()
+            if self._has_hook():
+                shadow: Future[T] = Future()
+                threading.Thread(target=self._run_hook, args=(shadow,), daemon=True, name="piactors-hook").start()
+                return (yield from shadow.__await__())
             yield from self._await_on(loop)
-        if self._cancelled:
+        if self.cancelled():
             raise asyncio.CancelledError
         return self.get()
 
@@ -201,7 +216,13 @@ class Future(pykka.Future[T], Generic[T]):
 
     def join(self: Any, *futures: Any) -> Any:
         """Return a future of the list of this future's value and those of `futures`."""
-        return _derived((self, *futures), super().join(*futures))
+        def collect(timeout: float | None) -> list[Any]:
+            end = None if timeout is None else time.monotonic() + timeout
+            return [f.get(timeout=end and max(0.0, end - time.monotonic())) for f in (self, *futures)]
+
+        joined = self.__class__()
+        joined.set_get_hook(collect)
+        return _derived((self, *futures), joined)
 
     def map(self, func: Callable[[T], Any]) -> Any:
         """Return a future of `func` of the value."""
@@ -222,7 +243,7 @@ class Future(pykka.Future[T], Generic[T]):
         cancelled: bool = False,
     ) -> bool:
         with _lock:
-            if self._settled:
+            if self._settled or self._get_hook is not None:
                 return False
             self._value, self._error, self._producer = value, error, producer
             self._error_traceback = traceback
@@ -240,19 +261,22 @@ class Future(pykka.Future[T], Generic[T]):
         if waited_for:
             waited_for[0]._when_done(lambda: self._when_done(callback, direct=direct), direct=True)
             return
-        if self._get_hook is None:
+        if not self.done():
             with _lock:
-                if not self._settled:
+                if not (self._settled or self._hook_done):
                     self._callbacks.append((callback, direct))
                     return
         self._call(callback, direct)
 
     @staticmethod
     def _call(callback: Callable[[], object], direct: bool) -> None:
-        if direct:
-            callback()
-        else:
-            _run_callback(callback)
+        try:
+            if direct:
+                callback()
+            else:
+                _run_callback(callback)
+        except Exception:
+            pass  # to be logged
 
     def _wait(self, timeout: float | None) -> None:
         limit = -1.0 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
@@ -286,10 +310,14 @@ class Future(pykka.Future[T], Generic[T]):
         try:
             left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
             value = pykka.Future.get(self, timeout=left)
-            self._hook_done = True
-            return value
+            with _lock:
+                self._hook_done = True
+                callbacks, self._callbacks = self._callbacks, []
         finally:
             self._hook_lock.release()
+        for callback, direct in callbacks:
+            self._call(callback, direct)
+        return value
 
     def _await_on(self, loop: asyncio.AbstractEventLoop) -> Generator[Any, None, None]:
         waiter = loop.create_future()
@@ -302,20 +330,24 @@ class Future(pykka.Future[T], Generic[T]):
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(wake)
 
-        if self._get_hook is not None and self._sources is None:
-            threading.Thread(target=self._run_hook, args=(done,), daemon=True, name="piactors-hook").start()
-        else:
-            self._when_done(done, direct=True)
+        self._when_done(done, direct=True)
         try:
             yield from waiter
         except asyncio.CancelledError:
             self.cancel()
             raise
 
-    def _run_hook(self, done: Callable[[], None]) -> None:
-        with contextlib.suppress(BaseException):
-            self.get()
-        done()
+    def _run_hook(self, shadow: Future[Any]) -> None:
+        try:
+            shadow.set(self.get())
+        except BaseException as error:
+            shadow.fail(error)
+
+    def _has_hook(self) -> bool:
+        """Whether somebody has to ask for an outcome to come about, here or further up."""
+        if self._sources is None:
+            return self._get_hook is not None and not self._hook_done
+        return any(not isinstance(source, Future) or source._has_hook() for source in self._sources)
 
 
 def _derived(sources: Iterable[pykka.Future[Any]], future: Any) -> Any:

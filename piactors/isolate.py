@@ -151,6 +151,10 @@ class Isolate:
             ActorDeadError: where the isolate takes none (any more).
             MailboxFull: where the mailbox is full and the options say to fail.
         """
+        if len(message.payload) > self.options.max_frame:
+            raise ValueError(
+                f"{self.ref}: a message of {len(message.payload):,} bytes, and max_frame is {self.options.max_frame:,}"
+            )
         dropped = None
         with self.lock:
             self._refuse_if_closed()
@@ -384,7 +388,7 @@ class Isolate:
     def on_fault(self, error: Exception) -> None:
         """See `Owner`."""
         if not isinstance(error, ProtocolError):
-            logger.error("piactors failed on what isolate %s sent", self.spec.name, exc_info=error)
+            self.runtime.dispatcher.submit(_log_defect, self.spec.name, error)
         with self.lock:
             self.intend("killed", f"{type(error).__name__}: {error}")
             generation = self.process
@@ -438,6 +442,10 @@ class Isolate:
 
     def log(self, level: int, message: str, *args: object) -> None:
         self.runtime.dispatcher.submit(logger.log, level, message, *args)
+
+
+def _log_defect(name: str, error: Exception) -> None:
+    logger.error("piactors failed on what isolate %s sent", name, exc_info=error)
 
 
 def _in_event_loop() -> bool:

@@ -92,6 +92,7 @@ def launch(
         "protocol": PROTOCOL, "name": name, "urn": urn, "env": env, "cwd": options.cwd, "own_interpreter": own,
         "sys_path": _paths(options, own, folder), "concurrency": options.concurrency, "log_level": _level(options),
         "code": trusted, "accept": [plain_tags.class_key(cls) for cls in options.accept], "debug": options.debug,
+        "max_frame": options.max_frame,
         "target": (kind, payload),
     }  # fmt: skip
     spec = Spec(

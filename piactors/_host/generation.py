@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import socket
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -17,11 +16,12 @@ from typing import Any, Protocol
 import attrs
 
 from piactors._host.channel import SocketChannel
+from piactors._host.ends import open_ends
 from piactors._host.launching import Backend, Order
 from piactors._host.loop import Loop, Timer
 from piactors._host.output import OutputPipe
 from piactors._lifecycle.mailbox import Evidence
-from piactors._platform import memory_file, pidfd
+from piactors._platform import pidfd
 from piactors._platform.identity import Identity
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Rusage
@@ -30,6 +30,8 @@ from piactors.pihost import page, wire
 _REFUSED_THREADS = "threads"
 _MAX_CONTROL_FRAME = 1 << 26
 _DRAIN_BYTES = 1 << 30
+_NEWS_SECONDS = 2.0
+"""How long the news of a process's end may take after the end of its channels."""
 
 Answer = Callable[[wire.Frame | None], None]
 """Gets the frame that answers a request of the host, or None where no answer will come."""
@@ -98,30 +100,19 @@ class Generation:
         self._lock = threading.Lock()
         self._requests: dict[int, Answer] = {}
         self._next_request = 1
-        self._page = memory_file.create(page.SIZE)
-        data, data_child = socket.socketpair()
-        control, control_child = socket.socketpair()
-        self._data = SocketChannel(data, max_frame)
-        self._control = SocketChannel(control, min(max_frame, _MAX_CONTROL_FRAME))
-        self._pipes: dict[str, OutputPipe] = {}
-        outputs = [self._open_output(stream, output) for stream in ("stdout", "stderr")]
-        self._child_fds = [data_child.detach(), control_child.detach(), *outputs, self._page]
+        self._ends = open_ends(output)
+        self._page = self._ends.page
+        self._data = SocketChannel(self._ends.data, max_frame)
+        self._control = SocketChannel(self._ends.control, min(max_frame, _MAX_CONTROL_FRAME))
+        self._pipes = {stream: self._output_pipe(stream, fd) for stream, fd in self._ends.outputs.items()}
         self._watch()
         self.send(wire.INIT, 0, 0, init)
-        backend.launch(order, self._child_fds, self)
+        backend.launch(order, self._ends.for_process(), self)
 
     # Set up
 
-    def _open_output(self, stream: str, output: str) -> int:
-        if output == "inherit":
-            return os.dup(1 if stream == "stdout" else 2)
-        if output == "discard":
-            return os.open(os.devnull, os.O_WRONLY)
-        read, write = os.pipe()
-        self._pipes[stream] = OutputPipe(
-            read, lambda lines: self._owner.on_lines(stream, lines), self._owner.wants_output
-        )
-        return write
+    def _output_pipe(self, stream: str, fd: int) -> OutputPipe:
+        return OutputPipe(fd, lambda lines: self._owner.on_lines(stream, lines), self._owner.wants_output)
 
     def _watch(self) -> None:
         self._loop.watch(
@@ -198,8 +189,13 @@ class Generation:
         except Exception as error:  # a defect of ours must end one isolate, not the I/O thread
             self._fault(channel, error)
         if channel.ended:
-            # The process has closed it, or is about to be reported dead: nothing more will come.
             self._loop.unwatch(channel.fileno())
+            self._loop.call_later(_NEWS_SECONDS, self._closed_and_alive)
+
+    def _closed_and_alive(self) -> None:
+        """A channel has ended: so has the process, or it will never answer again, and has to."""
+        if not self._ended:
+            self._owner.on_fault(ProtocolError("it has closed its channel"))
 
     def _pass_on(self, frames: list[wire.Frame], channel: SocketChannel) -> None:
         for frame in frames:
@@ -258,7 +254,7 @@ class Generation:
             self.pid, self._process_fd = pid, process_fd
             self._identity = None if process_fd >= 0 else Identity.of(pid)
             kill = self._kill_wanted
-        self._close_child_fds()
+        self._ends.close_theirs()
         if kill:
             self.kill()
         self._owner.on_launched()
@@ -268,7 +264,7 @@ class Generation:
         if why == _REFUSED_THREADS:
             self._on_fallback(text)
             self._order = attrs.evolve(self._order, fresh=True)
-            self._backend.launch(self._order, self._child_fds, self)
+            self._backend.launch(self._order, self._ends.for_process(), self)
             return
         self._close()
         self._owner.on_refused(text)
@@ -294,12 +290,6 @@ class Generation:
         credible = all(0 < seq <= seen.begun for seq in seen.running) and bool(seen.running) == bool(seen.begun)
         return Evidence(seen.begun, credible)
 
-    def _close_child_fds(self) -> None:
-        fds, self._child_fds = self._child_fds, []
-        for fd in fds:
-            if fd != self._page:
-                os.close(fd)
-
     def _close(self) -> None:
         with self._lock:
             self._ended = True
@@ -315,7 +305,7 @@ class Generation:
 
     def abandon(self) -> None:
         """Close all descriptors, and nothing more: all that a forked copy of the host may do."""
-        self._close_child_fds()
+        self._ends.close_theirs()
         self._data.close()
         self._control.close()
         fds = [self._page, self._process_fd, *(pipe.fd for pipe in self._pipes.values())]

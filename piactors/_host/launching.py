@@ -174,7 +174,6 @@ class LauncherBackend:
             for frame in self._decoder.feed(data):
                 self._handle(frame)
         except wire.WireError:
-            logger.exception("the launcher (pid %s) does not keep to the protocol", self._process.pid)
             self._lose()
 
     def _handle(self, frame: wire.Frame) -> None:
@@ -197,10 +196,10 @@ class LauncherBackend:
             return
         self.lost = True
         self._close_descriptors()
-        logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
         threading.Thread(target=self._sweep, name="piactors-sweep", daemon=True).start()
 
     def _sweep(self) -> None:
+        logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
         self._process.kill()
         self._process.wait()
         left = markers.kill_marked(self.marker, _SWEEP_SECONDS)

@@ -46,6 +46,7 @@ class Loop:
         self._order = itertools.count()
         self._wake_read, self._wake_write = os.pipe()
         self._awake = False
+        self._wake_lock = threading.Lock()
         self._stopping = False
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -65,6 +66,7 @@ class Loop:
 
     def abandon(self) -> None:
         """In a forked copy, where the thread does not exist: close the descriptors, and nothing more."""
+        self._awake = True  # nobody writes any more
         self._selector.close()
         for fd in (self._wake_read, self._wake_write):
             with contextlib.suppress(OSError):
@@ -78,9 +80,11 @@ class Loop:
         """Have `callback(*args)` run on the loop, after what was asked for before."""
         self._calls.append((callback, args))
         if not self._awake:
-            self._awake = True
-            with contextlib.suppress(BlockingIOError, OSError):
-                os.write(self._wake_write, b"\0")
+            with self._wake_lock:
+                if not self._awake:
+                    self._awake = True
+                    with contextlib.suppress(BlockingIOError):
+                        os.write(self._wake_write, b"\0")
 
     def call_later(self, delay: float, callback: Handler) -> Timer:
         """Have `callback()` run on the loop after `delay` seconds."""
@@ -115,10 +119,10 @@ class Loop:
         self._stopping = True
 
     def _drain_wakes(self) -> None:
-        # Cleared before the calls are looked at: a call added from now on writes again.
-        self._awake = False
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
+        # Cleared after the pipe was read and before the calls are looked at.
+        self._awake = False
 
     def _run(self) -> None:
         try:
@@ -131,16 +135,22 @@ class Loop:
             self.abandon()
 
     def _turn(self) -> None:
+        watched = self._selector.get_map()
         for key, mask in self._selector.select(self._time_to_wait()):
             on_read, on_write = key.data
-            if mask & selectors.EVENT_READ:
+            if mask & selectors.EVENT_READ and self._still(watched, key):
                 on_read()
-            if mask & selectors.EVENT_WRITE and on_write is not None:
+            if mask & selectors.EVENT_WRITE and on_write is not None and self._still(watched, key):
                 on_write()
         self._run_timers()
         for _ in range(len(self._calls)):
             callback, args = self._calls.popleft()
             callback(*args)
+
+    @staticmethod
+    def _still(watched: Any, key: selectors.SelectorKey) -> bool:
+        now = watched.get(key.fd)
+        return now is not None and now.data is key.data
 
     def _time_to_wait(self) -> float | None:
         if self._calls:

@@ -36,14 +36,24 @@ class LineSplitter:
 
     def end(self) -> list[str]:
         """Return the last line, where it had no newline."""
-        rest, self._rest = self._rest.rstrip(b"\r"), b""
-        return [rest.decode("utf-8", "replace")] if rest else []
+        rest, self._rest = self._rest, b""
+        return [rest.removesuffix(b"\r").decode("utf-8", "replace")] if rest else []
 
 
 def _cut(line: bytes) -> list[bytes]:
     if len(line) <= MAX_LINE:
         return [line]
-    return [line[start : start + MAX_LINE] for start in range(0, len(line), MAX_LINE)]
+    pieces = []
+    start = 0
+    while len(line) - start > MAX_LINE:
+        end = start + MAX_LINE
+        for back in range(4):  # not inside a character
+            if line[end - back] & 0xC0 != 0x80:
+                end -= back
+                break
+        pieces.append(line[start:end])
+        start = end
+    return [*pieces, line[start:]]
 
 
 class OutputPipe:

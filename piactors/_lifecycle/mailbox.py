@@ -192,7 +192,7 @@ class Mailbox:
             return
         if not begun:
             message.head_returns += head
-            begun = message.head_returns >= MAX_HEAD_RETURNS
+            begun = message.head_returns > MAX_HEAD_RETURNS
         if not begun:
             again.append(message)
             return

@@ -16,5 +16,5 @@ def delay(backoff: Backoff | None, attempt: int, luck: float) -> float:
     try:
         plain = min(backoff.maximum, backoff.initial * backoff.factor ** (attempt - 1))
     except OverflowError:
-        plain = backoff.maximum
+        plain = backoff.maximum if backoff.initial else 0.0
     return min(backoff.maximum, plain * (1 + backoff.jitter * (2 * luck - 1)))

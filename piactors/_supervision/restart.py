@@ -91,7 +91,7 @@ def decide(
     if not wants_restart(policy.restart, reason):
         return StayDown(), history
     if not charged:
-        return StartAgain(0.0, history.attempt), history
+        return StartAgain(0.0, max(1, history.attempt)), history
     allowed, restarts = add_restart(history.restarts, now - history.waited, policy.max_restarts, policy.within)
     attempt = 1 if _ran_stably(policy.backoff, ran_for) else history.attempt + 1
     if not allowed or _attempts_used_up(policy.backoff, attempt):

@@ -27,11 +27,14 @@ class Ending(NamedTuple):
 class CallLoop:
     """Runs the messages of one generation in `threads` threads, the main thread among them."""
 
-    def __init__(self, data: FrameStream, page: SequencePage, replies: Replies, threads: int) -> None:
+    def __init__(
+        self, data: FrameStream, page: SequencePage, replies: Replies, threads: int, max_frame: int
+    ) -> None:
         self._data = data
         self._page = page
         self._replies = replies
         self._threads = threads
+        self._max_frame = max_frame
         self._turn = threading.Lock()
         self._ending: Optional[Ending] = None
         self.coroutines = CoroutineRunner()
@@ -108,6 +111,8 @@ class CallLoop:
             return
         try:
             flags, payload = self._replies.value(value)
+            if len(payload) > self._max_frame:
+                raise ValueError("it takes {:,} bytes, and max_frame is {:,}".format(len(payload), self._max_frame))
         except plain_encode.NotPlain as error:
             self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies.refused(error))
         except Exception as error:

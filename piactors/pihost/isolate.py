@@ -111,7 +111,7 @@ class Isolate:
         faulthandler.enable(self._fds.page, all_threads=True)
 
     def _serve(self, init: Dict[str, Any], replies: Replies) -> NoReturn:
-        loop = CallLoop(self._data, SequencePage(self._fds.page), replies, init["concurrency"])
+        loop = CallLoop(self._data, SequencePage(self._fds.page), replies, init["concurrency"], init["max_frame"])
         control = Control(
             self._control_stream, self._data, self._fds.host_pidfd, replies, lambda: loop.hosted.describe()
         )

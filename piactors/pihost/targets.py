@@ -55,10 +55,14 @@ def resolve(target: str) -> Any:
 def _describe(found: Any, place: str) -> str:
     if not isinstance(found, type(sys)):
         return repr(found)
-    return "{} {}".format("file" if is_file(place) else "module", place)
+    if is_file(place) and found.__name__.startswith("_pihost_file_"):
+        return "file {}".format(place)
+    return "module {}".format(found.__name__)
 
 
 def _import(name: str, target: str) -> Any:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise TargetError("{!r}: there is no module {!r}".format(target, name))
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -89,6 +93,6 @@ def _load_module(name: str, path: str, target: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
         raise
     return module

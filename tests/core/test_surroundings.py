@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import piactors
-from piactors import IsolateCrashed, IsolationOptions, ProcessActor, ProcessIsolator, StartError
+from piactors import IsolationOptions, ProcessIsolator, StartError
 from piactors.events import OutputReceived
 from tests.support import wait_until
 
@@ -200,15 +200,13 @@ def test_large_payloads_both_ways_at_once_do_not_deadlock(way: IsolationOptions)
         assert all(future.get(timeout=50) == payload for future in futures)
 
 
-def test_a_frame_over_the_bound_ends_the_isolate_and_says_so() -> None:
-    isolator = ProcessIsolator(IsolationOptions(max_frame="1 MiB")).start()
-    with pytest.raises(IsolateCrashed, match="max_frame"):
-        isolator.invoke_method("builtins:bytes", 2 << 20).get(timeout=20)
-
-
-class Echo(ProcessActor):
-    def echo(self, value: Any) -> Any:
-        return value
+def test_a_message_or_result_over_the_bound_fails_its_call_only() -> None:
+    with ProcessIsolator(IsolationOptions(max_frame="1 MiB")) as isolator:
+        with pytest.raises(TypeError, match="max_frame"):
+            isolator.invoke_method("builtins:bytes", 2 << 20).get(timeout=20)
+        with pytest.raises(ValueError, match="max_frame"):
+            isolator.invoke_method(f"{PLAIN}:give", bytes(2 << 20)).get(timeout=20)
+        assert isolator.invoke_method(f"{PLAIN}:give", 1).get(timeout=20) == 1
 
 
 def test_importing_piactors_starts_nothing(tmp_path: Path) -> None:

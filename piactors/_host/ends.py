@@ -1,0 +1,80 @@
+"""The descriptors of one process: our ends of its channels and output, its ends, and the page."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+import attrs
+
+from piactors._platform import memory_file
+from piactors.pihost import page
+
+
+@attrs.define
+class Ends:
+    """What a generation is born with.
+
+    Attributes:
+        data, control: our ends of the channels.
+        outputs: our ends of the pipes behind stdout and stderr; empty where the output goes elsewhere.
+        page: the sequence page, which both sides hold.
+        theirs: the process's data, control, stdout and stderr, to be closed here once it has them.
+    """
+
+    data: socket.socket
+    control: socket.socket
+    outputs: dict[str, int]
+    page: int
+    theirs: list[int]
+
+    def for_process(self) -> list[int]:
+        """Return what the process gets: data, control, stdout, stderr, page."""
+        return [*self.theirs, self.page]
+
+    def close_theirs(self) -> None:
+        """Let go of the process's ends."""
+        theirs, self.theirs = self.theirs, []
+        for fd in theirs:
+            os.close(fd)
+
+
+def open_ends(output: str) -> Ends:
+    """Open the descriptors of one process; where that fails half-way, nothing stays open.
+
+    Args:
+        output: ``inherit`` and ``discard`` as in the options; anything else makes pipes.
+
+    Raises:
+        OSError: where the system has no more descriptors.
+    """
+    with contextlib.ExitStack() as undo:
+        fd = memory_file.create(page.SIZE)
+        undo.callback(os.close, fd)
+        data, data_child = _pair(undo)
+        control, control_child = _pair(undo)
+        outputs: dict[str, int] = {}
+        theirs = [_output(undo, stream, output, outputs) for stream in ("stdout", "stderr")]
+        ends = Ends(data, control, outputs, fd, [data_child.detach(), control_child.detach(), *theirs])
+        undo.pop_all()
+    return ends
+
+
+def _pair(undo: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    undo.callback(ours.close)
+    undo.callback(theirs.close)
+    return ours, theirs
+
+
+def _output(undo: contextlib.ExitStack, stream: str, output: str, outputs: dict[str, int]) -> int:
+    if output == "inherit":
+        write = os.dup(1 if stream == "stdout" else 2)
+    elif output == "discard":
+        write = os.open(os.devnull, os.O_WRONLY)
+    else:
+        outputs[stream], write = os.pipe()
+        undo.callback(os.close, outputs[stream])
+    undo.callback(os.close, write)
+    return write
