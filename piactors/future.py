@@ -6,6 +6,8 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
+import logging
+import os
 import queue
 import sys
 import threading
@@ -15,6 +17,8 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
 import pykka
+
+logger = logging.getLogger("piactors")
 
 T = TypeVar("T")
 ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
@@ -39,6 +43,9 @@ def renew_lock_after_fork() -> None:
     """Replace the lock that another thread may have held when this process was forked."""
     global _lock
     _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=renew_lock_after_fork)
 
 
 class Future(pykka.Future[T], Generic[T]):
@@ -276,7 +283,7 @@ class Future(pykka.Future[T], Generic[T]):
             else:
                 _run_callback(callback)
         except Exception:
-            pass  # to be logged
+            logger.exception("a done-callback has failed: %r", callback)
 
     def _wait(self, timeout: float | None) -> None:
         limit = -1.0 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)

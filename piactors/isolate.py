@@ -28,7 +28,7 @@ from piactors._lifecycle.states import State
 from piactors._supervision import restart
 from piactors.errors import MailboxFull, ProtocolError, StartError
 from piactors.exit_reason import ExitReason, Kind
-from piactors.future import Future
+from piactors.future import Future, run_callbacks_with
 from piactors.options import IsolationOptions
 from piactors.pihost import page, plain_decode, wire
 from piactors.sinks import StopSink, raise_from
@@ -93,6 +93,7 @@ class Isolate:
         self.data: dict[str, bytes] = {}
         self.requests = requests.Requests(self)
         self.runtime = runtime.current()
+        run_callbacks_with(self.runtime.dispatcher.submit)
         self.loop = self.runtime.loop
         self.lock = threading.Lock()
         self.room = threading.Condition(self.lock)

@@ -26,13 +26,11 @@ class Channel(Protocol):
     """Whether the last `receive` found nothing to read."""
     ended: bool
     """Whether the last `receive` met the end of the stream."""
+    fault: ProtocolError | None
+    """What the peer did wrong, once what came before that has been returned."""
 
     def receive(self, scratch: bytearray) -> list[wire.Frame]:
-        """Return the frames that one read completes.
-
-        Raises:
-            ProtocolError: where the peer does not keep to the protocol.
-        """
+        """Return the frames that one read completes."""
 
 
 class SocketChannel:
@@ -46,6 +44,7 @@ class SocketChannel:
         self.broken = False
         self.dry = False
         self.ended = False
+        self.fault: ProtocolError | None = None
 
     def fileno(self) -> int:
         """Return the socket's descriptor, or -1 once closed."""
@@ -104,7 +103,8 @@ class SocketChannel:
             self.ended = True
             return []
         except wire.WireError as error:
-            raise ProtocolError(str(error)) from None
+            self.fault = ProtocolError(str(error))
+            frames, count = error.frames, 1
         self.dry = False
         self.ended = count == 0
         return frames

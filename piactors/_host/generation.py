@@ -184,8 +184,6 @@ class Generation:
         try:
             frames = channel.receive(self._loop.scratch)
             self._pass_on(frames, channel)
-        except ProtocolError as error:
-            self._fault(channel, error)
         except Exception as error:  # a defect of ours must end one isolate, not the I/O thread
             self._fault(channel, error)
         if channel.ended:
@@ -199,15 +197,20 @@ class Generation:
 
     def _pass_on(self, frames: list[wire.Frame], channel: SocketChannel) -> None:
         for frame in frames:
-            if frame.kind != wire.HELLO and frame.generation != self.number & 0xFFFF:
-                raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self.number}")
-            if channel is self._control and frame.kind in (wire.RESPONSE, wire.FAILURE):
-                self._answered(frame)
-            elif frame.kind == wire.STOPPING:
-                self._read_rest(self._data)  # what was answered before it stops was answered
-                self._owner.on_frame(frame)
-            else:
-                self._owner.on_frame(frame)
+            self._pass_on_one(frame, channel)
+        if channel.fault is not None:
+            raise channel.fault
+
+    def _pass_on_one(self, frame: wire.Frame, channel: SocketChannel) -> None:
+        if frame.kind != wire.HELLO and frame.generation != self.number & 0xFFFF:
+            raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self.number}")
+        if channel is self._control and frame.kind in (wire.RESPONSE, wire.FAILURE):
+            self._answered(frame)
+        elif frame.kind == wire.STOPPING:
+            self._read_rest(self._data)  # what was answered before it stops was answered
+            self._owner.on_frame(frame)
+        else:
+            self._owner.on_frame(frame)
 
     def _answered(self, frame: wire.Frame) -> None:
         with self._lock:

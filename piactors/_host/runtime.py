@@ -59,8 +59,6 @@ class Runtime:
         self._lock = threading.Lock()
         self._backends: dict[tuple[str, tuple[str, ...]] | None, Backend] = {}
         self._host_pidfd = pidfd.open_pid(self.pid)
-        from piactors import future
-        future.run_callbacks_with(self.dispatcher.submit)
         self.loop.start()
 
     def add(self, member: Member) -> None:
@@ -197,8 +195,6 @@ def _in_forked_child() -> None:
     global _current, _lock
     _lock = threading.Lock()
     runtime, _current = _current, None
-    from piactors import future
-    future.renew_lock_after_fork()
     if runtime is not None:
         for callback in _after_fork:
             callback()

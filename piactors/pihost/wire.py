@@ -10,7 +10,7 @@ there, before anything is allocated for the payload.
 from __future__ import annotations
 
 import struct
-from typing import List, NamedTuple, Optional, Union
+from typing import List, NamedTuple, Optional, Sequence, Union
 
 HEADER = struct.Struct("<IBBHQ")
 HEADER_SIZE = HEADER.size
@@ -61,7 +61,14 @@ Payload = Union[bytes, bytearray]
 
 
 class WireError(Exception):
-    """The peer sent bytes that are no frame of this protocol."""
+    """The peer sent bytes that are no frame of this protocol.
+
+    `frames` holds what stood whole before them in the same bytes: it counts, however they were cut.
+    """
+
+    def __init__(self, text: str, frames: Sequence[Frame] = ()) -> None:
+        super().__init__(text)
+        self.frames = list(frames)
 
 
 class Frame(NamedTuple):
@@ -111,7 +118,9 @@ class FrameDecoder:
         """Take the next bytes of the stream and return the frames that they complete."""
         if self._broken is not None:
             raise self._broken
-        frames: List[Frame] = []
+        def __init__(self, text: str, frames: Sequence[Frame] = ()) -> None:
+        super().__init__(text)
+        self.frames = list(frames)
         if self._head is not None:
             data = self._feed_body(memoryview(data), frames)
         self._feed_frames(data, frames)
@@ -136,7 +145,9 @@ class FrameDecoder:
             self._view.release()
             self._view = None
         self._filled += count
-        frames: List[Frame] = []
+        def __init__(self, text: str, frames: Sequence[Frame] = ()) -> None:
+        super().__init__(text)
+        self.frames = list(frames)
         if self._filled == self._length:
             self._finish_body(frames)
         return frames
@@ -146,7 +157,7 @@ class FrameDecoder:
         position, end = 0, len(buffer)
         while end - position >= HEADER_SIZE:
             length, kind, flags, generation, seq = HEADER.unpack_from(buffer, position)
-            self._check(length, kind)
+            self._check(length, kind, frames)
             stop = position + HEADER_SIZE + length
             if stop > end:
                 if length >= DIRECT_FROM:
@@ -157,15 +168,15 @@ class FrameDecoder:
             position = stop
         self._rest = buffer[position:]
 
-    def _check(self, length: int, kind: int) -> None:
+    def _check(self, length: int, kind: int, frames: List[Frame]) -> None:
+        text = ""
         if length > self.max_frame:
-            self._broken = WireError(
-                "a frame of {:,} bytes is announced, and max_frame allows {:,}".format(length, self.max_frame)
-            )
-            raise self._broken
-        if kind not in KINDS:
-            self._broken = WireError("frame kind {} is not of this protocol".format(kind))
-            raise self._broken
+            text = "a frame of {:,} bytes is announced, and max_frame allows {:,}".format(length, self.max_frame)
+        elif kind not in KINDS:
+            text = "frame kind {} is not of this protocol".format(kind)
+        if text:
+            self._broken = WireError(text)
+            raise WireError(text, frames)
 
     def _start_body(self, head: Frame, length: int, first: bytes) -> None:
         self._head = head

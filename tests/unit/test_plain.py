@@ -646,7 +646,7 @@ ONE_BYTE_EACH = [
     bytes((t.INT64,)) + struct.pack("<q", 10**10), bytes((t.BIGINT8, 9)) + b"x" * 9,
     bytes((t.UUID,)) + bytes(range(16)), encode(fractions.Fraction(1000, 7))[1:],
     encode(decimal.Decimal(5))[1:], encode(pathlib.PurePosixPath("/".join("abcdefgh" * 5)))[1:],
-    encode(dt.datetime(2000, 1, 1, tzinfo=dt.timezone.utc))[1:], encode(dt.timedelta(5))[1:],
+    encode(dt.datetime(2000, 1, 1, tzinfo=dt.UTC))[1:], encode(dt.timedelta(5))[1:],
     encode(range(1000, 10**6))[1:], encode(array.array("b"))[1:], encode(1j)[1:],
     encode([1.5] * 10)[1:], encode([10**9 + i for i in range(10)])[1:],
     encode(numpy.zeros(0, "i1"))[1:], encode(numpy.int8(1))[1:],
@@ -682,7 +682,7 @@ def test_millions_of_small_items_stop_at_the_budget(item: bytes) -> None:
 
 @pytest.mark.parametrize("count", [5, 6, 11, 1000, 43_691, 50_001, 87_382, 174_764])
 def test_the_charge_for_tables_covers_what_they_take_when_just_grown(count: int) -> None:
-    for value in ({i: None for i in range(-count, 0)}, {str(i) for i in range(count)}):
+    for value in (dict.fromkeys(range(-count, 0)), {str(i) for i in range(count)}):
         data = encode(value)
         with Cost() as cost:
             decode(data, budget=2**40)

@@ -1,0 +1,226 @@
+"""The sequence page says what has begun, in an order that leaves no call unaccounted for."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from piactors._platform import memory_file
+from piactors.pihost import page
+from piactors.pihost.page import FAULT_OFFSET, MAX_THREADS, SIZE, WINDOW, SequencePage, Snapshot
+
+pytestmark = pytest.mark.timeout(60)
+
+BEGUN, SLOTS, CANCELLED = 1, 8, 512
+WORDS = SIZE // 8
+per_test = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+
+
+@pytest.fixture
+def fd() -> Iterator[int]:
+    """A new page, as the host makes it."""
+    made = memory_file.create(SIZE)
+    fds = made if isinstance(made, tuple) else (made,)
+    yield fds[0]
+    for number in fds:
+        os.close(number)
+
+
+def words(fd: int) -> list[int]:
+    """Return the page as its words."""
+    return list(struct.unpack(f"={WORDS}Q", os.pread(fd, SIZE, 0)))
+
+
+def put(fd: int, index: int, value: int) -> None:
+    """Write one word, as a lying isolate may."""
+    os.pwrite(fd, struct.pack("=Q", value), index * 8)
+
+
+# --- the layout ---------------------------------------------------------------------------------
+
+
+def test_the_areas_of_the_page_do_not_overlap() -> None:
+    assert BEGUN < SLOTS
+    assert SLOTS + MAX_THREADS <= CANCELLED
+    assert CANCELLED + WINDOW <= FAULT_OFFSET // 8
+    assert FAULT_OFFSET < SIZE
+
+
+def test_a_new_page_says_that_nothing_has_begun(fd: int) -> None:
+    assert page.snapshot(fd, MAX_THREADS) == Snapshot(0, frozenset())
+    assert page.begun(fd) == 0
+    assert page.fault_text(fd) == ""
+    assert words(fd) == [0] * WORDS
+
+
+@given(st.integers(0, MAX_THREADS - 1), st.integers(1, 2**64 - 1))
+@per_test
+def test_a_beginning_writes_two_words_and_no_other(fd: int, slot: int, seq: int) -> None:
+    before = words(fd)
+    assert SequencePage(fd).begin(slot, seq)
+    after = words(fd)
+    assert after[BEGUN] == seq
+    assert after[SLOTS + slot] == seq
+    assert [at for at in range(WORDS) if before[at] != after[at] and at not in (BEGUN, SLOTS + slot)] == []
+
+
+@given(st.integers(1, 2**64 - 1))
+@per_test
+def test_giving_up_writes_the_word_of_its_number(fd: int, seq: int) -> None:
+    before = words(fd)
+    page.give_up(fd, seq)
+    after = words(fd)
+    assert after[CANCELLED + seq % WINDOW] == seq
+    assert [at for at in range(WORDS) if before[at] != after[at] and at != CANCELLED + seq % WINDOW] == []
+
+
+def test_the_text_of_a_fault_is_read_without_what_pads_it(fd: int) -> None:
+    os.pwrite(fd, b"Fatal Python error: Segmentation fault\n", FAULT_OFFSET)
+    assert page.fault_text(fd) == "Fatal Python error: Segmentation fault\n"
+
+
+def test_a_fault_text_that_fills_the_page_or_is_no_text_is_still_text(fd: int) -> None:
+    os.pwrite(fd, b"\xff" * (SIZE - FAULT_OFFSET), FAULT_OFFSET)
+    assert len(page.fault_text(fd)) == SIZE - FAULT_OFFSET
+
+
+# --- beginning and giving up ----------------------------------------------------------------------
+
+
+def test_a_call_that_was_given_up_before_it_began_is_not_run(fd: int) -> None:
+    isolate = SequencePage(fd)
+    page.give_up(fd, 5)
+    assert page.begun(fd) < 5  # so the host says: it will never begin
+    assert not isolate.begin(0, 5)
+    assert isolate.begin(0, 6)
+
+
+def test_giving_up_on_a_call_that_has_begun_comes_too_late(fd: int) -> None:
+    isolate = SequencePage(fd)
+    assert isolate.begin(0, 5)
+    page.give_up(fd, 5)
+    assert page.begun(fd) >= 5  # so the host says: it goes on
+
+
+@given(st.integers(1, 2**63), st.integers(1, 3))
+@per_test
+def test_a_number_a_window_later_is_not_taken_for_the_one_given_up(fd: int, seq: int, windows: int) -> None:
+    page.give_up(fd, seq)
+    assert SequencePage(fd).begin(0, seq + windows * WINDOW)
+    assert not SequencePage(fd).begin(0, seq)
+
+
+def test_all_numbers_of_a_window_can_be_given_up_at_once(fd: int) -> None:
+    isolate = SequencePage(fd)
+    for seq in range(1, WINDOW + 1):
+        page.give_up(fd, seq)
+    assert not any(isolate.begin(0, seq) for seq in range(1, WINDOW + 1))
+    assert isolate.begin(0, WINDOW + 1)
+
+
+def test_of_host_and_isolate_at_least_one_sees_the_others_word(fd: int) -> None:
+    """Each call is either known to have begun or not run: a call that is given up and run is seen by the host."""
+    isolate = SequencePage(fd)
+    rounds, size = 4, WINDOW - 1  # no more than that is ever on its way
+    ran = [False] * (rounds * size + 1)
+    never = [False] * (rounds * size + 1)
+    together = threading.Barrier(2)
+
+    def begin_all() -> None:
+        for start in range(1, rounds * size + 1, size):
+            together.wait(30)
+            for seq in range(start, start + size):
+                ran[seq] = isolate.begin(0, seq)
+
+    thread = threading.Thread(target=begin_all)
+    thread.start()
+    for start in range(1, rounds * size + 1, size):
+        together.wait(30)
+        for seq in range(start, start + size):
+            page.give_up(fd, seq)
+            never[seq] = page.begun(fd) < seq
+    thread.join()
+    assert [seq for seq in range(len(ran)) if never[seq] and ran[seq]] == []
+
+
+# --- the snapshot ---------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(1, 2**64 - 1)), max_size=12))
+@per_test
+def test_a_snapshot_says_the_last_of_each_thread_and_the_last_of_all(
+    fd: int, begins: list[tuple[int, int]]
+) -> None:
+    os.pwrite(fd, bytes(SIZE), 0)
+    isolate = SequencePage(fd)
+    latest: dict[int, int] = {}
+    for slot, seq in begins:
+        isolate.begin(slot, seq)
+        latest[slot] = seq
+    seen = page.snapshot(fd, 8)
+    assert seen.running == frozenset(latest.values())
+    assert seen.begun == (begins[-1][1] if begins else 0) == page.begun(fd)
+
+
+def test_a_snapshot_looks_at_as_many_threads_as_there_are(fd: int) -> None:
+    isolate = SequencePage(fd)
+    isolate.begin(0, 1)
+    isolate.begin(1, 2)
+    assert page.snapshot(fd, 1).running == {1}
+    assert page.snapshot(fd, 2).running == {1, 2}
+
+
+@given(st.integers(0, 2**32))
+@per_test
+def test_garbage_is_read_as_numbers_and_raises_nothing(fd: int, seed: int) -> None:
+    os.pwrite(fd, random.Random(seed).randbytes(SIZE), 0)
+    seen = page.snapshot(fd, MAX_THREADS)
+    assert 0 <= seen.begun < 2**64
+    assert all(0 < seq < 2**64 for seq in seen.running)
+    assert isinstance(page.fault_text(fd), str)
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 15, 16, 63, 64, 100])
+def test_a_page_that_is_too_short_says_that_nothing_has_begun(size: int) -> None:
+    """Where a file cannot be sealed, an isolate may cut it; the host reads it and never maps it."""
+    fd = os.memfd_create("short")
+    try:
+        os.ftruncate(fd, size)
+        assert page.snapshot(fd, 8) == Snapshot(0, frozenset())
+        assert page.begun(fd) == 0
+        assert page.fault_text(fd) == ""
+    finally:
+        os.close(fd)
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="files can be sealed on Linux only")
+@pytest.mark.parametrize("size", [0, SIZE - 1, SIZE + 1])
+def test_the_file_can_be_neither_cut_nor_grown(fd: int, size: int) -> None:
+    with pytest.raises(PermissionError):
+        os.ftruncate(fd, size)
+    with pytest.raises(OSError):
+        os.pwrite(fd, b"x", SIZE)
+
+
+def test_the_file_is_not_inherited_by_other_programs(fd: int) -> None:
+    assert not os.get_inheritable(fd)
+
+
+def test_what_is_written_through_one_end_is_read_through_the_other(fd: int) -> None:
+    other = os.dup(fd)
+    try:
+        put(other, BEGUN, 7)
+        put(other, SLOTS + 3, 7)
+    finally:
+        os.close(other)
+    assert page.snapshot(fd, 4) == Snapshot(7, frozenset({7}))
