@@ -117,7 +117,8 @@ def test_a_bare_virtual_environment_runs_pihost(python: str, tmp_path: Path) -> 
 
 def test_an_actor_needs_piactors_in_its_interpreter() -> None:
     found = interpreter("3.12")
-    if found is None or subprocess.run([found, "-c", "import piactors"], capture_output=True, check=False).returncode == 0:
+    probe = [str(found), "-c", "import piactors"]
+    if found is None or subprocess.run(probe, capture_output=True, check=False).returncode == 0:
         pytest.skip("no interpreter 3.12 without piactors on this machine")
     from tests.children.actors import Worker
 

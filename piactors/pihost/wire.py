@@ -118,9 +118,7 @@ class FrameDecoder:
         """Take the next bytes of the stream and return the frames that they complete."""
         if self._broken is not None:
             raise self._broken
-        def __init__(self, text: str, frames: Sequence[Frame] = ()) -> None:
-        super().__init__(text)
-        self.frames = list(frames)
+        frames: List[Frame] = []
         if self._head is not None:
             data = self._feed_body(memoryview(data), frames)
         self._feed_frames(data, frames)
@@ -145,9 +143,7 @@ class FrameDecoder:
             self._view.release()
             self._view = None
         self._filled += count
-        def __init__(self, text: str, frames: Sequence[Frame] = ()) -> None:
-        super().__init__(text)
-        self.frames = list(frames)
+        frames: List[Frame] = []
         if self._filled == self._length:
             self._finish_body(frames)
         return frames
