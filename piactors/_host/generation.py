@@ -167,16 +167,22 @@ class Generation:
             page.give_up(self._page, seq)
             return page.begun(self._page) < seq
 
+    @property
+    def process_fd(self) -> int:
+        """See `Listener`."""
+        return self._process_fd
+
     def kill(self) -> None:
         """End the process with SIGKILL, as soon as there is one; what it has started goes with it."""
         with self._lock:
             self._kill_wanted = True
             if self._ended or self.pid is None:
                 return
-            if self._process_fd >= 0:
+            identity = self._identity if self._backend.sweeps else Identity.of(self.pid)
+            if identity is not None:
+                identity.kill_tree()
+            elif self._process_fd >= 0:
                 pidfd.kill(self._process_fd)
-            elif self._identity is not None:
-                self._identity.kill()
 
     # Arriving, on the loop's thread
 

@@ -58,6 +58,10 @@ class Order:
 class Listener(Protocol):
     """Who wants to know of one process; called on the loop's thread."""
 
+    @property
+    def process_fd(self) -> int:
+        """The descriptor of the process, or -1."""
+
     def launched(self, pid: int, process_fd: int) -> None:
         """The process exists; the listener owns the descriptor (-1: there are no pidfds)."""
 
@@ -71,6 +75,9 @@ class Listener(Protocol):
 class Backend(Protocol):
     """Makes processes."""
 
+    sweeps: bool
+    """Whether it ends what a process leaves behind; where not, a kill has to take the whole tree."""
+
     def launch(self, order: Order, fds: Sequence[int], listener: Listener) -> None:
         """Make one with the descriptors for data, control, stdout, stderr and page, which stay the caller's."""
 
@@ -83,6 +90,8 @@ class Backend(Protocol):
 
 class LauncherBackend:
     """The host's end of a launcher process (see `piactors.pihost.launcher`), on the loop's thread."""
+
+    sweeps = True
 
     def __init__(self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int) -> None:
         self._loop = loop
@@ -196,12 +205,18 @@ class LauncherBackend:
             return
         self.lost = True
         self._close_descriptors()
-        threading.Thread(target=self._sweep, name="piactors-sweep", daemon=True).start()
+        processes = [os.dup(listener.process_fd) for listener in self._listeners.values() if listener.process_fd >= 0]
+        threading.Thread(target=self._sweep, args=(processes,), name="piactors-sweep", daemon=True).start()
 
-    def _sweep(self) -> None:
+    def _sweep(self, processes: Sequence[int]) -> None:
         logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
         self._process.kill()
         self._process.wait()
+        for fd in processes:
+            # The kernel's parent-death signal spares a process that has changed its user.
+            pidfd.kill(fd)
+            pidfd.wait_ended(fd, _SWEEP_SECONDS)
+            _close(fd)
         left = markers.kill_marked(self.marker, _SWEEP_SECONDS)
         if left:
             logger.error("processes %s of a lost launcher do not end", left)

@@ -27,6 +27,8 @@ _SWEEP_SECONDS = 5.0
 class PortableBackend:
     """Starts isolates as children of the host, from the loop's thread, which lives as long as they may."""
 
+    sweeps = False
+
     def __init__(self, loop: Loop, host_pidfd: int) -> None:
         self._loop = loop
         self._host_pidfd = host_pidfd

@@ -13,6 +13,8 @@ import os
 import signal
 import time
 
+from piactors._platform import pidfd
+
 
 def marked(name: str) -> list[int]:
     """Return the pids of all living processes that were started with the variable `name`."""
@@ -33,18 +35,17 @@ def kill_marked(name: str, seconds: float) -> list[int]:
 
 def _kill(pid: int, name: str) -> None:
     try:
-        pidfd = os.pidfd_open(pid)
+        process = os.pidfd_open(pid)
     except (OSError, AttributeError):
         return
     try:
         # Looked at again through the descriptor's lifetime: the pid may have passed to another since.
         if _carries(pid, name.encode() + b"="):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+            pidfd.wait_ended(process, 1.0)  # its environment goes a moment before the process does
     finally:
-        os.close(pidfd)
+        os.close(process)
 
 
 def _pids() -> list[int]:

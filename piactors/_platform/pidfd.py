@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 
 from piactors._platform import taken_away
@@ -16,6 +18,16 @@ def open_pid(pid: int) -> int:
         return os.pidfd_open(pid)
     except OSError:
         return -1
+
+
+def wait_ended(pidfd: int, seconds: float) -> bool:
+    """Wait until the process behind `pidfd` has ended, and reap it where it is a child of this one."""
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    ended = bool(poller.poll(seconds * 1000))
+    with contextlib.suppress(OSError):
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+    return ended
 
 
 def kill(pidfd: int) -> bool:

@@ -74,6 +74,8 @@ class CallLoop:
 
     def _next(self) -> Optional[wire.Frame]:
         frame = self._data.next()
+        if frame is None and self._ending is None:
+            threading.Event().wait()  # the host is gone; the control thread ends this process, and all below it
         if frame is None or frame.kind == wire.STOP:
             self._end(None)
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import pickle
@@ -138,8 +139,15 @@ class Control:
         return _QUERIES[operation]()
 
 
+parent_pid = 0
+"""Who made this process; set at its start."""
+
+
 def end_with_host() -> None:
     """The host is gone: end what this process has started, then this process, and run nothing more."""
+    if os.getppid() == parent_pid:
+        with contextlib.suppress(OSError):
+            os.kill(parent_pid, signal.SIGCONT)  # a launcher that somebody has stopped has to end too
     for _ in range(_LAST_ROUNDS):
         try:
             pids = linux.children()

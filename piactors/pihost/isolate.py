@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import random
+import signal
 import socket
 import sys
 import threading
@@ -16,7 +17,7 @@ import types
 import weakref
 from typing import Any, Dict, List, NamedTuple, NoReturn, Optional
 
-from . import PROTOCOL, byvalue, hosted, linux, plain_encode, wire
+from . import PROTOCOL, byvalue, control, hosted, linux, plain_encode, wire
 from .calls import CallLoop, Ending
 from .control import Control, end_with_host
 from .page import FAULT_OFFSET, SequencePage
@@ -78,8 +79,10 @@ class Isolate:
 
     def _guard(self) -> None:
         """Arm what ends this process, and its descendants, with the host."""
+        control.parent_pid = self._parent
         linux.die_with_parent()
         linux.become_subreaper()
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # started by a host, it has what that thread blocked
         if os.getppid() != self._parent:
             os._exit(71)  # the parent died before the kernel could be told
 
@@ -100,7 +103,10 @@ class Isolate:
         sys.argv[:] = [init["name"]]
         if not self._fresh:
             _reseed()
+            # The launcher's mark stays: it is how the host finds what outlives a lost launcher.
+            marks = {name: value for name, value in os.environ.items() if name.startswith("PIACTORS_")}
             os.environ.clear()
+            os.environ.update(marks)
             os.environ.update(init["env"])
         if init["own_interpreter"]:
             sys.path[:] = init["sys_path"]

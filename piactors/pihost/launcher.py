@@ -81,6 +81,8 @@ class Launcher:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.siginterrupt(signal.SIGCHLD, False)
+        # What the host's thread has blocked came along: blocked, SIGCHLD would never tell of a death.
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
     # Requests of the host
 
@@ -196,6 +198,7 @@ class Launcher:
                 request["env"],
                 file_actions=actions,
                 setpgroup=0,
+                setsigmask=[],
                 setsigdef=[signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD],
             )
         finally:
