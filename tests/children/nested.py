@@ -8,17 +8,19 @@ from typing import Any
 import piactors
 from piactors._host import runtime
 
+KINDS = ("forked", "cleared", "child")
+
 
 class Nest:
-    """Starts `depth` further levels below this one, each in its own isolate, each with its own daemons."""
+    """Has an isolate of its own, which leaves processes behind, and `depth` - 1 further levels within another one."""
 
-    def __init__(self, depth: int, start_method: str, **fields: Any) -> None:
-        options = piactors.IsolationOptions(output="inherit", start_method=start_method, **fields)  # type: ignore[arg-type]
+    def __init__(self, depth: int, start_method: Any, restart: Any = "temporary", kinds: Any = KINDS) -> None:
+        options = piactors.IsolationOptions(output="inherit", start_method=start_method, restart=restart)
         self._daemons = piactors.spawn("daemons:Daemons", options=options)
-        self._left = self._daemons.proxy().leave("forked", "cleared", "child").get(timeout=20)
-        self._next = None
+        self._left = self._daemons.proxy().leave(*kinds).get(timeout=20)
+        self._next: Any = None
         if depth > 1:
-            self._next = piactors.spawn("nested:Nest", depth - 1, start_method, options=options, **fields)
+            self._next = piactors.spawn("nested:Nest", depth - 1, start_method, restart, kinds, options=options)
 
     def pids(self) -> list[int]:
         """Return the pids of all processes from here down: isolates, launchers and daemons."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import decimal
+import importlib
 import pathlib
 import random
 import sys
@@ -28,7 +29,7 @@ with contextlib.suppress(ImportError):
     import atheris
 
     with atheris.instrument_imports(include=["piactors"]):
-        import piactors.arrivals
+        importlib.import_module("piactors")
 
 import attrs
 import numpy

@@ -36,6 +36,10 @@ from piactors._host import runtime
 
 GIVEN = json.loads(sys.argv[1])
 
+# A shell that runs the tests in the background has them ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 def say(**fields):
     os.write(1, (json.dumps(fields) + "\\n").encode())
 
@@ -65,6 +69,9 @@ def wait_for(what, seconds=20):
         if time.monotonic() > end:
             raise SystemExit("waited in vain for " + what.__code__.co_name)
         time.sleep(0.002)
+
+def wait_for_go():
+    os.read(0, 1)
 
 def sleep_for_ever():
     while True:
@@ -172,13 +179,13 @@ class Host:
 
     def __init__(self, watch: Watch, script: str, wrap: Sequence[str], env: dict[str, str], given: Any) -> None:
         self._watch = watch
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the host is known
         self._buffer = b""
         self.said: list[dict[str, Any]] = []
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PIACTORS_")}
         self.process = subprocess.Popen(
             [*wrap, sys.executable, "-c", _PRELUDE + script, json.dumps(given)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             start_new_session=True,
@@ -193,13 +200,20 @@ class Host:
         return self.hear_line(key, timeout)[key]
 
     def hear_line(self, key: str, timeout: float = PATIENCE) -> dict[str, Any]:
-        """Return the next line with `key`; what else was said before it is skipped."""
+        """Return the next line with `key`; lines without it are kept for those that ask for them."""
         deadline = time.monotonic() + timeout
         while True:
-            line = self._line(deadline, key)
-            self.said.append(line)
-            if key in line:
-                return line
+            for line in self.said:
+                if key in line:
+                    self.said.remove(line)
+                    return line
+            self.said.append(self._line(deadline, key))
+
+    def go_on(self) -> None:
+        """Let a host that waits with `wait_for_go` go on."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
 
     def _line(self, deadline: float, key: str) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -213,11 +227,6 @@ class Host:
         line, _, self._buffer = self._buffer.partition(b"\n")
         found: dict[str, Any] = json.loads(line)
         return found
-
-    def silent(self, seconds: float) -> bool:
-        """Whether nothing is said for so long."""
-        assert self.process.stdout is not None
-        return not self._buffer and not select.select([self.process.stdout], [], [], seconds)[0]
 
     def log(self) -> str:
         """Return what was written to standard error."""
@@ -237,7 +246,9 @@ class Host:
     def close(self) -> None:
         """Reap the host, which has been killed."""
         self.process.wait()
+        assert self.process.stdin is not None
         assert self.process.stdout is not None
+        self.process.stdin.close()
         self.process.stdout.close()
         self._log.close()
 

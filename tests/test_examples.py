@@ -1,0 +1,169 @@
+"""The examples, as the programs that they are: what they print, and that they leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+SECONDS = 60
+
+pytestmark = pytest.mark.timeout(90)
+
+
+def run(name: str, *args: str, folder: Path, code: int = 0) -> str:
+    """Run an example in an empty folder and return what it printed; fail where it leaves something behind."""
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    mark = f"PIACTORS_EXAMPLE_{secrets.token_hex(8)}"  # isolates and launchers inherit a variable of this prefix
+    command, env = [sys.executable, str(EXAMPLES / name), *args], {**os.environ, "TMPDIR": str(temporary), mark: "1"}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert marked(mark) == []
+    assert done.returncode == code, done.stderr + done.stdout
+    assert done.stderr == ""
+    assert [path for path in folder.rglob("*") if path != temporary] == []
+    return done.stdout
+
+
+def marked(mark: str) -> list[int]:
+    """Return the processes that carry a mark in their environment."""
+    return [process.pid for process in psutil.process_iter() if carries(process, mark)]
+
+
+def carries(process: psutil.Process, mark: str) -> bool:
+    try:
+        return mark in process.environ()
+    except (psutil.Error, OSError):  # gone, or somebody else's
+        return False
+
+
+def in_order(text: str, *parts: str) -> None:
+    """Assert that the parts occur in the text, one after the other."""
+    place = 0
+    for part in parts:
+        found = text.find(part, place)
+        assert found >= 0, f"{part!r} is missing after {text[:place]!r} in {text!r}"
+        place = found + len(part)
+
+
+def test_a_mark_is_found_while_its_process_runs() -> None:
+    """Otherwise no test here would find what is left behind."""
+    mark = f"PIACTORS_EXAMPLE_{secrets.token_hex(8)}"
+    code = "import piactors, time; print(piactors.spawn('builtins:print').pid, flush=True); time.sleep(60)"
+    host = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, mark: "1"}
+    )
+    with host:
+        assert host.stdout is not None
+        isolate = int(host.stdout.readline())
+        assert {host.pid, isolate} < set(marked(mark))  # and the launcher
+        host.terminate()
+
+
+def test_sample_tour(tmp_path: Path) -> None:
+    text = run("sample_host.py", folder=tmp_path)
+    in_order(text, "returned: 7", "raised: RuntimeError('thrown by the sample')", ", in method", "unharmed")
+    in_order(text, "[IsolateStarted] sample: generation 1", "[IsolateExited] sample: generation 1, ended by a signal")
+    in_order(text, "crashed: ended by a signal, signal 11 (SIGSEGV)", "sample_lib.py", "returned: 42", "unharmed")
+    in_order(text, "[IsolateRestarting]", "[IsolateStarted] sample: generation 2", "stopped as told")
+    assert "[OutputReceived] sample: stdout: hello\n" in text
+
+
+def test_sample_words(tmp_path: Path) -> None:
+    text = run("sample_host.py", "print hello", "sleep10", "return9", folder=tmp_path)
+    assert "stdout: hello\n" in text
+    assert "returned: 9\n" in text
+
+
+@pytest.mark.parametrize(("args", "generations"), [(["crash"], 1), (["--restart", "crash"], 2)])
+def test_sample_crash(tmp_path: Path, args: list[str], generations: int) -> None:
+    text = run("sample_host.py", *args, folder=tmp_path, code=1)
+    assert "crashed: ended by a signal, signal 11 (SIGSEGV)" in text
+    assert text.count("[IsolateStarted]") == generations
+    assert ("stdout: back\n" in text) == (generations == 2)
+
+
+def test_sample_of_an_unknown_word(tmp_path: Path) -> None:
+    text = run("sample_host.py", "nonsense", folder=tmp_path, code=1)
+    in_order(text, "raised: ValueError(\"unknown word 'nonsense'\")", "sample_lib.py")
+
+
+def test_basic(tmp_path: Path) -> None:
+    text = run("basic.py", folder=tmp_path)
+    host, actor = map(int, re.findall(r"process (\d+), the actor lives in (\d+)\.", text)[0])
+    assert host != actor
+    in_order(
+        text, f"got {{'any': 'message'}} in process {actor}", "Hello, Ada!", "Good day, Grace!", "['Ada', 'Grace']",
+        "Goodbye, Ada and Grace!", "stopped by itself; alive: False",
+    )  # fmt: skip
+
+
+def test_worker_pool(tmp_path: Path) -> None:
+    text = run("worker_pool.py", "--pool-size", "3", "--below", "20000", folder=tmp_path)
+    parts = re.findall(r"^process \d+ found ([\d,]+) primes", text, re.MULTILINE)
+    assert len(parts) == 3
+    assert sum(int(part.replace(",", "")) for part in parts) == 2262
+    assert "2,262 primes below 20,000" in text
+
+
+def test_worker_pool_as_it_comes(tmp_path: Path) -> None:
+    assert "17,984 primes below 200,000" in run("worker_pool.py", folder=tmp_path)
+
+
+def test_plugin_host(tmp_path: Path) -> None:
+    text = run("plugin_host.py", folder=tmp_path)
+    outcomes = dict(line.split(maxsplit=1) for line in text.splitlines()[:-1])
+    assert list(outcomes) == sorted(path.stem for path in (EXAMPLES / "plugins").glob("*.py"))
+    assert outcomes["crashes"] == "crashed: ended by a signal, signal 6 (SIGABRT)"
+    assert outcomes["hangs"].startswith("hung, and was ended after 2 s: killed by its host")
+    assert outcomes["raises"].startswith("raised KeyError('the host goes on') in File")
+    assert "raises.py" in outcomes["raises"]
+    assert outcomes["shouts"] == "returned 'THE HOST GOES ON!'"
+    assert outcomes["smuggles"].startswith("was refused: ")
+    assert outcomes["wraps"] == "returned 'the host / goes on'"
+    assert text.splitlines()[-1] == "The host goes on, and so do raises, shouts, smuggles, wraps."
+    assert "SMUGGLED" not in text
+
+
+def test_word_count(tmp_path: Path) -> None:
+    text = run("word_count.py", folder=tmp_path)
+    assert re.search(r"^poison\.py made \S+ crash: ended by a signal, signal 11 \(SIGSEGV\)$", text, re.MULTILINE)
+    counted = re.search(r"^counted: (300 files, [\d,]+ lines, [\d,]+ words)$", text, re.MULTILINE)
+    assert counted is not None
+    assert text.endswith(f"checked: {counted[1]}\n")
+
+
+def test_word_count_of_a_folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("sources")
+    (folder / "deep").mkdir()
+    (folder / "a.py").write_text("one two\nthree two\n")
+    (folder / "deep" / "b.py").write_text("two\n")
+    text = run("word_count.py", str(folder), "--no-poison", "--no-check", folder=tmp_path)
+    assert "crash" not in text
+    assert "checked" not in text
+    in_order(text, "counted: 2 files, 3 lines, 5 words", "most common: two 3")
+
+
+def test_asyncio_client(tmp_path: Path) -> None:
+    text = run("asyncio_client.py", folder=tmp_path)
+    in_order(
+        text, "one call:   49", "many calls: ['<a>', '<b>', '<c>']", "too slow:   given up", "exited, exit code 3",
+        "after it:   64", "alive is False",
+    )  # fmt: skip
+    ticks = re.search(r"the clock ticked (\d+) times", text)
+    assert ticks is not None
+    assert int(ticks[1]) >= 10
+
+
+def test_every_example_is_tested_and_in_the_readme() -> None:
+    readme, tests = (EXAMPLES / "README.md").read_text(), Path(__file__).read_text()
+    for path in EXAMPLES.glob("*.py"):
+        assert f"`{path.name}`" in readme
+        assert path.name in tests

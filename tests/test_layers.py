@@ -1,0 +1,433 @@
+"""Which module may import which: the table below, and a checker that reads every import of the package.
+
+An import goes to a lower rank or stays within its layer.  Imports for type checkers only are free
+of that, but what they name must exist.  What is imported by a text at run time is not seen here.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import importlib.util
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import pytest
+
+import piactors
+
+PACKAGE = Path(piactors.__file__).parent
+
+
+@attrs.frozen(kw_only=True)
+class Layer:
+    """One row of the table.
+
+    Attributes:
+        rank: where it stands; layers of equal rank do not import each other.
+        modules: the modules and folders right below the package; `__init__` is the package itself.
+        packages: what it may import besides the standard library.
+        not_stdlib: what it may not import of the standard library.
+    """
+
+    rank: int
+    modules: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    not_stdlib: tuple[str, ...] = ()
+
+
+CLOCKS_AND_IO = (
+    "asyncio", "concurrent", "multiprocessing", "os", "random", "secrets", "select", "selectors", "socket",
+    "subprocess", "threading", "time",
+)  # fmt: skip
+
+LAYERS: dict[str, Layer] = {
+    "words": Layer(
+        rank=0, modules=("errors", "options", "_validate", "events", "exit_reason"), packages=("attrs",)
+    ),
+    "the isolate's side": Layer(rank=0, modules=("pihost",)),
+    "rules": Layer(
+        rank=1, modules=("_lifecycle", "_supervision"), packages=("attrs",), not_stdlib=CLOCKS_AND_IO
+    ),
+    "platform": Layer(rank=2, modules=("_platform",), packages=("attrs", "psutil")),
+    "processes": Layer(rank=3, modules=("_host",), packages=("attrs", "dill", "multiprocess")),
+    "actors": Layer(
+        rank=4,
+        modules=(
+            "_crash", "actor", "actor_child", "arrivals", "endings", "future", "isolate", "isolator", "promises",
+            "ref", "requests", "shape", "sinks", "spawning", "usage",
+        ),
+        packages=("attrs", "psutil", "pykka"),
+    ),
+    "surface": Layer(
+        rank=5,
+        modules=("__init__", "__main__", "testing", "cli", "plugins"),
+        packages=("attrs", "psutil", "pykka", "click", "rich"),
+    ),
+}  # fmt: skip
+
+ONLY_IN: dict[str, tuple[str, ...]] = {"click": ("cli", "plugins"), "rich": ("cli", "plugins")}
+"""Packages that come with an extra: the rest must do without them."""
+
+IN_FUNCTIONS_ONLY: frozenset[tuple[str, str]] = frozenset({("pihost.byvalue", "dill"), ("pihost.isolate", "debugpy")})
+"""Packages that a module imports where it needs them, and does without where they are not installed."""
+
+FROM_OS: dict[str, tuple[str, ...]] = {
+    "_lifecycle.verdict": ("WIFSIGNALED", "WTERMSIG", "WIFEXITED", "WEXITSTATUS", "waitstatus_to_exitcode")
+}
+"""Rules that may import `os` after all, and what of it: functions that only read a number."""
+
+Where = Literal["module", "function", "typing"]
+
+
+@attrs.frozen
+class Import:
+    """One import: `importer` and `module` by full name, `name` what is taken from the module (None: itself)."""
+
+    importer: str
+    module: str
+    name: str | None
+    where: Where
+    line: int
+
+
+# Reading
+
+
+class _Reader(ast.NodeVisitor):
+    """Collects the imports of one module."""
+
+    def __init__(self, importer: str, package: str) -> None:
+        self.found: list[Import] = []
+        self._importer = importer
+        self._package = package
+        self._where: Where = "module"
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self._visit_as(node.body, "function")
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self._visit_as(node.body, "function")
+
+    def visit_If(self, node: ast.If) -> None:
+        self._visit_as(node.body, "typing" if _is_type_checking(node.test) else self._where)
+        self._visit_as(node.orelse, self._where)
+
+    def _visit_as(self, nodes: Iterable[ast.stmt], where: Where) -> None:
+        before = self._where
+        self._where = before if before == "typing" else where
+        for node in nodes:
+            self.visit(node)
+        self._where = before
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self.found.append(Import(self._importer, alias.name, None, self._where, node.lineno))
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        module = node.module or ""
+        if node.level:
+            module = importlib.util.resolve_name("." * node.level + module, self._package)
+        for alias in node.names:
+            self.found.append(Import(self._importer, module, alias.name, self._where, node.lineno))
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+class Tree:
+    """A package as source: its modules, their imports, and the names at their top level."""
+
+    def __init__(self, root: Path) -> None:
+        self.package = root.name
+        self.parsed: dict[str, ast.Module] = {}
+        self.imports: list[Import] = []
+        for path in sorted(root.rglob("*.py")):
+            parts = [root.name, *path.relative_to(root).with_suffix("").parts]
+            is_package = parts[-1] == "__init__"
+            name = ".".join(parts[:-1] if is_package else parts)
+            self.parsed[name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+            reader = _Reader(name, name if is_package else name.rpartition(".")[0])
+            reader.visit(self.parsed[name])
+            self.imports += reader.found
+
+    def is_inside(self, module: str) -> bool:
+        """Whether a module is of this package."""
+        return module.partition(".")[0] == self.package
+
+    def target(self, found: Import) -> str:
+        """Return the module that an import needs: ``from package import module`` needs that module."""
+        inner = f"{found.module}.{found.name}"
+        return inner if inner in self.parsed else found.module
+
+    def exists(self, found: Import) -> bool:
+        """Whether an import of this package names something that is there."""
+        if self.target(found) not in self.parsed:
+            return False
+        is_module = found.name is None or self.target(found) != found.module
+        return is_module or found.name in set(_bound_names(self.parsed[found.module].body))
+
+
+def _bound_names(body: Iterable[ast.stmt]) -> Iterator[str]:
+    """Yield the names that a module's top level binds."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
+        else:
+            yield from (n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+            if isinstance(node, ast.If | ast.Try):
+                yield from _bound_names(child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt))
+
+
+# Judging
+
+
+def complaints(tree: Tree) -> list[str]:
+    """Return one line for each module that the table does not know, and for each import that it forbids."""
+    unknown = [
+        f"{module} is not in the table: give it a layer in tests/test_layers.py"
+        for module in tree.parsed
+        if _layer_of(_short(module)) is None
+    ]
+    return unknown + [
+        f"{found.importer}:{found.line} imports {tree.target(found)}: {why}"
+        for found in tree.imports
+        for why in _faults(tree, found)
+    ]
+
+
+def _faults(tree: Tree, found: Import) -> Iterator[str]:
+    importer = _short(found.importer)
+    layer = _layer_of(importer)
+    if layer is None:
+        return
+    if tree.is_inside(found.module):
+        yield from _faults_inside(tree, found, importer, layer)
+    elif found.where == "typing":
+        if not _is_installed(found.module):
+            yield "there is no such module"
+    elif found.module.partition(".")[0] in sys.stdlib_module_names:
+        yield from _faults_of_stdlib(found, importer, layer)
+    else:
+        yield from _faults_of_packages(found, importer, layer)
+
+
+def _faults_inside(tree: Tree, found: Import, importer: str, layer: str) -> Iterator[str]:
+    if not tree.exists(found):
+        yield f"there is no {found.module}:{found.name}"
+        return
+    target = _layer_of(_short(tree.target(found)))
+    if found.where == "typing" or target is None or target == layer:
+        return
+    if LAYERS[target].rank >= LAYERS[layer].rank:
+        yield f"{layer!r} (rank {LAYERS[layer].rank}) is not above {target!r} (rank {LAYERS[target].rank})"
+
+
+def _faults_of_stdlib(found: Import, importer: str, layer: str) -> Iterator[str]:
+    top = found.module.partition(".")[0]
+    if top not in LAYERS[layer].not_stdlib:
+        return
+    if top != "os" or importer not in FROM_OS:
+        yield f"{layer!r} is pure"
+    elif found.name is not None and found.name not in FROM_OS[importer]:
+        yield f"os.{found.name} is more than a rule needs"
+
+
+def _faults_of_packages(found: Import, importer: str, layer: str) -> Iterator[str]:
+    top = found.module.partition(".")[0]
+    if found.where == "function" and (importer, top) in IN_FUNCTIONS_ONLY:
+        return
+    if top not in LAYERS[layer].packages:
+        yield f"{layer!r} does without {top}"
+    elif importer.partition(".")[0] not in ONLY_IN.get(top, (importer.partition(".")[0],)):
+        yield f"{top} comes with an extra"
+
+
+def uses_of_os(tree: Tree) -> list[str]:
+    """Return the uses of `os`, in rules that may import it, that the table does not list."""
+    return [
+        f"{module}:{node.lineno} uses os.{node.attr}"
+        for module, parsed in tree.parsed.items()
+        for node in ast.walk(parsed)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
+        if node.attr not in FROM_OS.get(_short(module), (node.attr,))
+    ]
+
+
+def absolute_imports_of_pihost(tree: Tree) -> list[str]:
+    """Return the imports that fail in an isolate, where these files are `_pihost` and there may be no piactors."""
+    inside = f"{tree.package}.pihost"
+    return [
+        f"{module}:{node.lineno}"
+        for module, parsed in tree.parsed.items()
+        if module == inside or module.startswith(inside + ".")
+        for node in ast.walk(parsed)
+        if (isinstance(node, ast.ImportFrom) and not node.level and tree.is_inside(node.module or ""))
+        or (isinstance(node, ast.Import) and any(tree.is_inside(alias.name) for alias in node.names))
+    ]
+
+
+def cycle(tree: Tree) -> list[str]:
+    """Return the modules of one cycle of imports made while modules load, or an empty list."""
+    needs: dict[str, set[str]] = {module: set() for module in tree.parsed}
+    for found in tree.imports:
+        if found.where == "module" and tree.is_inside(found.module):
+            needs[found.importer].add(tree.target(found))
+    try:
+        graphlib.TopologicalSorter(needs).prepare()
+    except graphlib.CycleError as error:
+        return [str(module) for module in error.args[1]]
+    return []
+
+
+def _short(module: str) -> str:
+    """Return a module's name without the package; the package itself is `__init__`."""
+    return module.partition(".")[2] or "__init__"
+
+
+def _layer_of(short: str) -> str | None:
+    top = short.partition(".")[0]
+    return next((name for name, layer in LAYERS.items() if top in layer.modules), None)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+# The package
+
+
+@pytest.fixture(scope="module")
+def package() -> Tree:
+    return Tree(PACKAGE)
+
+
+def test_every_import_is_allowed(package: Tree) -> None:
+    assert complaints(package) == []
+
+
+def test_no_modules_import_each_other_in_a_circle(package: Tree) -> None:
+    assert cycle(package) == []
+
+
+def test_rules_use_os_only_to_read_numbers(package: Tree) -> None:
+    assert uses_of_os(package) == []
+
+
+def test_the_isolates_side_imports_itself_relatively(package: Tree) -> None:
+    assert absolute_imports_of_pihost(package) == []
+
+
+def test_no_module_stands_in_two_layers() -> None:
+    names = [name for layer in LAYERS.values() for name in layer.modules]
+    assert len(names) == len(set(names))
+
+
+# The checker itself
+
+
+def planted(folder: Path, modules: Mapping[str, str]) -> Tree:
+    """Make a package of modules, given by dotted name, and return its tree."""
+    root = folder / "planted"
+    root.mkdir()
+    for name, source in {"__init__": "", **modules}.items():
+        path = root.joinpath(*name.split("."))
+        path.parent.mkdir(exist_ok=True)
+        path.with_suffix(".py").write_text(textwrap.dedent(source), encoding="utf-8")
+    return Tree(root)
+
+
+FORBIDDEN: dict[str, tuple[str, str, str]] = {
+    "upwards": ("errors", "from planted import isolate", "is not above"),
+    "upwards, relative": ("_host.loop", "from ..isolate import here", "is not above"),
+    "upwards, in a function": ("errors", "def f():\n    import planted.isolate", "is not above"),
+    "upwards, in a method": ("errors", "class A:\n  async def f(self):\n    import planted.isolate", "is not above"),
+    "upwards, in a branch": ("errors", "try:\n    import planted.isolate\nexcept Exception: pass", "is not above"),
+    "upwards, for who checks no types": (
+        "errors",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING: pass\nelse:\n    import planted.isolate",
+        "is not above",
+    ),
+    "the package itself": ("isolate", "from planted import top", "is not above"),
+    "sideways": ("errors", "from planted.pihost import there", "is not above"),
+    "a package": ("errors", "import psutil", "does without psutil"),
+    "a package, not in a function": ("pihost.byvalue", "import dill", "does without dill"),
+    "a package of an extra": ("testing", "import rich.table", "comes with an extra"),
+    "a clock": ("_supervision.restart", "from time import monotonic", "is pure"),
+    "a system call": ("_lifecycle.mailbox", "import os", "is pure"),
+    "a system call by name": ("_lifecycle.verdict", "from os import kill", "more than a rule needs"),
+    "no such name": ("isolate", "from planted.errors import Nonsense", "there is no planted.errors:Nonsense"),
+    "no such name, typing": (
+        "errors", "import typing\nif typing.TYPE_CHECKING:\n    from planted.isolate import Nonsense", "there is no",
+    ),
+    "no such package, typing": (
+        "errors", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import no_such_package", "no such module",
+    ),
+    "a module without a layer": ("novelty", "", "planted.novelty is not in the table"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "source", "complaint"), FORBIDDEN.values(), ids=FORBIDDEN)
+def test_checker_finds(tmp_path: Path, module: str, source: str, complaint: str) -> None:
+    others = {"errors": "", "isolate": "here = 1", "pihost.__init__": "there = 1", "__init__": "top = 1"}
+    found = complaints(planted(tmp_path, {**others, module: source}))
+    assert len(found) == 1
+    assert complaint in found[0]
+
+
+ALLOWED = {
+    "errors": """
+        import time
+        from typing import TYPE_CHECKING
+        import attrs
+        if TYPE_CHECKING:
+            from planted.isolate import here
+            from pykka import Actor
+    """,
+    "isolate": """
+        import pykka
+        from planted import errors
+        from planted.errors import attrs
+        here = 1
+        def later():
+            from planted import actor
+    """,
+    "actor": "import planted.isolate",
+    "pihost.byvalue": "def later():\n    import dill",
+    "cli.main": "import click\nimport planted.actor",
+}
+
+
+def test_checker_lets_be_what_is_allowed(tmp_path: Path) -> None:
+    tree = planted(tmp_path, ALLOWED)
+    assert complaints(tree) == []
+    assert cycle(tree) == []
+
+
+def test_checker_finds_a_use_of_os(tmp_path: Path) -> None:
+    tree = planted(tmp_path, {"_lifecycle.verdict": "import os\nx = os.WIFEXITED(0)\ny = os.kill"})
+    assert uses_of_os(tree) == ["planted._lifecycle.verdict:3 uses os.kill"]
+
+
+def test_checker_finds_an_absolute_import_of_pihost(tmp_path: Path) -> None:
+    tree = planted(tmp_path, {"pihost.wire": "", "pihost.calls": "from planted.pihost import wire"})
+    assert absolute_imports_of_pihost(tree) == ["planted.pihost.calls:1"]
+
+
+def test_checker_finds_a_cycle(tmp_path: Path) -> None:
+    last = "try:\n    from planted.ref import x\nexcept ImportError: pass"
+    circle = {"ref": "from planted import isolate", "isolate": "from . import sinks", "sinks": last}
+    tree = planted(tmp_path, circle)
+    assert set(cycle(tree)) == {"planted.ref", "planted.isolate", "planted.sinks"}
