@@ -57,7 +57,7 @@ def main() -> None:
 
     # An actor can stop itself; then its process is gone.
     print("Last:  ", greeter.say_goodbye().get(timeout=10))
-    reason = ref.wait_for_exit(timeout=10)
+    reason = ref.wait_for_exit()
     print(f"The actor has {reason.summary}; alive: {ref.is_alive()}.")
 
 

@@ -1,0 +1,44 @@
+"""The documentation says what is there: the tests it names exist, and its programs run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMED = re.compile(r"`([\w/]+\.py)(?:::(test_\w+))?`")
+
+
+def test_every_test_named_in_the_semantics_exists() -> None:
+    named = NAMED.findall((ROOT / "docs" / "semantics.md").read_text())
+    assert len(named) > 50
+    for file, test in named:
+        path = ROOT / "tests" / (file.removeprefix("tests/"))
+        assert path.is_file(), file
+        assert not test or f"def {test}(" in path.read_text(), f"{file}::{test}"
+
+
+def programs() -> list[str]:
+    text = (ROOT / "README.md").read_text()
+    return [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "envs/blur" not in block]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_readmes_programs_run(number: int, tmp_path: Path) -> None:
+    """All but the one that needs a virtual environment of the reader's."""
+    assert len(programs()) == 4
+    script = tmp_path / "program.py"
+    script.write_text(programs()[number])
+    done = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_the_pages_link_to_what_exists() -> None:
+    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md"), ROOT / "examples" / "README.md"):
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"
