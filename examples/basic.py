@@ -58,6 +58,7 @@ def main() -> None:
     # An actor can stop itself; then its process is gone.
     print("Last:  ", greeter.say_goodbye().get(timeout=10))
     reason = ref.wait_for_exit()
+    assert reason is not None  # None would be a time-out, and there is none here
     print(f"The actor has {reason.summary}; alive: {ref.is_alive()}.")
 
 

@@ -12,6 +12,7 @@ import pykka
 from piactors import actor_child, spawning
 from piactors.future import Future
 from piactors.options import IsolationOptions
+from piactors.ref import IsolateRef
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,7 +46,7 @@ class ProcessActor(pykka.Actor):
         actor_child.adopt(self)
 
     @classmethod
-    def start(cls, *args: Any, **kwargs: Any) -> Any:
+    def start(cls, *args: Any, **kwargs: Any) -> IsolateRef:
         """Start an isolate, make the actor in it with these arguments, and return its ref once `on_start` is done.
 
         Raises:
@@ -87,7 +88,7 @@ class ActorStarter:
     actor_class: type[ProcessActor]
     options: IsolationOptions
 
-    def start(self, *args: Any, **kwargs: Any) -> Any:
+    def start(self, *args: Any, **kwargs: Any) -> IsolateRef:
         """Start the actor; see `ProcessActor.start`."""
         return spawning.start_actor(self.actor_class, self.options, args, kwargs)
 

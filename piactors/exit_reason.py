@@ -88,7 +88,7 @@ class ExitReason:
         if self.stderr_tail.strip():
             text += f"\nlast lines of stderr:\n{_indented(self.stderr_tail)}"
         if self.fault.strip():
-            text += f"\nfault:\n{_indented(self.fault)}"
+            text += f"\nfault:\n{_indented(_shown_fault(self.fault))}"
         return text
 
 
@@ -111,6 +111,13 @@ def _signal_name(number: int) -> str:
         return signals.Signals(number).name
     except ValueError:
         return "unknown"
+
+
+def _shown_fault(text: str) -> str:
+    """Leave out what no reader looks for: the frames below the isolate's own code, and threads that did nothing."""
+    blocks = [block for block in text.strip().split("\n\n") if "thread" not in block or "Current thread" in block]
+    lines = [line for line in "\n\n".join(blocks).splitlines() if "/pihost/" not in line]
+    return "\n".join(lines) or text
 
 
 def _indented(text: str) -> str:

@@ -40,7 +40,7 @@ MAX_FRAME = "8 MiB"
 GROWTH = 64 * MIB
 """How much memory a host may take for one attack."""
 ADDRESS_SPACE = 8 << 30
-PATIENCE = 60.0
+PATIENCE = float(os.environ.get("HOSTILE_PATIENCE", "60"))
 """Seconds after which a host that has not reported counts as hung."""
 SIBLING_SECONDS = 5.0
 """How long a sibling's call may take while the attack goes on; the machine may be busy."""

@@ -362,8 +362,8 @@ def test_a_flood_of_greetings_or_starts_does_not_hold_up_the_host(name: str) -> 
 @pytest.mark.parametrize(
     ("block", "total"),
     [
-        (b"x" * 1000, 100 * MIB), (b"\r", MIB), (b"\n", MIB), (b"\r\n", 2 * MIB),
-        (bytes(range(256)), 32 * MIB), (b"\xff\xfe\x00" * 99, 64 * MIB), (b"a line\n", 7 * MIB),
+        (b"x" * 1000, 100 * MIB), (b"\r", MIB // 2), (b"\n", MIB // 2), (b"\r\n", MIB),
+        (bytes(range(256)), 8 * MIB), (b"\xff\xfe\x00" * 99, 24 * MIB), (b"a line\n", 4 * MIB),
     ],
     ids=["no-newline", "returns", "newlines", "both", "binary", "no-text", "short-lines"],
 )  # fmt: skip
