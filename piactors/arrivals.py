@@ -42,10 +42,15 @@ def handle(isolate: Isolate, frame: wire.Frame) -> None:
 
 
 def _on_hello(isolate: Isolate, frame: wire.Frame) -> None:
-    greeting = _decode_small(frame)
-    if greeting.get("protocol") != PROTOCOL:
+    if isolate.current.greeted:
+        raise ProtocolError("it greeted twice")
+    isolate.current.greeted = True
+    theirs = _decode_small(frame).get("protocol")
+    if type(theirs) is not int or not 0 <= theirs < 1 << 32:
+        raise ProtocolError("pihost does not say which protocol it speaks")
+    if theirs != PROTOCOL:
         raise ProtocolError(
-            f"pihost speaks protocol {greeting.get('protocol')!r}, and this host speaks {PROTOCOL}: "
+            f"pihost speaks protocol {theirs}, and this host speaks {PROTOCOL}: "
             "they are of different versions of piactors; restart the host"
         )
 
@@ -66,6 +71,8 @@ def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
 
 
 def _on_start_failed(isolate: Isolate, frame: wire.Frame) -> None:
+    if isolate.current.start_failure is not None or isolate.current.ready_at is not None:
+        raise ProtocolError("it says that its start has failed, after it has said how its start went")
     isolate.current.start_failure = bytes(frame.payload)
 
 

@@ -66,6 +66,7 @@ class Spec:
 class Current:
     """What is known of the generation that runs."""
 
+    greeted: bool = False
     ready_at: float | None = None
     intent: Kind | None = None
     detail: str | None = None

@@ -44,7 +44,7 @@ class Requests:
         handler = _OPERATIONS.get(operation) if isinstance(operation, str) else None
         shape = _SHAPES.get(operation) if isinstance(operation, str) else None
         if handler is None or shape != tuple(type(arg) for arg in args):
-            raise ProtocolError(f"a request {operation!r} that the host does not know")
+            raise ProtocolError("a request that the host does not know")
         handler(self, generation, frame.seq, *args)
 
     def future(self, number: int) -> Future[Any]:

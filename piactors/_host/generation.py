@@ -30,6 +30,10 @@ from piactors.pihost import page, wire
 _REFUSED_THREADS = "threads"
 _MAX_CONTROL_FRAME = 1 << 26
 _DRAIN_BYTES = 1 << 30
+_ON_DATA = frozenset(
+    {wire.READY, wire.START_FAILED, wire.REPLY, wire.ERROR, wire.DONE, wire.SKIPPED, wire.REQUEST}
+)
+_ON_CONTROL = frozenset({wire.HELLO, wire.STOPPING, wire.LOG, wire.RESPONSE, wire.FAILURE})
 _NEWS_SECONDS = 2.0
 """How long the news of a process's end may take after the end of its channels."""
 
@@ -210,6 +214,8 @@ class Generation:
     def _pass_on_one(self, frame: wire.Frame, channel: SocketChannel) -> None:
         if frame.kind != wire.HELLO and frame.generation != self.number & 0xFFFF:
             raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self.number}")
+        if frame.kind not in (_ON_DATA if channel is self._data else _ON_CONTROL):
+            raise ProtocolError(f"a frame of kind {frame.kind} in a channel where it does not belong")
         if channel is self._control and frame.kind in (wire.RESPONSE, wire.FAILURE):
             self._answered(frame)
         elif frame.kind == wire.STOPPING:

@@ -298,6 +298,12 @@ def describe(pid: int) -> str:
     return "gone by now"
 
 
+def only_child(pid: int) -> int:
+    """Return the pid of the one child that a process has."""
+    (child,) = psutil.Process(pid).children()
+    return int(child.pid)
+
+
 def end_by_pidfd(pid: int, number: int = signal.SIGKILL) -> float:
     """Send a signal through a pidfd and return when."""
     fd = os.pidfd_open(pid)

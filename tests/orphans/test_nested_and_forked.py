@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 
-from tests.orphans.support import Watch, end_by_pidfd, state_of, time_limit, wait_until, watch
+from tests.orphans.support import Watch, end_by_pidfd, only_child, state_of, time_limit, wait_until, watch
 
 __all__ = ["watch"]
 pytestmark = time_limit
@@ -340,8 +340,8 @@ def test_nothing_outlives_a_host_that_was_the_first_process(watch: Watch, start_
     script = "ref = spawn('daemons:Daemons'); ref.proxy().leave().get(timeout=20); say(ready=1); sleep_for_ever()"
     host = watch.host(script, UNSHARE, start_method=start_method)
     host.hear("ready")
-    tree = watch.add_tree(host.pid)
-    since = end_by_pidfd(min(tree))
+    watch.add_tree(host.pid)
+    since = end_by_pidfd(only_child(host.pid))
     watch.assert_all_gone(since=since)
 
 
@@ -354,8 +354,6 @@ def test_a_namespaces_second_process_can_be_a_host_too(watch: Watch, start_metho
     host = watch.host(script, (*UNSHARE, *init), start_method=start_method)
     host.hear("ready")
     tree = watch.add_tree(host.pid)
-    first = min(tree)
-    inner = min(tree - {first})
-    since = end_by_pidfd(inner)
-    tree -= {first}
-    assert not watch.await_end(tree, 1.0), since
+    first = only_child(host.pid)
+    end_by_pidfd(only_child(first))
+    assert not watch.await_end(tree - {first}, 1.0)

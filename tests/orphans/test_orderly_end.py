@@ -67,15 +67,15 @@ def test_ctrl_c_in_the_terminal_reaches_the_host_alone(watch: Watch, start_metho
 ref = spawn("daemons:Daemons")
 slow = spawn("time:sleep")
 call = slow.proxy().call(0.5)
-say(pid=ref.pid, groups=[os.getpgid(pid) for pid in (os.getpid(), ref.pid, slow.pid, *launchers())],
-    sessions=[os.getsid(pid) for pid in (os.getpid(), ref.pid, slow.pid, *launchers())])
+pids = [os.getpid(), ref.pid, slow.pid, *launchers()]
 caught = False
 try:
+    say(pid=ref.pid, groups=[os.getpgid(pid) for pid in pids], sessions=[os.getsid(pid) for pid in pids])
     sleep_for_ever()
 except KeyboardInterrupt:
     caught = True
-say(caught=caught, pid=ref.proxy().pid().get(timeout=20), slow=outcome(lambda: call.get(timeout=20)))
 try:
+    say(caught=caught, pid=ref.proxy().pid().get(timeout=20), slow=outcome(lambda: call.get(timeout=20)))
     sleep_for_ever()
 except KeyboardInterrupt:
     say(twice=1)
@@ -154,8 +154,8 @@ def test_a_second_ctrl_c_ends_a_host_that_waits_for_a_hanging_isolate(watch: Wat
     script = """
 ref = spawn("gil:sleep_in_c", shutdown_timeout=None)
 call = ref.proxy().call()
-say(ready=1)
 try:
+    say(ready=1)
     sleep_for_ever()
 except KeyboardInterrupt:
     say(first=1)
