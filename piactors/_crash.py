@@ -47,9 +47,18 @@ def raise_start_error(spec: Spec, decoder: Decoder, reason: ExitReason, start_fa
     error = decoder.error(start_failure)
     if isinstance(error, ProtocolError):
         raise error
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = _one_line(error)
     stderr = f"\nlast lines of stderr:\n{reason.stderr_tail}" if reason.stderr_tail else ""
     raise StartError(f"isolate {spec.name} did not start ({made}): {text}{stderr}", reason) from error
+
+
+def _one_line(error: BaseException) -> str:
+    """Return class and text of an exception; its text may be one that cannot be had."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text cannot be had)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def die(reason: ExitReason) -> None:

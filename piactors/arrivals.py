@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from piactors.isolate import Isolate
 
 
+MAX_DESCRIPTION = 1 << 22
+MAX_RETRIES = 1000
+_MAX_PATH = 4096
+
+
 def handle(isolate: Isolate, frame: wire.Frame) -> None:
     """Handle one frame.
 
@@ -59,6 +64,10 @@ def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
     with isolate.lock:
         if isolate.current.ready_at is not None:
             raise ProtocolError("it became ready twice")
+        if isolate.current.start_failure is not None:
+            raise ProtocolError("it became ready after it had failed to start")
+        if len(frame.payload) > MAX_DESCRIPTION:
+            raise ProtocolError(f"it describes itself with {len(frame.payload):,} bytes")
         isolate.current.ready_at = time.monotonic()
         isolate.raw_description = bytes(frame.payload)
         isolate.state = states.after(isolate.state, Happening.READY)
@@ -73,6 +82,8 @@ def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
 def _on_start_failed(isolate: Isolate, frame: wire.Frame) -> None:
     if isolate.current.start_failure is not None or isolate.current.ready_at is not None:
         raise ProtocolError("it says that its start has failed, after it has said how its start went")
+    if isolate.current.ready_at is not None or isolate.current.start_failure is not None:
+        raise ProtocolError("it failed to start after it had started, or twice")
     isolate.current.start_failure = bytes(frame.payload)
 
 
@@ -84,7 +95,13 @@ def _on_answer(isolate: Isolate, frame: wire.Frame) -> None:
             raise ProtocolError(str(error)) from None
         isolate.room.notify()
         isolate.pump()
-    if message.given_up or message.sink is None:
+    if message.given_up:
+        return
+    if message.kind == "tell":
+        if frame.kind != wire.DONE:
+            raise ProtocolError("an answer to a message that wants none")
+        return
+    if message.sink is None:
         return
     if frame.kind == wire.REPLY:
         message.sink.reply(isolate.decoder, frame.flags, frame.payload)
@@ -136,10 +153,17 @@ def check_description(found: Any) -> dict[str, tuple[bool, bool, int]]:
     if not isinstance(found, dict):
         raise ProtocolError("a description is no dictionary")
     for name, entry in found.items():
-        shape = [type(part) for part in entry] if isinstance(entry, tuple) else None
-        if not isinstance(name, str) or shape != [bool, bool, int]:
-            raise ProtocolError(f"a description holds {name!r}: {entry!r}")
+        if not (type(name) is str and len(name) <= _MAX_PATH and _is_public(name)):
+            raise ProtocolError("a description names what is no public attribute")
+        if not (type(entry) is tuple and [type(part) for part in entry] == [bool, bool, int]):
+            raise ProtocolError(f"a description says of {name!r} what is none")
+        if not 0 <= entry[2] <= MAX_RETRIES:
+            raise ProtocolError(f"a description asks for more than {MAX_RETRIES} retries of {name!r}")
     return found
+
+
+def _is_public(path: str) -> bool:
+    return all(part and not part.startswith("_") for part in path.split("."))
 
 
 def _decode_small(frame: wire.Frame) -> dict[Any, Any]:

@@ -49,7 +49,7 @@ def _report(isolate: Isolate, current: Current) -> dict[str, Any] | None:
         return current.report
     if len(current.start_failure) > SMALL_FRAME:
         return {"error": "(an exception too large to be shown here)"}
-    return {"error": str(isolate.decoder.error(current.start_failure).__cause__)}
+    return {"error": isolate.decoder.traceback(current.start_failure)}
 
 
 def ended_without_process(isolate: Isolate, text: str) -> None:

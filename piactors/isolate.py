@@ -66,12 +66,12 @@ class Spec:
 class Current:
     """What is known of the generation that runs."""
 
-    greeted: bool = False
     ready_at: float | None = None
     intent: Kind | None = None
     detail: str | None = None
     report: dict[str, Any] | None = None
     start_failure: bytes | None = None
+    greeted: bool = False
     timers: list[Timer] = attrs.field(factory=list)
     data: dict[str, bytes] = attrs.field(factory=dict)
 

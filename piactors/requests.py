@@ -23,6 +23,11 @@ _KEPT = 1024
 """Futures of requests that are kept for when the actor returns one."""
 
 
+_SMALL = 4096
+_MOST_UNREAD = 20_000
+"""Answers that wait for an isolate to read them."""
+
+
 class Requests:
     """Handles the requests of one isolate, on the I/O thread."""
 
@@ -37,14 +42,18 @@ class Requests:
             ProtocolError: where it is none.
         """
         try:
-            request: Any = plain_decode.decode(frame.payload, budget=self._isolate.options.max_frame)
-            operation, *args = request
-        except (plain_decode.BadPlain, TypeError, ValueError) as error:
+            # Hardly more than its bytes: on this thread nothing may be decoded that takes long.
+            request = plain_decode.decode(frame.payload, budget=len(frame.payload) + _SMALL, max_depth=1)
+        except plain_decode.BadPlain as error:
             raise ProtocolError(f"a request cannot be read: {error}") from None
-        handler = _OPERATIONS.get(operation) if isinstance(operation, str) else None
-        shape = _SHAPES.get(operation) if isinstance(operation, str) else None
-        if handler is None or shape != tuple(type(arg) for arg in args):
-            raise ProtocolError("a request that the host does not know")
+        if type(request) is not tuple or not request or type(request[0]) is not str:
+            raise ProtocolError("a request that is none")
+        operation, *args = request
+        handler = _OPERATIONS.get(operation)
+        if handler is None or _SHAPES[operation] != tuple(type(arg) for arg in args):
+            raise ProtocolError(f"a request {operation[:40]!r} that the host does not know")
+        if generation.unread > _MOST_UNREAD:
+            raise ProtocolError("it asks things of the host and does not read the answers")
         handler(self, generation, frame.seq, *args)
 
     def future(self, number: int) -> Future[Any]:

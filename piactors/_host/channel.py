@@ -55,6 +55,11 @@ class SocketChannel:
         """Whether something waits to be written."""
         return bool(self._out)
 
+    @property
+    def unsent(self) -> int:
+        """How many pieces wait to be written."""
+        return len(self._out)
+
     def send(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> bool:
         """See `Channel`."""
         self._out.append(wire.header(kind, flags, generation, seq, len(payload)))

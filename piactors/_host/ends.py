@@ -19,8 +19,8 @@ class Ends:
     Attributes:
         data, control: our ends of the channels.
         outputs: our ends of the pipes behind stdout and stderr; empty where the output goes elsewhere.
-        page: the sequence page, which both sides hold.
-        theirs: the process's data, control, stdout and stderr, to be closed here once it has them.
+        page: our descriptor of the sequence page.
+        theirs: the process's data, control, stdout, stderr and page, to be closed here once it has them.
     """
 
     data: socket.socket
@@ -28,10 +28,6 @@ class Ends:
     outputs: dict[str, int]
     page: int
     theirs: list[int]
-
-    def for_process(self) -> list[int]:
-        """Return what the process gets: data, control, stdout, stderr, page."""
-        return [*self.theirs, self.page]
 
     def close_theirs(self) -> None:
         """Let go of the process's ends."""
@@ -50,13 +46,14 @@ def open_ends(output: str) -> Ends:
         OSError: where the system has no more descriptors.
     """
     with contextlib.ExitStack() as undo:
-        fd = memory_file.create(page.SIZE)
+        fd, page_child = memory_file.create(page.SIZE)
         undo.callback(os.close, fd)
+        undo.callback(os.close, page_child)
         data, data_child = _pair(undo)
         control, control_child = _pair(undo)
         outputs: dict[str, int] = {}
         theirs = [_output(undo, stream, output, outputs) for stream in ("stdout", "stderr")]
-        ends = Ends(data, control, outputs, fd, [data_child.detach(), control_child.detach(), *theirs])
+        ends = Ends(data, control, outputs, fd, [data_child.detach(), control_child.detach(), *theirs, page_child])
         undo.pop_all()
     return ends
 

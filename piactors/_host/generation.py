@@ -29,7 +29,8 @@ from piactors.pihost import page, wire
 
 _REFUSED_THREADS = "threads"
 _MAX_CONTROL_FRAME = 1 << 26
-_DRAIN_BYTES = 1 << 30
+_DRAIN_READS = 64
+"""Reads for what a peer sent before it stopped: a socket holds about 200 KiB, and more comes from one that floods."""
 _ON_DATA = frozenset(
     {wire.READY, wire.START_FAILED, wire.REPLY, wire.ERROR, wire.DONE, wire.SKIPPED, wire.REQUEST}
 )
@@ -111,7 +112,7 @@ class Generation:
         self._pipes = {stream: self._output_pipe(stream, fd) for stream, fd in self._ends.outputs.items()}
         self._watch()
         self.send(wire.INIT, 0, 0, init)
-        backend.launch(order, self._ends.for_process(), self)
+        backend.launch(order, self._ends.theirs, self)
 
     # Set up
 
@@ -170,6 +171,11 @@ class Generation:
                 return False
             page.give_up(self._page, seq)
             return page.begun(self._page) < seq
+
+    @property
+    def unread(self) -> int:
+        """How much of what was sent on the control channel waits for the isolate to read."""
+        return self._control.unsent
 
     @property
     def process_fd(self) -> int:
@@ -233,12 +239,12 @@ class Generation:
 
     def _read_rest(self, channel: SocketChannel) -> None:
         """Read until nothing is there, or the end; more than a socket holds is a peer that floods."""
-        total = 0
-        while not channel.ended and total < _DRAIN_BYTES:
+        for _ in range(_DRAIN_READS):
+            if channel.ended:
+                return
             frames = channel.receive(self._loop.scratch)
             if channel.dry:
                 return
-            total += sum(len(frame.payload) + wire.HEADER_SIZE for frame in frames)
             self._pass_on(frames, channel)
 
     def _fault(self, channel: SocketChannel, error: Exception) -> None:
@@ -279,7 +285,7 @@ class Generation:
         if why == _REFUSED_THREADS:
             self._on_fallback(text)
             self._order = attrs.evolve(self._order, fresh=True)
-            self._backend.launch(self._order, self._ends.for_process(), self)
+            self._backend.launch(self._order, self._ends.theirs, self)
             return
         self._close()
         self._owner.on_refused(text)

@@ -10,6 +10,7 @@ MAX_LINE = 65_536
 TAIL_LINES = 20
 TAIL_BYTES = 2_000
 _READ = 65_536
+_DRAIN_READS = 64  # a pipe holds 64 KiB, or 1 MiB where somebody without privileges has enlarged it
 _READS_A_TURN = 8
 
 
@@ -84,9 +85,10 @@ class OutputPipe:
                 return
 
     def drain(self) -> None:
-        """Read all that is there: nobody writes any more."""
-        while self._read_once():
-            pass
+        """Read what is there.  No more than a pipe holds: another isolate may have been lent its other end."""
+        for _ in range(_DRAIN_READS):
+            if not self._read_once():
+                break
         self._pass_on(self._splitter.end())
 
     def _read_once(self) -> bool:

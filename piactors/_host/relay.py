@@ -20,12 +20,20 @@ logger = logging.getLogger("piactors")
 output_logger = logging.getLogger("piactors.output")
 
 MAX_BACKLOG = 4 << 20
+_JOB_BYTES = 512
+"""What a queued job takes besides its text: without it, empty lines and records would queue without bound."""
 _COST_OF_A_LINE = 100
 MAX_LOGGERS = 1000
 """How many logger names one isolate may bring: each name stays in the host's memory for good."""
 
 _LEVELS = {"stdout": logging.INFO, "stderr": logging.WARNING}
-_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "isolate"}
+_MAX_NAME, _MAX_PARTS = 256, 20
+"""A logger's name makes an entry for each of its parts, as long as all before it, that stays for good."""
+_MAX_LEVEL = 100
+"""Each logger remembers every level that it was ever asked for."""
+_MAX_TIME = 253_402_300_800  # the year 10000
+_TEXTS = ("name", "message", "pathname", "function", "thread_name", "stack")
 
 
 class Relay:
@@ -60,6 +68,7 @@ class Relay:
 
     def _queue(self, size: int, job: Callable[..., None], *args: Any) -> None:
         """Queue one job, where there is room before it: a single large one always finds some."""
+        size += _JOB_BYTES
         with self._lock:
             if self._backlog >= MAX_BACKLOG:
                 self._dropped += 1
@@ -107,29 +116,53 @@ class Relay:
     def _rebuilt(
         self, pid: int | None, fields: Any, error_of: Callable[[bytes], BaseException]
     ) -> logging.LogRecord:
-        text = {key: str(fields[key]) for key in ("name", "message", "pathname", "function", "thread_name", "stack")}
+        if not isinstance(fields, dict):
+            raise TypeError(f"it is a {type(fields).__name__}")
+        text = {key: _writable(_checked(fields, key, str)) for key in _TEXTS}
+        numbers = {key: _checked(fields, key, int) for key in ("level", "lineno", "thread")}
+        created = _checked(fields, "created", float, int)
+        if not 0 <= created < _MAX_TIME:
+            raise ValueError("its time is none")
         record = logging.LogRecord(
-            self._known(text["name"]), int(fields["level"]), text["pathname"], int(fields["lineno"]),
+            self._known(text["name"]), max(0, min(numbers["level"], _MAX_LEVEL)), text["pathname"], numbers["lineno"],
             text["message"], None, None, text["function"], text["stack"] or None,
         )  # fmt: skip
-        record.created = float(fields["created"])
-        record.thread, record.threadName = int(fields["thread"]), text["thread_name"]
+        record.created = float(created)
+        record.thread, record.threadName = numbers["thread"], text["thread_name"]
         record.process, record.processName = pid, self._name
         record.isolate = self._name
-        if fields["exception"] is not None:
-            error = error_of(fields["exception"])
+        payload = _checked(fields, "exception", bytes, type(None))
+        if payload is not None:
+            error = error_of(payload)
             record.exc_info = (type(error), error, None)
-            record.exc_text = str(error.__cause__).strip()
-        for key, value in dict(fields["extra"]).items():
-            if isinstance(key, str) and key not in _RECORD_FIELDS:
-                setattr(record, key, value)
+            record.exc_text = str(error.__cause__ or error).strip()
+        for key, value in _checked(fields, "extra", dict).items():
+            if isinstance(key, str) and key not in _RECORD_FIELDS and not hasattr(logging.LogRecord, key):
+                record.__dict__[key] = value
         return record
 
     def _known(self, name: str) -> str:
+        if len(name) > _MAX_NAME or name.count(".") >= _MAX_PARTS:
+            return "piactors.isolate"
         if name in self._loggers or len(self._loggers) < MAX_LOGGERS:
             self._loggers.add(name)
             return name
         return "piactors.isolate"
+
+
+def _writable(text: str) -> str:
+    """Return a text that every handler can write: without lone surrogates."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _checked(fields: dict[Any, Any], key: str, *types: type) -> Any:
+    """Return a field, which must be of exactly one of the types: calculating with others may take for ever."""
+    value = fields[key]
+    if type(value) not in types:
+        raise TypeError(f"its {key} is a {type(value).__name__}")
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        raise ValueError(f"its {key} is out of range")
+    return value
 
 
 def publish(event: events.Event) -> None:

@@ -7,6 +7,7 @@ thread that asks for the result, never on the I/O thread.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import io
 import pickle
 import types
@@ -20,6 +21,7 @@ from piactors._host import exports
 from piactors.errors import InvalidTarget, ProtocolError, RemoteError, RemoteTraceback, UntrustedReply
 from piactors.pihost import byvalue, plain_decode, wire
 
+_MAX_SHOWN = 500
 _ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
 
 
@@ -123,18 +125,26 @@ class Decoder:
         """Return the exception that an ERROR or START_FAILED payload describes."""
         try:
             described = Description.of(plain_decode.decode(payload, budget=self.budget))
-        except (plain_decode.BadPlain, TypeError, ValueError) as error:
-            return ProtocolError(f"isolate {self.name} sent an error that cannot be read: {error}")
+        except Exception as error:
+            return ProtocolError(f"isolate {self.name} sent an error that cannot be read: {str(error)[:_MAX_SHOWN]}")
         if described.untrusted is not None:
             return UntrustedReply(
                 f"isolate {self.name} would return a {described.untrusted}, and its trust allows plain data; "
                 "return plain data, name the class in accept=, or use trust='code' if you would run its code here"
             )
         rebuilt = InvalidTarget(described.text) if described.invalid_target else self._rebuilt(described)
-        for note in described.notes:
-            rebuilt.add_note(note)
+        with contextlib.suppress(Exception):  # the state of an accepted class may hold anything, its notes too
+            for note in described.notes:
+                rebuilt.add_note(note)
         rebuilt.__cause__ = RemoteTraceback(described.traceback)
         return rebuilt
+
+    def traceback(self, payload: wire.Payload) -> str:
+        """Return the traceback that a description holds; no code of any class runs for it."""
+        try:
+            return Description.of(plain_decode.decode(payload, budget=self.budget)).traceback
+        except Exception:
+            return "(an exception that cannot be read)"
 
     def _rebuilt(self, described: Description) -> BaseException:
         for attempt in (self._from_pickle, self._from_accepted, self._from_builtin):
@@ -166,28 +176,35 @@ class Decoder:
         return cls(*args) if isinstance(args, tuple) else None
 
 
-def _optional(cls: type) -> Any:
-    return attrs.validators.optional(attrs.validators.instance_of(cls))
+def _is(cls: type, *, optional: bool = False) -> Any:
+    """Like attrs' own `instance_of`, but its error does not show the value: that may be long, or have no text."""
+
+    def validate(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, cls) and not (optional and value is None):
+            raise TypeError(f"its {field.name} is a {type(value).__name__}")
+
+    return validate
+
+
+def _are_texts(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError(f"its {field.name} are no list of texts")
 
 
 @attrs.frozen(kw_only=True)
 class Description:
     """An exception as its isolate describes it; untrusted input, so every field is checked."""
 
-    module: str = attrs.field(validator=attrs.validators.instance_of(str))
-    qualname: str = attrs.field(validator=attrs.validators.instance_of(str))
-    text: str = attrs.field(validator=attrs.validators.instance_of(str))
-    traceback: str = attrs.field(validator=attrs.validators.instance_of(str))
-    notes: list[str] = attrs.field(
-        validator=attrs.validators.deep_iterable(
-            attrs.validators.instance_of(str), attrs.validators.instance_of(list)
-        )
-    )
-    args: bytes | None = attrs.field(default=None, validator=_optional(bytes))
-    pickle: bytes | None = attrs.field(default=None, validator=_optional(bytes))
-    accepted: bytes | None = attrs.field(default=None, validator=_optional(bytes))
-    untrusted: str | None = attrs.field(default=None, validator=_optional(str))
-    invalid_target: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    module: str = attrs.field(validator=_is(str))
+    qualname: str = attrs.field(validator=_is(str))
+    text: str = attrs.field(validator=_is(str))
+    traceback: str = attrs.field(validator=_is(str))
+    notes: list[str] = attrs.field(validator=_are_texts)
+    args: bytes | None = attrs.field(default=None, validator=_is(bytes, optional=True))
+    pickle: bytes | None = attrs.field(default=None, validator=_is(bytes, optional=True))
+    accepted: bytes | None = attrs.field(default=None, validator=_is(bytes, optional=True))
+    untrusted: str | None = attrs.field(default=None, validator=_is(str, optional=True))
+    invalid_target: bool = attrs.field(default=False, validator=_is(bool))
 
     @classmethod
     def of(cls, fields: Any) -> Description:

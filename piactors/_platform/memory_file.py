@@ -13,14 +13,19 @@ import tempfile
 from piactors._platform import taken_away
 
 
-def create(size: int) -> int:
-    """Return a descriptor of a new file of `size` zero bytes, not inheritable."""
+def create(size: int) -> tuple[int, int]:
+    """Return two descriptors of a new file of `size` zero bytes, not inheritable: the host's and the isolate's.
+
+    They are of two open files: flags such as O_APPEND, which the isolate may set, stay its own.
+    """
     if hasattr(os, "memfd_create") and not taken_away("memfd"):
         fd = os.memfd_create("piactors-page", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(fd, size)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        return fd
+        return fd, os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
     fd, path = tempfile.mkstemp(prefix="piactors-page-")
-    os.unlink(path)
-    os.ftruncate(fd, size)
-    return fd
+    try:
+        os.ftruncate(fd, size)
+        return fd, os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    finally:
+        os.unlink(path)

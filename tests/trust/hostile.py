@@ -33,6 +33,7 @@ import psutil
 
 import piactors
 from piactors import IsolationOptions, ProcessActor, ProcessIsolator
+from piactors._host import runtime
 
 TARGETS = str(pathlib.Path(__file__).resolve().parent.parent / "children" / "hostile_targets.py")
 MIB = 1 << 20
@@ -42,6 +43,7 @@ GROWTH = 64 * MIB
 ADDRESS_SPACE = 8 << 30
 PATIENCE = float(os.environ.get("HOSTILE_PATIENCE", "60"))
 """Seconds after which a host that has not reported counts as hung."""
+_DRAIN_SECONDS = 15.0
 SIBLING_SECONDS = 5.0
 """How long a sibling's call may take while the attack goes on; the machine may be busy."""
 
@@ -81,6 +83,7 @@ class Outcome:
         grown: bytes of memory that the host took at most, above what it had.
         extra_fds, extra_threads, new_modules: what the host has afterwards and had not before.
         log_failures: how many records the host's log handler could not handle.
+        drained: whether what the isolate wrote and logged was dealt with in time.
         io_failed: whether the I/O thread is another one, or dead.
         pids: of all processes that there were.
         more: what a special way of attacking has to say.
@@ -99,6 +102,7 @@ class Outcome:
     extra_threads: list[str] = attrs.field(factory=list)
     new_modules: list[str] = attrs.field(factory=list)
     log_failures: int = 0
+    drained: bool = True
     io_failed: bool = False
     pids: list[int] = attrs.field(factory=list)
     more: dict[str, Any] = attrs.field(factory=dict)
@@ -303,6 +307,7 @@ def observe(attack: Attack, handler: Formatting, sibling: Sibling) -> Outcome:
             WAYS[attack.way](attack, outcome)
         finally:
             outcome.pids = [child.pid for child in psutil.Process().children(recursive=True)]
+        outcome.drained = _drained()
     settles(lambda: not _extra(_fds(), fds) and not _extra(_threads(), threads))
     outcome.grown = _peak() - memory
     outcome.sibling_worst, outcome.sibling_error = sibling.worst, sibling.error
@@ -315,6 +320,13 @@ def observe(attack: Attack, handler: Formatting, sibling: Sibling) -> Outcome:
     outcome.more["loggers"] = len(loggers)
     outcome.more["cached_levels"] = sum(len(getattr(logger, "_cache", ())) for logger in loggers)
     return outcome
+
+
+def _drained() -> bool:
+    """Wait until all that came from isolates has been passed on; whether that was so in time."""
+    done = threading.Event()
+    runtime.current().dispatcher.submit(done.set)
+    return done.wait(_DRAIN_SECONDS)
 
 
 def _warm_up() -> None:
@@ -404,6 +416,8 @@ def invoke(attack: Attack, outcome: Outcome) -> None:
     started = time.monotonic()
     call = isolator.invoke_method(f"{TARGETS}:{attack.target}", *attack.args, **attack.kwargs)
     _record(outcome, started, lambda: call.get(timeout=attack.bound))
+    if outcome.error == "ProtocolError":
+        isolator.wait_for_exit(1.0)  # the call is told before the process is ended
     outcome.more["alive"] = isolator.is_alive
     _terminated(isolator.ref, outcome)
 
