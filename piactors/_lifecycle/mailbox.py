@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 Kind = Literal["call", "tell", "stop"]
 
-MAX_HEAD_RETURNS = 3
+MAX_HEAD_RETURNS = 2
 """How often a message may come back as not begun though it was the next to begin.
 
 The page of a lying isolate can claim for ever that a call never began.  An honest one says so only

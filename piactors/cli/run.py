@@ -115,11 +115,11 @@ class _Run:
         It looks up once in a while only for the case that piactors itself has failed, which no event tells.
         """
         with self._interrupts.allowed():
-            while not self._starts.acquire(timeout=min(_LOOK_UP_SECONDS, self._time_left() or _LOOK_UP_SECONDS)):
-                if not self._isolator.is_alive:
+            while (left := self._time_left()) != 0.0:
+                shown = self._starts.acquire(timeout=_LOOK_UP_SECONDS if left is None else min(left, _LOOK_UP_SECONDS))
+                if shown or not self._isolator.is_alive:
                     return
-                if self._time_left() == 0.0:
-                    raise pykka.Timeout
+        raise pykka.Timeout
 
     def _crashed(self, reason: ExitReason) -> int | None:
         if reason.error is not None and reason.kind == "error":

@@ -231,7 +231,7 @@ def start_failed(payload: Any) -> None:
     wait_for_the_end()
 
 
-def request(payload: Any, raw: bytes | None = None, channel: str = "control") -> None:
+def request(payload: Any, raw: bytes | None = None, channel: str = "data") -> None:
     """Ask something of the host."""
     grip = Grip()
     grip.channel(channel).sendall(grip.frame(REQUEST, grip.plain(payload) if raw is None else raw, 1))
@@ -278,7 +278,7 @@ def requests_unread(request_value: Any, total: int) -> None:
     try:
         while sent < total:
             block = b"".join(grip.frame(REQUEST, payload, number + n) for n in range(1000))
-            grip.control.sendall(block)
+            grip.data.sendall(block)
             number, sent = number + 1000, sent + len(block)
     except OSError:
         pass

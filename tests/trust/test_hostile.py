@@ -206,13 +206,13 @@ def test_an_answer_to_a_request_that_was_not_made_retires_the_isolate(kind: int,
     retired(attacked("send_kind", kind, "control", number, NOTHING))
 
 
-@pytest.mark.parametrize("name", ["RESPONSE", "FAILURE", "REQUEST", "STOPPING", "LOG", "HELLO"])
+@pytest.mark.parametrize("name", ["RESPONSE", "FAILURE", "STOPPING", "LOG", "HELLO"])
 def test_what_belongs_to_the_control_channel_does_not_come_on_the_data_channel(name: str) -> None:
     payloads = {"LOG": RECORD, "STOPPING": REPORT, "HELLO": {"protocol": 1}}
     retired(attacked("send_kind", getattr(wire, name), "data", 1, plain_encode.encode(payloads.get(name))))
 
 
-@pytest.mark.parametrize("name", ["READY", "START_FAILED", "REPLY", "ERROR", "DONE", "SKIPPED"])
+@pytest.mark.parametrize("name", ["READY", "START_FAILED", "REPLY", "ERROR", "DONE", "SKIPPED", "REQUEST"])
 def test_what_belongs_to_the_data_channel_does_not_come_on_the_control_channel(name: str) -> None:
     payload = plain_encode.encode(DESCRIBED if name in ("ERROR", "START_FAILED") else {})
     retired(attacked("send_kind", getattr(wire, name), "control", 1, payload))
@@ -260,7 +260,7 @@ def test_a_second_greeting_retires_the_isolate(payload: Any) -> None:
     ("name", "channel", "payload"),
     [
         ("STOPPING", "control", REPORT), ("REPLY", "data", None), ("DONE", "data", None), ("SKIPPED", "data", None),
-        ("ERROR", "data", DESCRIBED), ("REQUEST", "control", ("stop",)), ("RESPONSE", "control", None),
+        ("ERROR", "data", DESCRIBED), ("REQUEST", "data", ("stop",)), ("RESPONSE", "control", None),
         ("HELLO", "control", {"protocol": 1}), ("HELLO", "control", {"protocol": 99}),
     ],
 )  # fmt: skip
