@@ -124,6 +124,11 @@ class Isolate:
         with self.lock:
             return len(self.mailbox)
 
+    def held_bytes(self) -> int:
+        """About how much memory the messages that wait take."""
+        with self.lock:
+            return self.mailbox.held_bytes()
+
     def is_alive(self) -> bool:
         """Whether messages are taken."""
         return not self.actor_stopped.is_set()

@@ -28,12 +28,18 @@ _MOST_UNREAD = 20_000
 """Answers that wait for an isolate to read them."""
 
 
+_LOOK_EVERY = 256
+"""Requests between two looks at how much waits."""
+
+
 class Requests:
     """Handles the requests of one isolate, on the I/O thread."""
 
     def __init__(self, isolate: Isolate) -> None:
         self._isolate = isolate
         self._futures: OrderedDict[int, Future[Any]] = OrderedDict()
+        self._put_so_far = 0
+        self._next_look = _LOOK_EVERY
 
     def handle(self, generation: Generation, frame: wire.Frame) -> None:
         """Handle one request.
@@ -90,7 +96,20 @@ class Requests:
             )
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
+    def _check_room(self) -> None:
+        """End an actor that fills the host with messages to itself.
+
+        The looks get rarer as the mailbox grows, so that their cost for each message stays the same.
+        """
+        self._put_so_far += 1
+        if self._put_so_far < self._next_look:
+            return
+        if self._isolate.held_bytes() > self._isolate.options.max_frame:
+            raise ProtocolError("the messages that it sends to itself take more memory than max_frame allows")
+        self._next_look = self._put_so_far + max(_LOOK_EVERY, self._isolate.mailbox_size // 4)
+
     def _put(self, message: Message, sink: PeerSink | None) -> None:
+        self._check_room()
         try:
             self._isolate.put(message, may_block=False)
         except (ActorDeadError, MailboxFull) as error:

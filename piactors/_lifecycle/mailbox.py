@@ -24,6 +24,10 @@ The page of a lying isolate can claim for ever that a call never began.  An hone
 when its process was killed in the instant between two calls."""
 
 
+_COST_OF_A_MESSAGE = 400
+"""Bytes that a message takes besides its payload, roughly."""
+
+
 class UnknownSequence(Exception):
     """An answer carries the number of no message that is on its way."""
 
@@ -77,6 +81,10 @@ class Mailbox:
     def __len__(self) -> int:
         """How many messages wait or are on their way."""
         return len(self._waiting) + len(self._on_way)
+
+    def held_bytes(self) -> int:
+        """About how much memory the waiting messages take; walks through all of them."""
+        return sum(len(message.payload) + _COST_OF_A_MESSAGE for message in self._waiting)
 
     @property
     def on_way(self) -> int:

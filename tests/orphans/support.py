@@ -150,7 +150,12 @@ class Watch:
     # The end
 
     def close(self) -> None:
-        """Kill everything that is left."""
+        """Kill everything that is left.
+
+        All of it is recorded before the first is killed: what has emptied its environment is found only in the tree.
+        """
+        for pid in [*(host.pid for host in self._hosts), *self.marked()]:
+            self.add_tree(pid)
         for _ in range(500):
             for fd in self._pidfds.values():
                 _kill(fd)

@@ -323,6 +323,17 @@ def test_requests_whose_answers_are_never_read_do_not_fill_the_host(operation: A
     assert outcome.error is not None
 
 
+@pytest.mark.parametrize("payload", [("stop",), ("tell", b"x"), ("ask", b"x"), ("settle", "", True, 0, b"")])
+def test_a_request_on_the_control_channel_retires_an_actor_too(payload: Any) -> None:
+    retired(attacked("request", payload, None, "control", way="actor"))
+
+
+@pytest.mark.parametrize("operation", [("tell", b"x" * 1000), ("tell", b""), ("ask", b"x" * 1000), ("stop",)])
+def test_messages_that_an_actor_sends_to_itself_do_not_fill_the_host(operation: Any) -> None:
+    outcome = attacked("requests_unread", operation, 128 * MIB, way="actor", options={"trust": "data"})
+    assert outcome.error is not None
+
+
 # --- floods ---------------------------------------------------------------------------------------
 
 
