@@ -41,8 +41,8 @@ class ProcessActor(pykka.Actor):
     isolation: IsolationOptions = IsolationOptions()
     """The options that `start` uses; a subclass may set its own."""
 
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        super().__init__()
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         actor_child.adopt(self)
 
     @classmethod
