@@ -69,6 +69,7 @@ def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
         if len(frame.payload) > MAX_DESCRIPTION:
             raise ProtocolError(f"it describes itself with {len(frame.payload):,} bytes")
         isolate.current.ready_at = time.monotonic()
+        isolate.launchers_lost = 0
         isolate.raw_description = bytes(frame.payload)
         isolate.state = states.after(isolate.state, Happening.READY)
         isolate.pump()
@@ -82,8 +83,6 @@ def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
 def _on_start_failed(isolate: Isolate, frame: wire.Frame) -> None:
     if isolate.current.start_failure is not None or isolate.current.ready_at is not None:
         raise ProtocolError("it says that its start has failed, after it has said how its start went")
-    if isolate.current.ready_at is not None or isolate.current.start_failure is not None:
-        raise ProtocolError("it failed to start after it had started, or twice")
     isolate.current.start_failure = bytes(frame.payload)
 
 
@@ -109,6 +108,8 @@ def _on_answer(isolate: Isolate, frame: wire.Frame) -> None:
         message.sink.error(isolate.decoder, frame.payload)
     else:
         unanswered = ProtocolError(f"{isolate.ref} left a call without an answer")
+        with isolate.lock:  # before its caller knows, and may end the isolate for a reason of its own
+            isolate.intend("killed", f"ProtocolError: {unanswered}")
         message.sink.fail(unanswered)
         raise unanswered
 

@@ -77,15 +77,20 @@ def _settle_end(isolate: Isolate, reason: ExitReason, end: End | None) -> None:
         _finish(isolate, reason, aftermath, pid, exhausted=isinstance(decision, restart.Exhausted))
 
 
+MOST_LAUNCHERS_LOST = 5
+"""Launchers that may be lost in a row before a start succeeds, until it counts as the isolate's own doing."""
+
+
 def _decide(isolate: Isolate, reason: ExitReason, current: Current, *, lost: bool) -> restart.Decision:
     if isolate.stop_requested or isolate.state is State.STARTING:
         return restart.StayDown()
+    isolate.launchers_lost = isolate.launchers_lost + 1 if lost else 0
     options, now = isolate.options, time.monotonic()
     policy = restart.Policy(options.restart, options.max_restarts, options.within, options.backoff)
     ran_for = 0.0 if current.ready_at is None else now - current.ready_at
     decision, isolate.history = restart.decide(
         policy, isolate.history, reason, now=now, ran_for=ran_for, luck=random.random(),
-        charged=not (lost and current.ready_at is not None),
+        charged=not lost or isolate.launchers_lost > MOST_LAUNCHERS_LOST,
     )  # fmt: skip
     return decision
 

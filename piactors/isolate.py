@@ -107,6 +107,7 @@ class Isolate:
         self.started: Future[None] = Future()
         self.ended = threading.Event()
         self.registered = False
+        self.launchers_lost = 0
         self.raw_description: bytes | None = None
         self.relay = relay.Relay(self.runtime.dispatcher, spec.name, spec.options.output)
 

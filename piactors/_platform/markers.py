@@ -2,7 +2,7 @@
 
 A launcher and all that it ever forks carry one variable of a name that nobody else uses.  When the
 launcher dies alone, what its isolates have left has no parent any more that we know; the mark still
-tells.  A process that clears its environment and leaves its parent escapes this, and only this.
+tells.  A process that has cleared its environment, and what it starts then, escapes this.
 Where there is no /proc, nothing is found.
 """
 

@@ -48,6 +48,7 @@ def main(arguments: List[str]) -> None:
 def run_forked(parent: int, fds: Descriptors) -> None:
     """Run an isolate in a process that the launcher has just forked."""
     _forget_parents_exit()
+    linux.name_process("pi-isolate")
     Isolate(parent, fds, fresh=False).run()
 
 
@@ -58,7 +59,7 @@ class Isolate:
         self._parent = parent
         self._fds = fds
         self._fresh = fresh
-        self._data = FrameStream(socket.socket(fileno=fds.data))
+        self._data = FrameStream(socket.socket(fileno=fds.data), waits_when_gone=True)
         self._control_stream = FrameStream(socket.socket(fileno=fds.control))
 
     def run(self) -> NoReturn:

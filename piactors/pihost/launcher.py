@@ -238,13 +238,14 @@ class Launcher:
     def _end_all(self) -> None:
         """The host is gone: kill every child until none is left, then end."""
         for _ in range(_LAST_ROUNDS):
-            pids = linux.children()
+            pids = {*linux.children(), *self._isolates}
             if not pids:
                 break
             for pid in pids:
                 _kill(pid)
             for pid in pids:
                 _wait(pid)
+                self._isolates.pop(pid, None)
         os._exit(0)
 
     def _tell(self, kind: int, launch_id: int, news: Dict[str, Any], pidfd: int = -1) -> None:

@@ -68,9 +68,12 @@ def children() -> List[int]:
     """Return the pids of this process's children, zombies included.
 
     The caller must be the one that reaps them, on this thread: the kernel's list is exact only
-    while nothing on it is reaped.
+    while nothing on it is reaped.  Where /proc is that of another pid namespace, its numbers mean other
+    processes, and the list is empty.
     """
     found: List[int] = []
+    if os.readlink("/proc/self") != str(os.getpid()):
+        return found
     for task in os.listdir("/proc/self/task"):
         with open("/proc/self/task/{}/children".format(task), "rb") as file:
             found.extend(int(word) for word in file.read().split())

@@ -15,9 +15,10 @@ _JOIN_UP_TO = 32768
 class FrameStream:
     """A connected socket that carries frames.  One thread reads; any thread may send."""
 
-    def __init__(self, sock: socket.socket, max_frame: int = 0xFFFFFFFF, generation: int = 0) -> None:
+    def __init__(self, sock: socket.socket, max_frame: int = 0xFFFFFFFF, waits_when_gone: bool = False) -> None:
         self.sock = sock
-        self.generation = generation
+        self.generation = 0
+        self._waits_when_gone = waits_when_gone
         self._decoder = wire.FrameDecoder(max_frame)
         self._frames: List[wire.Frame] = []
         self._scratch = bytearray(_SCRATCH)
@@ -44,7 +45,15 @@ class FrameStream:
 
     def send(self, kind: int, flags: int = 0, seq: int = 0, payload: wire.Payload = b"") -> None:
         """Send one frame, whole, waiting while the peer's buffer is full."""
-        head = wire.header(kind, flags, self.generation, seq, len(payload))
+        try:
+            self._send(wire.header(kind, flags, self.generation, seq, len(payload)), payload)
+        except OSError:
+            if not self._waits_when_gone:
+                raise
+            # The host is gone.  The control thread ends this process, and all that is below it.
+            threading.Event().wait()
+
+    def _send(self, head: bytes, payload: wire.Payload) -> None:
         with self._lock:
             if len(payload) <= _JOIN_UP_TO:
                 self.sock.sendall(head + payload)
