@@ -14,7 +14,7 @@ from piactors.exit_reason import ExitReason
 
 if TYPE_CHECKING:
     from piactors._host.serialise import Decoder
-    from piactors.isolate import Spec
+    from piactors.spec import Spec
 
 logger = logging.getLogger("piactors")
 

@@ -25,7 +25,8 @@ from piactors.errors import PiactorsError
 from piactors.exit_reason import ExitReason
 
 if TYPE_CHECKING:
-    from piactors.isolate import Current, Isolate
+    from piactors.isolate import Isolate
+    from piactors.spec import Current
 
 SMALL_FRAME = 1 << 18
 

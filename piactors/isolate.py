@@ -15,13 +15,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import attrs
 from pykka import ActorDeadError, ActorRegistry
 
 from piactors import arrivals, endings, events, requests
 from piactors._host import relay, runtime, serialise
 from piactors._host.generation import End, Generation
-from piactors._host.launching import Order
 from piactors._host.loop import Timer
 from piactors._lifecycle.mailbox import Mailbox, Message
 from piactors._lifecycle.states import State
@@ -29,9 +27,9 @@ from piactors._supervision import restart
 from piactors.errors import MailboxFull, ProtocolError, StartError
 from piactors.exit_reason import ExitReason, Kind
 from piactors.future import Future, run_callbacks_with
-from piactors.options import IsolationOptions
 from piactors.pihost import page, plain_decode, wire
 from piactors.sinks import StopSink, raise_from
+from piactors.spec import Current, Spec
 
 logger = logging.getLogger("piactors")
 
@@ -39,41 +37,6 @@ WINDOW_BYTES = 1 << 20
 _SMALL_FRAME = 1 << 18
 
 Job = Callable[[], object]
-
-
-@attrs.frozen(kw_only=True)
-class Spec:
-    """What an isolate is made of, the same for all its generations.
-
-    Attributes:
-        order: how its processes are made.
-        init: makes the first frame of a generation, from what was set with `set_data`.
-        code: whether replies may be pickles.
-        takes_requests: whether the isolate may ask things of the host (an actor's own ref).
-    """
-
-    name: str
-    urn: str
-    options: IsolationOptions
-    order: Order
-    own_interpreter: bool
-    init: Callable[[dict[str, bytes]], bytes]
-    code: bool
-    takes_requests: bool
-
-
-@attrs.define
-class Current:
-    """What is known of the generation that runs."""
-
-    ready_at: float | None = None
-    intent: Kind | None = None
-    detail: str | None = None
-    report: dict[str, Any] | None = None
-    start_failure: bytes | None = None
-    greeted: bool = False
-    timers: list[Timer] = attrs.field(factory=list)
-    data: dict[str, bytes] = attrs.field(factory=dict)
 
 
 class Isolate:

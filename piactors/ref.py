@@ -15,9 +15,10 @@ from piactors._lifecycle.mailbox import Message
 from piactors.arrivals import check_description
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.isolate import Isolate, Spec
+from piactors.isolate import Isolate
 from piactors.shape import Shape
 from piactors.sinks import FutureSink
+from piactors.spec import Spec
 from piactors.usage import ResourceUsage, usage_of
 
 if TYPE_CHECKING:

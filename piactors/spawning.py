@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from piactors._host import serialise
 from piactors._host.launching import MARKER_PREFIX, Order
 from piactors.errors import InvalidTarget
-from piactors.isolate import Spec
 from piactors.options import IsolationOptions, inherited_env, needs_fresh_interpreter
 from piactors.pihost import PROTOCOL, plain_tags, targets
 from piactors.ref import IsolateRef
+from piactors.spec import Spec
 
 if TYPE_CHECKING:
     from pykka import Actor

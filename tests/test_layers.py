@@ -59,7 +59,7 @@ LAYERS: dict[str, Layer] = {
         rank=4,
         modules=(
             "_crash", "actor", "actor_child", "arrivals", "endings", "future", "isolate", "isolator", "promises",
-            "ref", "requests", "shape", "sinks", "spawning", "usage",
+            "ref", "requests", "shape", "sinks", "spawning", "spec", "usage",
         ),
         packages=("attrs", "psutil", "pykka"),
     ),

@@ -1,0 +1,48 @@
+"""What an isolate is made of, and what is known of the generation that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from piactors._host.launching import Order
+from piactors._host.loop import Timer
+from piactors.exit_reason import Kind
+from piactors.options import IsolationOptions
+
+
+@attrs.frozen(kw_only=True)
+class Spec:
+    """What an isolate is made of, the same for all its generations.
+
+    Attributes:
+        order: how its processes are made.
+        init: makes the first frame of a generation, from what was set with `set_data`.
+        code: whether replies may be pickles.
+        takes_requests: whether the isolate may ask things of the host (an actor's own ref).
+    """
+
+    name: str
+    urn: str
+    options: IsolationOptions
+    order: Order
+    own_interpreter: bool
+    init: Callable[[dict[str, bytes]], bytes]
+    code: bool
+    takes_requests: bool
+
+
+@attrs.define
+class Current:
+    """What is known of the generation that runs."""
+
+    ready_at: float | None = None
+    intent: Kind | None = None
+    detail: str | None = None
+    report: dict[str, Any] | None = None
+    start_failure: bytes | None = None
+    greeted: bool = False
+    timers: list[Timer] = attrs.field(factory=list)
+    data: dict[str, bytes] = attrs.field(factory=dict)
