@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, NoReturn
 
 from piactors._host import runtime
-from piactors.errors import IsolateCrashed, LimitExceeded, PoisonMessage, ProtocolError, StartError
+from piactors.errors import InvalidTarget, IsolateCrashed, LimitExceeded, PoisonMessage, ProtocolError, StartError
 from piactors.exit_reason import ExitReason
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def raise_start_error(spec: Spec, decoder: Decoder, reason: ExitReason, start_fa
     if start_failure is None:
         raise StartError(f"isolate {spec.name} did not start ({made}): {reason.report()}", reason)
     error = decoder.error(start_failure)
-    if isinstance(error, ProtocolError):
+    if isinstance(error, (ProtocolError, InvalidTarget)):
         raise error
     text = _one_line(error)
     stderr = f"\nlast lines of stderr:\n{reason.stderr_tail}" if reason.stderr_tail else ""
@@ -63,8 +63,8 @@ def _one_line(error: BaseException) -> str:
 
 def die(reason: ExitReason) -> None:
     """Stop what runs and exit with the code of a crash: what `die_on_crash` asks for."""
-    code = reason.exitcode if reason.exitcode else 128 + reason.signal if reason.signal else 1
-    threading.Thread(target=_die, args=(code, reason), name="piactors-die", daemon=True).start()
+    code = 128 + reason.signal if reason.signal else reason.exitcode if reason.exitcode is not None else 1
+    runtime.end_by(threading.Thread(target=_die, args=(code, reason), name="piactors-die", daemon=True))
 
 
 def _die(code: int, reason: ExitReason) -> None:

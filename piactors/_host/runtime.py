@@ -148,6 +148,8 @@ class Runtime:
 
 
 _lock = threading.Lock()
+_end_lock = threading.Lock()
+_last_thread: threading.Thread | None = None
 _current: Runtime | None = None
 _hooks_in_place = False
 _after_fork: list[Callable[[], None]] = []
@@ -173,8 +175,19 @@ def end_current() -> None:
     global _current
     with _lock:
         runtime, _current = _current, None
-    if runtime is not None:
-        runtime.end()
+    with _end_lock:  # who comes second waits for the end that is under way
+        if runtime is not None:
+            runtime.end()
+    if _last_thread is not None and _last_thread is not threading.current_thread():
+        _last_thread.join()  # it ends the process, with a code of its own
+
+
+def end_by(thread: threading.Thread) -> None:
+    """Start a thread that ends the process; the main thread's own end waits for it."""
+    global _last_thread
+    if _last_thread is None:
+        _last_thread = thread
+        thread.start()
 
 
 def _forget(runtime: Runtime) -> None:
@@ -192,8 +205,9 @@ def _put_hooks() -> None:
 
 
 def _in_forked_child() -> None:
-    global _current, _lock
-    _lock = threading.Lock()
+    global _current, _lock, _end_lock, _last_thread
+    _lock, _end_lock = threading.Lock(), threading.Lock()
+    _last_thread = None
     runtime, _current = _current, None
     if runtime is not None:
         for callback in _after_fork:

@@ -88,6 +88,9 @@ def _load_module(name: str, path: str, target: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise TargetError("{!r}: {} is no Python file".format(target, path))
+    folder = os.path.dirname(path)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # as for a script: what lies beside a file is importable from it
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
