@@ -64,7 +64,7 @@ def _seconds(_: click.Context, __: click.Parameter, value: float | None) -> floa
 @click.option(
     "--die-on-crash",
     is_flag=True,
-    help="When a crash is final, end by the option die_on_crash.  An exit in the target is then one too, also with code 0.",
+    help="When a crash is final, end by the option die_on_crash.  An exit in the target is one too, also with code 0.",
 )
 @click.option("--debug", is_flag=True, help="Wait for a debugger to attach (needs debugpy).")
 @click.option(
