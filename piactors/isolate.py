@@ -34,7 +34,6 @@ from piactors.spec import Current, Spec
 logger = logging.getLogger("piactors")
 
 WINDOW_BYTES = 1 << 20
-_SMALL_FRAME = 1 << 18
 
 Job = Callable[[], object]
 
@@ -392,6 +391,7 @@ class Isolate:
         self.actor_stopped.set()
         self.ended = threading.Event()
         self.ended.set()
+        self.unregister()
         left = [*self.mailbox.unanswered(), *self.mailbox.close()]
         generation, self.process = self.process, None
         if generation is not None:
@@ -413,6 +413,14 @@ class Isolate:
 
     def log(self, level: int, message: str, *args: object) -> None:
         self.runtime.dispatcher.submit(logger.log, level, message, *args)
+
+
+def _renew_registry_lock() -> None:
+    """In a forked copy of the host: another thread may have held the lock of pykka's registry."""
+    ActorRegistry._actor_refs_lock = threading.RLock()
+
+
+runtime.after_fork(_renew_registry_lock)
 
 
 def _log_defect(name: str, error: Exception) -> None:

@@ -114,11 +114,6 @@ class SocketChannel:
         self.ended = count == 0
         return frames
 
-    @property
-    def cut_off(self) -> bool:
-        """Whether the stream stands inside a frame."""
-        return self._decoder.mid_frame
-
     def close(self) -> None:
         """Close the socket."""
         self._out.clear()

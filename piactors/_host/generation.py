@@ -18,7 +18,7 @@ import attrs
 from piactors._host.channel import SocketChannel
 from piactors._host.ends import open_ends
 from piactors._host.launching import Backend, Order
-from piactors._host.loop import Loop, Timer
+from piactors._host.loop import Loop
 from piactors._host.output import OutputPipe
 from piactors._lifecycle.mailbox import Evidence
 from piactors._platform import pidfd
@@ -336,8 +336,3 @@ class Generation:
             if fd >= 0:
                 with contextlib.suppress(OSError):
                     os.close(fd)
-
-
-def later(loop: Loop, seconds: float | None, callback: Callable[[], None]) -> Timer | None:
-    """Have `callback` called after `seconds`, or never where that is None."""
-    return None if seconds is None else loop.call_later(seconds, callback)

@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -213,8 +212,3 @@ def _in_forked_child() -> None:
         for callback in _after_fork:
             callback()
         runtime.abandon()
-
-
-def now() -> float:
-    """Return the monotonic clock's seconds: deadlines do not move when somebody sets the clock."""
-    return time.monotonic()

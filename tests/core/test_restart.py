@@ -319,3 +319,24 @@ def test_a_subscriber_that_fails_harms_nothing(caplog: pytest.LogCaptureFixture)
     for unsubscribe in undo:
         unsubscribe()
     assert "bad subscriber" in caplog.text
+
+
+def test_a_forked_copy_of_the_host_has_an_empty_registry() -> None:
+    """Even where another thread held the registry's lock at the fork."""
+    ref = Fragile.start()
+    with pykka.ActorRegistry._actor_refs_lock:
+        held = threading.Event()
+
+        def fork() -> None:
+            pid = os.fork()
+            if pid == 0:
+                os._exit(len(pykka.ActorRegistry.get_all()) + 10 * ref.is_alive())
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            held.set()
+
+        codes: list[int] = []
+        threading.Thread(target=fork).start()
+        assert held.wait(20)
+    assert codes == [0]
+    assert ref.ask(1, timeout=20) == 1
+    ref.stop()
