@@ -41,18 +41,18 @@ def main() -> int:
 def tour() -> None:
     """Show a result, an exception, a crash, and the life after it."""
     with ProcessIsolator(IsolationOptions(name="sample", restart="permanent")) as isolator:
-        print("\n1. A function returns a value.")
+        say("\n1. A function returns a value.")
         call(isolator, "print", "hello", "sleep100", "return7")
 
-        print("\n2. It raises: the exception comes here, with its traceback over there.")
+        say("\n2. It raises: the exception comes here, with its traceback over there.")
         call(isolator, "throw")
 
-        print("\n3. It crashes: that ends its own process, and only that.")
+        say("\n3. It crashes: that ends its own process, and only that.")
         call(isolator, "crash")
 
-        print("\n4. It was started again, so the next call works.")
+        say("\n4. It was started again, so the next call works.")
         call(isolator, "return42")
-    print("\nThe host has come to its end, unharmed.")
+    say("\nThe host has come to its end, unharmed.")
 
 
 def call(isolator: ProcessIsolator, *words: str) -> bool:
@@ -62,23 +62,28 @@ def call(isolator: ProcessIsolator, *words: str) -> bool:
     except IsolateCrashed as error:
         stack = error.reason.fault.splitlines()  # that of the whole process; our own part of it is what helps
         where = [line for line in stack if "sample_lib" in line]
-        print(f"crashed: {error.reason.summary}, in\n{indented(*where)}")
+        say(f"crashed: {error.reason.summary}, in\n{indented(*where)}")
     except Exception as error:
-        print(f"raised: {error!r}, from\n{indented(*str(error.__cause__).strip().splitlines())}")
+        say(f"raised: {error!r}, from\n{indented(*str(error.__cause__).strip().splitlines())}")
     else:
-        print(f"returned: {result}")
+        say(f"returned: {result}")
         return True
     return False
 
 
 def show_event(event: events.Event) -> None:
-    """Print an event in one line.  Events come on a thread of their own, so they may come a little late."""
+    """Show an event in one line.  Events come on a thread of their own, so they may come a little late."""
     kind, about = type(event).__name__, f"generation {event.generation}"
     if isinstance(event, events.OutputReceived):
         about = f"{event.stream}: {event.line}"
     elif isinstance(event, events.IsolateExited):
         about += f", {event.reason.summary}"
-    print(f"    [{kind}] {event.name}: {about}")
+    say(f"    [{kind}] {event.name}: {about}")
+
+
+def say(text: str) -> None:
+    """Print whole lines from two threads: `print` writes the text and the end of its line one by one."""
+    sys.stdout.write(f"{text}\n")
 
 
 def indented(*lines: str) -> str:

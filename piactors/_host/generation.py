@@ -188,9 +188,10 @@ class Generation:
             self._kill_wanted = True
             if self._ended or self.pid is None:
                 return
-            identity = self._identity if self._backend.sweeps else Identity.of(self.pid)
-            if identity is not None:
-                identity.kill_tree()
+            if self._backend.kill_tree(self.pid):
+                return
+            if self._identity is not None:
+                self._identity.kill_tree()
             elif self._process_fd >= 0:
                 pidfd.kill(self._process_fd)
 

@@ -75,11 +75,11 @@ class Listener(Protocol):
 class Backend(Protocol):
     """Makes processes."""
 
-    sweeps: bool
-    """Whether it ends what a process leaves behind; where not, a kill has to take the whole tree."""
-
     def launch(self, order: Order, fds: Sequence[int], listener: Listener) -> None:
         """Make one with the descriptors for data, control, stdout, stderr and page, which stay the caller's."""
+
+    def kill_tree(self, pid: int) -> bool:
+        """Kill a process with all that it has started; False where killing it alone is enough."""
 
     def close(self) -> None:
         """End every process that is left, and what makes them."""
@@ -90,8 +90,6 @@ class Backend(Protocol):
 
 class LauncherBackend:
     """The host's end of a launcher process (see `piactors.pihost.launcher`), on the loop's thread."""
-
-    sweeps = True
 
     def __init__(self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int) -> None:
         self._loop = loop
@@ -226,6 +224,10 @@ class LauncherBackend:
         listeners, self._listeners = self._listeners, {}
         for listener in listeners.values():
             listener.exited(None, None, lost=True)
+
+    def kill_tree(self, pid: int) -> bool:
+        """See `Backend`: the launcher ends what a dead isolate leaves."""
+        return False
 
     def close(self) -> None:
         """See `Backend`: the launcher sees the end of its channel, kills what is left, and ends."""

@@ -43,13 +43,15 @@ class Identity:
         process = self.process()
         if process is None:
             return
-        for member in _members(process):
+        for member in [*descendants(process), process]:
             with contextlib.suppress(psutil.Error):
                 member.kill()
 
 
-def _members(process: psutil.Process) -> list[psutil.Process]:
+def descendants(process: psutil.Process) -> list[psutil.Process]:
+    """Return what a process has started, and what that has, as far as the chain of parents reaches."""
     try:
-        return [*process.children(recursive=True), process]
+        found: list[psutil.Process] = process.children(recursive=True)
     except psutil.Error:
-        return [process]
+        return []
+    return found
