@@ -8,7 +8,6 @@ for them when the host is killed.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import subprocess
@@ -16,12 +15,10 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 
-import psutil
-
 from piactors._host.launching import MARKER_PREFIX, Listener, Order
 from piactors._host.loop import Loop
 from piactors._platform import markers, pidfd
-from piactors._platform.identity import Identity, descendants
+from piactors._platform.identity import Identity, Killed
 from piactors.exit_reason import Rusage
 
 _SWEEP_SECONDS = 5.0
@@ -34,7 +31,7 @@ class PortableBackend:
         self._loop = loop
         self._host_pidfd = host_pidfd
         self._children: dict[int, tuple[subprocess.Popen[bytes], Identity | None]] = {}
-        self._killed: dict[int, list[psutil.Process]] = {}
+        self._killed: dict[int, Killed] = {}
 
     def launch(self, order: Order, fds: Sequence[int], listener: Listener) -> None:
         """See `Backend`."""
@@ -84,18 +81,16 @@ class PortableBackend:
         markers.kill_marked(marker, _SWEEP_SECONDS)
         self._children.pop(process.pid, None)
         # One that is being killed loses its mark a moment before it is gone.
-        psutil.wait_procs(self._killed.pop(process.pid, []), _SWEEP_SECONDS)
+        killed = self._killed.pop(process.pid, None)
+        if killed is not None:
+            killed.wait_gone(_SWEEP_SECONDS)
         self._loop.call_soon(report)
 
     def kill_tree(self, pid: int) -> bool:
         """See `Backend`."""
         _, identity = self._children.get(pid, (None, None))
-        process = identity and identity.process()
-        if process is not None:
-            self._killed[pid] = members = descendants(process)
-            for member in [*members, process]:  # the root last, so that its end comes when all has been listed
-                with contextlib.suppress(psutil.Error):
-                    member.kill()
+        if identity is not None:
+            identity.kill_tree(lambda killed: self._killed.update({pid: killed}))
         return True
 
     def close(self) -> None:

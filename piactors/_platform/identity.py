@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import attrs
 import psutil
@@ -38,17 +39,34 @@ class Identity:
             with contextlib.suppress(psutil.Error):
                 process.kill()  # psutil compares the creation time once more
 
-    def kill_tree(self) -> None:
-        """Send SIGKILL to the process and to all its descendants, until none is found."""
+    def kill_tree(self, tell: Callable[[Killed], object] | None = None) -> None:
+        """Send SIGKILL to the process and to all its descendants.
+
+        `tell` gets the descendants before the process itself is hit, so before anybody can see it end.
+        """
         process = self.process()
         if process is None:
             return
-        for member in [*descendants(process), process]:
+        members = _descendants(process)
+        if tell is not None:
+            tell(Killed(members))
+        for member in [*members, process]:
             with contextlib.suppress(psutil.Error):
                 member.kill()
 
 
-def descendants(process: psutil.Process) -> list[psutil.Process]:
+@attrs.frozen
+class Killed:
+    """Processes that have been sent SIGKILL."""
+
+    members: list[psutil.Process]
+
+    def wait_gone(self, seconds: float) -> None:
+        """Wait until all of them have ended, for at most `seconds`."""
+        psutil.wait_procs(self.members, seconds)
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
     """Return what a process has started, and what that has, as far as the chain of parents reaches."""
     try:
         found: list[psutil.Process] = process.children(recursive=True)
