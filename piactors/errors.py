@@ -166,3 +166,7 @@ class ChildRunning(PiactorsError):
 
 class ChildRestarting(PiactorsError):
     """The child is about to be restarted, and the call is for children that are not."""
+
+
+class TooManyChildren(PiactorsError):
+    """A supervisor has as many children as its `max_children` allows."""
