@@ -6,6 +6,7 @@ returns a future.  Importing this package starts nothing.
 
 from piactors import events
 from piactors.actor import ActorStarter, ProcessActor, idempotent
+from piactors.child_spec import ChildSpec
 from piactors.errors import (
     CallTimeout,
     ChildAlreadyPresent,
@@ -23,6 +24,7 @@ from piactors.errors import (
     RemoteError,
     RemoteTraceback,
     StartError,
+    TooManyChildren,
     UntrustedReply,
 )
 from piactors.exit_reason import ExitReason, Rusage
@@ -31,6 +33,8 @@ from piactors.isolator import ProcessIsolator
 from piactors.options import Backoff, IsolationOptions
 from piactors.ref import IsolateRef
 from piactors.spawning import spawn
+from piactors.supervisor import DynamicSupervisor, Supervisor
+from piactors.supervisor_ref import ChildCounts, ChildInfo, SupervisorRef
 from piactors.usage import ResourceUsage
 
 __version__ = "0.1.0"
@@ -41,9 +45,13 @@ __all__ = [
     "CallTimeout",
     "ChildAlreadyPresent",
     "ChildAlreadyStarted",
+    "ChildCounts",
+    "ChildInfo",
     "ChildNotFound",
     "ChildRestarting",
     "ChildRunning",
+    "ChildSpec",
+    "DynamicSupervisor",
     "ExitReason",
     "Future",
     "InvalidTarget",
@@ -62,6 +70,9 @@ __all__ = [
     "ResourceUsage",
     "Rusage",
     "StartError",
+    "Supervisor",
+    "SupervisorRef",
+    "TooManyChildren",
     "UntrustedReply",
     "events",
     "idempotent",

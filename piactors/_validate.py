@@ -73,6 +73,7 @@ class Also:
 
 NONE = Also("None", lambda value: value is None)
 CALLABLE = Also("a callable", callable)
+SHARED_OR_NONE = Also("None, or 'shared'", lambda value: value is None or value == "shared")
 BOOL = Also("True or False", lambda value: isinstance(value, bool))
 
 
@@ -84,7 +85,9 @@ def _refuse(error: type[Exception], where: str, value: object, allowed: str) -> 
 
 
 def _place(instance: object, field: "attrs.Attribute[Any]") -> str:
-    return f"{type(instance).__name__}.{field.name}"
+    place = f"{getattr(type(instance), '_called', type(instance).__name__)}.{field.name}"
+    id = getattr(instance, "id", None)
+    return f"{place} of child {id!r}" if isinstance(id, str) and field.name != "id" else place
 
 
 def _is_a(value: object, types: tuple[type, ...]) -> bool:
@@ -175,6 +178,12 @@ def count(least: int, most: int | None = None, *, also: Also | None = None) -> V
     return check(
         f"a whole number {bounds}", (int,), lambda value: least <= value and (most is None or value <= most), also=also
     )
+
+
+def shutdown() -> Validator:
+    """How long a child may take to stop."""
+    words = Also("'kill', 'default' or None", lambda value: value is None or value in ("kill", "default"))
+    return number("number of seconds", also=words)
 
 
 def flag() -> Validator:
@@ -268,6 +277,10 @@ def to_strings(value: Iterable[str]) -> tuple[str, ...]:
 
 def to_patterns(value: bool | Iterable[str]) -> bool | tuple[str, ...]:
     return cast("bool | tuple[str, ...]", _to_tuple(value))
+
+
+def to_args(value: Iterable[Any]) -> tuple[Any, ...]:
+    return cast("tuple[Any, ...]", _to_tuple(value))
 
 
 def to_classes(value: Iterable[type]) -> tuple[type, ...]:

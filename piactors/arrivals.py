@@ -16,7 +16,6 @@ from piactors import events
 from piactors._lifecycle import states
 from piactors._lifecycle.mailbox import UnknownSequence
 from piactors._lifecycle.states import Happening
-from piactors._supervision import restart
 from piactors.endings import SMALL_FRAME, fail_all
 from piactors.errors import ProtocolError
 from piactors.exit_reason import ExitReason
@@ -78,6 +77,8 @@ def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
         isolate.control("set_data", key, value)
     isolate.publish(events.IsolateStarted)
     isolate.started.settle_with(_nothing)
+    if isolate.keeper is not None:
+        isolate.keeper.started()
 
 
 def _on_start_failed(isolate: Isolate, frame: wire.Frame) -> None:
@@ -88,6 +89,8 @@ def _on_start_failed(isolate: Isolate, frame: wire.Frame) -> None:
 
 def _on_answer(isolate: Isolate, frame: wire.Frame) -> None:
     with isolate.lock:
+        if frame.kind == wire.SKIPPED and isolate.mailbox.is_recalled(frame.seq):
+            return
         try:
             message = isolate.mailbox.answered(frame.seq)
         except UnknownSequence as error:
@@ -123,7 +126,7 @@ def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
         isolate.current.report = {"error": _text_or_none(report.get("error")), "code": _int_or_none(report.get("code"))}
         isolate.state = states.after(isolate.state, Happening.STOP_BEGUN)
         guess = ExitReason(kind="normal" if report.get("error") is None else "error")
-        final = isolate.stop_requested or not restart.wants_restart(isolate.options.restart, guess)
+        final = not isolate.wants_restart(guess)
         if final:
             isolate.actor_stopped.set()
         left = isolate.mailbox.take_calls() if final else []

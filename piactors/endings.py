@@ -21,6 +21,7 @@ from piactors._lifecycle.mailbox import Aftermath, Message
 from piactors._lifecycle.states import Happening, State
 from piactors._lifecycle.verdict import Findings, verdict
 from piactors._supervision import restart
+from piactors._supervision.actions import Exit
 from piactors.errors import PiactorsError
 from piactors.exit_reason import ExitReason
 
@@ -38,7 +39,7 @@ def ended(isolate: Isolate, end: End) -> None:
         Findings(
             intent="killed" if end.lost and current.intent is None else current.intent,
             detail="its launcher was lost" if end.lost and current.intent is None else current.detail,
-            told_to_stop=isolate.stop_requested, report=_report(isolate, current), status=end.status,
+            told_to_stop=isolate.stop_requested or isolate.halting, report=_report(isolate, current), status=end.status,
             started=current.ready_at is not None, stderr_tail=end.stderr_tail, fault=end.fault, usage=end.usage,
         )
     )  # fmt: skip
@@ -68,11 +69,14 @@ def _settle_end(isolate: Isolate, reason: ExitReason, end: End | None) -> None:
         aftermath = Aftermath([], [], [])
         if end is not None:
             aftermath = isolate.mailbox.generation_ended(end.evidence)
-        decision = _decide(isolate, reason, current, lost=end is not None and end.lost)
+        lost = end is not None and end.lost
+        decision = _decide(isolate, reason, current, lost=lost)
         pid = None if generation is None else generation.pid
         isolate.last_reason = reason
     _tell_of_end(isolate, reason, pid, current)
-    if isinstance(decision, restart.StartAgain):
+    if isinstance(decision, Hold):
+        _hold(isolate, reason, current, aftermath, pid, lost=lost)
+    elif isinstance(decision, restart.StartAgain):
         _start_again(isolate, decision, reason, aftermath, pid)
     else:
         _finish(isolate, reason, aftermath, pid, exhausted=isinstance(decision, restart.Exhausted))
@@ -82,10 +86,16 @@ MOST_LAUNCHERS_LOST = 5
 """Launchers that may be lost in a row before a start succeeds, until it counts as the isolate's own doing."""
 
 
-def _decide(isolate: Isolate, reason: ExitReason, current: Current, *, lost: bool) -> restart.Decision:
+class Hold:
+    """The isolate's supervisor decides."""
+
+
+def _decide(isolate: Isolate, reason: ExitReason, current: Current, *, lost: bool) -> restart.Decision | Hold:
     if isolate.stop_requested or isolate.state is State.STARTING:
         return restart.StayDown()
     isolate.launchers_lost = isolate.launchers_lost + 1 if lost else 0
+    if isolate.keeper is not None:
+        return Hold() if current.ready_at is None or isolate.wants_restart(reason) else restart.StayDown()
     options, now = isolate.options, time.monotonic()
     policy = restart.Policy(options.restart, options.max_restarts, options.within, options.backoff)
     ran_for = 0.0 if current.ready_at is None else now - current.ready_at
@@ -94,6 +104,37 @@ def _decide(isolate: Isolate, reason: ExitReason, current: Current, *, lost: boo
         charged=not lost or isolate.launchers_lost > MOST_LAUNCHERS_LOST,
     )  # fmt: skip
     return decision
+
+
+def _hold(
+    isolate: Isolate, reason: ExitReason, current: Current, aftermath: Aftermath, pid: int | None, *, lost: bool
+) -> None:
+    """Keep what waits until the supervisor has decided, and tell it."""
+    keeper = isolate.keeper
+    assert keeper is not None
+    with isolate.lock:
+        isolate.state = states.after(isolate.state, Happening.WILL_RESTART)
+        isolate.held = True
+        refused = isolate.mailbox.take_calls() if isolate.options.while_restarting == "fail" else []
+        raced = isolate.stop_requested
+        isolate.room.notify_all()
+    _settle_lost(isolate, aftermath, reason, pid)
+    fail_all(refused, lambda: ActorDeadError(f"{isolate.ref} is restarting, and while_restarting is 'fail'"))
+    if raced:
+        stop_restarting(isolate)
+    elif current.ready_at is None:
+        keeper.start_failed(reason, partial(_start_error, isolate, reason, current.start_failure))
+    else:
+        by_message = keeper.quarantine and bool(aftermath.retried or aftermath.poisoned)
+        no_fault = lost and isolate.launchers_lost <= MOST_LAUNCHERS_LOST
+        keeper.exited(Exit(reason, charged=not (by_message or no_fault)))
+
+
+def _start_error(isolate: Isolate, reason: ExitReason, start_failure: bytes | None) -> BaseException:
+    try:
+        _crash.raise_start_error(isolate.spec, isolate.decoder, reason, start_failure)
+    except Exception as error:
+        return error
 
 
 def _start_again(
@@ -131,6 +172,7 @@ def _finish(
         isolate.room.notify_all()
     isolate.unregister()
     isolate.runtime.remove(isolate)
+    _tell_keeper(isolate, reason, start_failure)
     if exhausted:
         isolate.publish(
             events.RestartsExceeded, max_restarts=isolate.options.max_restarts or 0, within=isolate.options.within
@@ -140,9 +182,22 @@ def _finish(
     if first:
         start_error = partial(_crash.raise_start_error, isolate.spec, isolate.decoder, reason, start_failure)
         isolate.started.settle_with(start_error)
+    isolate.ref._ends.tell(reason)
     isolate.ended.set()
     if isolate.options.die_on_crash and not reason.is_normal and not isolate.stop_requested:
         _crash.die(reason)
+
+
+def _tell_keeper(isolate: Isolate, reason: ExitReason, start_failure: bytes | None) -> None:
+    keeper = isolate.keeper
+    if keeper is None:
+        return
+    if isolate.stop_requested:
+        keeper.terminated()
+    if isolate.current.ready_at is None:
+        keeper.start_failed(reason, partial(_start_error, isolate, reason, start_failure))
+    else:
+        keeper.exited(Exit(reason, wanted=isolate.stop_requested))
 
 
 def _tell_of_end(isolate: Isolate, reason: ExitReason, pid: int | None, current: Current) -> None:
@@ -176,6 +231,9 @@ def io_failed(isolate: Isolate, error: BaseException) -> None:
     isolate.unregister()
     fail_all(left, lambda: cause)
     isolate.started.fail(cause)
+    failed = ExitReason(kind="killed", detail=str(cause))
+    _tell_keeper(isolate, failed, None)
+    isolate.ref._ends.tell(failed)
     isolate.ended.set()
 
 
@@ -190,9 +248,11 @@ def stop_restarting(isolate: Isolate) -> None:
     """Somebody stops an isolate that has no process, or one that is just starting: end it."""
     with isolate.lock:
         waiting, isolate.restart_timer = isolate.restart_timer, None
+        held, isolate.held = isolate.held, False
         generation = isolate.process if isolate.state is State.RESTARTING else None
     if waiting is not None:
         waiting.cancel()
+    if waiting is not None or held:
         isolate.last_reason = ExitReason(kind="shutdown", detail="stopped while it waited to be restarted")
         _finish(isolate, isolate.last_reason, Aftermath([], [], []), None)
     elif generation is not None:

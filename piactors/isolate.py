@@ -27,6 +27,7 @@ from piactors._supervision import restart
 from piactors.errors import MailboxFull, ProtocolError, StartError
 from piactors.exit_reason import ExitReason, Kind
 from piactors.future import Future, run_callbacks_with
+from piactors.keeper import Keeper
 from piactors.pihost import page, plain_decode, wire
 from piactors.sinks import StopSink, raise_from
 from piactors.spec import Current, Spec
@@ -41,8 +42,9 @@ Job = Callable[[], object]
 class Isolate:
     """One supervised process and its mailbox; see the module's text for who calls what."""
 
-    def __init__(self, spec: Spec, ref: Any) -> None:
+    def __init__(self, spec: Spec, ref: Any, keeper: Keeper | None = None) -> None:
         self.spec = spec
+        self.keeper = keeper
         self.options = spec.options
         self.ref = ref
         self.actor_stopped = threading.Event()
@@ -64,6 +66,8 @@ class Isolate:
         self.process: Generation | None = None
         self.current = Current()
         self.stop_requested = False
+        self.halting = False
+        self.held = False
         self.history = restart.History()
         self.restart_timer: Timer | None = None
         self.started: Future[None] = Future()
@@ -102,10 +106,7 @@ class Isolate:
         Raises:
             StartError: where it does not become ready; the cause is what its code raised.
         """
-        self.runtime.add(self)
-        ActorRegistry.register(self.ref)
-        self.registered = True
-        self.loop.call_soon(self.launch)
+        self.begin()
         try:
             self.started.get()
         except StartError:
@@ -113,6 +114,14 @@ class Isolate:
         except BaseException:
             self.terminate()
             raise
+
+    def begin(self) -> None:
+        """Begin to start the first generation; `started` tells what came of it."""
+        self.runtime.add(self)
+        ActorRegistry.register(self.ref)
+        self.registered = True
+        self.ref._ends.begin_again()
+        self.loop.call_soon(self.launch)
 
     def put(self, message: Message, *, may_block: bool = True) -> None:
         """Take a message into the mailbox, and send it where there is room on the way.
@@ -193,6 +202,67 @@ class Isolate:
 
     kill_now = terminate
 
+    # For its supervisor
+
+    def succeed(self, earlier: Isolate) -> None:
+        """Go on where an isolate of the same ref has ended: count its generations, keep what was set."""
+        self.generation_number, self.last_reason = earlier.generation_number, earlier.last_reason
+        self.data = earlier.data
+
+    def halt(self) -> None:
+        """Begin to end this generation within the shutdown time; what has not begun waits for the next one."""
+        with self.lock:
+            generation = self.process
+            if self.halting or self.held:
+                return
+            self.halting = True
+            if generation is None:
+                return  # `launch` is on its way, and will see it
+            starting = self.current.ready_at is None
+            if starting:
+                self.intend("shutdown", "stopped while it started")
+            else:
+                recalled = self._recall()
+                for message in recalled:
+                    message.given_up = False
+                self.mailbox.recall(recalled)
+                self.mailbox.put_first(Message("stop", b"", own_wish=True))
+                self.pump()
+        if starting:
+            generation.kill()
+        else:
+            self.arm_shutdown()
+
+    def kill_generation(self, detail: str) -> None:
+        """End this generation at once; what has not begun waits for the next one."""
+        with self.lock:
+            self.halting = True
+            self.intend("killed", detail)
+            generation = self.process
+        if generation is not None:
+            generation.kill()
+
+    def revive(self) -> bool:
+        """Begin to start the next generation of an isolate that is held; False where it is not (any more)."""
+        with self.lock:
+            was_held, self.held = self.held, False
+            self.halting = False
+        if was_held:
+            self.loop.call_soon(self.launch)
+        return was_held
+
+    def put_down(self) -> None:
+        """No next generation comes for an isolate that is held: end it."""
+        self.loop.call_soon(endings.stop_restarting, self)
+
+    def wants_restart(self, reason: ExitReason) -> bool:
+        """Whether another generation may follow such an exit; the budget is another matter."""
+        if self.stop_requested:
+            return False
+        if self.keeper is None:
+            return restart.wants_restart(self.options.restart, reason)
+        return self.halting or self.keeper.wants_restart(reason)
+
     def wait_ended(self, timeout: float | None) -> bool:
         """Wait until the isolate has ended for good, its whole process tree included."""
         return self.ended.wait(timeout)
@@ -272,7 +342,7 @@ class Isolate:
 
     def launch(self) -> None:
         with self.lock:
-            if self.stop_requested and self.state is not State.STOPPED:
+            if (self.stop_requested or self.halting) and self.state is not State.STOPPED:
                 stop = True
             else:
                 stop = False
@@ -298,9 +368,9 @@ class Isolate:
             self.process = generation
             if not options.debug:
                 self._after(options.start_timeout, self._start_too_late)
-            doomed = self.stop_requested
+            doomed = self.stop_requested or self.halting
         if doomed:
-            self.intend("killed", "terminated")
+            self.intend("shutdown" if self.halting else "killed", "stopped while it started")
             generation.kill()
 
     def _after(self, seconds: float, callback: Job) -> None:

@@ -16,6 +16,7 @@ from piactors.arrivals import check_description
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.isolate import Isolate
+from piactors.keeper import Ends, Keeper
 from piactors.shape import Shape
 from piactors.sinks import FutureSink
 from piactors.spec import Spec
@@ -30,11 +31,12 @@ _DESCRIBE_SECONDS = 1.0
 class IsolateRef(ActorRef[Any]):
     """Reference to an isolate.  It offers all that a `pykka.ActorRef` does, and stays valid across restarts."""
 
-    def __init__(self, actor_class: type[Actor], spec: Spec) -> None:
+    def __init__(self, actor_class: type[Actor], spec: Spec, keeper: Keeper | None = None) -> None:
         self._spec = spec
         self.actor_class = actor_class
         self.actor_urn = spec.urn
-        self._isolate = Isolate(spec, self)
+        self._ends = Ends()
+        self._isolate = Isolate(spec, self, keeper)
 
     def __reduce__(self) -> NoReturn:
         raise serialise.NotSendable(f"{self!r} cannot leave its process: a ref is of use only where it was made")

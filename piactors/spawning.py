@@ -12,9 +12,12 @@ import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from piactors._host import serialise
 from piactors._host.launching import MARKER_PREFIX, Order
 from piactors.errors import InvalidTarget
+from piactors.keeper import Keeper
 from piactors.options import IsolationOptions, inherited_env, needs_fresh_interpreter
 from piactors.pihost import PROTOCOL, plain_tags, targets
 from piactors.ref import IsolateRef
@@ -33,8 +36,17 @@ def start_actor(
     actor_class: type[Actor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> IsolateRef:
     """Start a ProcessActor in an isolate."""
+    return _started(prepare_actor(actor_class, options, args, kwargs))
+
+
+def prepare_actor(
+    actor_class: type[Actor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any],
+    keeper: Keeper | None = None,
+) -> IsolateRef:  # fmt: skip
+    """Return the ref of a ProcessActor that is still to be started."""
     payload = serialise.dumps((actor_class, args, kwargs), fresh=True)
-    return launch(actor_class, options, "actor", payload, code=True, folder=None, label=actor_class.__name__)
+    what = _What(actor_class, "actor", payload, code=True, folder=None, label=actor_class.__name__)
+    return _prepare(what, options, keeper)
 
 
 def spawn(target: object, /, *args: Any, options: IsolationOptions | None = None, **kwargs: Any) -> IsolateRef:
@@ -54,7 +66,18 @@ def spawn(target: object, /, *args: Any, options: IsolationOptions | None = None
         InvalidTarget: where there is no such class or function.
         StartError: where the isolate does not start; the cause is what its code raised.
     """
-    options = options or IsolationOptions()
+    return _started(prepare_target(target, options or IsolationOptions(), args, kwargs))
+
+
+def prepare_target(
+    target: object, options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any],
+    keeper: Keeper | None = None,
+) -> IsolateRef:  # fmt: skip
+    """Return the ref of a hosted class or function that is still to be started.
+
+    Raises:
+        InvalidTarget: where there is no such class or function.
+    """
     by_name = isinstance(target, str)
     folder, found = _resolved(target)
     if not by_name and not callable(found):
@@ -63,12 +86,14 @@ def spawn(target: object, /, *args: Any, options: IsolationOptions | None = None
     if isinstance(found, str):
         _, label = targets.split(found)
     payload = serialise.dumps((found, args, kwargs), fresh=True)
-    return launch(hosting_class(label), options, "object", payload, code=not by_name, folder=folder, label=label)
+    what = _What(hosting_class(label), "object", payload, code=not by_name, folder=folder, label=label)
+    return _prepare(what, options, keeper)
 
 
 def start_toolbox(options: IsolationOptions, label: str) -> IsolateRef:
     """Start an isolate that hosts nothing but calls of functions by name."""
-    return launch(hosting_class(label), options, "none", b"", code=False, folder=None, label=label)
+    what = _What(hosting_class(label), "none", b"", code=False, folder=None, label=label)
+    return _started(_prepare(what, options, None))
 
 
 def resolved_name(target: object) -> tuple[str | None, object]:
@@ -76,32 +101,43 @@ def resolved_name(target: object) -> tuple[str | None, object]:
     return _resolved(target)
 
 
-def launch(
-    actor_class: type[Actor], options: IsolationOptions, kind: str, payload: bytes, *, code: bool, folder: str | None,
-    label: str,
-) -> IsolateRef:  # fmt: skip
-    """Start an isolate and return its ref once it is ready."""
-    name = options.name or f"{re.sub('[^A-Za-z0-9_.]+', '_', label)}-{next(_counter)}"
+@attrs.frozen
+class _What:
+    """What an isolate is to host: an actor, an object or nothing (`kind`), and how to make it there."""
+
+    actor_class: type[Actor]
+    kind: str
+    payload: bytes
+    code: bool
+    folder: str | None
+    label: str
+
+
+def _started(ref: IsolateRef) -> IsolateRef:
+    ref._isolate.start()
+    return ref
+
+
+def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> IsolateRef:
+    name = options.name or f"{re.sub('[^A-Za-z0-9_.]+', '_', what.label)}-{next(_counter)}"
     own = options.python is None or _is_own(options.python)
     interpreter = sys.executable if options.python is None else os.path.abspath(options.python)
     env = _environment(options)
     order = Order(interpreter, env, _wants_fresh(options, own, name))
     urn = uuid.uuid4().urn
-    trusted = code if options.trust == "auto" else options.trust == "code"
+    trusted = what.code if options.trust == "auto" else options.trust == "code"
     fixed = {
         "protocol": PROTOCOL, "name": name, "urn": urn, "env": env, "cwd": options.cwd, "own_interpreter": own,
-        "sys_path": _paths(options, own, folder), "concurrency": options.concurrency, "log_level": _level(options),
+        "sys_path": _paths(options, own, what.folder), "concurrency": options.concurrency, "log_level": _level(options),
         "code": trusted, "accept": [plain_tags.class_key(cls) for cls in options.accept], "debug": options.debug,
         "max_frame": options.max_frame,
-        "target": (kind, payload),
+        "target": (what.kind, what.payload),
     }  # fmt: skip
     spec = Spec(
         name=name, urn=urn, options=options, order=order, own_interpreter=own, init=partial(_init, fixed),
-        code=trusted, takes_requests=kind == "actor",
+        code=trusted, takes_requests=what.kind == "actor",
     )  # fmt: skip
-    ref = IsolateRef(actor_class, spec)
-    ref._isolate.start()
-    return ref
+    return IsolateRef(what.actor_class, spec, keeper)
 
 
 def hosting_class(label: str) -> type[Actor]:

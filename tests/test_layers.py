@@ -59,7 +59,8 @@ LAYERS: dict[str, Layer] = {
         rank=4,
         modules=(
             "_crash", "actor", "actor_child", "arrivals", "endings", "future", "isolate", "isolator", "promises",
-            "ref", "requests", "shape", "sinks", "spawning", "spec", "usage",
+            "ref", "requests", "shape", "sinks", "spawning", "spec", "usage", "_tree", "child_spec", "keeper",
+            "supervisor", "supervisor_ref", "view", "watching", "application",
         ),
         packages=("attrs", "psutil", "pykka"),
     ),

@@ -55,6 +55,7 @@ class Runtime:
         self.failure: BaseException | None = None
         self._members: weakref.WeakSet[Member] = weakref.WeakSet()
         self._alive: dict[int, Member] = {}
+        self._trees: list[Member] = []
         self._lock = threading.Lock()
         self._backends: dict[tuple[str, tuple[str, ...]] | None, Backend] = {}
         self._host_pidfd = pidfd.open_pid(self.pid)
@@ -70,6 +71,17 @@ class Runtime:
         """Let go of a member that has ended."""
         with self._lock:
             self._alive.pop(id(member), None)
+
+    def add_tree(self, tree: Member) -> None:
+        """Know a supervision tree, from its start on."""
+        with self._lock:
+            self._trees.append(tree)
+
+    def remove_tree(self, tree: Member) -> None:
+        """Let go of a tree that has ended."""
+        with self._lock:
+            if tree in self._trees:
+                self._trees.remove(tree)
 
     def backend(self, interpreter: str, preload: Sequence[str], *, own: bool, warm: bool) -> Backend:
         """Return what makes processes for this interpreter; on the loop's thread, which may start a launcher.
@@ -91,15 +103,21 @@ class Runtime:
         return [b.pid for b in list(self._backends.values()) if isinstance(b, LauncherBackend) and not b.lost]
 
     def end(self) -> None:
-        """Stop all members together, each within its shutdown time, then the machinery itself."""
-        members = list(self._alive.values())
+        """Stop the trees in reverse order, then all other members together, then the machinery itself.
+
+        Everything stops within its shutdown time.
+        """
         try:
+            for tree in reversed(list(self._trees)):
+                tree.shut_down()
+                tree.wait_ended(None)
+            members = list(self._alive.values())
             for member in members:
                 member.shut_down()
             for member in members:
                 member.wait_ended(None)
         except BaseException:  # a second Ctrl-C: at once, then
-            for member in members:
+            for member in [*self._trees, *self._alive.values()]:
                 member.kill_now()
             self._close()
             raise
@@ -130,6 +148,9 @@ class Runtime:
         for member in list(self._alive.values()):
             with contextlib.suppress(Exception):
                 member.io_failed(error)
+        for tree in list(self._trees):
+            with contextlib.suppress(Exception):
+                tree.io_failed(error)
         for backend in self._backends.values():
             with contextlib.suppress(Exception):
                 backend.close()
@@ -142,7 +163,7 @@ class Runtime:
             backend.abandon()
         if self._host_pidfd >= 0:
             os.close(self._host_pidfd)
-        for member in list(self._members):
+        for member in [*self._members, *self._trees]:
             member.abandon()
 
 

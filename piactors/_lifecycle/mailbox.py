@@ -12,7 +12,7 @@ Pure and not thread-safe: the isolate that owns it holds its lock around every c
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 Kind = Literal["call", "tell", "stop"]
@@ -63,6 +63,7 @@ class Aftermath(NamedTuple):
     crashed: list[Message]
     poisoned: list[Message]
     dropped: list[Message]
+    retried: Sequence[Message] = ()
 
 
 class Mailbox:
@@ -77,6 +78,7 @@ class Mailbox:
         self._last_seq = 0
         self._highest_answered = 0
         self._stop_sent = False
+        self._recalled: set[int] = set()
 
     def __len__(self) -> int:
         """How many messages wait or are on their way."""
@@ -156,6 +158,24 @@ class Mailbox:
             return False
         return True
 
+    def recall(self, messages: Sequence[Message]) -> None:
+        """Let messages wait again, in front: they were sent, and the isolate has been told to skip them."""
+        for message in messages:
+            self._forget(message)
+            self._recalled.add(message.seq)
+            message.seq = 0
+        self._waiting.extendleft(reversed(messages))
+
+    def is_recalled(self, seq: int) -> bool:
+        """Whether this number was of a message that has been recalled; forgets that."""
+        found = seq in self._recalled
+        self._recalled.discard(seq)
+        return found
+
+    def put_first(self, message: Message) -> None:
+        """Add a message in front of all that wait."""
+        self._waiting.appendleft(message)
+
     def is_on_way(self, message: Message) -> bool:
         """Whether a message has been sent to this generation and not been answered."""
         return self._on_way.get(message.seq) is message
@@ -175,12 +195,15 @@ class Mailbox:
     def generation_ended(self, evidence: Evidence) -> Aftermath:
         """Sort what was on its way; what has to be tried in the next generation waits again, in order."""
         begun = self._believed(evidence)
-        result = Aftermath([], [], self.take_own_stops())
+        retried: list[Message] = []
+        result = Aftermath([], [], self.take_own_stops(), retried)
         again: list[Message] = []
         for position, message in enumerate(self._on_way.values()):
             self._sort(message, message.seq <= begun, position == 0, result, again)
         self._waiting.extendleft(reversed(again))
+        retried += [message for message in again if message.seq <= begun and message.kind != "stop"]
         self._on_way.clear()
+        self._recalled.clear()
         self._on_way_bytes = self._last_seq = self._highest_answered = 0
         self._stop_sent = False
         return result

@@ -26,9 +26,13 @@ class Exit:
 
 @attrs.frozen
 class Start:
-    """Start the child; report `started` or `start_failed`."""
+    """Start the child; report `started` or `start_failed`.
+
+    `attempt` counts its restarts since it last ran stably; 0 is no restart after a death of its own.
+    """
 
     id: str
+    attempt: int = 0
 
 
 @attrs.frozen
@@ -93,6 +97,11 @@ class Exceeded:
 
 
 @attrs.frozen
+class Up:
+    """The supervisor has started, with all its children."""
+
+
+@attrs.frozen
 class Ended:
     """The supervisor has ended, and all its children before it.
 
@@ -104,4 +113,4 @@ class Ended:
     failed: str | None = None
 
 
-Action = Start | Stop | Wait | PutDown | Forget | Answer | StartRefused | Exceeded | Ended
+Action = Start | Stop | Wait | PutDown | Forget | Answer | StartRefused | Exceeded | Up | Ended

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
@@ -75,7 +75,7 @@ class Child:
         return self.phase in (Phase.RUNNING, Phase.STOPPING)
 
     @property
-    def state(self) -> str:
+    def state(self) -> Literal["running", "restarting", "stopped"]:
         """``running``, ``restarting`` or ``stopped``, as `which_children` says it."""
         if self.is_active:
             return "running"

@@ -75,6 +75,9 @@ class Machine(Steps):
     @_input
     def start_failed(self, id: str, reason: ExitReason) -> None:
         """The child did not become ready."""
+        self._not_ready(id, reason)
+
+    def _not_ready(self, id: str, reason: ExitReason) -> None:
         child = self.children.get(id)
         if child is None or child.phase not in (Phase.STARTING, Phase.STOPPING):
             return
@@ -89,6 +92,8 @@ class Machine(Steps):
     def exited(self, id: str, exit: Exit) -> None:
         """A child that ran has ended, told to or by itself."""
         child = self.children.get(id)
+        if child is not None and child.phase is Phase.STARTING:
+            self._not_ready(id, exit.reason)
         if child is None or not child.is_active:
             return
         child.reason, stopping = exit.reason, child.phase is Phase.STOPPING

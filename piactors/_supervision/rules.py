@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -32,6 +32,7 @@ class ChildRule:
         budget: its own, or None where it shares that of its supervisor.
         escalates: whether a used-up budget ends the supervisor; where not, only the child stays down.
         restart_on: decides on an exit in place of the restart type, or None.
+        runner: whatever runs the child; nothing here looks at it.
         listed: False for one that leaves nothing behind when it ends, as a dynamic supervisor's children do.
     """
 
@@ -44,6 +45,7 @@ class ChildRule:
     escalates: bool = True
     restart_on: Callable[[ExitReason], bool] | None = None
     listed: bool = True
+    runner: Any = None
 
     @property
     def leaves_spec(self) -> bool:

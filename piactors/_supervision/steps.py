@@ -8,7 +8,7 @@ from collections.abc import Callable
 import attrs
 
 from piactors._supervision import ledger
-from piactors._supervision.actions import Action, Answer, Ended, Forget, PutDown, Start, StartRefused, Stop, Wait
+from piactors._supervision.actions import Action, Answer, Ended, Forget, PutDown, Start, StartRefused, Stop, Up, Wait
 from piactors._supervision.child import Child, Phase
 from piactors._supervision.jobs import Job, Purpose
 from piactors._supervision.rules import TreeRule
@@ -103,7 +103,8 @@ class Steps:
         child.phase, child.job = Phase.STARTING, job
         child.epoch += 1
         child.restarts += job.purpose is Purpose.RESTART
-        self._actions.append(Start(child.id))
+        attempt = max(1, child.attempt) if job.purpose is Purpose.RESTART else 0
+        self._actions.append(Start(child.id, attempt))
 
     def _step_done(self, child: Child) -> None:
         """A child has started or stopped, as was asked for: go on with what wanted it."""
@@ -137,6 +138,8 @@ class Steps:
     def _finish(self, job: Job) -> None:
         if self._job is job:
             self._job = None
+        if job.purpose is Purpose.START_UP:
+            self._actions.append(Up())
         if job.call is not None:
             self._actions.append(Answer(job.call, job.subject))
         self._put_off.extend(job.after)

@@ -1,0 +1,1 @@
+"""What performs the decisions of a supervisor: its engine, and one runner for each kind of child."""

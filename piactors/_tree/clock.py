@@ -1,0 +1,38 @@
+"""The time that supervisors live by: the real one, or one of a test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from piactors._host import runtime
+
+
+class Cancellable(Protocol):
+    """A call that is to come."""
+
+    def cancel(self) -> None:
+        """Have the call not made, where it has not begun."""
+
+
+class Clock(Protocol):
+    """Tells the time and makes calls later."""
+
+    def now(self) -> float:
+        """Return seconds on a clock that never goes back."""
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Cancellable:
+        """Have `callback()` called after so many seconds; it must be quick."""
+
+
+class RealClock:
+    """The clock of the machine; its calls come on the I/O thread."""
+
+    def now(self) -> float:
+        """See `Clock`."""
+        return time.monotonic()
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Cancellable:
+        """See `Clock`."""
+        return runtime.current().loop.call_later(seconds, callback)

@@ -1,0 +1,85 @@
+"""A child in a process of its own."""
+
+from __future__ import annotations
+
+from piactors._supervision.actions import Exit
+from piactors._tree.runner import Link, Runner
+from piactors.exit_reason import ExitReason
+from piactors.isolate import Isolate
+from piactors.ref import IsolateRef
+
+
+class IsolateRunner:
+    """Runs an isolate under one ref: an `Isolate` from a start to the end that no restart follows, then another."""
+
+    def __init__(self, link: Link, ref: IsolateRef, *, kill: bool) -> None:
+        self.link = link
+        self.ref = ref
+        self._kill = kill
+        self._unused = True
+
+    @property
+    def _isolate(self) -> Isolate:
+        return self.ref._isolate
+
+    def start(self) -> None:
+        """See `Runner`."""
+        self.link.told_to_stop = False
+        if self._isolate.revive():
+            return
+        if not self._unused:
+            earlier = self._isolate
+            self.ref._isolate = Isolate(earlier.spec, self.ref, self.link)
+            self.ref._isolate.succeed(earlier)
+        self._unused = False
+        self._isolate.begin()
+
+    def stop(self, keep: bool) -> None:
+        """See `Runner`."""
+        self.link.told_to_stop = True
+        isolate = self._isolate
+        if isolate.ended.is_set():
+            self.link.exited(Exit(isolate.last_reason or ExitReason(kind="shutdown")))
+        elif keep and self._kill:
+            isolate.kill_generation("stopped with shutdown='kill'")
+        elif keep:
+            isolate.halt()
+        elif self._kill or isolate.current.ready_at is None:
+            isolate.terminate()
+        else:
+            isolate.shut_down()
+
+    def take_over(self, other: Runner) -> bool:
+        """See `Runner`."""
+        if not isinstance(other, IsolateRunner):
+            return False
+        self.ref._spec = self._isolate.spec = other.ref._spec
+        self._isolate.options = other.ref._spec.options
+        self._kill = other._kill
+        return True
+
+    def put_down(self) -> None:
+        """See `Runner`."""
+        self.link.told_to_stop = True
+        if not self._unused:
+            self._isolate.put_down()
+
+    def kill(self) -> None:
+        """See `Runner`."""
+        self.link.told_to_stop = True
+        if not self._unused:
+            self._isolate.terminate()
+
+    def abandon(self) -> None:
+        """See `Runner`: the runtime knows the isolate itself."""
+
+    def describe(self, memory: bool) -> str:
+        """See `Runner`."""
+        pid, parts = self.ref.pid, []
+        usage = self.ref.resource_usage() if memory else None
+        if pid is not None:
+            parts.append(f"pid {pid}")
+        parts.append(f"generation {self.ref.generation}")
+        if usage is not None:
+            parts.append(f"{usage.rss / (1 << 20):.1f} MiB")
+        return "  ".join(parts)

@@ -1,0 +1,90 @@
+"""What an engine asks of one child, and how the child's news get back to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pykka
+
+from piactors._supervision.actions import Exit
+from piactors._supervision.rules import ChildRule
+from piactors.exit_reason import ExitReason
+from piactors.keeper import MakeError
+
+if TYPE_CHECKING:
+    from piactors._tree.engine import Engine
+
+
+class Runner(Protocol):
+    """Runs one child, whatever it is; it keeps its ref over all restarts.
+
+    None of its methods blocks.  What comes of them is reported to `link`.
+    """
+
+    link: Link
+
+    @property
+    def ref(self) -> pykka.ActorRef[Any]:
+        """The child's ref: the same before and after a restart."""
+
+    def start(self) -> None:
+        """Begin to start it, anew or in place of what has ended; report `started` or `start_failed`."""
+
+    def stop(self, keep: bool) -> None:
+        """Begin to stop it within its shutdown time, also where it is starting; report `exited`.
+
+        With `keep` what waits for it goes on waiting, until `start` or `put_down`.
+        """
+
+    def put_down(self) -> None:
+        """It stays down: fail what waits for it."""
+
+    def kill(self) -> None:
+        """End it at once; report `exited`."""
+
+    def take_over(self, other: Runner) -> bool:
+        """Run from the next start on what `other` was made for; False where that is of another kind."""
+
+    def abandon(self) -> None:
+        """This process is a forked copy of the host: be dead here, and touch nothing of the parent's."""
+
+    def describe(self, memory: bool) -> str:
+        """Return what a view shows of it besides its name and state; with `memory` also how much it uses."""
+
+
+class Link:
+    """A child's way to its supervisor.  A declared child outlives the engine: the next one takes the link over."""
+
+    def __init__(self, rule: ChildRule, quarantine: bool = False) -> None:
+        self.rule = rule
+        self.quarantine = quarantine
+        self.engine: Engine | None = None
+        self.error: MakeError | None = None
+        """Makes the error of the last start that failed."""
+        self.told_to_stop = False
+        """Whether the supervisor itself stops the child, so that its end is no wish of anybody else."""
+
+    def wants_restart(self, reason: ExitReason) -> bool:
+        """See `Keeper`."""
+        return self.rule.wants_restart(reason)
+
+    def started(self) -> None:
+        """See `Keeper`."""
+        if self.engine is not None:
+            self.engine.post(lambda machine, at: machine.started(at, self.rule.id))
+
+    def start_failed(self, reason: ExitReason, error: MakeError) -> None:
+        """See `Keeper`."""
+        self.error = error
+        if self.engine is not None:
+            self.engine.post(lambda machine, at: machine.start_failed(at, self.rule.id, reason))
+
+    def exited(self, exit: Exit) -> None:
+        """See `Keeper`."""
+        if self.engine is not None:
+            self.engine.post(lambda machine, at: machine.exited(at, self.rule.id, exit))
+
+    def terminated(self) -> None:
+        """See `Keeper`."""
+        if self.engine is not None and not self.told_to_stop:
+            self.engine.post(lambda machine, at: machine.terminate_child(at, self.rule.id, None))

@@ -1,0 +1,95 @@
+"""Where trees live: the real surroundings, and how a test puts others in their place."""
+
+from __future__ import annotations
+
+import attrs
+
+from piactors import spawning
+from piactors._tree.clock import Clock, RealClock
+from piactors._tree.engine import Engine
+from piactors._tree.isolate_runner import IsolateRunner
+from piactors._tree.runner import Link, Runner
+from piactors._tree.thread_runner import ThreadRunner
+from piactors._tree.tree_runner import Surroundings, TreeRunner
+from piactors.actor import ActorStarter, ProcessActor
+from piactors.child_spec import ChildSpec
+from piactors.options import IsolationOptions
+from piactors.ref import IsolateRef
+from piactors.supervisor_ref import SupervisorRef
+
+_WORKER_SECONDS = 5.0
+
+
+class RealSurroundings:
+    """Processes, threads and the clock of this machine."""
+
+    def __init__(self) -> None:
+        self.clock: Clock = RealClock()
+
+    def runner(self, spec: ChildSpec, link: Link) -> Runner:
+        """See `Surroundings`."""
+        if spec.is_supervisor:
+            return tree_runner(spec, link, self)
+        if spec.is_thread:
+            return thread_runner(spec, link, self.clock)
+        return IsolateRunner(link, _prepare(spec, link), kill=_seconds(spec, None) == 0)
+
+    def engine_made(self, engine: Engine) -> None:
+        """See `Surroundings`."""
+
+
+def tree_runner(spec: ChildSpec, link: Link, surroundings: Surroundings) -> TreeRunner:
+    """Return what runs a child that is a supervisor."""
+    return TreeRunner(
+        link, spec.id, surroundings, lambda: spec.target(*spec.args, **spec.kwargs), _seconds(spec, None),
+        SupervisorRef,
+    )  # fmt: skip
+
+
+def thread_runner(spec: ChildSpec, link: Link, clock: Clock) -> ThreadRunner:
+    """Return what runs a child in a thread."""
+    options = spec.options or IsolationOptions()
+    return ThreadRunner(
+        link, clock, spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target, spec.args,
+        dict(spec.kwargs), _seconds(spec, _WORKER_SECONDS), queues=options.while_restarting == "queue",
+    )  # fmt: skip
+
+
+def _seconds(spec: ChildSpec, usual: float | None) -> float | None:
+    """How long a child may take to stop: 0 for a kill at once, None for any time."""
+    if spec.shutdown == "default":
+        return usual
+    return 0.0 if spec.shutdown == "kill" else spec.shutdown
+
+
+def _prepare(spec: ChildSpec, link: Link) -> IsolateRef:
+    target, args, kwargs = spec.target, spec.args, dict(spec.kwargs)
+    if isinstance(target, ActorStarter):
+        options, target = spec.options or target.options, target.actor_class
+        return spawning.prepare_actor(target, _named(options, spec), args, kwargs, link)
+    if isinstance(target, type) and issubclass(target, ProcessActor):
+        return spawning.prepare_actor(target, _named(spec.options or target.isolation, spec), args, kwargs, link)
+    return spawning.prepare_target(target, _named(spec.options or IsolationOptions(), spec), args, kwargs, link)
+
+
+def _named(options: IsolationOptions, spec: ChildSpec) -> IsolationOptions:
+    seconds = _seconds(spec, options.shutdown_timeout)
+    return attrs.evolve(options, name=options.name or spec.id, shutdown_timeout=seconds)
+
+
+_current: list[Surroundings] = [RealSurroundings()]
+
+
+def current() -> Surroundings:
+    """Return where a tree that is started now will live."""
+    return _current[-1]
+
+
+def enter(surroundings: Surroundings) -> None:
+    """Let trees that are started from now on live there."""
+    _current.append(surroundings)
+
+
+def leave(surroundings: Surroundings) -> None:
+    """Take back `enter`."""
+    _current.remove(surroundings)

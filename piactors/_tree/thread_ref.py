@@ -1,0 +1,240 @@
+"""The ref and the mailbox of an actor in a thread, both of which stay over its restarts."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pykka
+from pykka import ActorDeadError, Timeout
+from pykka._envelope import Envelope
+from pykka.messages import _ActorStop
+
+from piactors.exit_reason import ExitReason
+from piactors.future import Future
+from piactors.keeper import Ends
+
+
+class WantedStop(_ActorStop):
+    """A stop that somebody else asks for by the ref, so that no restart follows."""
+
+
+class ThreadMailbox:
+    """What waits for an actor; the side of pykka's `actor_inbox` that actors and refs use."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[Envelope[Any]] = deque()
+        self._closed = True
+        self._refusing = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def open(self) -> None:
+        """Take messages."""
+        with self._changed:
+            self._closed = self._refusing = False
+
+    def put(self, envelope: Envelope[Any]) -> None:
+        """Take a message.
+
+        Raises:
+            ActorDeadError: where none is taken (any more).
+        """
+        with self._changed:
+            if self._closed or self._refusing:
+                raise ActorDeadError("the actor restarts" if self._refusing else "the actor has stopped")
+            self._waiting.append(envelope)
+            self._changed.notify()
+
+    def get(self) -> Envelope[Any]:
+        """Return the next message, waiting for it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            return self._waiting.popleft()
+
+    def next_unless(self, halted: Callable[[], bool]) -> Envelope[Any] | None:
+        """Return the next message, waiting for it; None once `halted()` is true and `wake` has been called."""
+        with self._changed:
+            while not self._waiting and not halted():
+                self._changed.wait()
+            return None if halted() else self._waiting.popleft()
+
+    def empty(self) -> bool:
+        """Whether no message waits."""
+        return not self._waiting
+
+    def wake(self) -> None:
+        """Let whoever waits in `get` look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def refuse(self) -> list[Envelope[Any]]:
+        """Take no messages until `open`, and return those that wait."""
+        with self._changed:
+            self._refusing = True
+            return self._take()
+
+    def close(self) -> list[Envelope[Any]]:
+        """Take no messages any more, and return those that wait."""
+        with self._changed:
+            self._closed = True
+            return self._take()
+
+    def _take(self) -> list[Envelope[Any]]:
+        left = list(self._waiting)
+        self._waiting.clear()
+        return left
+
+
+class ThreadRef(pykka.ActorRef[Any]):
+    """Reference to an actor in a thread of the host that a supervisor runs; it stays valid across restarts."""
+
+    def __init__(self, actor_class: type[pykka.Actor], urn: str, name: str) -> None:
+        self.actor_class = actor_class
+        self.actor_urn = urn
+        self.actor_inbox: ThreadMailbox = ThreadMailbox()
+        self.actor_stopped = threading.Event()
+        self.actor_stopped.set()
+        self.name = name
+        """The child's id."""
+        self.generation = 0
+        """How many threads it has had, the current one included."""
+        self.pid: int | None = None
+        """None: it has no process of its own."""
+        self._state = "starting"
+        self._actor: pykka.Actor | None = None
+        self._stoppers: list[Envelope[Any]] = []
+        self._on_wanted_stop: Callable[[], object] = lambda: None
+        self._ends = Ends()
+        self._over = threading.Event()
+
+    def _actor_weakref(self) -> pykka.Actor | None:  # type: ignore[override]
+        """Return the actor, or while it restarts the one before: proxies look at its attributes."""
+        return self._actor
+
+    @property
+    def state(self) -> str:
+        """``starting``, ``running``, ``restarting``, ``stopping`` or ``stopped``."""
+        return self._state
+
+    @property
+    def mailbox_size(self) -> int:
+        """How many messages wait for it."""
+        return len(self.actor_inbox)
+
+    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
+        """Send a message and wait for the answer, or return a `Future` of it where `block` is False.
+
+        Raises:
+            Timeout: where the time is over first; a call that has not begun by then never will.
+            ActorDeadError: where the actor takes no messages, or ended before it handled this one.
+            IsolateCrashed: where the actor's thread ended while it handled the message.
+            Exception: what the handler raised.
+        """
+        future: Future[Any] = Future()
+        if type(message) is _ActorStop:
+            message = WantedStop()
+        envelope = Envelope(message, reply_to=future)
+        future.cancel_with(partial(self._give_up, envelope))
+        try:
+            self.tell_envelope(envelope)
+        except ActorDeadError as error:
+            future.fail(error)
+        if isinstance(message, WantedStop):
+            self._on_wanted_stop()
+        if not block:
+            return future
+        try:
+            return future.get(timeout=timeout)
+        except Timeout:
+            future.cancel()
+            raise
+
+    def tell(self, message: Any) -> None:
+        """Send a message without waiting for an answer; an exception of its handler ends the actor.
+
+        Raises:
+            ActorDeadError: where the actor takes no messages (any more).
+        """
+        self.tell_envelope(Envelope(message))
+
+    def tell_envelope(self, envelope: Envelope[Any]) -> None:
+        """Put a message and whoever waits for its answer into the mailbox."""
+        try:
+            self.actor_inbox.put(envelope)
+        except ActorDeadError as error:
+            raise ActorDeadError(f"{self} not found: {error}") from None
+
+    def _give_up(self, envelope: Envelope[Any]) -> bool:
+        with self.actor_inbox._changed:
+            try:
+                self.actor_inbox._waiting.remove(envelope)
+            except ValueError:
+                return False
+            return True
+
+    def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
+        """Wait until it has ended for good, and return why; None where `timeout` seconds are over first."""
+        return self._ends.reason if self._over.wait(timeout) else None
+
+    def begin(self) -> None:
+        """Its first generation starts, or one after it had ended for good."""
+        self.actor_stopped.clear()
+        self._over.clear()
+        self._ends.begin_again()
+        pykka.ActorRegistry.register(self)
+
+    def take_no_more(self) -> list[Envelope[Any]]:
+        """Be dead, so that nobody sends it any more; return what waits."""
+        if not self.actor_stopped.is_set():
+            self.actor_stopped.set()
+            pykka.ActorRegistry.unregister(self)
+        return self.actor_inbox.close()
+
+    def abandon(self) -> None:
+        """This process is a forked copy of the host, where its thread does not exist: be dead here."""
+        self.actor_inbox = ThreadMailbox()
+        self.actor_stopped = threading.Event()
+        self.actor_stopped.set()
+        self._state = "stopped"
+        self._over = threading.Event()
+        self._over.set()
+        pykka.ActorRegistry.unregister(self)
+
+    def end(self, reason: ExitReason) -> None:
+        """It has ended for good."""
+        self._state = "stopped"
+        stoppers, self._stoppers = self._stoppers, []
+        fail_all([*stoppers, *self.take_no_more()], self)
+        self._ends.tell(reason)
+        self._over.set()
+
+
+def fail_all(envelopes: list[Envelope[Any]], ref: ThreadRef) -> None:
+    """Fail whoever waits for messages that will not be handled."""
+    for envelope in envelopes:
+        if envelope.reply_to is not None:
+            text = f"{ref} stopped before handling the message"
+            settle(envelope, error=None if isinstance(envelope.message, _ActorStop) else ActorDeadError(text))
+
+
+def settle(envelope: Envelope[Any], value: Any = None, error: BaseException | None = None) -> None:
+    """Give a message its outcome, where it has none yet."""
+    future = envelope.reply_to
+    if future is None:
+        return
+    if isinstance(future, Future):
+        future.fail(error) if error is not None else future.settle_with(lambda: value)
+    elif error is not None:
+        with contextlib.suppress(queue.Full):
+            future.set_exception((type(error), error, error.__traceback__))
+    else:
+        with contextlib.suppress(queue.Full):
+            future.set(value)

@@ -1,0 +1,287 @@
+"""A child in a thread of the host: a plain pykka actor, with the life of a supervised one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+import uuid
+from functools import partial
+from typing import Any
+
+import pykka
+from pykka import messages
+
+from piactors._supervision.actions import Exit
+from piactors._tree.clock import Clock
+from piactors._tree.runner import Link, Runner
+from piactors._tree.thread_ref import ThreadRef, WantedStop, fail_all, settle
+from piactors.errors import IsolateCrashed
+from piactors.exit_reason import ExitReason
+
+logger = logging.getLogger("piactors")
+
+
+class ThreadRunner:
+    """Runs an actor under one ref, one thread per generation."""
+
+    def __init__(
+        self, link: Link, clock: Clock, actor_class: type[pykka.Actor], args: tuple[Any, ...], kwargs: dict[str, Any],
+        shutdown: float | None, *, queues: bool = True,
+    ) -> None:  # fmt: skip
+        self.link = link
+        self.ref = ThreadRef(actor_class, uuid.uuid4().urn, link.rule.id)
+        self.ref._on_wanted_stop = self._wanted_stop
+        self.clock = clock
+        self.args = args
+        self.kwargs = kwargs
+        self.queues = queues
+        """Whether messages wait while it restarts; where not, they fail."""
+        self._shutdown = shutdown
+        self._life: Life | None = None
+        self._down = True
+
+    def start(self) -> None:
+        """See `Runner`."""
+        self.link.told_to_stop = False
+        if self._down:
+            self._down = False
+            self.ref.begin()
+        self.ref._state = "starting" if self.ref.generation == 0 else "restarting"
+        self.ref.generation += 1
+        self.ref.actor_inbox.open()
+        self._life = Life(self)
+        self._life.thread.start()
+
+    def stop(self, keep: bool) -> None:
+        """See `Runner`."""
+        self.link.told_to_stop = True
+        life = self._life
+        if life is None or life.over:
+            self.link.exited(Exit(ExitReason(kind="shutdown")))
+            return
+        if not keep:
+            fail_all(self.ref.take_no_more(), self.ref)
+        if self._shutdown == 0:
+            life.abandon("stopped with shutdown='kill'")
+            return
+        life.halt()
+        if self._shutdown is not None:
+            text = f"did not stop within its shutdown time, {self._shutdown:g} s"
+            timer = self.clock.call_later(self._shutdown, partial(life.abandon, text))
+            life.timers.append(timer)
+
+    def _wanted_stop(self) -> None:
+        """Somebody stops it by its ref: nothing reads that message while it waits for a restart."""
+        life = self._life
+        if life is None or life.over:
+            self.link.terminated()
+
+    def take_over(self, other: Runner) -> bool:
+        """See `Runner`."""
+        if not isinstance(other, ThreadRunner):
+            return False
+        self.ref.actor_class, self.args, self.kwargs = other.ref.actor_class, other.args, other.kwargs
+        self._shutdown, self.queues, self.clock = other._shutdown, other.queues, other.clock
+        return True
+
+    def put_down(self) -> None:
+        """See `Runner`."""
+        if not self._down:
+            self._down = True
+            life = self._life
+            self.ref.end(ExitReason(kind="shutdown") if life is None or life.reason is None else life.reason)
+
+    def kill(self) -> None:
+        """See `Runner`."""
+        self.link.told_to_stop = True
+        if self._life is not None:
+            self._life.abandon("killed")
+
+    def crash(self, reason: ExitReason) -> None:
+        """End the running generation as a death of its process would: a test's way."""
+        if self._life is not None:
+            self._life.abandon(reason=reason)
+
+    def abandon(self) -> None:
+        """See `Runner`."""
+        self.ref.abandon()
+
+    def describe(self, memory: bool) -> str:
+        """See `Runner`."""
+        return f"thread  generation {self.ref.generation}"
+
+
+class Life:
+    """One generation: from the start of its thread to its end, or to the time when it is given up."""
+
+    def __init__(self, runner: ThreadRunner) -> None:
+        self._runner = runner
+        self._ref = runner.ref
+        self._lock = threading.Lock()
+        self._halted = False
+        self._current: Any = None
+        self.ready = False
+        self.over = False
+        self.reason: ExitReason | None = None
+        self.timers: list[Any] = []
+        name = f"{runner.ref.actor_class.__name__}-{runner.link.rule.id}"
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def halt(self) -> None:
+        """Have it end after the message that it handles."""
+        self._halted = True
+        self._ref.actor_inbox.wake()
+
+    def abandon(self, detail: str = "", reason: ExitReason | None = None) -> None:
+        """A thread cannot be killed: let it run on where nobody listens to it any more."""
+        envelope = self._current
+        if not self._end(reason or ExitReason(kind="killed", detail=detail)):
+            return
+        self.halt()
+        if envelope is not None and self.reason is not None:
+            settle(envelope, error=self._crashed(self.reason))
+        if reason is None and self.thread.is_alive() and detail != "killed":
+            logger.warning("child %s %s; its thread cannot be killed, and is abandoned", self._ref.name, detail)
+        self._tell_exit(wanted=False)
+
+    # On its own thread
+
+    def _run(self) -> None:
+        try:
+            actor = self._make()
+            if not self.over:
+                actor.on_start()
+        except BaseException as error:
+            self._not_started(error)
+            return
+        with self._lock:
+            if self.over:
+                return
+            self.ready = True
+            self._ref._state = "running"
+        self._runner.link.started()
+        self._serve(actor)
+
+    def _make(self) -> pykka.Actor:
+        runner, ref = self._runner, self._ref
+        actor: pykka.Actor = ref.actor_class(*runner.args, **runner.kwargs)
+        own = getattr(actor, "_actor_ref", None)
+        if own is None:
+            raise TypeError(f"{ref.actor_class.__name__}.__init__() has not called super().__init__()")
+        early, own.actor_urn, own.actor_inbox = actor.actor_inbox, ref.actor_urn, ref.actor_inbox
+        actor.actor_urn, actor.actor_inbox, actor._actor_ref = ref.actor_urn, ref.actor_inbox, ref
+        while not early.empty():  # what __init__ has sent to itself
+            ref.tell_envelope(early.get())
+        ref._actor = actor
+        return actor
+
+    def _not_started(self, error: BaseException) -> None:
+        reason = ExitReason(kind="start_failed", error=_text(error))
+        if self._end(reason):
+            self._runner.link.start_failed(reason, partial(_itself, error))
+
+    def _serve(self, actor: pykka.Actor) -> None:
+        while True:
+            envelope = self._ref.actor_inbox.next_unless(lambda: self._halted)
+            if envelope is None:
+                self._stop(actor, ExitReason(kind="shutdown"), wanted=False)
+                return
+            self._current = envelope
+            if isinstance(envelope.message, messages._ActorStop):
+                wanted = isinstance(envelope.message, WantedStop)
+                if wanted:  # whoever asked learns it when the supervisor knows
+                    self._ref._stoppers.append(envelope)
+                self._stop(actor, ExitReason(kind="shutdown" if wanted else "normal"), wanted=wanted)
+                return
+            if not self._handle(actor, envelope):
+                return
+            self._current = None
+
+    def _handle(self, actor: pykka.Actor, envelope: Any) -> bool:
+        """Handle one message; False where the generation has ended with it."""
+        try:
+            value = actor._handle_receive(envelope.message)
+        except Exception as error:
+            if envelope.reply_to is not None:
+                settle(envelope, error=error)
+                return not self.over
+            self._fail(actor, error)
+        except BaseException as error:
+            code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else None
+            reason = ExitReason(kind="error" if code is None else "exited", exitcode=code, error=_text(error))
+            settle(envelope, error=self._crashed(reason))
+            self._stop(actor, reason, wanted=False)
+        else:
+            settle(envelope, value)
+            return not self.over
+        return False
+
+    def _fail(self, actor: pykka.Actor, error: Exception) -> None:
+        if self.over:
+            return
+        reason = ExitReason(kind="error", error=_text(error))
+        logger.warning("child %s: %s", self._ref.name, reason.report())
+        self._close_if_final(reason, wanted=False)
+        self._hook(actor, actor.on_failure, *sys.exc_info())
+        if self._end(reason):
+            self._tell_exit(wanted=False)
+
+    def _stop(self, actor: pykka.Actor, reason: ExitReason, *, wanted: bool) -> None:
+        if self.over:
+            return
+        self._close_if_final(reason, wanted=wanted)
+        self._hook(actor, actor.on_stop)
+        if self._end(reason):
+            self._tell_exit(wanted=wanted)
+
+    def _hook(self, actor: pykka.Actor, hook: Any, *args: Any) -> None:
+        actor.actor_stopped.set()
+        self._ref._state = "stopping"
+        try:
+            hook(*args)
+        except BaseException:
+            logger.exception("child %s: %s has failed", self._ref.name, hook.__name__)
+
+    def _close_if_final(self, reason: ExitReason, *, wanted: bool) -> None:
+        link = self._runner.link
+        if wanted or not (link.told_to_stop or link.wants_restart(reason)):
+            fail_all(self._ref.take_no_more(), self._ref)
+
+    # Its end, on any thread
+
+    def _end(self, reason: ExitReason) -> bool:
+        """Be over, once."""
+        with self._lock:
+            if self.over:
+                return False
+            self.over, self.reason = True, reason
+        for timer in self.timers:
+            timer.cancel()
+        return True
+
+    def _tell_exit(self, *, wanted: bool) -> None:
+        reason, link = self.reason, self._runner.link
+        assert reason is not None
+        if not self._ref.actor_stopped.is_set():
+            self._ref._state = "restarting"
+            if not self._runner.queues:
+                fail_all(self._ref.actor_inbox.refuse(), self._ref)
+        if wanted and not self.ready:
+            link.terminated()
+        link.exited(Exit(reason, wanted=wanted))
+
+    def _crashed(self, reason: ExitReason) -> IsolateCrashed:
+        text = f"actor {self._ref.name} (a thread, generation {self._ref.generation}) ended while the call ran in it"
+        return IsolateCrashed(
+            f"{text}: {reason.summary}", name=self._ref.name, pid=None, generation=self._ref.generation, reason=reason
+        )
+
+
+def _itself(error: BaseException) -> BaseException:
+    return error
+
+
+def _text(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))

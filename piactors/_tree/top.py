@@ -1,0 +1,92 @@
+"""The supervisor at the top of a tree: nobody above it, so its end is the end of the tree."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pykka
+
+from piactors._host import runtime
+from piactors._supervision.actions import Exit
+from piactors._supervision.rules import ChildRule
+from piactors._tree.runner import Link
+from piactors._tree.tree_runner import Surroundings, TreeRunner
+from piactors.exit_reason import ExitReason
+from piactors.future import Future
+from piactors.keeper import MakeError
+from piactors.supervisor_ref import SupervisorRef
+
+
+class Top(Link):
+    """Stands where a supervisor above would: it starts the tree once, and lets its end be."""
+
+    def __init__(self, surroundings: Surroundings, name: str, make: Callable[[], Any]) -> None:
+        super().__init__(ChildRule(id=name, type="supervisor", restart="temporary"))
+        self.runner = TreeRunner(self, name, surroundings, make, None, SupervisorRef)
+        self._ready: Future[None] = Future()
+
+    def start(self) -> SupervisorRef:
+        """Start the tree and return its ref once all of it is ready.
+
+        Raises:
+            StartError: where a child does not start.
+        """
+        runtime.current().add_tree(self)
+        self.runner.start()
+        try:
+            self._ready.get()
+        except BaseException:
+            self.kill_now()
+            raise
+        ref = self.runner.ref
+        assert isinstance(ref, SupervisorRef)
+        return ref
+
+    # News of the tree (see `Link`)
+
+    def started(self) -> None:
+        """See `Link`."""
+        self._ready.set()
+
+    def start_failed(self, reason: ExitReason, error: MakeError) -> None:
+        """See `Link`."""
+        self.runner._last_reason = reason
+        made = error()
+        self._over()
+        self._ready.fail(made)
+
+    def exited(self, exit: Exit) -> None:
+        """See `Link`."""
+        self._over()
+        self._ready.fail(pykka.ActorDeadError(f"{self.runner.ref} was stopped while it started"))
+
+    def terminated(self) -> None:
+        """See `Link`."""
+
+    def _over(self) -> None:
+        self.runner.put_down()
+        runtime.current().remove_tree(self)
+
+    # For the runtime (see `Member`)
+
+    def shut_down(self) -> None:
+        """See `Member`."""
+        self.runner.stop_wanted()
+
+    def kill_now(self) -> None:
+        """See `Member`."""
+        self.runner.kill()
+
+    def wait_ended(self, timeout: float | None) -> bool:
+        """See `Member`."""
+        return self.runner.over.wait(timeout)
+
+    def io_failed(self, error: BaseException) -> None:
+        """See `Member`: the isolates tell their supervisors themselves."""
+        threading.Thread(target=self.runner.kill, daemon=True).start()
+
+    def abandon(self) -> None:
+        """See `Member`."""
+        self.runner.abandon()

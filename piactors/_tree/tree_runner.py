@@ -1,0 +1,246 @@
+"""A child that is a supervisor, and the tree at the top: one engine after the other, under one ref."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import pykka
+
+from piactors._supervision.actions import Exit
+from piactors._supervision.child import Child
+from piactors._tree.clock import Clock
+from piactors._tree.engine import Engine, start_error
+from piactors._tree.runner import Link, Runner
+from piactors._tree.settings import settings_of
+from piactors.child_spec import ChildSpec
+from piactors.exit_reason import ExitReason
+from piactors.keeper import Ends
+
+logger = logging.getLogger("piactors")
+
+
+class Surroundings(Protocol):
+    """Where trees live: in the real world, or in a test."""
+
+    clock: Clock
+
+    def runner(self, spec: ChildSpec, link: Link) -> Runner:
+        """Return what runs a child."""
+
+    def engine_made(self, engine: Engine) -> None:
+        """A supervisor begins to work."""
+
+
+class TreeRunner:
+    """Runs a supervisor; it keeps the runners of declared children, and so their refs, over its restarts.
+
+    Args:
+        make: makes the instance of `Supervisor`, anew for each incarnation.
+        shutdown: seconds that a stop may take, 0 for none, or None.
+    """
+
+    def __init__(
+        self, link: Link, name: str, surroundings: Surroundings, make: Callable[[], Any], shutdown: float | None,
+        make_ref: Callable[[TreeRunner], pykka.ActorRef[Any]],
+    ) -> None:  # fmt: skip
+        self.link = link
+        self.name = name
+        self.surroundings = surroundings
+        self.runners: dict[str, Runner] = {}
+        self.engine: Engine | None = None
+        first = make()
+        self.settings = settings_of(first)
+        self.supervisor_class: Any = type(first)
+        self.generation = 0
+        self.ends = Ends()
+        self.over = threading.Event()
+        self.stopped = threading.Event()
+        self.stopped.set()
+        self._make = make
+        self._make_ref = make_ref
+        self._shutdown = shutdown
+        self._wanted = False
+        self._stop_asked: bool | None = None
+        self._timer: Any = None
+        self._lock = threading.Lock()
+        self._lives = False
+        self._last_reason = ExitReason(kind="shutdown")
+        self.name = self.settings.name or name
+        self.ref = make_ref(self)
+
+    # For the supervisor above
+
+    def start(self) -> None:
+        """See `Runner`."""
+        self.link.told_to_stop = self._wanted = False
+        self._stop_asked = None
+        if self.stopped.is_set():
+            self.stopped.clear()
+            self.over.clear()
+            self.ends.begin_again()
+            pykka.ActorRegistry.register(self.ref)
+        self.generation += 1
+        self._lives = True
+        threading.Thread(target=self._live, name=f"piactors-supervisor-{self.name}", daemon=True).start()
+
+    def stop(self, keep: bool) -> None:
+        """See `Runner`."""
+        self.link.told_to_stop = True
+        if not self._lives:
+            self.link.exited(Exit(ExitReason(kind="shutdown")))
+            return
+        self._begin_stop(keep)
+        if self._shutdown == 0:
+            self.kill()
+        elif self._shutdown is not None:
+            self._timer = self.surroundings.clock.call_later(self._shutdown, self.kill)
+
+    def put_down(self) -> None:
+        """See `Runner`."""
+        if self.stopped.is_set() and self.over.is_set():
+            return
+        for runner in list(self.runners.values()):
+            runner.put_down()
+        self.take_no_more()
+        self.ends.tell(self._last_reason)
+        self.over.set()
+
+    def kill(self) -> None:
+        """See `Runner`."""
+        with self._lock:
+            self._stop_asked = False
+            engine = self.engine
+        if engine is not None:
+            engine.kill()
+
+    def take_over(self, other: Runner) -> bool:
+        """See `Runner`."""
+        if not isinstance(other, TreeRunner):
+            return False
+        self._make, self._shutdown = other._make, other._shutdown
+        return True
+
+    def describe(self, memory: bool) -> str:
+        """See `Runner`."""
+        return self.settings.strategy
+
+    @property
+    def state(self) -> str:
+        """``running``, ``restarting`` or ``stopped``."""
+        if self.stopped.is_set():
+            return "stopped"
+        return "restarting" if self.engine is None else "running"
+
+    # For its ref
+
+    def stop_wanted(self) -> None:
+        """Somebody stops the supervisor by its ref."""
+        self._wanted = True
+        if self._lives:
+            self._begin_stop(keep=False)
+        else:
+            self.link.terminated()
+
+    def take_no_more(self) -> None:
+        """Be dead for those who look."""
+        if not self.stopped.is_set():
+            self.stopped.set()
+            pykka.ActorRegistry.unregister(self.ref)
+
+    def children(self) -> list[Child]:
+        """Return the children, as the decisions know them after all news that have come so far.
+
+        Raises:
+            ActorDeadError: where the supervisor does not run.
+        """
+        engine = self.engine
+        if engine is None or not engine.sync() or engine.machine.ended is not None:
+            raise pykka.ActorDeadError(f"{self.ref} does not run")
+        return [child for child in list(engine.machine.children.values()) if child.announced]
+
+    def make_child(self, spec: ChildSpec, *, listed: bool) -> Runner:
+        """Return what is to run a new child."""
+        rule = spec.to_rule(listed=listed)
+        link = Link(rule, spec.quarantine)
+        runner = self.surroundings.runner(spec, link)
+        link.rule = spec.to_rule(listed=listed, runner=runner)
+        return runner
+
+    def abandon(self) -> None:
+        """This process is a forked copy of the host, where none of the threads exists: be dead here."""
+        self.engine, self._lives = None, False
+        for runner in self.runners.values():
+            runner.abandon()
+        self.take_no_more()
+        self.over.set()
+
+    # One incarnation, on a thread of its own
+
+    def _live(self) -> None:
+        try:
+            engine = self._new_engine()
+            rules = [self._declare(spec).link.rule for spec in self.settings.children]
+        except Exception as error:
+            self._lives = False
+            reason = ExitReason(kind="start_failed", detail=str(error))
+            self.link.start_failed(reason, partial(_itself, error))
+            return
+        with self._lock:
+            self.engine = engine
+            asked = self._stop_asked
+        if asked is not None:
+            engine.stop(asked)
+        self.surroundings.engine_made(engine)
+        engine.run(rules)
+
+    def _new_engine(self) -> Engine:
+        if self.generation > 1:
+            self.settings = settings_of(self._make())
+        return Engine(
+            self.name, self.settings.tree_rule(), self.surroundings.clock, self.runners, self.link.started,
+            self._engine_ended,
+        )  # fmt: skip
+
+    def _declare(self, spec: ChildSpec) -> Runner:
+        """Make the runner of a declared child, or have the one that there is run what is declared now."""
+        there, runner = self.runners.get(spec.id), self.make_child(spec, listed=True)
+        if there is not None and there.take_over(runner):
+            there.link.quarantine = spec.quarantine
+            there.link.rule = spec.to_rule(runner=there)
+            return there
+        if there is not None:
+            there.put_down()
+        self.runners[spec.id] = runner
+        return runner
+
+    def _begin_stop(self, keep: bool) -> None:
+        with self._lock:
+            self._stop_asked = keep
+            engine = self.engine
+        if engine is not None:
+            engine.stop(keep)
+
+    def _engine_ended(self, reason: ExitReason, failed: str | None) -> None:
+        with self._lock:
+            self.engine = None
+            self._lives = False
+        if self._timer is not None:
+            self._timer.cancel()
+        declared = {spec.id for spec in self.settings.children}
+        runner = None if failed is None else self.runners.get(failed)
+        for id in [id for id in self.runners if id not in declared]:
+            self.runners.pop(id).put_down()
+        self._last_reason = reason
+        if failed is not None:
+            text = f"supervisor {self.name}: its child {failed!r}"
+            self.link.start_failed(reason, partial(start_error, text, reason, runner))
+        else:
+            self.link.exited(Exit(reason, wanted=self._wanted))
+
+
+def _itself(error: BaseException) -> BaseException:
+    return error

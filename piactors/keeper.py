@@ -1,0 +1,77 @@
+"""What an isolate, or any other child, tells whoever supervises it; and who waits for the end of an actor."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from piactors._supervision.actions import Exit
+from piactors.exit_reason import ExitReason
+
+MakeError = Callable[[], BaseException]
+"""Makes the error of a failed start, in the thread that asks for it: it may have to decode what isolated code sent."""
+
+
+class Keeper(Protocol):
+    """A supervisor, as one of its children sees it.  Its methods only post news, and are called from any thread."""
+
+    quarantine: bool
+    """Whether a death in a call that is tried again is left to that call's retries, and costs no budget."""
+
+    def wants_restart(self, reason: ExitReason) -> bool:
+        """Whether the child may start again after such an exit; the budget is another matter."""
+
+    def started(self) -> None:
+        """The child is ready."""
+
+    def start_failed(self, reason: ExitReason, error: MakeError) -> None:
+        """The child did not become ready."""
+
+    def exited(self, exit: Exit) -> None:
+        """The child ran, and has ended."""
+
+    def terminated(self) -> None:
+        """Somebody stops the child by its ref: no restart may follow."""
+
+
+class Ends:
+    """Whoever waits for the end of one actor.  An actor that is started again can end again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[Callable[[ExitReason], object]] = []
+        self.reason: ExitReason | None = None
+        """Why it has ended, or None while it lives."""
+
+    def add(self, callback: Callable[[ExitReason], object]) -> Callable[[], None]:
+        """Have `callback` called once with the reason of the end, now where that has come; returns how to call it off.
+
+        It is called in the thread that finds the end, so it must be quick.
+        """
+        with self._lock:
+            reason = self.reason
+            if reason is None:
+                self._waiting.append(callback)
+        if reason is not None:
+            callback(reason)
+        return lambda: self._remove(callback)
+
+    def _remove(self, callback: Callable[[ExitReason], object]) -> None:
+        with self._lock:
+            self._waiting = [other for other in self._waiting if other is not callback]
+
+    def tell(self, reason: ExitReason) -> None:
+        """The actor has ended for good."""
+        with self._lock:
+            if self.reason is not None:
+                return
+            self.reason = reason
+            waiting, self._waiting = self._waiting, []
+        for callback in waiting:
+            callback(reason)
+
+    def begin_again(self) -> None:
+        """The actor lives again."""
+        with self._lock:
+            self.reason = None

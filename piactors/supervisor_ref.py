@@ -1,0 +1,281 @@
+"""What a program holds of a supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import attrs
+import pykka
+from pykka import ActorDeadError
+from pykka.messages import _ActorStop
+
+from piactors import view
+from piactors._supervision.decide import Machine, Moment
+from piactors.child_spec import ChildSpec
+from piactors.errors import ChildNotFound, PiactorsError
+from piactors.exit_reason import ExitReason
+from piactors.future import Future
+
+if TYPE_CHECKING:
+    from piactors._tree.tree_runner import TreeRunner
+
+logger = logging.getLogger("piactors")
+
+
+@attrs.frozen
+class ChildInfo:
+    """One child, as `which_children` lists it.
+
+    Attributes:
+        id: its name among its siblings.
+        ref: its ref.
+        state: "running", "restarting" (also while it waits for its backoff) or "stopped".
+        type: "worker" or "supervisor".
+        restarts: how often it has been restarted, with its group or alone.
+        exit_reason: why it ended last, or None.
+    """
+
+    id: str
+    ref: pykka.ActorRef[Any]
+    state: Literal["running", "restarting", "stopped"]
+    type: Literal["worker", "supervisor"]
+    restarts: int
+    exit_reason: ExitReason | None
+
+
+@attrs.frozen
+class ChildCounts:
+    """How many children there are: `specs` in all, `active` of them run; by type, `supervisors` and `workers`."""
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
+
+
+class SupervisorRef(pykka.ActorRef[Any]):
+    """Reference to a supervisor; it stays valid where its own supervisor restarts it.
+
+    Its methods may be called from any thread but the supervisor's own (that of `children`, `restart_on`).
+    """
+
+    def __init__(self, runner: TreeRunner) -> None:
+        self._runner = runner
+        self._ends = runner.ends
+        self.actor_class = runner.supervisor_class
+        self.actor_urn = uuid.uuid4().urn
+        self.actor_stopped = runner.stopped
+        self.pid: int | None = None
+        """None: a supervisor has no process of its own."""
+        self._spawned = 0
+
+    def __str__(self) -> str:
+        return f"supervisor {self.name} ({self.actor_urn})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{self!r} cannot leave its process: a ref is of use only where it was made")
+
+    @property
+    def name(self) -> str:
+        """The supervisor's name."""
+        return self._runner.name
+
+    @property
+    def generation(self) -> int:
+        """How often it has been started."""
+        return self._runner.generation
+
+    @property
+    def state(self) -> str:
+        """``running``, ``restarting`` or ``stopped``."""
+        return self._runner.state
+
+    # Children
+
+    def child(self, id: str) -> Any:
+        """Return the ref of a child: the same before and after a restart.
+
+        Raises:
+            ChildNotFound: where there is none of that id.
+        """
+        runner = self._runner.runners.get(id)
+        if runner is None:
+            names = ", ".join(map(repr, list(self._runner.runners)[:20])) or "none"
+            raise ChildNotFound(f"supervisor {self.name}: there is no child {id!r}; the children are: {names}")
+        return runner.ref
+
+    def which_children(self) -> list[ChildInfo]:
+        """Return what there is to know of each child, in their order; never waits for a start or a stop.
+
+        Raises:
+            ActorDeadError: where the supervisor does not run.
+        """
+        found = [(child, self._runner.runners.get(child.id)) for child in self._runner.children()]
+        return [
+            ChildInfo(child.id, runner.ref, child.state, child.rule.type, child.restarts, child.reason)
+            for child, runner in found
+            if runner is not None
+        ]
+
+    def count_children(self) -> ChildCounts:
+        """Return how many children there are.
+
+        Raises:
+            ActorDeadError: where the supervisor does not run.
+        """
+        children = self._runner.children()
+        supervisors = sum(child.rule.type == "supervisor" for child in children)
+        active = sum(child.is_active for child in children)
+        return ChildCounts(len(children), active, supervisors, len(children) - supervisors)
+
+    def start_child(self, spec: ChildSpec | None = None, /, *args: Any, **kwargs: Any) -> Any:
+        """Add a child, start it, and return its ref.
+
+        Args:
+            spec: what to start.  Of a `DynamicSupervisor` with a template it may be left out: `args` and `kwargs`
+                are then added to those of the template, and the child gets an id of its own.
+
+        Raises:
+            StartError: where it does not start; it is no child then.
+            ChildAlreadyStarted, ChildAlreadyPresent: where there is a child of that id.
+            TooManyChildren: where `max_children` allows no more.
+            ActorDeadError: where the supervisor does not run, or ends first.
+        """
+        settings = self._runner.settings
+        if not isinstance(spec, ChildSpec):
+            spec = self._from_template(settings.template, (() if spec is None else (spec, *args)), kwargs)
+        elif args or kwargs:
+            raise TypeError("start_child: arguments belong into the ChildSpec; alone they go with a template")
+        settings.check_child(spec)
+        runner = self._runner.make_child(spec, listed=not settings.dynamic)
+        return self._call(lambda machine, at, call: machine.start_child(at, runner.link.rule, call))
+
+    def _from_template(self, template: ChildSpec | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChildSpec:
+        if template is None:
+            raise TypeError(f"supervisor {self.name}: start_child needs a ChildSpec, since there is no template")
+        self._spawned += 1
+        id = f"{template.id}-{self._spawned}"
+        return attrs.evolve(template, id=id, args=(*template.args, *args), kwargs={**template.kwargs, **kwargs})
+
+    def terminate_child(self, child: str | pykka.ActorRef[Any]) -> None:
+        """Stop a child within its shutdown time, or call off its restart, and wait for that.
+
+        Its specification stays, for `restart_child`, unless the child is temporary.  One that does not run stays so.
+
+        Args:
+            child: its id or its ref.
+
+        Raises:
+            ChildNotFound: where there is none.
+        """
+        id = self._id_of(child)
+        self._call(lambda machine, at, call: machine.terminate_child(at, id, call))
+
+    def restart_child(self, child: str | pykka.ActorRef[Any]) -> Any:
+        """Start a child that is stopped, and return its ref.
+
+        Raises:
+            ChildNotFound, ChildRunning, ChildRestarting: where there is none that is stopped.
+            StartError: where it does not start.
+        """
+        id = self._id_of(child)
+        return self._call(lambda machine, at, call: machine.restart_child(at, id, call))
+
+    def delete_child(self, child: str | pykka.ActorRef[Any]) -> None:
+        """Forget a child that is stopped.
+
+        Raises:
+            ChildNotFound, ChildRunning, ChildRestarting: where there is none that is stopped.
+        """
+        id = self._id_of(child)
+        self._call(lambda machine, at, call: machine.delete_child(at, id, call))
+
+    def _id_of(self, child: str | pykka.ActorRef[Any]) -> str:
+        if isinstance(child, str):
+            return child
+        for id, runner in list(self._runner.runners.items()):
+            if runner.ref is child:
+                return id
+        raise ChildNotFound(f"supervisor {self.name}: {child!r} is no child of it")
+
+    def _call(self, give: Callable[[Machine, Moment, Future[Any]], Any]) -> Any:
+        engine = self._runner.engine
+        if engine is None:
+            raise ActorDeadError(f"{self} does not run")
+        if engine.is_current():
+            raise PiactorsError(f"{self} is asked from its own thread, which would wait for itself")
+        return engine.call(give).get()
+
+    # As an actor
+
+    def is_alive(self) -> bool:
+        """Whether it runs, or is being restarted."""
+        return not self._runner.stopped.is_set()
+
+    def tell(self, message: Any) -> None:
+        """A supervisor takes no messages but the one that stops it."""
+        if not isinstance(message, _ActorStop):
+            raise TypeError(f"{self} takes no messages; send {message!r} to one of its children")
+        self.stop(block=False)
+
+    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
+        """A supervisor takes no messages but the one that stops it."""
+        if not isinstance(message, _ActorStop):
+            raise TypeError(f"{self} takes no messages; ask one of its children {message!r}")
+        return self.stop(block=block, timeout=timeout)
+
+    def proxy(self) -> Any:
+        """A supervisor has no proxy: its methods are those of this ref."""
+        raise TypeError(f"{self} has no proxy; call the methods of the ref itself")
+
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:
+        """Stop it: its children in reverse order, each within its shutdown time; no restart follows.
+
+        Returns True where it was alive, False where it was not; a future of that where `block` is False.
+        """
+        future: Future[bool] = Future()
+        if not self.is_alive():
+            future.set(False)
+        else:
+            self._ends.add(lambda _: future.settle_with(lambda: True))
+            self._runner.stop_wanted()
+        if block:
+            found = future.get(timeout=timeout)
+            self._runner.over.wait(timeout)
+            return found
+        return future
+
+    def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
+        """End it and all that is below it at once; return why it ended, None where that takes over `timeout` s."""
+        if self.is_alive():
+            self._runner.stop_wanted()
+            self._runner.kill()
+        return self.wait_for_exit(timeout)
+
+    def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
+        """Wait until it has ended for good, and return why; None where `timeout` seconds are over first."""
+        return self._ends.reason if self._runner.over.wait(timeout) else None
+
+    def render(self, *, memory: bool = True) -> str:
+        """Return the tree from here as text, one line each: state, pid, generation, restarts and memory."""
+        return view.render(self._runner, memory=memory)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(partial(self.stop))
