@@ -181,7 +181,7 @@ class Isolate:
             left = self.mailbox.take_calls() + self._recall()
             self.mailbox.put(Message("stop", b""))
             self.pump()
-            idle = self.state is State.RESTARTING
+            idle = self.state is State.RESTARTING and self.process is None
         endings.fail_all(left, lambda: ActorDeadError(f"{self.ref} is shut down; the call was not begun"))
         if idle:
             self.loop.call_soon(endings.stop_restarting, self)
@@ -218,20 +218,13 @@ class Isolate:
             self.halting = True
             if generation is None:
                 return  # `launch` is on its way, and will see it
-            starting = self.current.ready_at is None
-            if starting:
-                self.intend("shutdown", "stopped while it started")
-            else:
-                recalled = self._recall()
-                for message in recalled:
-                    message.given_up = False
-                self.mailbox.recall(recalled)
-                self.mailbox.put_first(Message("stop", b"", own_wish=True))
-                self.pump()
-        if starting:
-            generation.kill()
-        else:
-            self.arm_shutdown()
+            recalled = self._recall()
+            for message in recalled:
+                message.given_up = False
+            self.mailbox.recall(recalled)
+            self.mailbox.put_first(Message("stop", b"", own_wish=True))
+            self.pump()
+        self.arm_shutdown()
 
     def kill_generation(self, detail: str) -> None:
         """End this generation at once; what has not begun waits for the next one."""

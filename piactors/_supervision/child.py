@@ -61,6 +61,7 @@ class Child:
     restarts: int = 0
     reason: ExitReason | None = None
     ready_at: float | None = None
+    waits_until: float | None = None
     attempt: int = 0
     ledger: Ledger = ()
 

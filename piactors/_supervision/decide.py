@@ -97,6 +97,7 @@ class Machine(Steps):
         if child is None or not child.is_active:
             return
         child.reason, stopping = exit.reason, child.phase is Phase.STOPPING
+        self._has_run(child)
         child.phase = Phase.DOWN if stopping else Phase.DEAD
         if stopping:
             self._step_done(child)
@@ -164,8 +165,8 @@ class Machine(Steps):
 
     def _give_up_start(self, child: Child) -> None:
         """A child that is starting is terminated: whoever waits for the start learns that it failed."""
-        if child.phase is Phase.WAITING and child.retry:
-            self._let_go_of_group()
+        if child.phase is Phase.WAITING:
+            self._let_go_of_group(child)
         job, child.job = child.job, None
         child.announced = True
         if job is not None and job.call is not None:
@@ -174,11 +175,13 @@ class Machine(Steps):
         if job is not None:
             self._put_off.extend(job.after)
 
-    def _let_go_of_group(self) -> None:
-        """No next try will start those that a failed group restart has left down."""
-        for child in self.children.values():
-            if child.phase is Phase.DOWN:
-                self._actions.append(PutDown(child.id))
+    def _let_go_of_group(self, child: Child) -> None:
+        """This child's next try will not start those that a failed group restart has left down."""
+        waiting = [other for other in self.children.values() if other.phase is Phase.WAITING and other is not child]
+        awaited = {id for other in waiting for id in self._group(other)}
+        for id in self._group(child):
+            if id != child.id and id not in awaited and self.children[id].phase is Phase.DOWN:
+                self._actions.append(PutDown(id))
 
     def _restart_child(self, id: str, call: Any) -> None:
         child = self._find(id, call)
@@ -233,7 +236,7 @@ class Machine(Steps):
             self._decide_restart(child, charged=exit.charged)
 
     def _due(self, child: Child) -> None:
-        retry, child.retry = child.retry, False
+        retry, child.retry, child.waits_until = child.retry, False, None
         child.phase = Phase.DOWN
         if retry:
             self._decide_restart(child, charged=True)
@@ -243,10 +246,6 @@ class Machine(Steps):
     def _decide_restart(self, child: Child, *, charged: bool) -> None:
         """Count a restart, and begin it, let it wait, or end what has used up its budget."""
         backoff = child.rule.backoff or self.rule.backoff
-        ran_for = 0.0 if child.ready_at is None else self._moment.now - child.ready_at
-        child.ready_at = None
-        if backoff is not None and backoff.reset_after is not None and ran_for >= backoff.reset_after:
-            child.attempt = 0
         if not charged:
             self._restart(child)
             return
@@ -259,9 +258,16 @@ class Machine(Steps):
         seconds = delay(backoff, child.attempt, self._moment.luck)
         if seconds > 0:
             self._postpone(child, seconds)
+            child.waits_until = self._moment.now + seconds
             self._wait(child, seconds)
         else:
             self._restart(child)
+
+    def _has_run(self, child: Child) -> None:
+        """Its run is over; one that was long enough lets the waits start again from the first."""
+        backoff, ready_at, child.ready_at = child.rule.backoff or self.rule.backoff, child.ready_at, None
+        if ready_at is not None and backoff is not None and backoff.reset_after is not None:
+            child.attempt = 0 if self._moment.now - ready_at >= backoff.reset_after else child.attempt
 
     def _charge(self, child: Child) -> bool:
         now = self._moment.now
@@ -271,18 +277,13 @@ class Machine(Steps):
             allowed, self._ledger = ledger.charge(self._ledger, child.id, now, self.rule.budget)
         return allowed
 
-    def _postpone(self, child: Child, seconds: float) -> None:
-        if child.rule.budget is not None:
-            child.ledger = ledger.postpone(child.ledger, child.id, seconds)
-        else:
-            self._ledger = ledger.postpone(self._ledger, child.id, seconds)
-
     def _exhausted(self, child: Child, escalates: bool) -> None:
         self._actions.append(Exceeded(child.id, escalates))
         if escalates:
             child.comes_back = False
             self._end(ExitReason(kind="shutdown", detail=f"child {child.id!r} has used up its restarts"), keep=True)
         else:
+            self._let_go_of_group(child)
             self._stay_down(child)
             self._shut_down_after(child)
 

@@ -90,6 +90,7 @@ class Steps:
         return True
 
     def _stopped(self, child: Child, job: Job) -> None:
+        self._cut_wait_short(child)
         child.phase, child.retry = Phase.DOWN, False
         child.epoch += 1
         if not job.keep:
@@ -203,6 +204,18 @@ class Steps:
         child.phase, child.comes_back = Phase.WAITING, True
         child.epoch += 1
         self._actions.append(Wait(child.id, seconds, child.epoch, max(1, child.attempt)))
+
+    def _postpone(self, child: Child, seconds: float) -> None:
+        if child.rule.budget is not None:
+            child.ledger = ledger.postpone(child.ledger, child.id, seconds)
+        else:
+            self._ledger = ledger.postpone(self._ledger, child.id, seconds)
+
+    def _cut_wait_short(self, child: Child) -> None:
+        """What of its wait does not happen makes its past older again."""
+        until, child.waits_until = child.waits_until, None
+        if until is not None and until > self._moment.now:
+            self._postpone(child, self._moment.now - until)
 
     def _known(self, id: str, phase: Phase) -> Child | None:
         child = self.children.get(id)

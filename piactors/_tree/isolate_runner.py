@@ -44,7 +44,7 @@ class IsolateRunner:
             isolate.kill_generation("stopped with shutdown='kill'")
         elif keep:
             isolate.halt()
-        elif self._kill or isolate.current.ready_at is None:
+        elif self._kill:
             isolate.terminate()
         else:
             isolate.shut_down()

@@ -44,6 +44,8 @@ class ThreadRunner:
 
     def start(self) -> None:
         """See `Runner`."""
+        if self.ref.actor_stopped.is_set():
+            self.put_down()  # it was stopped for good by a supervisor that has been restarted since
         self.link.told_to_stop = False
         if self._down:
             self._down = False

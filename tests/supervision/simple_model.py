@@ -73,6 +73,13 @@ class SimpleChild:
     restarts: int = 0
     counted: list[Counted] = dataclasses.field(default_factory=list)
 
+    @property
+    def state(self) -> str:
+        """``running``, ``restarting`` or ``stopped``."""
+        if self.pid == "restarting":
+            return "restarting"
+        return "stopped" if self.pid is None else "running"
+
 
 class SimpleSupervisor:
     """One supervisor with its children, which start and stop at once; `failing`: which starts fail, from 0."""
@@ -104,7 +111,7 @@ class SimpleSupervisor:
         """End a child's process, if there is one: "crash", "normal", "wanted" or "uncharged"."""
         for child in self.children:
             if child.spec.id == id and child.pid in self._living:
-                self._living.discard(child.pid)  # type: ignore[arg-type]
+                self._living.discard(child.pid)
                 self._mailbox.append(("exit", child.pid, how))
 
     def call(self, number: int, name: str, argument: Any) -> None:
@@ -134,8 +141,7 @@ class SimpleSupervisor:
 
     def view(self) -> list[tuple[str, str, int]]:
         """Return id, state and restarts of each child, in order."""
-        states = {"restarting": "restarting", None: "stopped"}
-        return [(child.spec.id, states.get(child.pid, "running"), child.restarts) for child in self.children]  # type: ignore[call-overload]
+        return [(child.spec.id, child.state, child.restarts) for child in self.children]
 
     # Messages
 

@@ -26,14 +26,14 @@ EXITS = [
 SECOND = Backoff(1.0, 1.0, 1.0, 0.0)
 IDS = ["c0", "c1", "c2", "c3"]
 TREES = [
-    TreeRule(strategy=strategy, budget=Budget(most, 5.0), auto_shutdown=auto, parallel=parallel)  # type: ignore[arg-type]
+    TreeRule(strategy=strategy, budget=Budget(most, 5.0), auto_shutdown=auto, parallel=parallel)
     for strategy in ("one_for_one", "one_for_all", "rest_for_one")
     for most in (2, None, None)
     for auto in ("never", "never", "all_significant")
     for parallel in (False, False, True)
 ]
 RULES = [
-    ChildRule(id="", restart=restart, significant=significant, backoff=backoff, budget=budget, escalates=False)  # type: ignore[arg-type]
+    ChildRule(id="", restart=restart, significant=significant, backoff=backoff, budget=budget, escalates=False)
     for restart in ("permanent", "permanent", "transient", "temporary")
     for significant in (False, False, True)
     for backoff in (None, None, SECOND)
@@ -65,6 +65,8 @@ class World:
         self.told_to_stop = False
         self.ended = False
         self._restarting_group = False
+        self._is_ending = False
+        """As it was before the input: one input may start a child, and then, for another reason, begin the end."""
         self.take(self.machine.start(self._at(), rules))
 
     def choices(self) -> list[tuple[str, str | int]]:
@@ -112,15 +114,16 @@ class World:
     def complete(self) -> None:
         """Let everything that was begun come to a good end, and running children run."""
         for _ in range(1000):
-            waiting = [("due", 0)] if self.waits else []
-            busy = [
+            todo: list[tuple[str, str | int]] = [
                 ("exited" if process.ready else "started", id)
                 for id, process in self.processes.items()
                 if process.stopping or not process.ready
             ]
-            if not (todo := busy + waiting):  # type: ignore[operator]
+            todo += [("due", 0)] if self.waits else []
+            if not todo:
                 return
-            self.happens(*todo[0], STOPPED)
+            what, which = todo[0]
+            self.happens(what, which, STOPPED)
         raise AssertionError("it never comes to rest")
 
     def take(self, actions: list[Action]) -> None:
@@ -134,7 +137,7 @@ class World:
                     process = self.processes[id]
                     assert not process.stopping
                     process.stopping = True
-                    self._restarting_group |= keep and not self._is_ending()
+                    self._restarting_group |= keep and not self._is_ending
                 case Wait():
                     self.waits.append(action)
                 case Answer(call) | StartRefused(call):
@@ -147,10 +150,11 @@ class World:
                     self.ended = True
                 case _:
                     pass
+        self._is_ending = self.machine._ending is not None
 
     def _start(self, id: str) -> None:
         assert id not in self.processes, f"{id} starts twice"
-        assert not self._is_ending()
+        assert not self._is_ending
         strategy, ids = self.machine.rule.strategy, list(self.machine.children)
         if strategy != "one_for_one":
             assert all(process.ready and not process.stopping for process in self.processes.values())
@@ -168,7 +172,7 @@ class World:
             tree.strategy == "one_for_one"
             and self.started_up
             and not process.stopping
-            and not self._is_ending()
+            and not self._is_ending
             and not self.ended
             and exit is CRASH
             and (rule.restart, rule.budget, rule.backoff, tree.budget.max_restarts) == ("permanent", None, None, None)
@@ -178,9 +182,6 @@ class World:
 
     def _all_up(self) -> bool:
         return all(id in self.processes and self.processes[id].ready for id in self.machine.children)
-
-    def _is_ending(self) -> bool:
-        return self.machine._ending is not None
 
     def _at(self) -> Moment:
         return Moment(self.now)

@@ -123,7 +123,7 @@ class Driven:
 
     def call(self, number: int, name: str, argument: Any) -> None:
         given = rule_of(argument) if name == "start_child" else argument
-        self._inputs.append(lambda: getattr(self.machine, name)(self._at(), given, number))  # type: ignore[no-any-return]
+        self._inputs.append(lambda: getattr(self.machine, name)(self._at(), given, number))
 
     def shut_down(self) -> None:
         self._inputs.append(lambda: self.machine.stop(self._at()))
@@ -282,3 +282,11 @@ def test_any_history_goes_as_in_the_simple_model(strategy: Strategy) -> None:
 def test_ten_thousand_histories_are_compared() -> None:
     """Over all strategies."""
     assert 3 * HISTORIES >= 10_000
+
+
+def test_a_wait_that_was_called_off_does_not_end_the_next_one() -> None:
+    """A history that chance seldom finds."""
+    crash, pause = ("kill", "c0", "crash", True), ("elapse", 2.0)
+    again = [("terminate_child", "c0", True), ("restart_child", "c0", True)]
+    tree = TreeSpec("one_for_one", waits=Waits(4.0, 1.0, 4.0))
+    compare(tree, [ChildSpec("c0")], frozenset(), [crash, pause, *again, crash, pause, pause])

@@ -60,7 +60,7 @@ def happens(tree: PureTree, event: dict[str, Any]) -> str:
             tree.specs[child["id"]] = child
         tree.tell(lambda: machine.start_child(tree._at(), rule_of(child), "call"))
     else:
-        tree.tell(lambda: getattr(machine, operation)(tree._at(), event["id"], "call"))  # type: ignore[no-any-return]
+        tree.tell(lambda: getattr(machine, operation)(tree._at(), event["id"], "call"))
     result = tree.answers.pop("call")
     return RESULTS.get(result, result)
 
