@@ -6,6 +6,7 @@ returns a future.  Importing this package starts nothing.
 
 from piactors import events
 from piactors.actor import ActorStarter, ProcessActor, idempotent
+from piactors.application import run, run_async
 from piactors.child_spec import ChildSpec
 from piactors.errors import (
     CallTimeout,
@@ -36,6 +37,7 @@ from piactors.spawning import spawn
 from piactors.supervisor import DynamicSupervisor, Supervisor
 from piactors.supervisor_ref import ChildCounts, ChildInfo, SupervisorRef
 from piactors.usage import ResourceUsage
+from piactors.watching import Down, link, watch
 
 __version__ = "0.1.0"
 
@@ -51,6 +53,7 @@ __all__ = [
     "ChildRestarting",
     "ChildRunning",
     "ChildSpec",
+    "Down",
     "DynamicSupervisor",
     "ExitReason",
     "Future",
@@ -76,5 +79,20 @@ __all__ = [
     "UntrustedReply",
     "events",
     "idempotent",
+    "link",
+    "run",
+    "run_async",
     "spawn",
+    "tree",
+    "watch",
 ]
+
+
+def tree(root: SupervisorRef) -> None:
+    """Print the tree below a supervisor: state, pid, generation, restarts and memory of each child.
+
+    With colours where `rich` is installed (``pip install piactors[cli]``), as plain text where not.
+    """
+    from piactors.cli import trees
+
+    trees.show(root)

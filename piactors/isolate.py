@@ -308,7 +308,7 @@ class Isolate:
         while capacity is not None and len(self.mailbox) >= capacity:
             if self.options.overflow == "drop_oldest":
                 return self.mailbox.drop_oldest()
-            if self.options.overflow == "fail" or not may_block or _in_event_loop():
+            if self.options.overflow == "fail" or not may_block or in_event_loop():
                 raise MailboxFull(f"{self.ref}: the mailbox holds {len(self.mailbox)} messages, its capacity")
             self.room.wait()
             self._refuse_if_closed()
@@ -490,7 +490,7 @@ def _log_defect(name: str, error: Exception) -> None:
     logger.error("piactors failed on what isolate %s sent", name, exc_info=error)
 
 
-def _in_event_loop() -> bool:
+def in_event_loop() -> bool:
     """Whether the calling thread runs an event loop, which must not be blocked."""
     try:
         asyncio.get_running_loop()

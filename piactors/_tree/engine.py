@@ -61,6 +61,8 @@ class Engine:
         self.machine = Machine(rule)
         self.runners = runners
         self.killing = False
+        self.exhausted = False
+        """Whether it ends because restarts have been used up."""
         self._rule = rule
         self._clock = clock
         self._on_started = on_started
@@ -223,6 +225,7 @@ class Engine:
     def _tell_exceeded(self, action: Exceeded) -> None:
         child = self.machine.children[action.id]
         budget = child.rule.budget or self._rule.budget
+        self.exhausted = self.exhausted or action.escalates
         what = "and ends with its children" if action.escalates else "and lets it stay down"
         logger.warning(
             "supervisor %s: child %r has used up its restarts (%s within %g s), %s; its last exit: %s", self.name,

@@ -56,6 +56,8 @@ class TreeRunner:
         self.settings = settings_of(first)
         self.supervisor_class: Any = type(first)
         self.generation = 0
+        self.exhausted = False
+        """Whether its last incarnation ended because restarts had been used up."""
         self.ends = Ends()
         self.over = threading.Event()
         self.stopped = threading.Event()
@@ -226,6 +228,7 @@ class TreeRunner:
 
     def _engine_ended(self, reason: ExitReason, failed: str | None) -> None:
         with self._lock:
+            self.exhausted = self.engine is not None and self.engine.exhausted
             self.engine = None
             self._lives = False
         if self._timer is not None:

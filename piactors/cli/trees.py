@@ -1,0 +1,28 @@
+"""A supervision tree on the terminal."""
+
+from __future__ import annotations
+
+import re
+
+from piactors.supervisor_ref import SupervisorRef
+
+_COLOURS = {"running": "green", "restarting": "yellow", "stopped": "red"}
+_STATE = re.compile(rf"  ({'|'.join(_COLOURS)})(?=  |$)")
+
+
+def show(root: SupervisorRef) -> None:
+    """Print the tree below a supervisor, with the states in colours where `rich` is installed."""
+    text = root.render()
+    try:
+        from rich.console import Console
+        from rich.text import Text
+    except ImportError:
+        print(text)
+        return
+    console = Console()
+    for line in text.splitlines():
+        coloured = Text(line, no_wrap=True, overflow="ellipsis")
+        found = _STATE.search(line)
+        if found:
+            coloured.stylize(_COLOURS[found[1]], *found.span(1))
+        console.print(coloured)
