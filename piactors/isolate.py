@@ -178,7 +178,7 @@ class Isolate:
             if self.state is State.STOPPED:
                 return
             self.stop_requested = True
-            left = self.mailbox.take_calls() + self._recall()
+            left = self.mailbox.take_calls() + self.recall()
             self.mailbox.put(Message("stop", b""))
             self.pump()
             idle = self.state is State.RESTARTING and self.process is None
@@ -202,51 +202,7 @@ class Isolate:
 
     kill_now = terminate
 
-    # For its supervisor
-
-    def succeed(self, earlier: Isolate) -> None:
-        """Go on where an isolate of the same ref has ended: count its generations, keep what was set."""
-        self.generation_number, self.last_reason = earlier.generation_number, earlier.last_reason
-        self.data = earlier.data
-
-    def halt(self) -> None:
-        """Begin to end this generation within the shutdown time; what has not begun waits for the next one."""
-        with self.lock:
-            generation = self.process
-            if self.halting or self.held:
-                return
-            self.halting = True
-            if generation is None:
-                return  # `launch` is on its way, and will see it
-            recalled = self._recall()
-            for message in recalled:
-                message.given_up = False
-            self.mailbox.recall(recalled)
-            self.mailbox.put_first(Message("stop", b"", own_wish=True))
-            self.pump()
-        self.arm_shutdown()
-
-    def kill_generation(self, detail: str) -> None:
-        """End this generation at once; what has not begun waits for the next one."""
-        with self.lock:
-            self.halting = True
-            self.intend("killed", detail)
-            generation = self.process
-        if generation is not None:
-            generation.kill()
-
-    def revive(self) -> bool:
-        """Begin to start the next generation of an isolate that is held; False where it is not (any more)."""
-        with self.lock:
-            was_held, self.held = self.held, False
-            self.halting = False
-        if was_held:
-            self.loop.call_soon(self.launch)
-        return was_held
-
-    def put_down(self) -> None:
-        """No next generation comes for an isolate that is held: end it."""
-        self.loop.call_soon(endings.stop_restarting, self)
+    # For its supervisor (see also `supervised`)
 
     def wants_restart(self, reason: ExitReason) -> bool:
         """Whether another generation may follow such an exit; the budget is another matter."""
@@ -314,7 +270,7 @@ class Isolate:
             self._refuse_if_closed()
         return None
 
-    def _recall(self) -> list[Message]:
+    def recall(self) -> list[Message]:
         """Give up on everything on its way that has not begun; return it."""
         generation, recalled = self.process, []
         for message in self.mailbox.unanswered():

@@ -32,6 +32,7 @@ from piactors._supervision.actions import (
     Up,
     Wait,
 )
+from piactors._supervision.child import Phase
 from piactors._supervision.decide import Machine, Moment
 from piactors._supervision.rules import ChildRule, TreeRule
 from piactors._tree.clock import Cancellable, Clock
@@ -72,11 +73,24 @@ class Engine:
         self._calls: set[Future[Any]] = set()
         self._lock = threading.Lock()
         self._over = False
+        self._pending = 0
         self._thread: threading.Thread | None = None
 
     def post(self, give: Input) -> None:
         """Put an input into the mailbox; from any thread."""
+        with self._lock:
+            self._pending += 1
         self._inputs.put(give)
+
+    def is_busy(self) -> bool:
+        """Whether there are inputs to handle, or children that are starting or stopping."""
+        moving = (Phase.STARTING, Phase.STOPPING, Phase.DEAD)
+        children = list(self.machine.children.values())
+        return not self._over and (self._pending > 0 or any(child.phase in moving for child in children))
+
+    def is_over(self) -> bool:
+        """Whether the supervisor has ended."""
+        return self._over
 
     def call(self, give: Callable[[Machine, Moment, Future[Any]], list[Action]]) -> Future[Any]:
         """Put a call into the mailbox, and return the future of its answer."""
@@ -123,6 +137,8 @@ class Engine:
             self._handle(lambda machine, at: machine.start(at, rules))
             while self.machine.ended is None:
                 self._handle(self._inputs.get())
+                with self._lock:
+                    self._pending -= 1
         except BaseException as error:
             logger.critical("supervisor %s has failed, and ends its children", self.name, exc_info=True)
             self._fail(error)

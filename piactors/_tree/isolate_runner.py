@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from piactors import supervised
 from piactors._supervision.actions import Exit
 from piactors._tree.runner import Link, Runner
 from piactors.exit_reason import ExitReason
@@ -25,12 +26,12 @@ class IsolateRunner:
     def start(self) -> None:
         """See `Runner`."""
         self.link.told_to_stop = False
-        if self._isolate.revive():
+        if supervised.revive(self._isolate):
             return
         if not self._unused:
             earlier = self._isolate
             self.ref._isolate = Isolate(earlier.spec, self.ref, self.link)
-            self.ref._isolate.succeed(earlier)
+            supervised.succeed(self._isolate, earlier)
         self._unused = False
         self._isolate.begin()
 
@@ -41,9 +42,9 @@ class IsolateRunner:
         if isolate.ended.is_set():
             self.link.exited(Exit(isolate.last_reason or ExitReason(kind="shutdown")))
         elif keep and self._kill:
-            isolate.kill_generation("stopped with shutdown='kill'")
+            supervised.kill_generation(isolate, "stopped with shutdown='kill'")
         elif keep:
-            isolate.halt()
+            supervised.halt(isolate)
         elif self._kill:
             isolate.terminate()
         else:
@@ -62,7 +63,7 @@ class IsolateRunner:
         """See `Runner`."""
         self.link.told_to_stop = True
         if not self._unused:
-            self._isolate.put_down()
+            supervised.put_down(self._isolate)
 
     def kill(self) -> None:
         """See `Runner`."""

@@ -13,7 +13,7 @@ from typing import Any
 import pykka
 from pykka import ActorDeadError, Timeout
 from pykka._envelope import Envelope
-from pykka.messages import _ActorStop
+from pykka.messages import ProxyCall, _ActorStop
 
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
@@ -22,6 +22,17 @@ from piactors.keeper import Ends
 
 class WantedStop(_ActorStop):
     """A stop that somebody else asks for by the ref, so that no restart follows."""
+
+
+class Sent(Envelope[Any]):
+    """A message with what its retries need: how often it may be tried again, and how often it has ended its actor."""
+
+    __slots__ = ("attempts", "retries")
+
+    def __init__(self, message: Any, reply_to: Any = None, retries: int = 0) -> None:
+        super().__init__(message, reply_to)
+        self.retries = retries
+        self.attempts = 0
 
 
 class ThreadMailbox:
@@ -52,6 +63,14 @@ class ThreadMailbox:
                 raise ActorDeadError("the actor restarts" if self._refusing else "the actor has stopped")
             self._waiting.append(envelope)
             self._changed.notify()
+
+    def put_first(self, envelope: Envelope[Any]) -> bool:
+        """Put a message before all that wait; False where none is taken (any more)."""
+        with self._changed:
+            if self._closed or self._refusing:
+                return False
+            self._waiting.appendleft(envelope)
+            return True
 
     def get(self) -> Envelope[Any]:
         """Return the next message, waiting for it."""
@@ -129,8 +148,13 @@ class ThreadRef(pykka.ActorRef[Any]):
         """How many messages wait for it."""
         return len(self.actor_inbox)
 
-    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
+    def ask(
+        self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0
+    ) -> Any:
         """Send a message and wait for the answer, or return a `Future` of it where `block` is False.
+
+        Args:
+            retries: how often the message may be tried again where it has ended the actor.
 
         Raises:
             Timeout: where the time is over first; a call that has not begun by then never will.
@@ -141,7 +165,7 @@ class ThreadRef(pykka.ActorRef[Any]):
         future: Future[Any] = Future()
         if type(message) is _ActorStop:
             message = WantedStop()
-        envelope = Envelope(message, reply_to=future)
+        envelope = Sent(message, future, self._retries(message, retries))
         future.cancel_with(partial(self._give_up, envelope))
         try:
             self.tell_envelope(envelope)
@@ -163,7 +187,12 @@ class ThreadRef(pykka.ActorRef[Any]):
         Raises:
             ActorDeadError: where the actor takes no messages (any more).
         """
-        self.tell_envelope(Envelope(message))
+        self.tell_envelope(Sent(message))
+
+    def _retries(self, message: Any, retries: int) -> int:
+        path = message.attr_path if isinstance(message, ProxyCall) else ()
+        method = getattr(self.actor_class, path[0], None) if len(path) == 1 else None
+        return retries or getattr(method, "_piactors_retries", 0)
 
     def tell_envelope(self, envelope: Envelope[Any]) -> None:
         """Put a message and whoever waits for its answer into the mailbox."""

@@ -8,7 +8,7 @@ import threading
 import traceback
 import uuid
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import pykka
 from pykka import messages
@@ -16,11 +16,21 @@ from pykka import messages
 from piactors._supervision.actions import Exit
 from piactors._tree.clock import Clock
 from piactors._tree.runner import Link, Runner
-from piactors._tree.thread_ref import ThreadRef, WantedStop, fail_all, settle
-from piactors.errors import IsolateCrashed
+from piactors._tree.thread_ref import Sent, ThreadRef, WantedStop, fail_all, settle
+from piactors.errors import IsolateCrashed, PoisonMessage, StartError
 from piactors.exit_reason import ExitReason
 
 logger = logging.getLogger("piactors")
+
+
+class Faults(Protocol):
+    """Lets a child fail on purpose, in a test."""
+
+    def before_start(self) -> None:
+        """A start begins; what this raises fails it."""
+
+    def before_message(self) -> ExitReason | None:
+        """A message is about to be handled; with a reason the child dies of it instead."""
 
 
 class ThreadRunner:
@@ -28,7 +38,8 @@ class ThreadRunner:
 
     def __init__(
         self, link: Link, clock: Clock, actor_class: type[pykka.Actor], args: tuple[Any, ...], kwargs: dict[str, Any],
-        shutdown: float | None, *, queues: bool = True,
+        shutdown: float | None, *, queues: bool = True, faults: Faults | None = None,
+        start_timeout: float | None = None,
     ) -> None:  # fmt: skip
         self.link = link
         self.ref = ThreadRef(actor_class, uuid.uuid4().urn, link.rule.id)
@@ -38,6 +49,9 @@ class ThreadRunner:
         self.kwargs = kwargs
         self.queues = queues
         """Whether messages wait while it restarts; where not, they fail."""
+        self.faults = faults
+        self.start_timeout = start_timeout
+        """Seconds until a start is given up, or None: a thread cannot be killed."""
         self._shutdown = shutdown
         self._life: Life | None = None
         self._down = True
@@ -53,8 +67,11 @@ class ThreadRunner:
         self.ref._state = "starting" if self.ref.generation == 0 else "restarting"
         self.ref.generation += 1
         self.ref.actor_inbox.open()
-        self._life = Life(self)
-        self._life.thread.start()
+        life = self._life = Life(self)
+        if self.start_timeout is not None:
+            text = f"not ready within start_timeout, {self.start_timeout:g} s"
+            life.timers.append(self.clock.call_later(self.start_timeout, partial(life.start_too_late, text)))
+        life.thread.start()
 
     def stop(self, keep: bool) -> None:
         """See `Runner`."""
@@ -110,6 +127,11 @@ class ThreadRunner:
         """See `Runner`."""
         self.ref.abandon()
 
+    def is_busy(self) -> bool:
+        """Whether it handles a message, or is about to: for tests."""
+        life = self._life
+        return life is not None and life.ready and not life.over and (life.is_busy() or self.ref.mailbox_size > 0)
+
     def describe(self, memory: bool) -> str:
         """See `Runner`."""
         return f"thread  generation {self.ref.generation}"
@@ -124,12 +146,17 @@ class Life:
         self._lock = threading.Lock()
         self._halted = False
         self._current: Any = None
+        self._by_message = False
         self.ready = False
         self.over = False
         self.reason: ExitReason | None = None
         self.timers: list[Any] = []
         name = f"{runner.ref.actor_class.__name__}-{runner.link.rule.id}"
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def is_busy(self) -> bool:
+        """Whether it handles a message."""
+        return self._current is not None
 
     def halt(self) -> None:
         """Have it end after the message that it handles."""
@@ -142,16 +169,24 @@ class Life:
         if not self._end(reason or ExitReason(kind="killed", detail=detail)):
             return
         self.halt()
-        if envelope is not None and self.reason is not None:
-            settle(envelope, error=self._crashed(self.reason))
+        if envelope is not None:
+            self._settle_lost(envelope)
         if reason is None and self.thread.is_alive() and detail != "killed":
             logger.warning("child %s %s; its thread cannot be killed, and is abandoned", self._ref.name, detail)
         self._tell_exit(wanted=False)
+
+    def start_too_late(self, detail: str) -> None:
+        """Give up on a start."""
+        reason = ExitReason(kind="start_failed", detail=detail)
+        if not self.ready and self._end(reason):
+            self._runner.link.start_failed(reason, partial(StartError, f"child {self._ref.name}: {detail}", reason))
 
     # On its own thread
 
     def _run(self) -> None:
         try:
+            if self._runner.faults is not None:
+                self._runner.faults.before_start()
             actor = self._make()
             if not self.over:
                 actor.on_start()
@@ -197,7 +232,10 @@ class Life:
                     self._ref._stoppers.append(envelope)
                 self._stop(actor, ExitReason(kind="shutdown" if wanted else "normal"), wanted=wanted)
                 return
-            if not self._handle(actor, envelope):
+            crash = None if self._runner.faults is None else self._runner.faults.before_message()
+            if crash is not None:
+                self.abandon(reason=crash)
+            if self.over or not self._handle(actor, envelope):
                 return
             self._current = None
 
@@ -213,7 +251,8 @@ class Life:
         except BaseException as error:
             code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else None
             reason = ExitReason(kind="error" if code is None else "exited", exitcode=code, error=_text(error))
-            settle(envelope, error=self._crashed(reason))
+            self._current = None
+            self._settle_lost(envelope, reason)
             self._stop(actor, reason, wanted=False)
         else:
             settle(envelope, value)
@@ -272,13 +311,26 @@ class Life:
                 fail_all(self._ref.actor_inbox.refuse(), self._ref)
         if wanted and not self.ready:
             link.terminated()
-        link.exited(Exit(reason, wanted=wanted))
+        link.exited(Exit(reason, wanted=wanted, charged=not self._by_message))
 
-    def _crashed(self, reason: ExitReason) -> IsolateCrashed:
-        text = f"actor {self._ref.name} (a thread, generation {self._ref.generation}) ended while the call ran in it"
-        return IsolateCrashed(
-            f"{text}: {reason.summary}", name=self._ref.name, pid=None, generation=self._ref.generation, reason=reason
-        )
+    def _settle_lost(self, envelope: Any, reason: ExitReason | None = None) -> None:
+        """The message has ended its actor: it is tried again, or fails."""
+        reason = reason or self.reason or ExitReason(kind="killed")
+        attempts = retries = 0
+        if isinstance(envelope, Sent):
+            envelope.attempts += 1
+            attempts, retries = envelope.attempts, envelope.retries
+            self._by_message = retries > 0 and self._runner.link.quarantine
+            if attempts <= retries and self._ref.actor_inbox.put_first(envelope):
+                return
+        ref = self._ref
+        text = f"actor {ref.name} (a thread, generation {ref.generation}) ended while the call ran in it"
+        facts: dict[str, Any] = {"name": ref.name, "pid": None, "generation": ref.generation, "reason": reason}
+        if retries:
+            text = f"actor {ref.name}: the call has ended {attempts} generations and is not tried again"
+            settle(envelope, error=PoisonMessage(f"{text}: {reason.summary}", attempts=attempts, **facts))
+        else:
+            settle(envelope, error=IsolateCrashed(f"{text}: {reason.summary}", **facts))
 
 
 def _itself(error: BaseException) -> BaseException:

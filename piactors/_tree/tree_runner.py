@@ -26,7 +26,9 @@ logger = logging.getLogger("piactors")
 class Surroundings(Protocol):
     """Where trees live: in the real world, or in a test."""
 
-    clock: Clock
+    @property
+    def clock(self) -> Clock:
+        """The time that they live by."""
 
     def runner(self, spec: ChildSpec, link: Link) -> Runner:
         """Return what runs a child."""

@@ -1,0 +1,69 @@
+"""What a supervisor does with an isolate that is its child: end a generation and keep the mailbox for the next."""
+
+from __future__ import annotations
+
+import threading
+
+from piactors import endings
+from piactors._lifecycle.mailbox import Message
+from piactors.isolate import Isolate
+
+_SECONDS = 5.0
+"""For an I/O thread that has failed meanwhile; one that works answers in much less."""
+
+
+def succeed(isolate: Isolate, earlier: Isolate) -> None:
+    """Go on where an isolate of the same ref has ended: count its generations, keep what was set."""
+    isolate.generation_number, isolate.last_reason = earlier.generation_number, earlier.last_reason
+    isolate.data = earlier.data
+
+
+def halt(isolate: Isolate) -> None:
+    """Begin to end this generation within the shutdown time; what has not begun waits for the next one."""
+    with isolate.lock:
+        generation = isolate.process
+        if isolate.halting or isolate.held:
+            return
+        isolate.halting = True
+        if generation is None:
+            return  # `launch` is on its way, and will see it
+        recalled = isolate.recall()
+        for message in recalled:
+            message.given_up = False
+        isolate.mailbox.recall(recalled)
+        isolate.mailbox.put_first(Message("stop", b"", own_wish=True))
+        isolate.pump()
+    isolate.arm_shutdown()
+
+
+def kill_generation(isolate: Isolate, detail: str) -> None:
+    """End this generation at once; what has not begun waits for the next one."""
+    with isolate.lock:
+        isolate.halting = True
+        isolate.intend("killed", detail)
+        generation = isolate.process
+    if generation is not None:
+        generation.kill()
+
+
+def revive(isolate: Isolate) -> bool:
+    """Begin to start the next generation of an isolate that is held; False where it is not (any more)."""
+    with isolate.lock:
+        was_held, isolate.held = isolate.held, False
+        isolate.halting = False
+    if was_held:
+        isolate.loop.call_soon(isolate.launch)
+    return was_held
+
+
+def put_down(isolate: Isolate) -> None:
+    """No next generation comes for an isolate that is held: end it, and return when its ref says so."""
+    done = threading.Event()
+
+    def end_it() -> None:
+        endings.stop_restarting(isolate)
+        done.set()
+
+    isolate.loop.call_soon(end_it)
+    if not isolate.loop.is_current():
+        done.wait(_SECONDS)

@@ -1,0 +1,289 @@
+"""A kit for tests of supervision trees: virtual time, isolates in memory, and faults on demand.
+
+In a `Lab` time stands still until a test moves it, so backoff, intensity and shutdown times take no
+real time; a `ProcessActor` runs in a thread of the test instead of a process; and children crash or
+fail to start where the test says so.
+
+Example:
+    ::
+
+        def test_the_cache_comes_back_after_its_backoff():
+            with Lab() as lab:
+                tree = lab.start(children=[ChildSpec("cache", Cache, backoff=Backoff(initial=10, jitter=0))])
+                lab.crash(tree.child("cache"))
+                assert tree.which_children()[0].state == "restarting"
+                lab.advance(10)
+                assert tree.which_children()[0].state == "running"
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import attrs
+import pykka
+
+from piactors import events
+from piactors._tree import surroundings
+from piactors._tree.engine import Engine
+from piactors._tree.runner import Link, Runner
+from piactors._tree.thread_runner import ThreadRunner
+from piactors.actor import ActorStarter, ProcessActor
+from piactors.child_spec import ChildSpec
+from piactors.exit_reason import ExitReason, Kind
+from piactors.options import IsolationOptions
+from piactors.supervisor import Supervisor
+from piactors.supervisor_ref import SupervisorRef
+
+__all__ = ["InjectedFault", "Lab", "VirtualClock", "wait_until"]
+
+T = TypeVar("T")
+
+_LOOK_AGAIN = 0.02
+
+
+def wait_until(predicate: Callable[[], T], timeout: float = 5.0) -> T:
+    """Return what `predicate` returns once that is true; it is asked again at every event of piactors.
+
+    What comes without an event is noticed a little later.
+
+    Raises:
+        AssertionError: where it is still false after `timeout` seconds of real time.
+    """
+    happened = threading.Event()
+    unsubscribe = events.subscribe(lambda _: happened.set())
+    deadline = time.monotonic() + timeout
+    try:
+        while not (found := predicate()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {timeout:g} seconds: {getattr(predicate, '__qualname__', predicate)}")
+            happened.wait(_LOOK_AGAIN)
+            happened.clear()
+    finally:
+        unsubscribe()
+    return found
+
+
+class InjectedFault(Exception):
+    """What fails a start that a test wanted to fail."""
+
+
+@attrs.define
+class _Timer:
+    due: float
+    callback: Callable[[], object] | None
+
+    def cancel(self) -> None:
+        """Have the call not made."""
+        self.callback = None
+
+
+class VirtualClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._timers: list[tuple[float, int, _Timer]] = []
+        self._order = itertools.count()
+        self._lock = threading.Lock()
+
+    def now(self) -> float:
+        """Return the seconds that the clock has been moved so far."""
+        return self._now
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> _Timer:
+        """Have `callback()` called when the clock has been moved by so many seconds."""
+        with self._lock:
+            timer = _Timer(self._now + seconds, callback)
+            heapq.heappush(self._timers, (timer.due, next(self._order), timer))
+        return timer
+
+    def next_due(self) -> float | None:
+        """Return when the next call is due, or None."""
+        with self._lock:
+            while self._timers and self._timers[0][2].callback is None:
+                heapq.heappop(self._timers)
+            return self._timers[0][0] if self._timers else None
+
+    def move_to(self, now: float) -> None:
+        """Move the clock, and make the calls that are due by then."""
+        self._now = max(self._now, now)
+        while (due := self.next_due()) is not None and due <= self._now:
+            with self._lock:
+                timer = heapq.heappop(self._timers)[2]
+            if timer.callback is not None:
+                timer.callback()
+
+
+class _Plan:
+    """The faults that a test wants of one child."""
+
+    def __init__(self) -> None:
+        self.starts = 0
+        self.messages = 0
+        self.failing_starts: set[int] = set()
+        self.crashes: dict[int, ExitReason] = {}
+
+    def before_start(self) -> None:
+        self.starts += 1
+        if self.starts in self.failing_starts:
+            raise InjectedFault(f"start {self.starts} fails, as the test says")
+
+    def before_message(self) -> ExitReason | None:
+        self.messages += 1
+        return self.crashes.get(self.messages)
+
+
+class Lab:
+    """Where trees live during a test; use it in a ``with`` statement.
+
+    Trees started in it run their `ProcessActor` and `pykka.ThreadingActor` children in threads.  At its end they are
+    killed.
+
+    Args:
+        patience: Real seconds that `settle` waits for children that are busy, default 1.0; a handler that hangs on
+            purpose is left alone after that.
+    """
+
+    def __init__(self, patience: float = 1.0) -> None:
+        self.clock = VirtualClock()
+        self._patience = patience
+        self._plans: dict[str, _Plan] = {}
+        self._engines: list[Engine] = []
+        self._trees: list[SupervisorRef] = []
+
+    def __enter__(self) -> Self:
+        surroundings.enter(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        surroundings.leave(self)
+        for tree in reversed(self._trees):
+            tree.terminate()
+
+    def start(self, supervisor: type[Supervisor] = Supervisor, /, *args: Any, **kwargs: Any) -> SupervisorRef:
+        """Start a tree as ``supervisor.start(*args, **kwargs)`` does, and return its ref.
+
+        Trees that the code under test starts itself live in the lab as well, but only these are killed at its end.
+        """
+        tree = supervisor.start(*args, **kwargs)
+        self._trees.append(tree)
+        return tree
+
+    # Faults
+
+    def crash(self, ref: pykka.ActorRef[Any], kind: Kind = "signaled") -> None:
+        """Let a child die now, in the middle of what it does, and wait until its supervisor knows.
+
+        Args:
+            kind: the kind of its `ExitReason`; "signaled" stands for SIGKILL.
+        """
+        runner = next((runner for runner in self._runners() if runner.ref is ref), None)
+        if not isinstance(runner, ThreadRunner):
+            raise ValueError(f"crash: {ref!r} is no worker of a tree in this lab")
+        runner.crash(_reason(kind))
+        self.settle()
+
+    def crash_at(self, id: str, message: int, kind: Kind = "signaled") -> None:
+        """Let the child `id` die of a message instead of handling it.
+
+        Args:
+            message: which one, counted from 1 over all its generations; stops do not count.
+        """
+        self._plan(id).crashes[_counted(message, "message")] = _reason(kind)
+
+    def fail_start(self, id: str, *starts: int) -> None:
+        """Let the child `id` fail to start.
+
+        Args:
+            starts: which starts, counted from 1 over all its generations.
+        """
+        self._plan(id).failing_starts.update(_counted(start, "start") for start in starts)
+
+    def _plan(self, id: str) -> _Plan:
+        return self._plans.setdefault(id, _Plan())
+
+    # Time
+
+    def settle(self) -> None:
+        """Wait (in real time) until all that was asked for has been done, as far as no time has to go by for it."""
+        deadline = time.monotonic() + self._patience
+        while self._is_busy() and time.monotonic() < deadline:
+            time.sleep(0.0005)
+
+    def advance(self, seconds: float) -> None:
+        """Let time go by, and everything happen that is due meanwhile, in its order."""
+        end = self.clock.now() + seconds
+        self.settle()
+        while (due := self.clock.next_due()) is not None and due <= end:
+            self.clock.move_to(due)
+            self.settle()
+        self.clock.move_to(end)
+
+    def finish(self, call: Callable[[], T]) -> T:
+        """Return what a call returns that needs time to go by, such as ``tree.stop`` with a child that hangs."""
+        outcome: list[T] = []
+        errors: list[BaseException] = []
+
+        def make() -> None:
+            try:
+                outcome.append(call())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=make, daemon=True)
+        thread.start()
+        while thread.is_alive():
+            self.settle()
+            thread.join(_LOOK_AGAIN)
+            due = self.clock.next_due()
+            if thread.is_alive() and due is not None:
+                self.clock.move_to(due)
+        if errors:
+            raise errors[0]
+        return outcome[0]
+
+    def _is_busy(self) -> bool:
+        if any(engine.is_busy() for engine in self._engines):
+            return True
+        return any(runner.is_busy() for runner in self._runners() if isinstance(runner, ThreadRunner))
+
+    def _runners(self) -> list[Runner]:
+        return [runner for engine in self._engines for runner in list(engine.runners.values())]
+
+    # What trees ask of where they live (see `piactors._tree.tree_runner.Surroundings`)
+
+    def runner(self, spec: ChildSpec, link: Link) -> Runner:
+        """Return what runs a child."""
+        if spec.is_supervisor:
+            return surroundings.tree_runner(spec, link, self)
+        target = spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target
+        if not (isinstance(target, type) and issubclass(target, (ProcessActor, pykka.ThreadingActor))):
+            raise TypeError(f"child {spec.id!r}: in a Lab only actors can run, and {spec.target!r} is none")
+        runner = surroundings.thread_runner(spec, link, self.clock)
+        runner.faults = self._plan(spec.id)
+        if issubclass(target, ProcessActor):
+            options = spec.options or getattr(spec.target, "options", None) or getattr(target, "isolation", None)
+            runner.start_timeout = (options or IsolationOptions()).start_timeout
+        return runner
+
+    def engine_made(self, engine: Engine) -> None:
+        """Know a supervisor that begins to work."""
+        self._engines = [other for other in self._engines if not other.is_over()] + [engine]
+
+
+def _reason(kind: Kind) -> ExitReason:
+    return ExitReason(kind=kind, signal=int(signal.SIGKILL) if kind == "signaled" else None, detail="as the test says")
+
+
+def _counted(number: int, what: str) -> int:
+    if type(number) is not int or number < 1:
+        raise ValueError(f"{what}={number!r} is not allowed; they are counted from 1")
+    return number
