@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pykka import ActorDeadError
@@ -95,9 +97,15 @@ def _on_answer(isolate: Isolate, frame: wire.Frame) -> None:
             message = isolate.mailbox.answered(frame.seq)
         except UnknownSequence as error:
             raise ProtocolError(str(error)) from None
+        skipped = frame.kind == wire.SKIPPED and message.doubtful
+        if skipped and isolate.halting:
+            isolate.mailbox.put_back(message)
+            return
         isolate.room.notify()
         isolate.pump()
-    if message.given_up:
+    if skipped:
+        fail_all([message], partial(_skipped, isolate))
+    if message.given_up or skipped:
         return
     if message.kind == "tell":
         if frame.kind != wire.DONE:
@@ -115,6 +123,13 @@ def _on_answer(isolate: Isolate, frame: wire.Frame) -> None:
             isolate.intend("killed", f"ProtocolError: {unanswered}")
         message.sink.fail(unanswered)
         raise unanswered
+
+
+def _skipped(isolate: Isolate) -> BaseException:
+    """The error of a call that was given up on in the very moment when it was to begin, and has not begun."""
+    if isolate.stop_requested:
+        return ActorDeadError(f"{isolate.ref} is shut down; the call was not begun")
+    return CancelledError()
 
 
 def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:

@@ -150,7 +150,7 @@ class ChildSpec:
             self.target.check(*self.args, **self.kwargs)
             return
         target = self.target.actor_class if isinstance(self.target, ActorStarter) else self.target
-        if isinstance(target, str):
+        if not isinstance(target, type):  # a name; or a function, whose arguments come with its calls
             return
         try:
             inspect.signature(target).bind(*self.args, **self.kwargs)

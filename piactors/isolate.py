@@ -152,6 +152,7 @@ class Isolate:
                 return True
             generation = self.process
             if generation is None or not self.mailbox.is_on_way(message) or not generation.give_up(message.seq):
+                message.doubtful = self.mailbox.is_on_way(message)
                 return False
             message.given_up = True
             return True
@@ -271,13 +272,17 @@ class Isolate:
         return None
 
     def recall(self) -> list[Message]:
-        """Give up on everything on its way that has not begun; return it."""
+        """Give up on everything on its way that has not begun; return it in its order.
+
+        The last one first: else the isolate could skip one that was given up on, and begin the next one before that is.
+        """
         generation, recalled = self.process, []
-        for message in self.mailbox.unanswered():
+        for message in reversed(list(self.mailbox.unanswered())):
             if generation is not None and message.kind != "stop" and not message.given_up:
                 message.given_up = generation.give_up(message.seq)
+                message.doubtful = not message.given_up
                 recalled += [message] if message.given_up else []
-        return recalled
+        return recalled[::-1]
 
     def pump(self) -> None:
         """Send what has room on its way.  Called under the lock, so messages leave in their order."""

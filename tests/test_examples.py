@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import signal
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -20,17 +24,47 @@ pytestmark = pytest.mark.timeout(90)
 
 def run(name: str, *args: str, folder: Path, code: int = 0) -> str:
     """Run an example in an empty folder and return what it printed; fail where it leaves something behind."""
+    with started(name, *args, folder=folder) as process:
+        return rest_of(process, code)
+
+
+@contextmanager
+def started(name: str, *args: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start an example in an empty folder; fail where it leaves something behind."""
     temporary = folder / "temporary"
     temporary.mkdir()
     mark = f"PIACTORS_EXAMPLE_{secrets.token_hex(8)}"  # isolates and launchers inherit a variable of this prefix
     command, env = [sys.executable, str(EXAMPLES / name), *args], {**os.environ, "TMPDIR": str(temporary), mark: "1"}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=SECONDS, check=False)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=folder, env=env, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # where a test has failed before its end
     assert marked(mark) == []
-    assert done.returncode == code, done.stderr + done.stdout
-    assert done.stderr == ""
     left = [path for path in folder.rglob("*") if path != temporary]
     assert [path for path in left if not path.name.startswith("core")] == []  # the kernel's own, where `ulimit` lets it
-    return done.stdout
+
+
+def rest_of(process: subprocess.Popen[str], code: int = 0) -> str:
+    """Wait for the end of an example and return what it has printed until then."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    text, errors = process.stdout.read(), process.stderr.read()
+    assert process.wait(SECONDS) == code, errors + text
+    assert errors == ""
+    return text
+
+
+def text_until(process: subprocess.Popen[str], line: str) -> str:
+    """Return what an example prints until it prints this line."""
+    assert process.stdout is not None
+    text = ""
+    while line not in text.splitlines():
+        more = process.stdout.readline()
+        assert more, f"{line!r} is missing in {text!r}"
+        text += more
+    return text
 
 
 def marked(mark: str) -> list[int]:
@@ -150,6 +184,83 @@ def test_word_count_of_a_folder(tmp_path: Path, tmp_path_factory: pytest.TempPat
     assert "crash" not in text
     assert "checked" not in text
     in_order(text, "counted: 2 files, 3 lines, 5 words", "most common: two 3")
+
+
+Definitions = list[tuple[str, str, str, int]]
+
+
+def write_sources(folder: Path, count: int, functions: int) -> dict[str, Definitions]:
+    """Write modules of which it is known what an index of them has to hold; two, the last ones, crash their parser."""
+    expected = {}
+    for number in range(count):
+        path, name = folder / f"module_{number:03}.py", f"module_{number:03}"
+        text = "class Café:\n    pass\n" + "".join(f"def f{i}(): return {i}\n" for i in range(functions))
+        path.write_text(text, encoding="utf-8")
+        rows = [(name, "function", f"f{i}", i + 3) for i in range(functions)]
+        expected[str(path)] = [(name, "class", "Café", 1), *rows]
+    (folder / "more").mkdir()
+    for name in ("more/breaks.py", "more/breaks_too.py"):
+        (folder / name).write_text("class Łukasz:\n    pass\n", encoding="utf-8")
+        expected[str(folder / name)] = []
+    return expected
+
+
+def read_index(database: Path) -> tuple[dict[str, Definitions], dict[str, str]]:
+    """Return what an index holds of each file, and the errors."""
+    with closing(sqlite3.connect(database)) as connection:
+        files = dict(connection.execute("SELECT path, error FROM files"))
+        found: dict[str, Definitions] = {path: [] for path in files}
+        for path, *row in connection.execute("SELECT path, module, kind, name, line FROM definitions ORDER BY rowid"):
+            found[path].append(tuple(row))
+    return found, {Path(path).name: error for path, error in files.items() if error is not None}
+
+
+CRASH = "PoisonMessage: ended by a signal, signal 11 (SIGSEGV)"
+
+
+def test_document_index(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Its actors and its tree are in index_parts.py."""
+    folder, database = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("database") / "index.db"
+    expected = write_sources(folder, 20, 5)
+    (folder / "invalid.py").write_text("def\n")
+    text = run("document_index.py", "--folder", str(folder), "--database", str(database), folder=tmp_path)
+    found, errors = read_index(database)
+    assert found == {**expected, str(folder / "invalid.py"): []}
+    assert errors.pop("invalid.py").startswith("SyntaxError(")
+    assert errors == {"breaks.py": CRASH, "breaks_too.py": CRASH}
+    restarts = {id: int(times) for id, times in re.findall(r"([\w-]+) (\d+)", text.partition("restarts: ")[2])}
+    assert restarts["parser-1"] + restarts["parser-2"] == 4  # two tries of two files
+    assert restarts["writer"] == restarts["parsers"] == restarts["watcher"] == 0
+    in_order(text, "20 files indexed, 120 rows, 3 files failed", "checked")
+
+
+def test_document_index_of_the_standard_library(tmp_path: Path) -> None:
+    text = run("document_index.py", "--limit", "100", "--parsers", "3", folder=tmp_path)
+    in_order(text, "parser-3  running", "done in", f"failed: functools.py: {CRASH}", "files indexed", "checked")
+
+
+def test_document_index_where_parts_of_it_are_killed(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder, database = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("database") / "index.db"
+    expected = write_sources(folder, 398, 100)
+    arguments = "--folder", str(folder), "--limit", "400", "--database", str(database)
+    with started("document_index.py", *arguments, folder=tmp_path) as process:
+        pids = dict(re.findall(r"(\S+)  running  pid (\d+)", text_until(process, "350 files to go")))
+        kill(int(pids["parser-1"]))
+        text_until(process, "200 files to go")
+        kill(int(pids["writer"]))
+        text = rest_of(process)
+    assert read_index(database) == (expected, {"breaks.py": CRASH, "breaks_too.py": CRASH})
+    in_order(text, "files to go", "done in", "restarts: writer 1, parsers 1, ", "watcher 1\n", "checked")
+
+
+def kill(pid: int) -> None:
+    """Kill a process that runs, and see it gone."""
+    process = psutil.Process(pid)
+    assert process.status() != psutil.STATUS_ZOMBIE
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
 
 
 def test_asyncio_client(tmp_path: Path) -> None:

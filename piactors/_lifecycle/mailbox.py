@@ -35,7 +35,9 @@ class UnknownSequence(Exception):
 class Message:
     """One message: serialised, so a snapshot; `sink` takes its outcome."""
 
-    __slots__ = ("attempts", "given_up", "head_returns", "kind", "own_wish", "payload", "retries", "seq", "sink")
+    __slots__ = (
+        "attempts", "doubtful", "given_up", "head_returns", "kind", "own_wish", "payload", "retries", "seq", "sink",
+    )  # fmt: skip
 
     def __init__(self, kind: Kind, payload: bytes, sink: Any = None, retries: int = 0, own_wish: bool = False) -> None:
         self.kind = kind
@@ -48,6 +50,8 @@ class Message:
         self.attempts = 0
         self.head_returns = 0
         self.given_up = False
+        self.doubtful = False
+        """The isolate was told to skip it, and said at the same time that it begins: either may have come first."""
 
 
 class Evidence(NamedTuple):
@@ -171,6 +175,13 @@ class Mailbox:
         found = seq in self._recalled
         self._recalled.discard(seq)
         return found
+
+    def put_back(self, message: Message) -> None:
+        """Let a message wait again that the isolate has skipped: in front, but for the stop of this generation."""
+        message.seq = 0
+        message.doubtful = False
+        behind_stop = bool(self._waiting) and self._waiting[0].kind == "stop" and self._waiting[0].own_wish
+        self._waiting.insert(1 if behind_stop else 0, message)
 
     def put_first(self, message: Message) -> None:
         """Add a message in front of all that wait."""
