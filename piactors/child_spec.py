@@ -27,13 +27,24 @@ SHARED: Literal["shared"] = "shared"
 def _to_kinds(value: Any) -> Any:
     if isinstance(value, str) or callable(value) or not isinstance(value, Iterable):
         return value
-    return frozenset(value)
+    kinds = tuple(value)
+    return frozenset(kinds) if all(isinstance(kind, str) for kind in kinds) else kinds
+
+
+def _to_kwargs(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _are_names(kwargs: Mapping[str, Any]) -> bool:
+    return all(isinstance(name, str) for name in kwargs)
 
 
 def _check_target(spec: ChildSpec, field: attrs.Attribute[Any], value: Any) -> None:
-    if isinstance(value, (str, ActorStarter)) or (callable(value) and value is not pykka.Actor):
+    if isinstance(value, ActorStarter) or (callable(value) and value is not pykka.Actor):
         return
-    raise TypeError(
+    if isinstance(value, str) and value:
+        return
+    raise (ValueError if isinstance(value, str) else TypeError)(
         f"ChildSpec.target of child {spec.id!r}: {value!r} is not allowed; use a ProcessActor, a pykka.ThreadingActor, "
         "a Supervisor, another class or function, or a name such as 'package.module:name'"
     )
@@ -44,7 +55,7 @@ def _check_restart_on(spec: ChildSpec, field: attrs.Attribute[Any], value: Any) 
         return
     if not isinstance(value, frozenset) or not value <= set(KINDS):
         wrong = sorted(map(repr, value - set(KINDS))) if isinstance(value, frozenset) else [repr(value)]
-        raise ValueError(
+        raise (ValueError if isinstance(value, frozenset) else TypeError)(
             f"ChildSpec.restart_on of child {spec.id!r}: {', '.join(wrong)} is not allowed; use a function of an "
             f"ExitReason, or a set of kinds out of {', '.join(KINDS)}"
         )
@@ -80,11 +91,13 @@ class ChildSpec:
     id: str = attrs.field(validator=rule.text())
     target: Any = attrs.field(validator=_check_target)
     args: tuple[Any, ...] = attrs.field(
-        default=(), kw_only=True, converter=rule.to_args, validator=rule.check("a tuple of arguments", (tuple,))
-    )
+        default=(), kw_only=True, converter=rule.to_args, validator=rule.check("a tuple of arguments", (tuple,)),
+        hash=False,
+    )  # fmt: skip
     kwargs: Mapping[str, Any] = attrs.field(
-        factory=dict, kw_only=True, validator=rule.check("a dict of arguments", (Mapping,))
-    )
+        factory=dict, kw_only=True, converter=_to_kwargs, hash=False,
+        validator=rule.check("a dict of arguments by name", (Mapping,), _are_names),
+    )  # fmt: skip
     options: IsolationOptions | None = attrs.field(
         default=None, kw_only=True, validator=rule.check("IsolationOptions", (IsolationOptions,), also=NONE)
     )
@@ -147,7 +160,7 @@ class ChildSpec:
             TypeError, ValueError: what was wrong, and in which child.
         """
         if self.is_supervisor:
-            self.target.check(*self.args, **self.kwargs)
+            self._check_below()
             return
         target = self.target.actor_class if isinstance(self.target, ActorStarter) else self.target
         if not isinstance(target, type):  # a name; or a function, whose arguments come with its calls
@@ -159,6 +172,14 @@ class ChildSpec:
             raise TypeError(f"ChildSpec.args of child {self.id!r}: they do not fit {name}: {error}") from None
         except ValueError:  # a builtin without a signature
             return
+
+    def _check_below(self) -> None:
+        try:
+            self.target.check(*self.args, **self.kwargs)
+        except (TypeError, ValueError) as error:
+            if type(error) not in (TypeError, ValueError):
+                raise
+            raise type(error)(f"child {self.id!r}: {error}") from error
 
     def to_rule(self, *, listed: bool = True, runner: Any = None) -> ChildRule:
         """Return the part of it that decides."""
@@ -180,7 +201,7 @@ class ChildSpec:
     def _asked(self, predicate: Callable[[ExitReason], bool], reason: ExitReason) -> bool:
         try:
             return bool(predicate(reason))
-        except Exception:
+        except BaseException:  # on the supervisor's own thread, which has to go on
             logger.exception("restart_on of child %r has failed; the child is restarted", self.id)
             return True
 

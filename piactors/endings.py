@@ -114,7 +114,7 @@ def _hold(
     assert keeper is not None
     with isolate.lock:
         isolate.state = states.after(isolate.state, Happening.WILL_RESTART)
-        isolate.held = True
+        isolate.held = isolate.told_exit = True
         refused = isolate.mailbox.take_calls() if isolate.options.while_restarting == "fail" else []
         raced = isolate.stop_requested
         isolate.room.notify_all()
@@ -194,6 +194,8 @@ def _tell_keeper(isolate: Isolate, reason: ExitReason, start_failure: bytes | No
         return
     if isolate.stop_requested:
         keeper.terminated()
+    if isolate.told_exit:
+        return
     if isolate.current.ready_at is None:
         keeper.start_failed(reason, partial(_start_error, isolate, reason, start_failure))
     else:

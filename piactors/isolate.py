@@ -68,6 +68,7 @@ class Isolate:
         self.stop_requested = False
         self.halting = False
         self.held = False
+        self.told_exit = False
         self.history = restart.History()
         self.restart_timer: Timer | None = None
         self.started: Future[None] = Future()
@@ -296,8 +297,10 @@ class Isolate:
 
     def launch(self) -> None:
         with self.lock:
+            self.told_exit = False
             if (self.stop_requested or self.halting) and self.state is not State.STOPPED:
                 stop = True
+                self.current = Current(data=dict(self.data))
             else:
                 stop = False
                 self.generation_number += 1

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, ClassVar
 
-from piactors._host import runtime
 from piactors._supervision.rules import AutoShutdown, Strategy
 from piactors._tree import surroundings
 from piactors._tree.settings import Settings
@@ -78,6 +77,8 @@ class Supervisor:
         within: float = _UNSET, auto_shutdown: AutoShutdown = _UNSET, backoff: Backoff | None = _UNSET,
         name: str | None = _UNSET,
     ) -> None:  # fmt: skip
+        if isinstance(children, Iterator):
+            raise TypeError("Supervisor.children: an iterator is used up after one start; pass a list")
         self._children = children
         given = dict(zip(_FIELDS, (name, strategy, max_restarts, within, auto_shutdown, backoff), strict=True))
         self.__dict__.update({field: value for field, value in given.items() if value is not _UNSET})
@@ -100,8 +101,8 @@ class Supervisor:
             StartError: where a child does not start; those before it have been stopped again, in reverse order.
             TypeError, ValueError: where a setting or a child's specification is wrong; nothing was started.
         """
-        runtime.current()
-        return Top(surroundings.current(), f"{cls.__name__}-{next(_counter)}", partial(cls, *args, **kwargs)).start()
+        name = f"{cls.__name__}-{next(_counter)}"
+        return Top(surroundings.current(), name, partial(cls, *args, **kwargs)).start()
 
     @classmethod
     def check(cls, *args: Any, **kwargs: Any) -> None:

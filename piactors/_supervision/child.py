@@ -44,6 +44,7 @@ class Child:
         job: what waits for the end of its start or stop.
         announced: False until its first start is complete; `which_children` does not list it before.
         comes_back: it is down because of a restart, and that will start it again.
+        unwanted: somebody has stopped it by its ref, so that no restart may start it.
         retry: of a waiting one, whether its last start has failed, so that the next has to be decided on.
         epoch: grows with each start and each cancelled wait, so that late news can be told from new ones.
         ready_at: when it was last ready, in seconds on a monotonic clock.
@@ -56,6 +57,7 @@ class Child:
     job: Job | None = None
     announced: bool = False
     comes_back: bool = False
+    unwanted: bool = False
     retry: bool = False
     epoch: int = 0
     restarts: int = 0

@@ -75,9 +75,6 @@ class Machine(Steps):
     @_input
     def start_failed(self, id: str, reason: ExitReason) -> None:
         """The child did not become ready."""
-        self._not_ready(id, reason)
-
-    def _not_ready(self, id: str, reason: ExitReason) -> None:
         child = self.children.get(id)
         if child is None or child.phase not in (Phase.STARTING, Phase.STOPPING):
             return
@@ -92,10 +89,9 @@ class Machine(Steps):
     def exited(self, id: str, exit: Exit) -> None:
         """A child that ran has ended, told to or by itself."""
         child = self.children.get(id)
-        if child is not None and child.phase is Phase.STARTING:
-            self._not_ready(id, exit.reason)
         if child is None or not child.is_active:
             return
+        child.unwanted = child.unwanted or (exit.wanted and not _is_being_put_down(child))
         child.reason, stopping = exit.reason, child.phase is Phase.STOPPING
         self._has_run(child)
         child.phase = Phase.DOWN if stopping else Phase.DEAD
@@ -110,6 +106,14 @@ class Machine(Steps):
         child = self.children.get(id)
         if child is not None and child.epoch == ticket and child.phase is Phase.WAITING:
             self._when_free(self._for_child(child, lambda: self._due(child)))
+
+    @_input
+    def stopped_by_ref(self, id: str) -> None:
+        """Somebody stops the child by its ref while it does not run: as `terminate_child`, and no job starts it."""
+        child = self.children.get(id)
+        if child is not None and not _is_being_put_down(child):
+            child.unwanted = True
+            self._when_free(lambda: self._terminate_child(id, None) if self.children.get(id) is child else None)
 
     # Inputs: calls
 
@@ -156,6 +160,7 @@ class Machine(Steps):
         child = self._find(id, call)
         if child is None:
             return
+        child.unwanted = False
         if child.job is not None and child.phase is Phase.STOPPING:
             child.job.after.append(lambda: self._terminate_child(id, call))
             return
@@ -190,7 +195,7 @@ class Machine(Steps):
         if child.job is not None and child.job.purpose is not Purpose.RESTART:
             child.job.after.append(lambda: self._restart_child(id, call))
         elif self._is_down(child, call):
-            child.announced = True
+            child.announced, child.unwanted = True, False
             self._begin(Job(Purpose.RESTART_CHILD, starts=in_order([id]), call=call, subject=id))
 
     def _delete_child(self, id: str, call: Any) -> None:
@@ -227,7 +232,8 @@ class Machine(Steps):
 
     def _died(self, child: Child, exit: Exit) -> None:
         child.phase = Phase.DOWN
-        if exit.wanted:
+        if child.unwanted:
+            child.unwanted = False
             self._stay_down(child)
         elif not child.rule.wants_restart(exit.reason):
             self._stay_down(child)
@@ -310,3 +316,8 @@ class Machine(Steps):
         if how == "any_significant" or not others:
             text = f"significant child {child.id!r} has ended, and auto_shutdown is {how!r}"
             self._end(ExitReason(kind="shutdown", detail=text), keep=True)
+
+
+def _is_being_put_down(child: Child) -> bool:
+    """Whether a child is being stopped for good already, by its supervisor itself."""
+    return child.phase is Phase.STOPPING and (child.job is None or not child.job.keep)

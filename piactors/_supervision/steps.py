@@ -76,7 +76,10 @@ class Steps:
                 self._stopped(child, job)
         while job.starts:
             child = self.children.get(job.starts.popleft())
-            if child is not None and child.phase is Phase.DOWN:
+            if child is not None and child.unwanted:
+                child.unwanted = False
+                self._stay_down(child)
+            elif child is not None and child.phase is Phase.DOWN:
                 self._start_one(child, job)
                 return
         self._finish(job)

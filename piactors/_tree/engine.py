@@ -180,7 +180,7 @@ class Engine:
     def _start(self, id: str, attempt: int) -> None:
         waited = self._end_wait(id)
         runner = self.runners[id] = self.machine.children[id].rule.runner
-        runner.link.engine = self
+        runner.link.engine, runner.link.error = self, None
         if attempt and not waited:
             self._tell_restarting(runner, attempt, 0.0)
         try:

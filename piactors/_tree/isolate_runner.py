@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from piactors import supervised
-from piactors._supervision.actions import Exit
 from piactors._tree.runner import Link, Runner
-from piactors.exit_reason import ExitReason
 from piactors.isolate import Isolate
 from piactors.ref import IsolateRef
 
@@ -40,8 +38,8 @@ class IsolateRunner:
         self.link.told_to_stop = True
         isolate = self._isolate
         if isolate.ended.is_set():
-            self.link.exited(Exit(isolate.last_reason or ExitReason(kind="shutdown")))
-        elif keep and self._kill:
+            return  # it has told already
+        if keep and self._kill:
             supervised.kill_generation(isolate, "stopped with shutdown='kill'")
         elif keep:
             supervised.halt(isolate)

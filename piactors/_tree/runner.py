@@ -55,8 +55,10 @@ class Runner(Protocol):
 class Link:
     """A child's way to its supervisor.  A declared child outlives the engine: the next one takes the link over."""
 
-    def __init__(self, rule: ChildRule, quarantine: bool = False) -> None:
+    def __init__(self, rule: ChildRule, quarantine: bool = False, asks: bool = False) -> None:
         self.rule = rule
+        self.asks = asks
+        """Whether a function of the user decides on restarts: only the supervisor's own thread calls it."""
         self.quarantine = quarantine
         self.engine: Engine | None = None
         self.error: MakeError | None = None
@@ -66,7 +68,7 @@ class Link:
 
     def wants_restart(self, reason: ExitReason) -> bool:
         """See `Keeper`."""
-        return self.rule.wants_restart(reason)
+        return self.rule.restart != "temporary" if self.asks else self.rule.wants_restart(reason)
 
     def started(self) -> None:
         """See `Keeper`."""
@@ -86,5 +88,5 @@ class Link:
 
     def terminated(self) -> None:
         """See `Keeper`."""
-        if self.engine is not None and not self.told_to_stop:
-            self.engine.post(lambda machine, at: machine.terminate_child(at, self.rule.id, None))
+        if self.engine is not None:
+            self.engine.post(lambda machine, at: machine.stopped_by_ref(at, self.rule.id))

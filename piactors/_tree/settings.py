@@ -40,6 +40,8 @@ class Settings:
     dynamic: bool = False
 
     def __attrs_post_init__(self) -> None:
+        if self.template is not None:
+            self._check_significant(self.template)
         seen: set[str] = set()
         for spec in self.children:
             if spec.id in seen:
@@ -53,12 +55,15 @@ class Settings:
         Raises:
             TypeError, ValueError: what was wrong, and in which child.
         """
+        self._check_significant(spec)
+        spec.check()
+
+    def _check_significant(self, spec: ChildSpec) -> None:
         if spec.significant and self.auto_shutdown == "never":
             raise ValueError(
                 f"ChildSpec.significant of child {spec.id!r}: True is not allowed under auto_shutdown='never'; "
                 "use 'any_significant' or 'all_significant'"
             )
-        spec.check()
 
     def tree_rule(self) -> TreeRule:
         """Return the part of them that decides."""

@@ -78,8 +78,7 @@ class ThreadRunner:
         self.link.told_to_stop = True
         life = self._life
         if life is None or life.over:
-            self.link.exited(Exit(ExitReason(kind="shutdown")))
-            return
+            return  # it has told already
         if not keep:
             fail_all(self.ref.take_no_more(), self.ref)
         if self._shutdown == 0:

@@ -17,6 +17,7 @@ from piactors._tree.engine import Engine, start_error
 from piactors._tree.runner import Link, Runner
 from piactors._tree.settings import settings_of
 from piactors.child_spec import ChildSpec
+from piactors.errors import StartError
 from piactors.exit_reason import ExitReason
 from piactors.keeper import Ends
 
@@ -72,6 +73,7 @@ class TreeRunner:
         self._timer: Any = None
         self._lock = threading.Lock()
         self._lives = False
+        self._incarnation = 0
         self._last_reason = ExitReason(kind="shutdown")
         self.name = self.settings.name or name
         self.ref = make_ref(self)
@@ -89,14 +91,12 @@ class TreeRunner:
             pykka.ActorRegistry.register(self.ref)
         self.generation += 1
         self._lives = True
-        threading.Thread(target=self._live, name=f"piactors-supervisor-{self.name}", daemon=True).start()
+        name = f"piactors-supervisor-{self.name}"
+        threading.Thread(target=self._live, args=(self._incarnation,), name=name, daemon=True).start()
 
     def stop(self, keep: bool) -> None:
         """See `Runner`."""
         self.link.told_to_stop = True
-        if not self._lives:
-            self.link.exited(Exit(ExitReason(kind="shutdown")))
-            return
         self._begin_stop(keep)
         if self._shutdown == 0:
             self.kill()
@@ -118,8 +118,14 @@ class TreeRunner:
         with self._lock:
             self._stop_asked = False
             engine = self.engine
+            hangs, self._incarnation = engine is None and self._lives, self._incarnation + (engine is None)
+            self._lives = self._lives and not hangs
         if engine is not None:
             engine.kill()
+        elif hangs:
+            error = StartError(f"supervisor {self.name} was killed before it knew its children")
+            reason = ExitReason(kind="start_failed", detail=str(error))
+            self.link.start_failed(reason, partial(_itself, error))
 
     def take_over(self, other: Runner) -> bool:
         """See `Runner`."""
@@ -169,7 +175,7 @@ class TreeRunner:
     def make_child(self, spec: ChildSpec, *, listed: bool) -> Runner:
         """Return what is to run a new child."""
         rule = spec.to_rule(listed=listed)
-        link = Link(rule, spec.quarantine)
+        link = Link(rule, spec.quarantine, callable(spec.restart_on))
         runner = self.surroundings.runner(spec, link)
         link.rule = spec.to_rule(listed=listed, runner=runner)
         return runner
@@ -184,26 +190,38 @@ class TreeRunner:
 
     # One incarnation, on a thread of its own
 
-    def _live(self) -> None:
+    def _live(self, incarnation: int) -> None:
         try:
-            engine = self._new_engine()
-            rules = [self._declare(spec).link.rule for spec in self.settings.children]
-        except Exception as error:
-            self._lives = False
-            reason = ExitReason(kind="start_failed", detail=str(error))
-            self.link.start_failed(reason, partial(_itself, error))
+            settings = settings_of(self._make()) if self.generation > 1 else self.settings
+        except BaseException as error:
+            self._not_made(error, incarnation)
             return
         with self._lock:
-            self.engine = engine
+            if incarnation != self._incarnation:
+                return  # it was given up meanwhile
+            self.settings = settings
+            self.engine = engine = self._new_engine()
             asked = self._stop_asked
+        try:
+            rules = [self._declare(spec).link.rule for spec in self.settings.children]
+        except BaseException as error:
+            self.engine = None
+            self._not_made(error, incarnation)
+            return
         if asked is not None:
             engine.stop(asked)
         self.surroundings.engine_made(engine)
         engine.run(rules)
 
+    def _not_made(self, error: BaseException, incarnation: int) -> None:
+        with self._lock:
+            if incarnation != self._incarnation:
+                return
+            self._lives = False
+        reason = ExitReason(kind="start_failed", detail=str(error))
+        self.link.start_failed(reason, partial(_itself, error))
+
     def _new_engine(self) -> Engine:
-        if self.generation > 1:
-            self.settings = settings_of(self._make())
         return Engine(
             self.name, self.settings.tree_rule(), self.surroundings.clock, self.runners, self.link.started,
             self._engine_ended,
@@ -213,7 +231,7 @@ class TreeRunner:
         """Make the runner of a declared child, or have the one that there is run what is declared now."""
         there, runner = self.runners.get(spec.id), self.make_child(spec, listed=True)
         if there is not None and there.take_over(runner):
-            there.link.quarantine = spec.quarantine
+            there.link.quarantine, there.link.asks = spec.quarantine, callable(spec.restart_on)
             there.link.rule = spec.to_rule(runner=there)
             return there
         if there is not None:

@@ -1,58 +1,19 @@
-"""`ChildSpec` and supervisors' settings: what is allowed, what a refusal says; and checking starts nothing."""
+"""`ChildSpec`: what is allowed, what is stored, and what a refusal says."""
 
 from __future__ import annotations
 
 import pickle
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import attrs
-import psutil
 import pykka
 import pytest
 
-from piactors import (
-    Backoff,
-    ChildSpec,
-    DynamicSupervisor,
-    ExitReason,
-    IsolationOptions,
-    ProcessActor,
-    Supervisor,
-)
-from piactors._tree import surroundings
-from piactors._tree.settings import Settings
-from piactors.supervisor import _FIELDS
+from piactors import Backoff, ChildSpec, DynamicSupervisor, IsolationOptions, Supervisor
+from tests.unit.specs import INF, NAN, Free, Refused, Thread, Worker, function, is_bad, nothing_starts, rows, spec
 
-NAN, INF = float("nan"), float("inf")
-
-
-class Worker(ProcessActor):
-    def __init__(self, size: int, *, colour: str = "red") -> None:
-        super().__init__()
-
-
-class Thread(pykka.ThreadingActor):
-    def __init__(self, size: int = 1) -> None:
-        super().__init__()
-
-
-class Free(ProcessActor):
-    """Takes any arguments, since it has no `__init__` of its own."""
-
-
-def function(one: int, two: int = 2) -> int:
-    return one + two
-
-
-def is_bad(reason: ExitReason) -> bool:
-    return not reason.is_normal
-
-
-def spec(id: str = "a", target: Any = Free, **fields: Any) -> ChildSpec:
-    return ChildSpec(id, target, **fields)
-
+__all__ = ["nothing_starts"]
+pytestmark = pytest.mark.usefixtures("nothing_starts")
 
 DEFAULTS: dict[str, Any] = {
     "id": "a", "target": Free, "args": (), "kwargs": {}, "options": None, "restart": "permanent",
@@ -80,9 +41,6 @@ ACCEPTED: dict[str, list[tuple[Any, Any]]] = {
     "quarantine": [(True, True)],
 }  # fmt: skip
 
-# (field, what the message says is allowed, wrong values, values of a wrong type)
-Refused = tuple[str, str, list[Any], list[Any]]
-
 SPEC_REFUSED: list[Refused] = [
     ("target", "use a ProcessActor, a pykka.ThreadingActor, a Supervisor", [], [None, 3, b"a", pykka.Actor]),
     ("target", "another class or function, or a name", [], [spec(), Supervisor(children=[spec()])]),
@@ -98,49 +56,10 @@ SPEC_REFUSED: list[Refused] = [
     ("on_exhausted", "use 'escalate' or 'stop'", ["restart"], [None, False]),
     ("quarantine", "use True or False", [], [None, 0, "no"]),
 ]
-TREE_REFUSED: list[Refused] = [
-    ("name", "use a non-empty str without NUL, or None", ["", "a\0"], [3]),
-    ("strategy", "use 'one_for_one', 'one_for_all' or 'rest_for_one'", ["one"], [None, 1]),
-    ("max_restarts", "use a whole number of at least 0, or None", [-1], [1.0, True, "3"]),
-    ("within", "use a finite number of seconds, more than 0", [0.0, -1.0, NAN, INF], [None, "5", False]),
-    ("auto_shutdown", "use 'never', 'any_significant' or 'all_significant'", ["always"], [None, True]),
-    ("backoff", "use a Backoff, or None", [], [1, {"initial": 1}]),
-    ("children", "pass a list of ChildSpec instances", [], [None, 3, "ab", spec(), [Worker], [spec(), None]]),
-]
-DYNAMIC_REFUSED: list[Refused] = [
-    *(row for row in TREE_REFUSED if row[0] in ("name", "max_restarts", "within", "backoff")),
-    ("template", "use a ChildSpec, or None", [], [Worker, "a", [spec()]]),
-    ("max_children", "use a whole number of at least 0, or None", [-1], [1.0, True, "3"]),
-]
 
 
 def kinds(made: ChildSpec) -> list[str]:
     return [name for name in ("is_isolate", "is_thread", "is_supervisor") if getattr(made, name)]
-
-
-def rows(table: list[Refused], *before: Any) -> list[Any]:
-    return [
-        pytest.param(*before, field, value, error, allowed, id=f"{field}-{value!r}"[:60])
-        for field, allowed, wrong, mistyped in table
-        for error, values in ((ValueError, wrong), (TypeError, mistyped))
-        for value in values
-    ]
-
-
-@pytest.fixture(autouse=True)
-def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """No thread, process or registered actor comes of anything here, and no runner of a child is made."""
-    made: list[Any] = []
-    monkeypatch.setattr(surroundings.current(), "runner", made.append, raising=False)
-
-    def there() -> tuple[set[threading.Thread], set[int], int]:
-        children = {child.pid for child in psutil.Process().children(recursive=True)}
-        return set(threading.enumerate()), children, len(pykka.ActorRegistry.get_all())
-
-    before = there()
-    yield made
-    assert there() == before
-    assert made == []
 
 
 # The fields of a ChildSpec
@@ -167,9 +86,6 @@ def test_every_field_has_accepted_and_refused_values() -> None:
     names = {field.name for field in attrs.fields(ChildSpec)}
     assert names == ACCEPTED.keys() == DEFAULTS.keys()
     assert {row[0] for row in SPEC_REFUSED} | {"id", "restart_on"} == names
-    assert {row[0] for row in TREE_REFUSED} == {*_FIELDS, "children"}
-    settings = {field.name for field in attrs.fields(Settings)}
-    assert settings - {"dynamic"} == {row[0] for row in (*TREE_REFUSED, *DYNAMIC_REFUSED)}
 
 
 @pytest.mark.parametrize(("field", "value", "error", "allowed"), rows(SPEC_REFUSED))
@@ -229,7 +145,7 @@ def test_a_restart_on_that_is_neither_kinds_nor_a_function_is_refused(value: Any
     [
         ("significant", {"significant": True}, "a permanent child never ends by itself"),
         ("significant", {"significant": True, "restart": "permanent"}, "use 'transient' or 'temporary'"),
-        ("restart_on", {"restart_on": frozenset({"error"}), "restart": "temporary"}, "a temporary child is never restarted"),
+        ("restart_on", {"restart_on": frozenset({"error"}), "restart": "temporary"}, "a temporary child is never"),
         ("restart_on", {"restart_on": is_bad, "restart": "temporary"}, "a temporary child is never restarted"),
         ("options", {"options": IsolationOptions(), "target": Thread}, "only a child with a process of its own"),
         ("options", {"options": IsolationOptions(), "target": Supervisor}, "only a child with a process of its own"),
@@ -335,135 +251,3 @@ def test_a_check_passes_what_fits_or_cannot_be_known(made: ChildSpec) -> None:
     """Names are looked up at the start, functions get arguments with each call, some builtins do not tell theirs."""
     made.check()
     Supervisor.check(children=[made])
-
-
-# Supervisors
-
-
-def check_tree(kind: type[Supervisor], field: str, value: Any) -> None:
-    kind.check(**{field: value})
-
-
-def start_tree(kind: type[Supervisor], field: str, value: Any) -> None:
-    kind.start(**{field: value})
-
-
-def check_subclass(kind: type[Supervisor], field: str, value: Any) -> None:
-    method = field in ("children", "template")
-    type("Tree", (kind,), {field: (lambda self: value) if method else value}).check()
-
-
-@pytest.mark.parametrize("use", [check_tree, start_tree, check_subclass])
-@pytest.mark.parametrize(
-    ("kind", "field", "value", "error", "allowed"),
-    [*rows(TREE_REFUSED, Supervisor), *rows(DYNAMIC_REFUSED, DynamicSupervisor)],
-)
-def test_a_supervisors_refusal_names_field_value_and_what_is_allowed(
-    kind: type[Supervisor], field: str, value: Any, error: type[Exception], allowed: str, use: Any
-) -> None:
-    """Given to the constructor or as an attribute of a subclass, `check` and `start` refuse it, and nothing starts."""
-    with pytest.raises((TypeError, ValueError)) as caught:
-        use(kind, field, value)
-    place, _, rest = str(caught.value).partition(": ")
-    shown, _, advice = rest.partition(" is not allowed; ")
-    assert type(caught.value) is error
-    assert place.partition(".")[2] == field
-    assert shown in (repr(value), repr(value[-1]) if isinstance(value, list) else None)
-    assert allowed in advice
-
-
-@pytest.mark.parametrize("field", ["strategy", "auto_shutdown", "children"])
-def test_a_dynamic_supervisor_takes_no_settings_of_the_other_kind(field: str) -> None:
-    """As an argument it is a TypeError that names the word, in a subclass a ValueError that names the other class."""
-    value: Any = {"strategy": "one_for_all", "auto_shutdown": "any_significant", "children": [spec()]}[field]
-    with pytest.raises(TypeError, match=field):
-        DynamicSupervisor.check(**{field: value})
-    with pytest.raises(ValueError, match="use a Supervisor"):
-        check_subclass(DynamicSupervisor, field, value)
-
-
-def test_an_id_that_is_there_twice_is_refused() -> None:
-    """Siblings need ids of their own; cousins do not."""
-    with pytest.raises(ValueError, match=r"Supervisor\.children: the id 'b' is there twice"):
-        Supervisor.check(children=[spec("a"), spec("b"), spec("b", Thread)])
-    Supervisor.check(children=[spec("a"), spec("b", Supervisor, kwargs={"children": [spec("a")]})])
-
-
-@pytest.mark.parametrize("auto_shutdown", ["never", "any_significant", "all_significant"])
-def test_a_significant_child_needs_an_auto_shutdown(auto_shutdown: Any) -> None:
-    """Under 'never' its significance would mean nothing, so it is refused, by name."""
-    child = spec("main", restart="transient", significant=True)
-    if auto_shutdown != "never":
-        Supervisor.check(children=[child], auto_shutdown=auto_shutdown)
-        return
-    with pytest.raises(ValueError, match=r"ChildSpec\.significant of child 'main': True .* auto_shutdown='never'; use"):
-        Supervisor.check(children=[child], auto_shutdown=auto_shutdown)
-
-
-def below(*children: ChildSpec, depth: int = 3, **settings: Any) -> ChildSpec:
-    for level in range(depth):
-        children = (spec(f"level {level}", Supervisor, kwargs={"children": children, **settings}),)
-        settings = {}
-    return children[0]
-
-
-@pytest.mark.parametrize(
-    ("tree", "error", "text"),
-    [
-        (below(spec("deep", Worker)), TypeError, "ChildSpec.args of child 'deep': they do not fit Worker"),
-        (below(spec("deep"), spec("deep")), ValueError, "the id 'deep' is there twice"),
-        (below(spec("deep", restart="transient", significant=True)), ValueError, "ChildSpec.significant of child 'deep'"),
-        (below(strategy="all"), ValueError, "Supervisor.strategy: 'all' is not allowed"),
-        (below(spec("deep", DynamicSupervisor, kwargs={"max_children": -1})), ValueError, "max_children: -1 is not"),
-    ],
-)
-def test_a_check_reaches_all_levels(tree: ChildSpec, error: type[Exception], text: str) -> None:
-    """A fault three supervisors below is found by the top's `check` and `start`, and by the spec's own."""
-    for look in (tree.check, lambda: Supervisor.check(children=[tree]), lambda: Supervisor.start(children=[tree])):
-        with pytest.raises(error, match=".*") as caught:
-            look()
-        assert text in str(caught.value)
-
-
-class Tree(Supervisor):
-    """The subclass style: settings as attributes, children from a method, arguments as of any class."""
-
-    strategy = "rest_for_one"
-    max_restarts = 7
-
-    def __init__(self, size: int, colour: str = "red") -> None:
-        self.size = size
-        self.colour = colour
-
-    def children(self) -> Iterator[ChildSpec]:
-        yield spec("first", Worker, args=(self.size,), kwargs={"colour": self.colour})
-        yield spec("second", Thread, kwargs={"size": self.size})
-
-
-def test_a_subclass_states_its_settings_and_children() -> None:
-    """It need not call the constructor of `Supervisor`; `children` may be a generator, asked anew each time."""
-    Tree.check(1)
-    tree = Tree(2, "blue")
-    for _ in range(2):
-        settings = tree._settings()
-        assert (settings.strategy, settings.max_restarts, settings.within) == ("rest_for_one", 7, 5.0)
-        assert [child.id for child in settings.children] == ["first", "second"]
-        assert settings.children[0].kwargs == {"colour": "blue"}
-    spec("tree", Tree, args=(3,)).check()
-
-
-def test_arguments_that_do_not_fit_a_supervisor_are_found_before_a_start() -> None:
-    """A subclass that lacks an argument, or gets one too many, is a TypeError of `check`, at any level."""
-    for args in ((), (1, "red", 3)):
-        with pytest.raises(TypeError, match="argument"):
-            Tree.check(*args)
-        with pytest.raises(TypeError, match="argument"):
-            Supervisor.check(children=[spec("tree", Tree, args=args)])
-
-
-def test_an_argument_overrides_the_attribute_of_a_subclass() -> None:
-    """What is given at the start counts; what is not given is as the class says."""
-    kind = type("Patient", (Supervisor,), {"max_restarts": 9, "within": 60.0, "name": "patient"})
-    settings = kind(within=1)._settings()
-    assert (settings.max_restarts, settings.within, settings.name, settings.children) == (9, 1.0, "patient", ())
-    assert kind(max_restarts=None, name=None)._settings().max_restarts is None

@@ -1,0 +1,73 @@
+"""What the tests of specifications share: targets, tables of refusals, and a watch that nothing is started."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pykka
+import pytest
+
+from piactors import ChildSpec, ExitReason, ProcessActor
+from piactors._host import runtime
+from piactors._tree import surroundings
+
+NAN, INF = float("nan"), float("inf")
+
+
+class Worker(ProcessActor):
+    def __init__(self, size: int, *, colour: str = "red") -> None:
+        super().__init__()
+
+
+class Thread(pykka.ThreadingActor):
+    def __init__(self, size: int = 1) -> None:
+        super().__init__()
+
+
+class Free(ProcessActor):
+    """Takes any arguments, since it has no `__init__` of its own."""
+
+
+def function(one: int, two: int = 2) -> int:
+    return one + two
+
+
+def is_bad(reason: ExitReason) -> bool:
+    return not reason.is_normal
+
+
+def spec(id: str = "a", target: Any = Free, **fields: Any) -> ChildSpec:
+    return ChildSpec(id, target, **fields)
+
+
+# (field, what the message says is allowed, wrong values, values of a wrong type)
+Refused = tuple[str, str, list[Any], list[Any]]
+
+
+def rows(table: list[Refused], *before: Any) -> list[Any]:
+    return [
+        pytest.param(*before, field, value, error, allowed, id=f"{field}-{value!r}"[:60])
+        for field, allowed, wrong, mistyped in table
+        for error, values in ((ValueError, wrong), (TypeError, mistyped))
+        for value in values
+    ]
+
+
+@pytest.fixture
+def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """No thread, process or registered actor comes of anything here, and no runner of a child is made."""
+    made: list[Any] = []
+    monkeypatch.setattr(surroundings.current(), "runner", made.append, raising=False)
+
+    def there() -> tuple[set[threading.Thread], set[int], int]:
+        children = {child.pid for child in psutil.Process().children(recursive=True)}
+        return set(threading.enumerate()), children, len(pykka.ActorRegistry.get_all())
+
+    runtime.current()  # what all isolates share lives as long as the host
+    before = there()
+    yield made
+    assert there() == before
+    assert made == []
