@@ -91,12 +91,12 @@ class Writer(ProcessActor):
         """Close the database, which also tidies up its files."""
         self._connection.close()
 
-    @piactors.idempotent(retries=3)  # type: ignore[untyped-decorator]
+    @piactors.idempotent(retries=3)
     def recorded(self) -> list[str]:
         """Return the files that have been recorded."""
         return [path for (path,) in self._connection.execute("SELECT path FROM files")]
 
-    @piactors.idempotent(retries=3)  # type: ignore[untyped-decorator]
+    @piactors.idempotent(retries=3)
     def record(self, path: str, rows: list[Row], error: str | None) -> None:
         """Record a file, in place of what may have been recorded of it before."""
         with self._connection as connection:
@@ -108,7 +108,7 @@ class Writer(ProcessActor):
 class Parser(ProcessActor):
     """Parses files.  Like many a parser in native code it has a fault, which ends its process."""
 
-    @piactors.idempotent(retries=1)  # type: ignore[untyped-decorator]
+    @piactors.idempotent(retries=1)
     def parse(self, path: str) -> tuple[list[Row], str | None]:
         """Return what `parse` does for a file."""
         text = read(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, overload
 
 import attrs
 import pykka
@@ -93,7 +93,15 @@ class ActorStarter:
         return spawning.start_actor(self.actor_class, self.options, args, kwargs)
 
 
-def idempotent(method: F | None = None, *, retries: int = 1) -> Any:
+@overload
+def idempotent(method: F) -> F: ...
+
+
+@overload
+def idempotent(*, retries: int = 1) -> Callable[[F], F]: ...
+
+
+def idempotent(method: F | None = None, *, retries: int = 1) -> F | Callable[[F], F]:
     """Mark a method that may safely run again where its process ended while it ran.
 
     Args:

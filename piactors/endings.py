@@ -255,7 +255,8 @@ def stop_restarting(isolate: Isolate) -> None:
     if waiting is not None:
         waiting.cancel()
     if waiting is not None or held:
-        isolate.last_reason = ExitReason(kind="shutdown", detail="stopped while it waited to be restarted")
+        if isolate.last_reason is None or not isolate.halting:
+            isolate.last_reason = ExitReason(kind="shutdown", detail="stopped while it waited to be restarted")
         _finish(isolate, isolate.last_reason, Aftermath([], [], []), None)
     elif generation is not None:
         isolate.intend("shutdown", "stopped while it restarted")

@@ -37,7 +37,7 @@ class ChildInfo:
         ref: its ref.
         state: "running", "restarting" (also while it waits for its backoff) or "stopped".
         type: "worker" or "supervisor".
-        restarts: how often it has been restarted, with its group or alone.
+        restarts: how often it has been restarted, with its group or alone, since its supervisor was started.
         exit_reason: why it ended last, or None.
     """
 
@@ -207,7 +207,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
     def _call(self, give: Callable[[Machine, Moment, Future[Any]], Any]) -> Any:
         engine = self._runner.engine
         if engine is None:
-            raise ActorDeadError(f"{self} does not run")
+            raise ActorDeadError(self._runner.why_not())
         if engine.is_current():
             raise PiactorsError(f"{self} is asked from its own thread, which would wait for itself")
         return engine.call(give).get()

@@ -11,7 +11,9 @@ from piactors._tree.tree_runner import TreeRunner
 
 def render(root: TreeRunner, *, memory: bool = True) -> str:
     """Return the tree below `root` as text, one line for each child."""
-    return "\n".join([f"{root.name}  {root.state}  {root.describe(memory)}", *_below(root, "", memory)])
+    reason = root.ends.reason
+    head = [root.name, root.state, root.describe(memory), "" if reason is None else reason.summary]
+    return "\n".join(["  ".join(part for part in head if part), *_below(root, "", memory)])
 
 
 def _below(parent: TreeRunner, indent: str, memory: bool) -> list[str]:

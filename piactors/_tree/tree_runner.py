@@ -145,6 +145,12 @@ class TreeRunner:
             return "stopped"
         return "restarting" if self.engine is None else "running"
 
+    def why_not(self) -> str:
+        """Say why it does not run."""
+        if self.stopped.is_set() and self.ends.reason is not None:
+            return f"{self.ref} has ended: {self.ends.reason.summary}"
+        return f"{self.ref} does not run: it is {self.state}"
+
     # For its ref
 
     def stop_wanted(self) -> None:
@@ -169,7 +175,7 @@ class TreeRunner:
         """
         engine = self.engine
         if engine is None or not engine.sync() or engine.machine.ended is not None:
-            raise pykka.ActorDeadError(f"{self.ref} does not run")
+            raise pykka.ActorDeadError(self.why_not())
         return [child for child in list(engine.machine.children.values()) if child.announced]
 
     def make_child(self, spec: ChildSpec, *, listed: bool) -> Runner:
