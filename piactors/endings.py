@@ -239,10 +239,10 @@ def io_failed(isolate: Isolate, error: BaseException) -> None:
     isolate.ended.set()
 
 
-def fail_all(messages: list[Message], error: Callable[[], BaseException]) -> None:
-    """Fail whoever waits for these messages."""
+def fail_all(messages: list[Message], error: Callable[[], BaseException], *, unless_given_up: bool = True) -> None:
+    """Fail whoever waits for these messages; where their caller gave up on them, nobody does."""
     for message in messages:
-        if message.sink is not None and not message.given_up:
+        if message.sink is not None and not (unless_given_up and message.given_up):
             message.sink.fail(error())
 
 

@@ -180,11 +180,12 @@ class Isolate:
             if self.state is State.STOPPED:
                 return
             self.stop_requested = True
-            left = self.mailbox.take_calls() + self.recall()
+            left, recalled = self.mailbox.take_calls(), self.recall()
             self.mailbox.put(Message("stop", b""))
             self.pump()
             idle = self.state is State.RESTARTING and self.process is None
-        endings.fail_all(left, lambda: ActorDeadError(f"{self.ref} is shut down; the call was not begun"))
+        text = f"{self.ref} is shut down; the call was not begun"
+        endings.fail_all([*left, *recalled], lambda: ActorDeadError(text), unless_given_up=False)
         if idle:
             self.loop.call_soon(endings.stop_restarting, self)
         else:

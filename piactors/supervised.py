@@ -16,6 +16,7 @@ def succeed(isolate: Isolate, earlier: Isolate) -> None:
     """Go on where an isolate of the same ref has ended: count its generations, keep what was set."""
     isolate.generation_number, isolate.last_reason = earlier.generation_number, earlier.last_reason
     isolate.data = earlier.data
+    isolate.raw_description = earlier.raw_description  # for proxies, until the new one describes itself
 
 
 def halt(isolate: Isolate) -> None:

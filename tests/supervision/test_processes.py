@@ -72,6 +72,23 @@ def test_a_sibling_keeps_its_mailbox_over_a_group_restart(strategy: Any, tmp_pat
     assert (tmp_path / "second").read_text().split() == [str(number) for number in range(50)]
 
 
+def test_a_shutdown_fails_every_call_that_has_not_begun(tmp_path: Path) -> None:
+    """Those on their way as well as those that wait; the one that runs is finished."""
+    begun, until = tmp_path / "begun", tmp_path / "until"
+    with Supervisor.start(children=[fragile("child", tmp_path, shutdown=20)]) as tree:
+        proxy = tree.child("child").proxy()
+        running = proxy.hold(str(begun), str(until))
+        waiting = [proxy.work(number) for number in range(3000)]
+        wait_until(begun.exists)
+        terminator = threading.Thread(target=tree.terminate_child, args=("child",))
+        terminator.start()
+        assert all(isinstance(call.exception(timeout=10), pykka.ActorDeadError) for call in waiting)
+        until.touch()
+        assert running.get(timeout=10) is None
+        terminator.join()
+    assert (tmp_path / "child").read_text() == ""
+
+
 def test_a_slow_start_does_not_delay_the_restart_of_a_sibling(tmp_path: Path) -> None:
     """Under one_for_one a death beside a start that takes for ever is found and mended meanwhile."""
     gate = tmp_path / "gate"
