@@ -315,7 +315,7 @@ class Isolate:
                 order.interpreter, options.preload, own=self.spec.own_interpreter, warm=not order.fresh
             )
             generation = Generation(
-                self.loop, backend, self, self.generation_number, order, self.spec.init(self.current.data),
+                self.loop, backend, self, self.generation_number, order, self.spec.init(self.ref.actor_urn, self.current.data),
                 options.concurrency, options.output if isinstance(options.output, str) else "callable",
                 options.max_frame, self._fell_back,
             )  # fmt: skip

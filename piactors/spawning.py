@@ -127,7 +127,7 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
     urn = uuid.uuid4().urn
     trusted = what.code if options.trust == "auto" else options.trust == "code"
     fixed = {
-        "protocol": PROTOCOL, "name": name, "urn": urn, "env": env, "cwd": options.cwd, "own_interpreter": own,
+        "protocol": PROTOCOL, "name": name, "env": env, "cwd": options.cwd, "own_interpreter": own,
         "sys_path": _paths(options, own, what.folder), "concurrency": options.concurrency, "log_level": _level(options),
         "code": trusted, "accept": [plain_tags.class_key(cls) for cls in options.accept], "debug": options.debug,
         "max_frame": options.max_frame,
@@ -147,8 +147,8 @@ def hosting_class(label: str) -> type[Actor]:
     return type(label.rpartition(".")[2] or "Hosted", (ProcessActor,), {})
 
 
-def _init(fixed: dict[str, Any], data: dict[str, bytes]) -> bytes:
-    return pickle.dumps({**fixed, "data": data}, 4)
+def _init(fixed: dict[str, Any], urn: str, data: dict[str, bytes]) -> bytes:
+    return pickle.dumps({**fixed, "urn": urn, "data": data}, 4)
 
 
 def _resolved(target: object) -> tuple[str | None, object]:

@@ -57,12 +57,15 @@ def revive(isolate: Isolate) -> bool:
     return was_held
 
 
-def put_down(isolate: Isolate) -> None:
-    """No next generation comes for an isolate that is held: end it, and return when its ref says so."""
+def put_down(isolate: Isolate, *, unused: bool) -> None:
+    """End an isolate that is held, or that was never started (`unused`), and return when its ref says so."""
     done = threading.Event()
 
     def end_it() -> None:
-        endings.stop_restarting(isolate)
+        if unused:
+            endings.ended_without_process(isolate, "its supervisor ended before it was to start")
+        else:
+            endings.stop_restarting(isolate)
         done.set()
 
     isolate.loop.call_soon(end_it)

@@ -243,13 +243,8 @@ class SupervisorRef(pykka.ActorRef[Any]):
         if not self.is_alive():
             future.set(False)
         else:
-            self._ends.add(lambda _: future.settle_with(lambda: True))
-            self._runner.stop_wanted()
-        if block:
-            found = future.get(timeout=timeout)
-            self._runner.over.wait(timeout)
-            return found
-        return future
+            self._runner.stop_wanted(future)
+        return future.get(timeout=timeout) if block else future
 
     def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
         """End it and all that is below it at once; return why it ended, None where that takes over `timeout` s."""

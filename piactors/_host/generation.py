@@ -313,11 +313,11 @@ class Generation:
         return Evidence(seen.begun, credible)
 
     def _close(self) -> None:
-        with self._lock:
+        self._unwatch_all()
+        with self._lock:  # other threads write to the page and the channels under it
             self._ended = True
             waiting, self._requests = list(self._requests.values()), {}
-        self._unwatch_all()
-        self.abandon()
+            self.abandon()
         for answer in waiting:
             answer(None)
 
@@ -326,7 +326,7 @@ class Generation:
             self._loop.unwatch(fd)
 
     def abandon(self) -> None:
-        """Close all descriptors, and nothing more: all that a forked copy of the host may do."""
+        """Close all descriptors, and nothing more: all that a forked copy of the host may do, which takes no lock."""
         self._ends.close_theirs()
         self._data.close()
         self._control.close()

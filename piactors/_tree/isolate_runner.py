@@ -60,8 +60,8 @@ class IsolateRunner:
     def put_down(self) -> None:
         """See `Runner`."""
         self.link.told_to_stop = True
-        if not self._unused:
-            supervised.put_down(self._isolate)
+        supervised.put_down(self._isolate, unused=self._unused)
+        self._unused = False
 
     def kill(self) -> None:
         """See `Runner`."""

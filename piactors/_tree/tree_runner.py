@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+import attrs
 import pykka
 
 from piactors._supervision.actions import Exit
@@ -19,6 +20,7 @@ from piactors._tree.settings import settings_of
 from piactors.child_spec import ChildSpec
 from piactors.errors import StartError
 from piactors.exit_reason import ExitReason
+from piactors.future import Future
 from piactors.keeper import Ends
 
 logger = logging.getLogger("piactors")
@@ -65,6 +67,7 @@ class TreeRunner:
         self.over = threading.Event()
         self.stopped = threading.Event()
         self.stopped.set()
+        self._stoppers: list[Future[bool]] = []
         self._make = make
         self._make_ref = make_ref
         self._shutdown = shutdown
@@ -72,7 +75,7 @@ class TreeRunner:
         self._stop_asked: bool | None = None
         self._timer: Any = None
         self._lock = threading.Lock()
-        self._lives = False
+        self._lives = self._is_up = False
         self._incarnation = 0
         self._last_reason = ExitReason(kind="shutdown")
         self.name = self.settings.name or name
@@ -84,13 +87,14 @@ class TreeRunner:
         """See `Runner`."""
         self.link.told_to_stop = self._wanted = False
         self._stop_asked = None
+        self._answer_stoppers()
         if self.stopped.is_set():
             self.stopped.clear()
             self.over.clear()
             self.ends.begin_again()
             pykka.ActorRegistry.register(self.ref)
         self.generation += 1
-        self._lives = True
+        self._lives, self._is_up = True, False
         name = f"piactors-supervisor-{self.name}"
         threading.Thread(target=self._live, args=(self._incarnation,), name=name, daemon=True).start()
 
@@ -112,6 +116,7 @@ class TreeRunner:
         self.take_no_more()
         self.ends.tell(self._last_reason)
         self.over.set()
+        self._answer_stoppers()
 
     def kill(self) -> None:
         """See `Runner`."""
@@ -153,13 +158,23 @@ class TreeRunner:
 
     # For its ref
 
-    def stop_wanted(self) -> None:
-        """Somebody stops the supervisor by its ref."""
+    def stop_wanted(self, future: Future[bool] | None = None) -> None:
+        """Somebody stops the supervisor by its ref; `future` gets True when it has ended.
+
+        Where the supervisor above is being restarted just then, that starts this one again, as all its children.
+        """
+        if future is not None:
+            self._stoppers.append(future)
         self._wanted = True
         if self._lives:
             self._begin_stop(keep=False)
         else:
             self.link.terminated()
+
+    def _answer_stoppers(self) -> None:
+        stoppers, self._stoppers = self._stoppers, []
+        for future in stoppers:
+            future.settle_with(lambda: True)
 
     def take_no_more(self) -> None:
         """Be dead for those who look."""
@@ -229,7 +244,7 @@ class TreeRunner:
 
     def _new_engine(self) -> Engine:
         return Engine(
-            self.name, self.settings.tree_rule(), self.surroundings.clock, self.runners, self.link.started,
+            self.name, self.settings.tree_rule(), self.surroundings.clock, self.runners, self._started,
             self._engine_ended,
         )  # fmt: skip
 
@@ -252,6 +267,10 @@ class TreeRunner:
         if engine is not None:
             engine.stop(keep)
 
+    def _started(self) -> None:
+        self._is_up = True
+        self.link.started()
+
     def _engine_ended(self, reason: ExitReason, failed: str | None) -> None:
         with self._lock:
             self.exhausted = self.engine is not None and self.engine.exhausted
@@ -267,6 +286,11 @@ class TreeRunner:
         if failed is not None:
             text = f"supervisor {self.name}: its child {failed!r}"
             self.link.start_failed(reason, partial(start_error, text, reason, runner))
+        elif not self._is_up:
+            if self._wanted:
+                self.link.terminated()
+            text = f"supervisor {self.name} did not start: it was stopped meanwhile"
+            self.link.start_failed(attrs.evolve(reason, kind="start_failed"), partial(StartError, text, reason))
         else:
             self.link.exited(Exit(reason, wanted=self._wanted))
 

@@ -39,7 +39,8 @@ class Acts:
     def echo(self, value: Any) -> Any:
         return value
 
-    def hang(self, until: threading.Event) -> str:
+    def hang(self, begun: threading.Event, until: threading.Event) -> str:
+        begun.set()
         until.wait(30)
         return "done"
 
@@ -61,6 +62,14 @@ def child(id: str, target: Any = Isolated, log: list[str] | None = None, **field
     return ChildSpec(id, target, args=(id, log), **fields)
 
 
+def hang(ref: Any, until: threading.Event) -> Any:
+    """Let an actor hang, and return the future of that call once it has begun."""
+    begun = threading.Event()
+    future = ref.proxy().hang(begun, until)
+    assert begun.wait(10)
+    return future
+
+
 def states(tree: SupervisorRef) -> dict[str, str]:
     """Return the states of its children."""
     return {info.id: info.state for info in tree.which_children()}
@@ -80,7 +89,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def until() -> Iterator[threading.Event]:
-    """An event for `Acts.hang`, which is set at the end."""
+    """An event for `hang`, which is set at the end."""
     event = threading.Event()
     yield event
     event.set()

@@ -21,7 +21,7 @@ from piactors import (
     Supervisor,
 )
 from piactors.testing import InjectedFault, Lab, wait_until
-from tests.supervision.lab_actors import Isolated, Threaded, child, generations, lab, states, until
+from tests.supervision.lab_actors import Isolated, Threaded, child, generations, hang, lab, states, until
 
 __all__ = ["lab", "until"]
 
@@ -40,7 +40,7 @@ def test_a_crash_fails_what_had_begun_and_keeps_the_rest(
     """The call that runs gets IsolateCrashed with the reason; those behind it are answered by the next generation."""
     tree = lab.start(children=[child("a", target)])
     ref = tree.child("a")
-    running = ref.proxy().hang(until)
+    running = hang(ref, until)
     rest = [ref.proxy().echo(number) for number in range(3)]
     wait_until(lambda: ref.mailbox_size == 3)
     lab.crash(ref, kind)
@@ -222,7 +222,7 @@ def test_a_child_that_hangs_is_given_up_after_its_shutdown_time(
     log: list[str] = []
     tree = lab.start(children=[child("a", log=log), child("b", target, log, shutdown=shutdown)])
     ref = tree.child("b")
-    running, behind = ref.proxy().hang(until), ref.ask(1, block=False)
+    running, behind = hang(ref, until), ref.ask(1, block=False)
     wait_until(lambda: ref.mailbox_size == 1)
     assert lab.finish(tree.stop)
     assert lab.clock.now() == seconds
@@ -243,7 +243,7 @@ def test_a_child_without_a_shutdown_time_is_waited_for(lab: Lab, until: threadin
     """With None no time is too long; it stops once its call is done, and that call is answered."""
     log: list[str] = []
     tree = lab.start(children=[child("a", log=log, shutdown=None)])
-    running = tree.child("a").proxy().hang(until)
+    running = hang(tree.child("a"), until)
     stopped = tree.stop(block=False)
     lab.advance(10**6)
     assert tree.is_alive()
@@ -258,7 +258,7 @@ def test_children_stop_one_after_the_other_in_reverse_order(lab: Lab, until: thr
     tree = lab.start(children=[child(id, shutdown=seconds) for id, seconds in (("a", 1), ("b", 10), ("c", 100))])
     over: list[tuple[str, float]] = []
     for id in "abc":
-        running = tree.child(id).proxy().hang(until)
+        running = hang(tree.child(id), until)
         running.add_done_callback(lambda _, id=id: over.append((id, lab.clock.now())))
     assert lab.finish(tree.stop)
     wait_until(lambda: len(over) == 3)
@@ -269,7 +269,7 @@ def test_a_supervisor_below_may_have_a_shutdown_time_too(lab: Lab, until: thread
     """Its children have theirs, and when its own is over all that is left of it is given up at once."""
     below = ChildSpec("below", Supervisor, kwargs={"children": [child("x", shutdown=500)]}, shutdown=20)
     tree = lab.start(children=[below])
-    running = tree.child("below").child("x").proxy().hang(until)
+    running = hang(tree.child("below").child("x"), until)
     lab.finish(tree.stop)
     assert lab.clock.now() == 20
     with pytest.raises(IsolateCrashed):
@@ -280,7 +280,7 @@ def test_terminate_needs_no_time(lab: Lab, until: threading.Event) -> None:
     """It ends all that is below at once, whatever the shutdown times say."""
     below = ChildSpec("b", Supervisor, kwargs={"children": [child("c")]})
     tree = lab.start(children=[child("a", shutdown=None), below])
-    tree.child("a").proxy().hang(until)
+    hang(tree.child("a"), until)
     reason = tree.terminate()
     assert reason is not None
     assert (lab.clock.now(), tree.is_alive(), tree.child("a").is_alive()) == (0, False, False)
@@ -290,7 +290,7 @@ def test_the_end_of_a_lab_ends_its_trees(until: threading.Event) -> None:
     """Also one with a child that hangs and one that waits; later trees live in the real world again."""
     with Lab(0.05) as lab:
         trees = [lab.start(children=[child("a", backoff=STEADY, shutdown=None)]) for _ in range(2)]
-        trees[0].child("a").proxy().hang(until)
+        hang(trees[0].child("a"), until)
         lab.crash(trees[1].child("a"))
     assert [tree.is_alive() for tree in trees] == [False, False]
     with Supervisor.start(children=[child("real", Threaded)]) as tree:

@@ -24,7 +24,7 @@ from piactors import (
     TooManyChildren,
 )
 from piactors.testing import Lab
-from tests.supervision.lab_actors import Isolated, Threaded, child, generations, lab, states, until
+from tests.supervision.lab_actors import Isolated, Threaded, child, generations, hang, lab, states, until
 
 __all__ = ["lab", "until"]
 
@@ -240,7 +240,7 @@ def test_dynamic_children_stop_all_at_once(lab: Lab, until: threading.Event) -> 
     """Three that hang for ten seconds each take ten seconds together."""
     tree = lab.start(DynamicSupervisor, template=child("job", shutdown=10))
     for _ in range(3):
-        tree.start_child().proxy().hang(until)
+        hang(tree.start_child(), until)
     assert lab.finish(tree.stop)
     assert lab.clock.now() == 10
 

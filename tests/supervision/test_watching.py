@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pykka
@@ -273,11 +274,12 @@ def test_linked_actors_end_together(first: str, second: str) -> None:
         wait_until(lambda: not any(ref.is_alive() for ref in refs))  # noqa: B023
 
 
-def test_a_link_ends_a_permanent_isolate_for_good() -> None:
+def test_a_link_ends_a_permanent_isolate_for_good(tmp_path: Path) -> None:
     """It is terminated, in the middle of what it does."""
     permanent, partner = Fragile.with_options(restart="permanent").start(), Plain.start()
     link(permanent, partner)
-    call = permanent.proxy().hold(os.devnull, "/never/there")
+    call = permanent.proxy().hold(str(tmp_path / "begun"), str(tmp_path / "never"))
+    wait_until((tmp_path / "begun").exists)
     partner.tell("fail")
     reason = permanent.wait_for_exit(10)
     assert reason is not None

@@ -127,6 +127,23 @@ def test_a_check_reaches_all_levels(tree: ChildSpec, error: type[Exception], tex
         assert text in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "kwargs", [{"childs": []}, {"max_restarts": -1}, {"children": [spec("x"), spec("x")]}, {"children": iter([spec()])}]
+)
+def test_a_fault_of_a_nested_supervisor_names_it(kwargs: Any) -> None:
+    """By its ids, from the top; an iterator of children, which only the first start would find, is a fault too."""
+    tree = spec("outer", Supervisor, kwargs={"children": [spec("inner", Supervisor, kwargs=kwargs)]})
+    with pytest.raises((TypeError, ValueError), match=r"^child 'outer': child 'inner': "):
+        Supervisor.check(children=[tree])
+
+
+def test_a_template_is_checked_as_its_children_would_be() -> None:
+    """But for its arguments, which `start_child` adds to."""
+    DynamicSupervisor.check(template=spec("job", Worker))
+    with pytest.raises(ValueError, match=r"ChildSpec\.significant of child 'job': True is not allowed"):
+        DynamicSupervisor.check(template=spec("job", restart="transient", significant=True))
+
+
 class Tree(Supervisor):
     """The subclass style: settings as attributes, children from a method, arguments as of any class."""
 
