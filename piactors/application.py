@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import queue
+import os
+import select
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 from piactors._platform.main_thread import interrupt_main_on
 from piactors.isolate import in_event_loop
@@ -46,10 +46,12 @@ def run(tree: SupervisorRef) -> int:
         raise RuntimeError("run: an event loop runs in this thread; use `await piactors.run_async(tree)`")
     if threading.current_thread() is not threading.main_thread():
         return _run_in_thread(tree)
-    news: queue.SimpleQueue[int] = queue.SimpleQueue()
-    tree._ends.add(lambda _: news.put(_ENDED))
-    with _handlers(news.put):
-        return _until_ended(tree, news.get)
+    with _Signals() as signals:
+        unwatch = tree._ends.add(lambda _: signals.put(_ENDED))
+        try:
+            return _until_ended(tree, signals.wait)
+        finally:
+            unwatch()
 
 
 async def run_async(tree: SupervisorRef) -> int:
@@ -60,20 +62,25 @@ async def run_async(tree: SupervisorRef) -> int:
     _check(tree, "run_async")
     loop = asyncio.get_running_loop()
     news: asyncio.Queue[int] = asyncio.Queue()
-    unwatch = tree._ends.add(lambda _: loop.call_soon_threadsafe(partial(news.put_nowait, _ENDED)))
-    installed = _add_to_loop(loop, news.put_nowait)
     state = _State(tree)
-    try:
-        while not state.over:
-            state.take(await news.get())
-    except asyncio.CancelledError:
-        await asyncio.to_thread(tree.stop)
-        raise
-    finally:
-        unwatch()
-        for signum in installed:
-            loop.remove_signal_handler(signum)
+    with _Signals() as signals:
+        loop.add_reader(signals.fileno(), _pass_on, signals, news)
+        unwatch = tree._ends.add(lambda _: signals.put(_ENDED))
+        try:
+            while not state.over:
+                state.take(await news.get())
+        except asyncio.CancelledError:
+            await asyncio.to_thread(tree.stop)
+            raise
+        finally:
+            unwatch()
+            loop.remove_reader(signals.fileno())
     return await asyncio.to_thread(state.code)
+
+
+def _pass_on(signals: _Signals, news: asyncio.Queue[int]) -> None:
+    for one in signals.take():
+        news.put_nowait(one)
 
 
 class _State:
@@ -105,10 +112,11 @@ class _State:
         return 1 if self._tree._runner.exhausted else 0
 
 
-def _until_ended(tree: SupervisorRef, next_news: Callable[[], int]) -> int:
+def _until_ended(tree: SupervisorRef, wait: Callable[[], list[int]]) -> int:
     state = _State(tree)
     while not state.over:
-        state.take(next_news())
+        for news in wait():
+            state.take(news)
     return state.code()
 
 
@@ -122,30 +130,67 @@ def _run_in_thread(tree: SupervisorRef) -> int:
             take_back()
 
 
-@contextlib.contextmanager
-def _handlers(put: Callable[[int], object]) -> Iterator[None]:
-    """Install handlers that only pass the signal on, and put back those that were there."""
-    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-    wanted = [signum for signum, handler in before.items() if handler is not signal.SIG_IGN]
-    try:
-        for signum in wanted:
-            signal.signal(signum, lambda number, _: put(number))
-        yield
-    finally:
-        for signum in wanted:
-            signal.signal(signum, before[signum] or signal.SIG_DFL)
+class _Signals:
+    """Signals, and other news, as numbers that come through a pipe.
+
+    The handler in C writes there itself, so a signal is seen however short before a wait it comes.  In another thread
+    than the main one Python takes no signals; only the other news come then.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        for fd in (self._read, self._write):
+            os.set_blocking(fd, False)
+        self._before: dict[signal.Signals, Any] = {}
+        self._fd_before = -1
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+            self._before = {signum: handler for signum, handler in before.items() if handler is not signal.SIG_IGN}
+            self._fd_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+            for signum in self._before:
+                signal.signal(signum, _nothing)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler or signal.SIG_DFL)
+        if threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(self._fd_before)
+        os.close(self._read)
+        os.close(self._write)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there are news."""
+        return self._read
+
+    def put(self, news: int) -> None:
+        """Add news, from any thread."""
+        os.write(self._write, bytes([news]))
+
+    def take(self) -> list[int]:
+        """Return the news that have come; signals that are not ours go on to who had them before."""
+        try:
+            numbers = os.read(self._read, 256)
+        except BlockingIOError:
+            return []
+        others = bytes(number for number in numbers if number != _ENDED and number not in self._before)
+        if others and self._fd_before >= 0:
+            with contextlib.suppress(OSError):
+                os.write(self._fd_before, others)
+        return [number for number in numbers if number == _ENDED or number in self._before]
+
+    def wait(self) -> list[int]:
+        """Return the next news, waiting for them."""
+        poller = select.poll()
+        poller.register(self._read, select.POLLIN)
+        poller.poll()
+        return self.take()
 
 
-def _add_to_loop(loop: asyncio.AbstractEventLoop, put: Callable[[int], object]) -> list[signal.Signals]:
-    installed: list[signal.Signals] = []
-    try:
-        for signum in SIGNALS:
-            if signal.getsignal(signum) is not signal.SIG_IGN:
-                loop.add_signal_handler(signum, put, int(signum))
-                installed.append(signum)
-    except (ValueError, RuntimeError, NotImplementedError):
-        return installed  # no loop of the main thread
-    return installed
+def _nothing(*_: object) -> None:
+    """Handle a signal in Python: it has been seen already."""
 
 
 def _check(tree: Any, what: str) -> None:

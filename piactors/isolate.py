@@ -314,8 +314,9 @@ class Isolate:
             backend = self.runtime.backend(
                 order.interpreter, options.preload, own=self.spec.own_interpreter, warm=not order.fresh
             )
+            init = self.spec.init(self.ref.actor_urn, self.current.data)
             generation = Generation(
-                self.loop, backend, self, self.generation_number, order, self.spec.init(self.ref.actor_urn, self.current.data),
+                self.loop, backend, self, self.generation_number, order, init,
                 options.concurrency, options.output if isinstance(options.output, str) else "callable",
                 options.max_frame, self._fell_back,
             )  # fmt: skip

@@ -38,7 +38,6 @@ from piactors._tree.thread_runner import ThreadRunner
 from piactors.actor import ActorStarter, ProcessActor
 from piactors.child_spec import ChildSpec
 from piactors.exit_reason import ExitReason, Kind
-from piactors.options import IsolationOptions
 from piactors.supervisor import Supervisor
 from piactors.supervisor_ref import SupervisorRef
 
@@ -267,11 +266,10 @@ class Lab:
         target = spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target
         if not (isinstance(target, type) and issubclass(target, (ProcessActor, pykka.ThreadingActor))):
             raise TypeError(f"child {spec.id!r}: in a Lab only actors can run, and {spec.target!r} is none")
-        runner = surroundings.thread_runner(spec, link, self.clock)
+        options = surroundings.options_of(spec)
+        runner = surroundings.thread_runner(spec, link, self.clock, options)
         runner.faults = self._plan(spec.id)
-        if issubclass(target, ProcessActor):
-            options = spec.options or getattr(spec.target, "options", None) or getattr(target, "isolation", None)
-            runner.start_timeout = (options or IsolationOptions()).start_timeout
+        runner.start_timeout = options.start_timeout if issubclass(target, ProcessActor) else None
         return runner
 
     def engine_made(self, engine: Engine) -> None:

@@ -22,17 +22,20 @@ def test_every_test_named_in_the_semantics_exists() -> None:
         assert not test or f"def {test}(" in path.read_text(), f"{file}::{test}"
 
 
-def programs() -> list[str]:
-    text = (ROOT / "README.md").read_text()
+def programs(page: str = "README.md") -> list[str]:
+    text = (ROOT / page).read_text()
     return [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "envs/blur" not in block]
 
 
-@pytest.mark.parametrize("number", range(4))
-def test_the_readmes_programs_run(number: int, tmp_path: Path) -> None:
+PAGES = {"README.md": 5, "docs/supervision.md": 3}
+
+
+@pytest.mark.parametrize(("page", "number"), [(page, number) for page in PAGES for number in range(PAGES[page])])
+def test_the_programs_of_the_pages_run(page: str, number: int, tmp_path: Path) -> None:
     """All but the one that needs a virtual environment of the reader's."""
-    assert len(programs()) == 4
+    assert len(programs(page)) == PAGES[page]
     script = tmp_path / "program.py"
-    script.write_text(programs()[number])
+    script.write_text(programs(page)[number])
     done = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

@@ -22,9 +22,14 @@ PUBLIC = [
     "CallTimeout",
     "ChildAlreadyPresent",
     "ChildAlreadyStarted",
+    "ChildCounts",
+    "ChildInfo",
     "ChildNotFound",
     "ChildRestarting",
     "ChildRunning",
+    "ChildSpec",
+    "Down",
+    "DynamicSupervisor",
     "ExitReason",
     "Future",
     "InvalidTarget",
@@ -43,10 +48,18 @@ PUBLIC = [
     "ResourceUsage",
     "Rusage",
     "StartError",
+    "Supervisor",
+    "SupervisorRef",
+    "TooManyChildren",
     "UntrustedReply",
     "events",
     "idempotent",
+    "link",
+    "run",
+    "run_async",
     "spawn",
+    "tree",
+    "watch",
 ]
 
 
@@ -149,6 +162,7 @@ ERRORS: list[tuple[errors.PiactorsError, dict[str, Any]]] = [
     (errors.ChildAlreadyStarted("text"), {}),
     (errors.ChildAlreadyPresent("text"), {}),
     (errors.ChildRunning("text"), {}),
+    (errors.TooManyChildren("text"), {}),
     (errors.ChildRestarting("text"), {}),
 ]
 

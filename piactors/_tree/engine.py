@@ -120,9 +120,9 @@ class Engine:
     def kill(self) -> None:
         """End all children at once, and then stop."""
         self.killing = True
+        self.stop(keep=False)  # first, so that no end of a child counts as a death
         for runner in list(self.runners.values()):
             runner.kill()
-        self.stop(keep=False)
 
     def is_current(self) -> bool:
         """Whether the caller runs on this supervisor's thread."""

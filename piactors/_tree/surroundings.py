@@ -17,8 +17,6 @@ from piactors.options import IsolationOptions
 from piactors.ref import IsolateRef
 from piactors.supervisor_ref import SupervisorRef
 
-_WORKER_SECONDS = 5.0
-
 
 class RealSurroundings:
     """Processes, threads and the clock of this machine."""
@@ -31,7 +29,7 @@ class RealSurroundings:
         if spec.is_supervisor:
             return tree_runner(spec, link, self)
         if spec.is_thread:
-            return thread_runner(spec, link, self.clock)
+            return thread_runner(spec, link, self.clock, IsolationOptions())
         return IsolateRunner(link, _prepare(spec, link), kill=_seconds(spec, None) == 0)
 
     def engine_made(self, engine: Engine) -> None:
@@ -46,12 +44,11 @@ def tree_runner(spec: ChildSpec, link: Link, surroundings: Surroundings) -> Tree
     )  # fmt: skip
 
 
-def thread_runner(spec: ChildSpec, link: Link, clock: Clock) -> ThreadRunner:
-    """Return what runs a child in a thread."""
-    options = spec.options or IsolationOptions()
+def thread_runner(spec: ChildSpec, link: Link, clock: Clock, options: IsolationOptions) -> ThreadRunner:
+    """Return what runs a child in a thread; of the options, those that mean something there."""
     return ThreadRunner(
         link, clock, spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target, spec.args,
-        dict(spec.kwargs), _seconds(spec, _WORKER_SECONDS), queues=options.while_restarting == "queue",
+        dict(spec.kwargs), _seconds(spec, options.shutdown_timeout), queues=options.while_restarting == "queue",
     )  # fmt: skip
 
 
@@ -62,14 +59,21 @@ def _seconds(spec: ChildSpec, usual: float | None) -> float | None:
     return 0.0 if spec.shutdown == "kill" else spec.shutdown
 
 
+def options_of(spec: ChildSpec) -> IsolationOptions:
+    """Return the options of a child with a process of its own: the spec's, or those of its class."""
+    if spec.options is not None:
+        return spec.options
+    if isinstance(spec.target, ActorStarter):
+        return spec.target.options
+    is_actor = isinstance(spec.target, type) and issubclass(spec.target, ProcessActor)
+    return spec.target.isolation if is_actor else IsolationOptions()
+
+
 def _prepare(spec: ChildSpec, link: Link) -> IsolateRef:
-    target, args, kwargs = spec.target, spec.args, dict(spec.kwargs)
-    if isinstance(target, ActorStarter):
-        options, target = spec.options or target.options, target.actor_class
-        return spawning.prepare_actor(target, _named(options, spec), args, kwargs, link)
-    if isinstance(target, type) and issubclass(target, ProcessActor):
-        return spawning.prepare_actor(target, _named(spec.options or target.isolation, spec), args, kwargs, link)
-    return spawning.prepare_target(target, _named(spec.options or IsolationOptions(), spec), args, kwargs, link)
+    target = spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target
+    is_actor = isinstance(target, type) and issubclass(target, ProcessActor)
+    prepare = spawning.prepare_actor if is_actor else spawning.prepare_target
+    return prepare(target, _named(options_of(spec), spec), spec.args, dict(spec.kwargs), link)
 
 
 def _named(options: IsolationOptions, spec: ChildSpec) -> IsolationOptions:

@@ -43,6 +43,8 @@ class ThreadMailbox:
         self._waiting: deque[Envelope[Any]] = deque()
         self._closed = True
         self._refusing = False
+        self.taken = False
+        """Whether a message has been taken out that is not done with."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -81,9 +83,13 @@ class ThreadMailbox:
     def next_unless(self, halted: Callable[[], bool]) -> Envelope[Any] | None:
         """Return the next message, waiting for it; None once `halted()` is true and `wake` has been called."""
         with self._changed:
+            self.taken = False
             while not self._waiting and not halted():
                 self._changed.wait()
-            return None if halted() else self._waiting.popleft()
+            if halted():
+                return None
+            self.taken = True
+            return self._waiting.popleft()
 
     def empty(self) -> bool:
         """Whether no message waits."""

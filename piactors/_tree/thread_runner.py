@@ -129,7 +129,9 @@ class ThreadRunner:
     def is_busy(self) -> bool:
         """Whether it handles a message, or is about to: for tests."""
         life = self._life
-        return life is not None and life.ready and not life.over and (life.is_busy() or self.ref.mailbox_size > 0)
+        if life is None or not life.ready or life.told:
+            return False
+        return life.over or self.ref.actor_inbox.taken or self.ref.mailbox_size > 0
 
     def describe(self, memory: bool) -> str:
         """See `Runner`."""
@@ -148,14 +150,12 @@ class Life:
         self._by_message = False
         self.ready = False
         self.over = False
+        self.told = False
+        """Whether its supervisor knows of its end."""
         self.reason: ExitReason | None = None
         self.timers: list[Any] = []
         name = f"{runner.ref.actor_class.__name__}-{runner.link.rule.id}"
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def is_busy(self) -> bool:
-        """Whether it handles a message."""
-        return self._current is not None
 
     def halt(self) -> None:
         """Have it end after the message that it handles."""
@@ -164,9 +164,9 @@ class Life:
 
     def abandon(self, detail: str = "", reason: ExitReason | None = None) -> None:
         """A thread cannot be killed: let it run on where nobody listens to it any more."""
-        envelope = self._current
         if not self._end(reason or ExitReason(kind="killed", detail=detail)):
             return
+        envelope = self._current  # none is taken on any more
         self.halt()
         if envelope is not None:
             self._settle_lost(envelope)
@@ -224,7 +224,11 @@ class Life:
             if envelope is None:
                 self._stop(actor, ExitReason(kind="shutdown"), wanted=False)
                 return
-            self._current = envelope
+            with self._lock:
+                over, self._current = self.over, None if self.over else envelope
+            if over:
+                self._give_back(envelope)
+                return
             if isinstance(envelope.message, messages._ActorStop):
                 wanted = isinstance(envelope.message, WantedStop)
                 if wanted:  # whoever asked learns it when the supervisor knows
@@ -237,6 +241,11 @@ class Life:
             if self.over or not self._handle(actor, envelope):
                 return
             self._current = None
+
+    def _give_back(self, envelope: Any) -> None:
+        """The message has been taken out, and the generation was given up before it began."""
+        if not self._ref.actor_inbox.put_first(envelope):
+            fail_all([envelope], self._ref)
 
     def _handle(self, actor: pykka.Actor, envelope: Any) -> bool:
         """Handle one message; False where the generation has ended with it."""
@@ -311,6 +320,7 @@ class Life:
         if wanted and not self.ready:
             link.terminated()
         link.exited(Exit(reason, wanted=wanted, charged=not self._by_message))
+        self.told = True
 
     def _settle_lost(self, envelope: Any, reason: ExitReason | None = None) -> None:
         """The message has ended its actor: it is tried again, or fails."""

@@ -221,6 +221,7 @@ class TreeRunner:
             if incarnation != self._incarnation:
                 return  # it was given up meanwhile
             self.settings = settings
+            self._forget_others()
             self.engine = engine = self._new_engine()
             asked = self._stop_asked
         try:
@@ -271,6 +272,12 @@ class TreeRunner:
         self._is_up = True
         self.link.started()
 
+    def _forget_others(self) -> None:
+        """End those that are not declared (any more): children added at run time, too."""
+        declared = {spec.id for spec in self.settings.children}
+        for id in [id for id in self.runners if id not in declared]:
+            self.runners.pop(id).put_down()
+
     def _engine_ended(self, reason: ExitReason, failed: str | None) -> None:
         with self._lock:
             self.exhausted = self.engine is not None and self.engine.exhausted
@@ -278,10 +285,8 @@ class TreeRunner:
             self._lives = False
         if self._timer is not None:
             self._timer.cancel()
-        declared = {spec.id for spec in self.settings.children}
         runner = None if failed is None else self.runners.get(failed)
-        for id in [id for id in self.runners if id not in declared]:
-            self.runners.pop(id).put_down()
+        self._forget_others()
         self._last_reason = reason
         if failed is not None:
             text = f"supervisor {self.name}: its child {failed!r}"

@@ -330,3 +330,23 @@ def test_events_tell_of_restarts_in_memory(lab: Lab) -> None:
     wait_until(lambda: len(seen) == 2)
     unsubscribe()
     assert [(event.name, event.attempt, event.delay) for event in seen] == [("a", 1, 0.0), ("b", 1, 0.0)]
+
+
+class Patient(Isolated):
+    isolation = IsolationOptions(shutdown_timeout=60, while_restarting="fail")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"target": Patient}, {"target": Patient.with_options()}, {"target": Isolated, "options": Patient.isolation}],
+)
+def test_options_of_the_class_or_the_spec_count_in_memory(lab: Lab, until: Any, spec: dict[str, Any]) -> None:
+    """As in the real world: the default shutdown time is theirs, and so is what a call meets during a restart."""
+    tree = lab.start(children=[child("a", backoff=STEADY, **spec)])
+    lab.crash(tree.child("a"))
+    with pytest.raises(pykka.ActorDeadError):
+        tree.child("a").tell(1)
+    lab.advance(10)
+    hang(tree.child("a"), until)
+    lab.finish(tree.stop)
+    assert lab.clock.now() == 70

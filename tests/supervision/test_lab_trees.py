@@ -8,6 +8,7 @@ from typing import Any
 import pykka
 import pytest
 
+import piactors
 from piactors import (
     Backoff,
     ChildAlreadyPresent,
@@ -154,11 +155,14 @@ def test_a_restarted_supervisor_asks_anew_for_its_children(lab: Lab) -> None:
 
     tree = lab.start(children=[ChildSpec("changing", Changing)])
     ref = tree.child("changing")
-    a = ref.child("a")
+    a, b = ref.child("a"), ref.child("b")
     wanted[1] = "c"
     lab.crash(a)
     assert states(ref) == {"a": "running", "c": "running"}
     assert (ref.child("a") is a, a.ask(1, timeout=5)) == (True, 1)
+    assert not b.is_alive()
+    with pytest.raises(piactors.ChildNotFound):
+        ref.child("b")
 
 
 # Dynamic supervisors
@@ -381,3 +385,11 @@ def test_a_call_from_the_supervisors_own_thread_is_refused(lab: Lab) -> None:
     assert seen[0] == 2
     assert "is asked from its own thread" in seen[1]
     assert generations(tree) == {"a": 2, "b": 1}
+
+
+def test_terminate_starts_nothing_again(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """What it kills is no death that a supervisor below would answer with a restart."""
+    log: list[str] = []
+    tree = lab.start(children=[below("below", child("x", Threaded, log), max_restarts=None)])
+    tree.terminate()
+    assert (log, caplog.text) == (["start x"], "")

@@ -230,7 +230,7 @@ def test_a_message_with_retries_is_tried_again_so_often_and_then_is_poison() -> 
     box, message = mailbox(), call(retries=2)
     for _ in range(2):
         assert sent(box, *([message] if not len(box) else [])) == [message]
-        assert box.generation_ended(Evidence(1)) == ([], [], [])
+        assert box.generation_ended(Evidence(1)) == ([], [], [], [message])
     send_all(box)
     assert box.generation_ended(Evidence(1)).poisoned == [message]
     assert message.attempts == 3
@@ -263,7 +263,7 @@ def test_other_stops_survive_in_their_place(evidence: Evidence) -> None:
     box, stop, after = mailbox(), Message("stop", b""), call("after")
     sent(box, call("before"), stop, after)
     box.answered(1)
-    assert box.generation_ended(evidence) == ([], [], [])
+    assert box.generation_ended(evidence) == ([], [], [], [])
     assert send_all(box) == [stop]
     assert box.close() == [after]
 
