@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import piactors
 from benchmarks import victims
-from piactors import ChildSpec, Supervisor
+from piactors import ChildSpec, IsolationOptions, Supervisor
 
 
 class Contestant(Protocol):
@@ -37,10 +37,14 @@ class Contestant(Protocol):
 
 
 class Piactors:
-    """A permanent child of a supervisor, without backoff."""
+    """A permanent child of a supervisor, without backoff.
+
+    Its module is preloaded: the workers of the others are forked from this program, and so have it as well.
+    """
 
     def __init__(self) -> None:
-        self._tree = Supervisor.start(children=[ChildSpec("victim", victims.Victim)], max_restarts=None)
+        spec = ChildSpec("victim", victims.Victim, options=IsolationOptions(preload=("benchmarks.victims",)))
+        self._tree = Supervisor.start(children=[spec], max_restarts=None)
         self._proxy = self._tree.child("victim").proxy()
 
     def pid(self) -> int:

@@ -219,10 +219,11 @@ class SupervisorRef(pykka.ActorRef[Any]):
         return not self._runner.stopped.is_set()
 
     def tell(self, message: Any) -> None:
-        """A supervisor takes no messages but the one that stops it."""
-        if not isinstance(message, _ActorStop):
-            raise TypeError(f"{self} takes no messages; send {message!r} to one of its children")
-        self.stop(block=False)
+        """Stop it, where the message says so; a supervisor takes no other, and logs that, as pykka's actors do."""
+        if isinstance(message, _ActorStop):
+            self.stop(block=False)
+        else:
+            logger.warning("%s takes no messages, and drops %r; tell one of its children", self, message)
 
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         """A supervisor takes no messages but the one that stops it."""

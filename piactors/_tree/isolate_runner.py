@@ -23,7 +23,6 @@ class IsolateRunner:
 
     def start(self) -> None:
         """See `Runner`."""
-        self.link.told_to_stop = False
         if supervised.revive(self._isolate):
             return
         if not self._unused:
@@ -35,7 +34,6 @@ class IsolateRunner:
 
     def stop(self, keep: bool) -> None:
         """See `Runner`."""
-        self.link.told_to_stop = True
         isolate = self._isolate
         if isolate.ended.is_set():
             return  # it has told already
@@ -59,13 +57,11 @@ class IsolateRunner:
 
     def put_down(self) -> None:
         """See `Runner`."""
-        self.link.told_to_stop = True
         supervised.put_down(self._isolate, unused=self._unused)
         self._unused = False
 
     def kill(self) -> None:
         """See `Runner`."""
-        self.link.told_to_stop = True
         if not self._unused:
             self._isolate.terminate()
 

@@ -63,8 +63,6 @@ class Link:
         self.engine: Engine | None = None
         self.error: MakeError | None = None
         """Makes the error of the last start that failed."""
-        self.told_to_stop = False
-        """Whether the supervisor itself stops the child, so that its end is no wish of anybody else."""
 
     def wants_restart(self, reason: ExitReason) -> bool:
         """See `Keeper`."""

@@ -55,12 +55,14 @@ class ThreadRunner:
         self._shutdown = shutdown
         self._life: Life | None = None
         self._down = True
+        self.told_to_stop = False
+        """Whether the supervisor itself stops it, and knows whether it may start again."""
 
     def start(self) -> None:
         """See `Runner`."""
         if self.ref.actor_stopped.is_set():
             self.put_down()  # it was stopped for good by a supervisor that has been restarted since
-        self.link.told_to_stop = False
+        self.told_to_stop = False
         if self._down:
             self._down = False
             self.ref.begin()
@@ -75,7 +77,7 @@ class ThreadRunner:
 
     def stop(self, keep: bool) -> None:
         """See `Runner`."""
-        self.link.told_to_stop = True
+        self.told_to_stop = True
         life = self._life
         if life is None or life.over:
             return  # it has told already
@@ -113,7 +115,7 @@ class ThreadRunner:
 
     def kill(self) -> None:
         """See `Runner`."""
-        self.link.told_to_stop = True
+        self.told_to_stop = True
         if self._life is not None:
             self._life.abandon("killed")
 
@@ -295,7 +297,7 @@ class Life:
 
     def _close_if_final(self, reason: ExitReason, *, wanted: bool) -> None:
         link = self._runner.link
-        if wanted or not (link.told_to_stop or link.wants_restart(reason)):
+        if wanted or not (self._runner.told_to_stop or link.wants_restart(reason)):
             fail_all(self._ref.take_no_more(), self._ref)
 
     # Its end, on any thread

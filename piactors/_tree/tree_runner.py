@@ -85,7 +85,7 @@ class TreeRunner:
 
     def start(self) -> None:
         """See `Runner`."""
-        self.link.told_to_stop = self._wanted = False
+        self._wanted = False
         self._stop_asked = None
         self._answer_stoppers()
         if self.stopped.is_set():
@@ -100,7 +100,6 @@ class TreeRunner:
 
     def stop(self, keep: bool) -> None:
         """See `Runner`."""
-        self.link.told_to_stop = True
         self._begin_stop(keep)
         if self._shutdown == 0:
             self.kill()
