@@ -17,7 +17,7 @@ from typing import Any
 
 from pykka import ActorDeadError, ActorRegistry
 
-from piactors import arrivals, endings, events, requests
+from piactors import arrivals, endings, events, requests, starting
 from piactors._host import relay, runtime, serialise
 from piactors._host.generation import End, Generation
 from piactors._host.loop import Timer
@@ -297,56 +297,14 @@ class Isolate:
     # On the I/O thread
 
     def launch(self) -> None:
-        with self.lock:
-            self.told_exit = False
-            if (self.stop_requested or self.halting) and self.state is not State.STOPPED:
-                stop = True
-                self.current = Current(data=dict(self.data))
-            else:
-                stop = False
-                self.generation_number += 1
-                self.current = Current(data=dict(self.data))
-        if stop:
-            endings.ended_without_process(self, "stopped before it started")
-            return
-        options, order = self.options, self.spec.order
-        try:
-            backend = self.runtime.backend(
-                order.interpreter, options.preload, own=self.spec.own_interpreter, warm=not order.fresh
-            )
-            init = self.spec.init(self.ref.actor_urn, self.current.data)
-            generation = Generation(
-                self.loop, backend, self, self.generation_number, order, init,
-                options.concurrency, options.output if isinstance(options.output, str) else "callable",
-                options.max_frame, self._fell_back,
-            )  # fmt: skip
-        except OSError as error:
-            endings.ended_without_process(self, f"no process could be made: {error}")
-            return
-        with self.lock:
-            self.process = generation
-            if not options.debug:
-                self._after(options.start_timeout, self._start_too_late)
-            doomed = self.stop_requested or self.halting
-        if doomed:
-            self.intend("shutdown" if self.halting else "killed", "stopped while it started")
-            generation.kill()
+        """Begin to make the next generation."""
+        starting.launch(self)
 
-    def _after(self, seconds: float, callback: Job) -> None:
+    def after(self, seconds: float, callback: Job) -> None:
+        """Have `callback()` called later, unless this generation has ended by then."""
         number = self.generation_number
         timer = self.loop.call_later(seconds, lambda: callback() if number == self.generation_number else None)
         self.current.timers.append(timer)
-
-    def _fell_back(self, text: str) -> None:
-        self.log(logging.WARNING, "isolate %s starts in a fresh interpreter: %s", self.spec.name, text)
-
-    def _start_too_late(self) -> None:
-        with self.lock:
-            if self.current.ready_at is not None or self.process is None:
-                return
-            self.intend("start_failed", f"not ready within start_timeout, {self.options.start_timeout:g} s")
-            generation = self.process
-        generation.kill()
 
     def intend(self, kind: Kind, detail: str) -> None:
         """Record why the process is about to be killed, before it is; the first reason stands."""
@@ -357,7 +315,7 @@ class Isolate:
         seconds = self.options.shutdown_timeout
         if seconds is not None:
             with self.lock:
-                self._after(seconds, self._shutdown_too_late)
+                self.after(seconds, self._shutdown_too_late)
 
     def _shutdown_too_late(self) -> None:
         with self.lock:

@@ -60,7 +60,7 @@ LAYERS: dict[str, Layer] = {
         modules=(
             "_crash", "actor", "actor_child", "arrivals", "endings", "future", "isolate", "isolator", "promises",
             "ref", "requests", "shape", "sinks", "spawning", "spec", "usage", "_tree", "child_spec", "keeper",
-            "supervised", "supervisor", "supervisor_ref", "view", "watching", "application",
+            "starting", "supervised", "supervisor", "supervisor_ref", "view", "watching", "application",
         ),
         packages=("attrs", "psutil", "pykka"),
     ),

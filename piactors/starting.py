@@ -1,0 +1,70 @@
+"""How a generation of an isolate begins, on the I/O thread."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from piactors import endings
+from piactors._host.generation import Generation
+from piactors._lifecycle.states import State
+from piactors.spec import Current
+
+if TYPE_CHECKING:
+    from piactors.isolate import Isolate
+
+
+def launch(isolate: Isolate) -> None:
+    """Begin to make the next process, unless the isolate has been told to stop meanwhile."""
+    if _is_called_off(isolate):
+        endings.ended_without_process(isolate, "stopped before it started")
+        return
+    try:
+        generation = _new_generation(isolate)
+    except OSError as error:
+        endings.ended_without_process(isolate, f"no process could be made: {error}")
+        return
+    with isolate.lock:
+        isolate.process = generation
+        if not isolate.options.debug:
+            isolate.after(isolate.options.start_timeout, partial(_start_too_late, isolate))
+        doomed = isolate.stop_requested or isolate.halting
+    if doomed:
+        isolate.intend("shutdown" if isolate.halting else "killed", "stopped while it started")
+        generation.kill()
+
+
+def _is_called_off(isolate: Isolate) -> bool:
+    with isolate.lock:
+        isolate.told_exit = False
+        isolate.current = Current(data=dict(isolate.data))
+        called_off = (isolate.stop_requested or isolate.halting) and isolate.state is not State.STOPPED
+        isolate.generation_number += not called_off
+    return called_off
+
+
+def _new_generation(isolate: Isolate) -> Generation:
+    options, order = isolate.options, isolate.spec.order
+    backend = isolate.runtime.backend(
+        order.interpreter, options.preload, own=isolate.spec.own_interpreter, warm=not order.fresh
+    )
+    return Generation(
+        isolate.loop, backend, isolate, isolate.generation_number, order,
+        isolate.spec.init(isolate.ref.actor_urn, isolate.current.data), options.concurrency,
+        options.output if isinstance(options.output, str) else "callable", options.max_frame,
+        partial(_fell_back, isolate),
+    )  # fmt: skip
+
+
+def _fell_back(isolate: Isolate, text: str) -> None:
+    isolate.log(logging.WARNING, "isolate %s starts in a fresh interpreter: %s", isolate.spec.name, text)
+
+
+def _start_too_late(isolate: Isolate) -> None:
+    with isolate.lock:
+        if isolate.current.ready_at is not None or isolate.process is None:
+            return
+        isolate.intend("start_failed", f"not ready within start_timeout, {isolate.options.start_timeout:g} s")
+        generation = isolate.process
+    generation.kill()
