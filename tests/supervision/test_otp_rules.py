@@ -82,6 +82,7 @@ class Stage:
         return "ok"
 
     def end(self, id: str, how: str) -> str:
+        wait_until(lambda: "restarting" not in states(self.tree))  # written down is not yet known to the supervisor
         ref = next((ref for ref in running(self.tree) if ref.name == id), None)
         if ref is None:
             return "not running"
@@ -114,6 +115,18 @@ def running(tree: SupervisorRef | None) -> Iterator[Any]:
             yield from running(child.ref)
         elif child.state == "running" and child.ref.is_alive():
             yield child.ref
+
+
+def states(tree: SupervisorRef | None) -> Iterator[str]:
+    """Return the states of all children, wherever they are in the tree."""
+    try:
+        children = [] if tree is None else tree.which_children()
+    except pykka.ActorDeadError:
+        return
+    for child in children:
+        yield child.state
+        if child.type == "supervisor":
+            yield from states(child.ref)
 
 
 @pytest.mark.timeout(60)
