@@ -118,7 +118,9 @@ class Parser(ProcessActor):
 
 
 class Watcher(pykka.ThreadingActor):
-    """Finds the files that are not recorded yet, has them parsed and recorded, and stops itself after the last one.
+    """Watches a folder: finds the files that are not recorded yet, and has them parsed and recorded.
+
+    After the last one it looks again, for what has come meanwhile, and stops itself when there is nothing new.
 
     It knows nothing that the database does not, so it can be restarted at any time.  And it never waits: answers come
     to it as messages.  Otherwise it could not be stopped while it waits for a writer that has died, and under
@@ -131,7 +133,6 @@ class Watcher(pykka.ThreadingActor):
         self._limit = limit
         self._waiting: deque[str] = deque()
         self._under_way: set[str] = set()
-        self._is_listed = False
 
     def on_start(self) -> None:
         """Find the others, which were started before, and ask the writer what is left to do."""
@@ -144,8 +145,10 @@ class Watcher(pykka.ThreadingActor):
         """Find the files that the writer has not named."""
         known = {*answer.get(), *self._under_way}
         self._waiting = deque(path for path in find(self._folder, self._limit) if path not in known)
-        self._is_listed = True
-        self._go_on()
+        if self._waiting or self._under_way:
+            self._go_on()
+        else:
+            self.stop()
 
     def on_parsed(self, answer: pykka.Future[tuple[list[Row], str | None]], path: str) -> None:
         """Have recorded what has come of a file."""
@@ -170,8 +173,8 @@ class Watcher(pykka.ThreadingActor):
             self._then(parser.proxy().parse(path), "on_parsed", path)
             if len(self._waiting) % 50 == 0:
                 print(f"{len(self._waiting)} files to go", flush=True)
-        if self._is_listed and not self._under_way:
-            self.stop()
+        if not self._under_way:  # look again: files may have come meanwhile
+            self._then(self._writer.recorded(), "on_listed")
 
     def _then(self, future: Any, method: str, *args: Any) -> None:
         """Have an own method called with the answer once it is there, like any other message."""

@@ -95,4 +95,6 @@ def tree(root: SupervisorRef) -> None:
     """
     from piactors.cli import trees
 
+    if not isinstance(root, SupervisorRef):
+        raise TypeError(f"tree: {root!r} is no supervisor; pass what Supervisor.start(...) returns")
     trees.show(root)

@@ -84,6 +84,11 @@ def _refuse(error: type[Exception], where: str, value: object, allowed: str) -> 
     raise error(f"{where}: {_short.repr(value)} is not allowed; {allowed}")
 
 
+def shortened(value: object) -> str:
+    """Return the repr of a refused value, which may be megabytes long."""
+    return _short.repr(value)
+
+
 def _place(instance: object, field: "attrs.Attribute[Any]") -> str:
     place = f"{getattr(type(instance), '_called', type(instance).__name__)}.{field.name}"
     id = getattr(instance, "id", None)

@@ -30,7 +30,9 @@ def run(tree: SupervisorRef) -> int:
     raises KeyboardInterrupt in the main thread, as Ctrl-C does, whose end then stops the tree.
 
     Returns:
-        128 + the number of the signal that ended the tree; 1 where it has used up its restarts; 0 otherwise.
+        128 + the number of the signal that ended the tree; 1 where it has used up its restarts, or ended abnormally;
+        0 otherwise.  In another thread than the main one it knows of no signals: what the program exits with is then
+        decided by its main thread (by KeyboardInterrupt, unless that is caught).
 
     Raises:
         TypeError: where `tree` is no ref of a supervisor.
@@ -106,10 +108,11 @@ class _State:
 
     def code(self) -> int:
         """Return the exit code, once all is gone."""
-        self._tree.wait_for_exit()
+        reason = self._tree.wait_for_exit()
         if self._signal is not None:
             return 128 + self._signal
-        return 1 if self._tree._runner.exhausted else 0
+        failed = self._tree._runner.exhausted or (reason is not None and not reason.is_normal)
+        return 1 if failed else 0
 
 
 def _until_ended(tree: SupervisorRef, wait: Callable[[], list[int]]) -> int:

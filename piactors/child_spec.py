@@ -16,6 +16,7 @@ from piactors._validate import NONE
 from piactors.actor import ActorStarter, ProcessActor
 from piactors.exit_reason import KINDS, ExitReason
 from piactors.options import Backoff, IsolationOptions, RestartType
+from piactors.pihost import targets
 
 logger = logging.getLogger("piactors")
 
@@ -43,6 +44,10 @@ def _check_target(spec: ChildSpec, field: attrs.Attribute[Any], value: Any) -> N
     if isinstance(value, ActorStarter) or (callable(value) and value is not pykka.Actor):
         return
     if isinstance(value, str) and value:
+        try:
+            targets.split(value)
+        except targets.TargetError as error:
+            raise ValueError(f"ChildSpec.target of child {spec.id!r}: {error}") from None
         return
     raise (ValueError if isinstance(value, str) else TypeError)(
         f"ChildSpec.target of child {spec.id!r}: {value!r} is not allowed; use a ProcessActor, a pykka.ThreadingActor, "
@@ -80,8 +85,8 @@ class ChildSpec:
         max_restarts: Restarts of this child within `within` seconds, at least 0, in place of the count that it shares
             with its siblings; None: any number; default "shared".
         within: Seconds of the window for `max_restarts`, more than 0; default 5.0.
-        on_exhausted: When its own restarts are used up, "escalate" ends the supervisor, "stop" leaves only this child
-            down; default "escalate".
+        on_exhausted: When its own restarts (or the attempts of its backoff) are used up, "escalate" ends the
+            supervisor, "stop" leaves only this child down; default "escalate".
         restart_on: Decides in place of the restart type which exits it starts again after: a function of an
             `ExitReason`, or a set of kinds such as {"signaled", "limit"}; default None.
         quarantine: Whether a death in a call that may be tried again (`idempotent`, ``retries=``) costs no restarts:
@@ -132,7 +137,7 @@ class ChildSpec:
             self._refuse("options", self.options, "only a child with a process of its own has options")
 
     def _refuse(self, field: str, value: object, why: str) -> None:
-        raise ValueError(f"ChildSpec.{field} of child {self.id!r}: {value!r} is not allowed; {why}")
+        raise ValueError(f"ChildSpec.{field} of child {self.id!r}: {rule.shortened(value)} is not allowed; {why}")
 
     @property
     def is_supervisor(self) -> bool:

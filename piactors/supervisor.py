@@ -84,10 +84,16 @@ class Supervisor:
         self.__dict__.update({field: value for field, value in given.items() if value is not _UNSET})
 
     def children(self) -> Iterable[ChildSpec]:
-        """Return the children to start, in order.  A restart of the supervisor asks again."""
+        """Return the children to start, in order.
+
+        It is asked several times: by checks, at the start and at each restart, of a new instance and in different
+        threads.  So it should do nothing else.
+        """
         return getattr(self, "_children", ())
 
     def _settings(self) -> Settings:
+        if not callable(self.children):
+            raise TypeError(f"{type(self).__name__}.children: a method that returns the children belongs here")
         return Settings(
             children=self.children(),
             **{field: getattr(self, field) for field in _FIELDS},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import uuid
 from collections.abc import Callable
@@ -73,7 +74,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         self.actor_stopped = runner.stopped
         self.pid: int | None = None
         """None: a supervisor has no process of its own."""
-        self._spawned = 0
+        self._spawned = itertools.count(1)
 
     def __str__(self) -> str:
         return f"supervisor {self.name} ({self.actor_urn})"
@@ -93,7 +94,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
 
     @property
     def state(self) -> str:
-        """``running``, ``restarting`` or ``stopped``."""
+        """``starting``, ``running``, ``restarting``, ``stopping`` or ``stopped``."""
         return self._runner.state
 
     # Children
@@ -159,8 +160,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
     def _from_template(self, template: ChildSpec | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChildSpec:
         if template is None:
             raise TypeError(f"supervisor {self.name}: start_child needs a ChildSpec, since there is no template")
-        self._spawned += 1
-        id = f"{template.id}-{self._spawned}"
+        id = f"{template.id}-{next(self._spawned)}"
         return attrs.evolve(template, id=id, args=(*template.args, *args), kwargs={**template.kwargs, **kwargs})
 
     def terminate_child(self, child: str | pykka.ActorRef[Any]) -> None:

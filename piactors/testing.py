@@ -29,6 +29,8 @@ from typing import Any, Self, TypeVar
 
 import attrs
 import pykka
+from pykka._introspection import get_attr_directly
+from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 
 from piactors import events
 from piactors._tree import surroundings
@@ -38,6 +40,7 @@ from piactors._tree.thread_runner import ThreadRunner
 from piactors.actor import ActorStarter, ProcessActor
 from piactors.child_spec import ChildSpec
 from piactors.exit_reason import ExitReason, Kind
+from piactors.pihost import targets
 from piactors.supervisor import Supervisor
 from piactors.supervisor_ref import SupervisorRef
 
@@ -140,11 +143,45 @@ class _Plan:
         return self.crashes.get(self.messages)
 
 
+class _Function:
+    """A function as the object that an isolate would host."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
+        return self._function(*args, **kwargs)
+
+
+class _Hosting(pykka.ThreadingActor):
+    """Hosts a class or function, by itself or by name, as an isolate would; here it is imported into the test."""
+
+    def __init__(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__()
+        found = targets.resolve(target) if isinstance(target, str) else target
+        self.hosted: Any = found(*args, **kwargs) if isinstance(found, type) else _Function(found)
+
+    def _handle_receive(self, message: Any) -> Any:
+        if isinstance(message, (ProxyCall, ProxyGetAttr)):
+            found = get_attr_directly(self.hosted, message.attr_path)
+            return found(*message.args, **message.kwargs) if isinstance(message, ProxyCall) else found
+        if isinstance(message, ProxySetAttr):
+            parent = get_attr_directly(self.hosted, message.attr_path[:-1])
+            return setattr(parent, message.attr_path[-1], message.value)
+        return super()._handle_receive(message)
+
+
+def _is_actor(target: Any) -> bool:
+    return isinstance(target, ActorStarter) or (isinstance(target, type) and issubclass(target, pykka.Actor))
+
+
 class Lab:
     """Where trees live during a test; use it in a ``with`` statement.
 
-    Trees started in it run their `ProcessActor` and `pykka.ThreadingActor` children in threads.  At its end they are
-    killed.
+    Trees started in it run all their workers in threads; targets by name are imported into the test.  At its end the
+    trees are killed.  What only processes have is not there: arguments and results are the objects themselves, and
+    `get(timeout=)` takes real time.
 
     Args:
         patience: Real seconds that `settle` waits for children that are busy, default 1.0; a handler that hangs on
@@ -263,13 +300,14 @@ class Lab:
         """Return what runs a child."""
         if spec.is_supervisor:
             return surroundings.tree_runner(spec, link, self)
-        target = spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target
-        if not (isinstance(target, type) and issubclass(target, (ProcessActor, pykka.ThreadingActor))):
-            raise TypeError(f"child {spec.id!r}: in a Lab only actors can run, and {spec.target!r} is none")
         options = surroundings.options_of(spec)
+        if spec.is_isolate and not _is_actor(spec.target):
+            args = (spec.target, spec.args, dict(spec.kwargs))
+            spec = attrs.evolve(spec, target=_Hosting, args=args, kwargs={}, options=None)
+        target = spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target
         runner = surroundings.thread_runner(spec, link, self.clock, options)
         runner.faults = self._plan(spec.id)
-        runner.start_timeout = options.start_timeout if issubclass(target, ProcessActor) else None
+        runner.start_timeout = options.start_timeout if issubclass(target, (ProcessActor, _Hosting)) else None
         return runner
 
     def engine_made(self, engine: Engine) -> None:

@@ -12,7 +12,7 @@ from piactors._tree.tree_runner import TreeRunner
 def render(root: TreeRunner, *, memory: bool = True) -> str:
     """Return the tree below `root` as text, one line for each child."""
     reason = root.ends.reason
-    head = [root.name, root.state, root.describe(memory), "" if reason is None else reason.summary]
+    head = [root.name, root.state, root.describe(memory), "" if reason is None else reason.detail or reason.summary]
     return "\n".join(["  ".join(part for part in head if part), *_below(root, "", memory)])
 
 

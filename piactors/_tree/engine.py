@@ -10,7 +10,6 @@ import logging
 import queue
 import random
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,7 +17,6 @@ from typing import Any
 from pykka import ActorDeadError
 
 from piactors import events
-from piactors._host import relay, runtime
 from piactors._supervision.actions import (
     Action,
     Answer,
@@ -36,6 +34,7 @@ from piactors._supervision.child import Phase
 from piactors._supervision.decide import Machine, Moment
 from piactors._supervision.rules import ChildRule, TreeRule
 from piactors._tree.clock import Cancellable, Clock
+from piactors._tree.news import publish
 from piactors._tree.runner import Runner
 from piactors.errors import StartError
 from piactors.exit_reason import ExitReason
@@ -249,16 +248,10 @@ class Engine:
             "unknown" if child.reason is None else child.reason.summary,
         )  # fmt: skip
         fields = {"max_restarts": budget.max_restarts or 0, "within": budget.within}
-        self._publish(events.RestartsExceeded, self.runners[action.id], **fields)
+        publish(events.RestartsExceeded, self.runners[action.id].ref, **fields)
 
     def _tell_restarting(self, runner: Runner, attempt: int, delay: float) -> None:
-        self._publish(events.IsolateRestarting, runner, attempt=attempt, delay=delay)
-
-    def _publish(self, cls: type[events.Event], runner: Runner, **fields: Any) -> None:
-        if events.bus.is_wanted(cls):
-            name, generation = getattr(runner.ref, "name", runner.link.rule.id), getattr(runner.ref, "generation", 0)
-            event = cls(name=name, pid=None, generation=generation, time=time.time(), **fields)
-            runtime.current().dispatcher.submit(relay.publish, event)
+        publish(events.IsolateRestarting, runner.ref, attempt=attempt, delay=delay)
 
 
 def start_error(what: str, reason: ExitReason, runner: Runner | None) -> StartError:

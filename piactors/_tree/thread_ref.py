@@ -137,6 +137,8 @@ class ThreadRef(pykka.ActorRef[Any]):
         self._actor: pykka.Actor | None = None
         self._stoppers: list[Envelope[Any]] = []
         self._on_wanted_stop: Callable[[], object] = lambda: None
+        self._on_terminate: Callable[[], object] = lambda: None
+        self._data: dict[str, Any] = {}
         self._ends = Ends()
         self._over = threading.Event()
 
@@ -218,6 +220,30 @@ class ThreadRef(pykka.ActorRef[Any]):
     def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
         """Wait until it has ended for good, and return why; None where `timeout` seconds are over first."""
         return self._ends.reason if self._over.wait(timeout) else None
+
+    def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
+        """End it at once, and return why it ended; None where that takes over `timeout` seconds.
+
+        A thread cannot be killed: what it runs goes on where nobody listens to it any more.
+        """
+        if self.is_alive():
+            self._on_terminate()
+        return self.wait_for_exit(timeout)
+
+    def resource_usage(self) -> None:
+        """Return None: it has no process of its own."""
+
+    def set_data(self, key: str, value: Any) -> None:
+        """Set a value that `get_data` returns; later generations have it too."""
+        self._data[key] = value
+
+    def get_data(self, key: str) -> Any:
+        """Return a value that was set.
+
+        Raises:
+            KeyError: where there is none of that key.
+        """
+        return self._data[key]
 
     def begin(self) -> None:
         """Its first generation starts, or one after it had ended for good."""

@@ -13,8 +13,10 @@ from typing import Any, Protocol
 import pykka
 from pykka import messages
 
+from piactors import events
 from piactors._supervision.actions import Exit
 from piactors._tree.clock import Clock
+from piactors._tree.news import publish
 from piactors._tree.runner import Link, Runner
 from piactors._tree.thread_ref import Sent, ThreadRef, WantedStop, fail_all, settle
 from piactors.errors import IsolateCrashed, PoisonMessage, StartError
@@ -44,6 +46,7 @@ class ThreadRunner:
         self.link = link
         self.ref = ThreadRef(actor_class, uuid.uuid4().urn, link.rule.id)
         self.ref._on_wanted_stop = self._wanted_stop
+        self.ref._on_terminate = self._terminate
         self.clock = clock
         self.args = args
         self.kwargs = kwargs
@@ -97,6 +100,14 @@ class ThreadRunner:
         life = self._life
         if life is None or life.over:
             self.link.terminated()
+
+    def _terminate(self) -> None:
+        """Somebody ends it at once by its ref."""
+        life = self._life
+        if life is None or life.over:
+            self.link.terminated()
+        else:
+            life.abandon("terminated", wanted=True)
 
     def take_over(self, other: Runner) -> bool:
         """See `Runner`."""
@@ -164,7 +175,7 @@ class Life:
         self._halted = True
         self._ref.actor_inbox.wake()
 
-    def abandon(self, detail: str = "", reason: ExitReason | None = None) -> None:
+    def abandon(self, detail: str = "", reason: ExitReason | None = None, *, wanted: bool = False) -> None:
         """A thread cannot be killed: let it run on where nobody listens to it any more."""
         if not self._end(reason or ExitReason(kind="killed", detail=detail)):
             return
@@ -172,14 +183,20 @@ class Life:
         self.halt()
         if envelope is not None:
             self._settle_lost(envelope)
-        if reason is None and self.thread.is_alive() and detail != "killed":
+        if reason is None and self.thread.is_alive() and detail not in ("killed", "terminated"):
             logger.warning("child %s %s; its thread cannot be killed, and is abandoned", self._ref.name, detail)
-        self._tell_exit(wanted=False)
+        if wanted and not self.ready:
+            self._runner.link.terminated()
+            made = partial(StartError, f"child {self._ref.name} did not start: {detail}", self.reason)
+            self._runner.link.start_failed(self.reason or ExitReason(kind="killed"), made)
+        else:
+            self._tell_exit(wanted=wanted)
 
     def start_too_late(self, detail: str) -> None:
         """Give up on a start."""
         reason = ExitReason(kind="start_failed", detail=detail)
         if not self.ready and self._end(reason):
+            publish(events.IsolateStartFailed, self._ref, reason=reason)
             self._runner.link.start_failed(reason, partial(StartError, f"child {self._ref.name}: {detail}", reason))
 
     # On its own thread
@@ -199,6 +216,7 @@ class Life:
                 return
             self.ready = True
             self._ref._state = "running"
+        publish(events.IsolateStarted, self._ref)
         self._runner.link.started()
         self._serve(actor)
 
@@ -212,12 +230,13 @@ class Life:
         actor.actor_urn, actor.actor_inbox, actor._actor_ref = ref.actor_urn, ref.actor_inbox, ref
         while not early.empty():  # what __init__ has sent to itself
             ref.tell_envelope(early.get())
-        ref._actor = actor
+        ref._actor = getattr(actor, "hosted", actor)
         return actor
 
     def _not_started(self, error: BaseException) -> None:
         reason = ExitReason(kind="start_failed", error=_text(error))
         if self._end(reason):
+            publish(events.IsolateStartFailed, self._ref, reason=reason)
             self._runner.link.start_failed(reason, partial(_itself, error))
 
     def _serve(self, actor: pykka.Actor) -> None:
@@ -315,6 +334,7 @@ class Life:
     def _tell_exit(self, *, wanted: bool) -> None:
         reason, link = self.reason, self._runner.link
         assert reason is not None
+        publish(events.IsolateExited, self._ref, reason=reason)
         if not self._ref.actor_stopped.is_set():
             self._ref._state = "restarting"
             if not self._runner.queues:

@@ -144,15 +144,19 @@ class TreeRunner:
 
     @property
     def state(self) -> str:
-        """``running``, ``restarting`` or ``stopped``."""
+        """``starting``, ``running``, ``restarting``, ``stopping`` or ``stopped``."""
         if self.stopped.is_set():
             return "stopped"
-        return "restarting" if self.engine is None else "running"
+        if self._stop_asked is not None:
+            return "stopping"
+        if self._is_up and self.engine is not None:
+            return "running"
+        return "starting" if self._lives and self.generation == 1 else "restarting"
 
     def why_not(self) -> str:
         """Say why it does not run."""
         if self.stopped.is_set() and self.ends.reason is not None:
-            return f"{self.ref} has ended: {self.ends.reason.summary}"
+            return f"{self.ref} has ended: {self.ends.reason.detail or self.ends.reason.summary}"
         return f"{self.ref} does not run: it is {self.state}"
 
     # For its ref

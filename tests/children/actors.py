@@ -75,6 +75,11 @@ class Fragile(ProcessActor):
         os.write(self._log, b"%d\n" % number)
         return number
 
+    def work_for(self, number: int, seconds: float) -> int:
+        self.work(number)
+        time.sleep(seconds)
+        return number
+
     def on_receive(self, message: int) -> int:
         return self.work(message)
 

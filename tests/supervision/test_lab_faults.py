@@ -151,11 +151,44 @@ def test_a_start_that_hangs_is_given_up_after_its_time(
     assert lab.clock.now() == seconds
 
 
-def test_in_a_lab_only_actors_run(lab: Lab) -> None:
-    """A function or a plain class has no thread to run in; the refusal names the child and what it is."""
-    for target in (print, dict, "os.path:join"):
-        with pytest.raises(TypeError, match=r"^child 'x': in a Lab only actors can run, and .* is none$"):
-            lab.start(children=[ChildSpec("x", target)])
+def test_classes_functions_and_names_are_hosted_in_memory(lab: Lab) -> None:
+    """As an isolate hosts them: attributes and methods of an instance, and `call` of a function."""
+    children = [ChildSpec("class", Plain, args=(7,)), ChildSpec("function", sum), ChildSpec("name", "os.path:join")]
+    tree = lab.start(children=children)
+    plain = tree.child("class").proxy()
+    plain.number = 8
+    assert plain.add(1).get(timeout=5) == 9
+    assert plain.number.get(timeout=5) == 8
+    assert tree.child("function").proxy().call([1, 2]).get(timeout=5) == 3
+    assert tree.child("name").proxy().call("a", "b").get(timeout=5) == "a/b"
+    lab.crash(tree.child("class"))
+    assert plain.number.get(timeout=5) == 7
+
+
+class Plain:
+    """Knows nothing of actors."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def add(self, more: int) -> int:
+        return self.number + more
+
+
+@BOTH
+def test_events_tell_of_starts_and_ends_in_memory(lab: Lab, target: type[pykka.Actor]) -> None:
+    """Of each generation, without a pid."""
+    seen: list[Any] = []
+    unsubscribe = piactors.events.subscribe(seen.append, piactors.events.IsolateStarted, piactors.events.IsolateExited)
+    tree = lab.start(children=[child("x", target)])
+    lab.crash(tree.child("x"))
+    tree.stop()
+    wait_until(lambda: len(seen) == 4)
+    unsubscribe()
+    kinds = [(type(event).__name__, event.name, event.pid, event.generation) for event in seen]
+    both = ["IsolateStarted", "IsolateExited"]
+    assert kinds == [(kind, "x", None, generation) for generation in (1, 2) for kind in both]
+    assert [event.reason.kind for event in seen[1::2]] == ["signaled", "shutdown"]
 
 
 # Messages that kill
@@ -323,7 +356,7 @@ def test_a_call_during_a_wait_is_queued_or_fails_as_the_options_say(lab: Lab, fa
 def test_events_tell_of_restarts_in_memory(lab: Lab) -> None:
     """A subscriber sees the restarts of threads and of isolates alike."""
     seen: list[Any] = []
-    unsubscribe = piactors.events.subscribe(seen.append, piactors.events.IsolateRestarting)
+    unsubscribe = piactors.piactors.events.subscribe(seen.append, piactors.events.IsolateRestarting)
     tree = lab.start(children=[child("a"), child("b", Threaded)])
     for id in "ab":
         lab.crash(tree.child(id))

@@ -157,7 +157,9 @@ def test_fields_that_contradict_each_other_are_refused(field: str, fields: dict[
     with pytest.raises(ValueError) as caught:
         spec(**fields)
     text = str(caught.value)
-    assert text.startswith(f"ChildSpec.{field} of child 'a': {fields[field]!r} is not allowed; ")
+    assert text.startswith(f"ChildSpec.{field} of child 'a': {repr(fields[field])[:20]}")
+    assert " is not allowed; " in text
+    assert len(text) < 400
     assert why in text
 
 
