@@ -356,7 +356,7 @@ def test_a_call_during_a_wait_is_queued_or_fails_as_the_options_say(lab: Lab, fa
 def test_events_tell_of_restarts_in_memory(lab: Lab) -> None:
     """A subscriber sees the restarts of threads and of isolates alike."""
     seen: list[Any] = []
-    unsubscribe = piactors.piactors.events.subscribe(seen.append, piactors.events.IsolateRestarting)
+    unsubscribe = piactors.events.subscribe(seen.append, piactors.events.IsolateRestarting)
     tree = lab.start(children=[child("a"), child("b", Threaded)])
     for id in "ab":
         lab.crash(tree.child(id))
