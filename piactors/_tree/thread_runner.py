@@ -14,6 +14,7 @@ import pykka
 from pykka import messages
 
 from piactors import events
+from piactors._host import runtime
 from piactors._supervision.actions import Exit
 from piactors._tree.clock import Clock
 from piactors._tree.news import publish
@@ -184,20 +185,26 @@ class Life:
         if envelope is not None:
             self._settle_lost(envelope)
         if reason is None and self.thread.is_alive() and detail not in ("killed", "terminated"):
-            logger.warning("child %s %s; its thread cannot be killed, and is abandoned", self._ref.name, detail)
-        if wanted and not self.ready:
-            self._runner.link.terminated()
-            made = partial(StartError, f"child {self._ref.name} did not start: {detail}", self.reason)
-            self._runner.link.start_failed(self.reason or ExitReason(kind="killed"), made)
-        else:
+            text = "child %s %s; its thread cannot be killed, and is abandoned"
+            runtime.current().dispatcher.submit(logger.warning, text, self._ref.name, detail)  # maybe on the I/O thread
+        if self.ready:
             self._tell_exit(wanted=wanted)
+            return
+        if wanted:
+            self._runner.link.terminated()
+        self._tell_no_start(detail)
 
     def start_too_late(self, detail: str) -> None:
         """Give up on a start."""
-        reason = ExitReason(kind="start_failed", detail=detail)
-        if not self.ready and self._end(reason):
-            publish(events.IsolateStartFailed, self._ref, reason=reason)
-            self._runner.link.start_failed(reason, partial(StartError, f"child {self._ref.name}: {detail}", reason))
+        if not self.ready and self._end(ExitReason(kind="start_failed", detail=detail)):
+            self._tell_no_start(detail)
+
+    def _tell_no_start(self, detail: str) -> None:
+        reason = self.reason
+        assert reason is not None
+        publish(events.IsolateStartFailed, self._ref, reason=reason)
+        text = f"child {self._ref.name} did not start: {detail or reason.summary}"
+        self._runner.link.start_failed(reason, partial(StartError, text, reason))
 
     # On its own thread
 
@@ -226,6 +233,8 @@ class Life:
         own = getattr(actor, "_actor_ref", None)
         if own is None:
             raise TypeError(f"{ref.actor_class.__name__}.__init__() has not called super().__init__()")
+        if self.over:
+            return actor
         early, own.actor_urn, own.actor_inbox = actor.actor_inbox, ref.actor_urn, ref.actor_inbox
         actor.actor_urn, actor.actor_inbox, actor._actor_ref = ref.actor_urn, ref.actor_inbox, ref
         while not early.empty():  # what __init__ has sent to itself
