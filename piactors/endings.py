@@ -128,6 +128,8 @@ def _hold(
         by_message = keeper.quarantine and bool(aftermath.retried or aftermath.poisoned)
         no_fault = lost and isolate.launchers_lost <= MOST_LAUNCHERS_LOST
         keeper.exited(Exit(reason, charged=not (by_message or no_fault)))
+        if isolate.options.die_on_crash and not (reason.is_normal or isolate.halting):
+            _crash.die(reason)
 
 
 def _start_error(isolate: Isolate, reason: ExitReason, start_failure: bytes | None) -> BaseException:

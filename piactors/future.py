@@ -97,6 +97,14 @@ class Future(pykka.Future[T], Generic[T]):
             self._wait(timeout)
         return cast(T, self._outcome())
 
+    def get_or_cancel(self, timeout: float | None) -> T:
+        """Return the value as `get` does, and give up on the call where `timeout` seconds are over first."""
+        try:
+            return self.get(timeout=timeout)
+        except pykka.Timeout:
+            self.cancel()
+            raise
+
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what `get` would raise, or None where it would return a value.
 

@@ -13,6 +13,11 @@ MakeError = Callable[[], BaseException]
 """Makes the error of a failed start, in the thread that asks for it: it may have to decode what isolated code sent."""
 
 
+def made(error: BaseException) -> MakeError:
+    """Return what "makes" an error that is there already."""
+    return lambda: error
+
+
 class Keeper(Protocol):
     """A supervisor, as one of its children sees it.  Its methods only post news, and are called from any thread."""
 

@@ -126,7 +126,8 @@ class IsolationOptions:
         accept: Classes that replies may hold besides plain data, importable by name; default none.
         max_frame: Bytes of the largest single message, 4096 to 4 GiB - 1, as a number or text such as "256 MiB";
             default 1 GiB.
-        die_on_crash: Whether an abnormal end of a generation stops the host's trees and the host itself; default False.
+        die_on_crash: Whether a crash stops the host's trees and the host itself, with the code of the crash: of a child
+            of a supervisor any crash, of an isolate that was started alone one that it stays down after; default False.
         debug: Whether the isolate waits for a debugger to attach; default False.
     """
 

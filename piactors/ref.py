@@ -146,13 +146,7 @@ class IsolateRef(ActorRef[Any]):
             Exception: what the handler raised.
         """
         future = self._ask(message, retries)
-        if not block:
-            return future
-        try:
-            return future.get(timeout=timeout)
-        except Timeout:
-            future.cancel()
-            raise
+        return future.get_or_cancel(timeout) if block else future
 
     def _ask(self, message: Any, retries: int) -> Future[Any]:
         if isinstance(message, _ActorStop):

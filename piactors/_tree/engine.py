@@ -11,7 +11,6 @@ import queue
 import random
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from pykka import ActorDeadError
@@ -39,6 +38,7 @@ from piactors._tree.runner import Runner
 from piactors.errors import StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
+from piactors.keeper import made
 
 logger = logging.getLogger("piactors")
 
@@ -186,7 +186,7 @@ class Engine:
             runner.start()
         except Exception as error:
             reason = ExitReason(kind="start_failed", detail=str(error))
-            runner.link.start_failed(reason, partial(_itself, error))
+            runner.link.start_failed(reason, made(error))
 
     def _stop(self, id: str, keep: bool) -> None:
         runner = self.runners[id]
@@ -256,12 +256,8 @@ class Engine:
 
 def start_error(what: str, reason: ExitReason, runner: Runner | None) -> StartError:
     """Return the error of a child that did not start, caused by what its code raised."""
-    made = None if runner is None or runner.link.error is None else runner.link.error()
-    text = f"{what} did not start: {reason.summary if made is None else made}"
+    cause = None if runner is None or runner.link.error is None else runner.link.error()
+    text = f"{what} did not start: {reason.summary if cause is None else cause}"
     error = StartError(text, reason)
-    error.__cause__ = made.__cause__ if isinstance(made, StartError) and made.__cause__ is not None else made
-    return error
-
-
-def _itself(error: BaseException) -> BaseException:
+    error.__cause__ = cause.__cause__ if isinstance(cause, StartError) and cause.__cause__ is not None else cause
     return error

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import pykka
-from pykka import ActorDeadError, Timeout
+from pykka import ActorDeadError
 from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, _ActorStop
 
@@ -181,13 +181,7 @@ class ThreadRef(pykka.ActorRef[Any]):
             future.fail(error)
         if isinstance(message, WantedStop):
             self._on_wanted_stop()
-        if not block:
-            return future
-        try:
-            return future.get(timeout=timeout)
-        except Timeout:
-            future.cancel()
-            raise
+        return future.get_or_cancel(timeout) if block else future
 
     def tell(self, message: Any) -> None:
         """Send a message without waiting for an answer; an exception of its handler ends the actor.

@@ -22,6 +22,7 @@ from piactors._tree.runner import Link, Runner
 from piactors._tree.thread_ref import Sent, ThreadRef, WantedStop, fail_all, settle
 from piactors.errors import IsolateCrashed, PoisonMessage, StartError
 from piactors.exit_reason import ExitReason
+from piactors.keeper import made
 
 logger = logging.getLogger("piactors")
 
@@ -246,7 +247,7 @@ class Life:
         reason = ExitReason(kind="start_failed", error=_text(error))
         if self._end(reason):
             publish(events.IsolateStartFailed, self._ref, reason=reason)
-            self._runner.link.start_failed(reason, partial(_itself, error))
+            self._runner.link.start_failed(reason, made(error))
 
     def _serve(self, actor: pykka.Actor) -> None:
         while True:
@@ -371,10 +372,6 @@ class Life:
             settle(envelope, error=PoisonMessage(f"{text}: {reason.summary}", attempts=attempts, **facts))
         else:
             settle(envelope, error=IsolateCrashed(f"{text}: {reason.summary}", **facts))
-
-
-def _itself(error: BaseException) -> BaseException:
-    return error
 
 
 def _text(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from piactors.child_spec import ChildSpec
 from piactors.errors import StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.keeper import Ends
+from piactors.keeper import Ends, made
 
 logger = logging.getLogger("piactors")
 
@@ -129,7 +129,7 @@ class TreeRunner:
         elif hangs:
             error = StartError(f"supervisor {self.name} was killed before it knew its children")
             reason = ExitReason(kind="start_failed", detail=str(error))
-            self.link.start_failed(reason, partial(_itself, error))
+            self.link.start_failed(reason, made(error))
 
     def take_over(self, other: Runner) -> bool:
         """See `Runner`."""
@@ -244,7 +244,7 @@ class TreeRunner:
                 return
             self._lives = False
         reason = ExitReason(kind="start_failed", detail=str(error))
-        self.link.start_failed(reason, partial(_itself, error))
+        self.link.start_failed(reason, made(error))
 
     def _new_engine(self) -> Engine:
         return Engine(
@@ -301,7 +301,3 @@ class TreeRunner:
             self.link.start_failed(attrs.evolve(reason, kind="start_failed"), partial(StartError, text, reason))
         else:
             self.link.exited(Exit(reason, wanted=self._wanted))
-
-
-def _itself(error: BaseException) -> BaseException:
-    return error

@@ -209,6 +209,29 @@ def test_a_tree_that_is_left_stops_in_order_with_the_interpreter(host_script: An
     assert stops == ["stopped c", "stopped b", "stopped a"]
 
 
+def test_die_on_crash_stops_the_tree_and_the_program(host_script: Any, tmp_path: Path) -> None:
+    """The others stop in order, and the program exits with the code of the crash, whatever the restart type says."""
+    host = host_script(
+        f"""
+        import threading
+        from piactors import ChildSpec, IsolationOptions, Supervisor
+        from tests.children.actors import Fragile
+        from tests.children.witnesses import ProcessWitness
+
+        options = IsolationOptions(die_on_crash=True)
+        tree = Supervisor.start(children=[
+            ChildSpec("vital", Fragile, options=options),
+            ChildSpec("a", ProcessWitness, args=({str(tmp_path / "log")!r}, "a", [])),
+        ])
+        tree.child("vital").proxy().die()
+        threading.Event().wait()
+        """,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert host.wait(timeout=30) == 128 + signal.SIGKILL, host.stderr.read()
+    assert (tmp_path / "log").read_text().splitlines() == ["started a", "stopped a"]
+
+
 def test_stop_all_stops_a_tree_and_its_children(tmp_path: Path) -> None:
     """pykka's registry knows supervisors and children while they live; `stop_all` lets none be restarted."""
     tree = Supervisor.start(children=[fragile("child", tmp_path), ChildSpec("below", Supervisor)])
