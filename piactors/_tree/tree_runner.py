@@ -147,11 +147,13 @@ class TreeRunner:
         """``starting``, ``running``, ``restarting``, ``stopping`` or ``stopped``."""
         if self.stopped.is_set():
             return "stopped"
+        if not self._lives:
+            return "restarting"
         if self._stop_asked is not None:
             return "stopping"
-        if self._is_up and self.engine is not None:
+        if self._is_up:
             return "running"
-        return "starting" if self._lives and self.generation == 1 else "restarting"
+        return "starting" if self.generation == 1 else "restarting"
 
     def why_not(self) -> str:
         """Say why it does not run."""
@@ -173,6 +175,8 @@ class TreeRunner:
             self._begin_stop(keep=False)
         else:
             self.link.terminated()
+        if self.over.is_set():  # it ended in this very moment
+            self._answer_stoppers()
 
     def _answer_stoppers(self) -> None:
         stoppers, self._stoppers = self._stoppers, []
