@@ -5,9 +5,10 @@ returns a future.  Importing this package starts nothing.
 """
 
 from piactors import events
-from piactors.actor import ActorStarter, ProcessActor, idempotent
+from piactors.actor import ActorStarter, ProcessActor, call_options, idempotent
 from piactors.application import run, run_async
 from piactors.child_spec import ChildSpec
+from piactors.enforcement import Enforcement
 from piactors.errors import (
     CallTimeout,
     ChildAlreadyPresent,
@@ -28,15 +29,16 @@ from piactors.errors import (
     TooManyChildren,
     UntrustedReply,
 )
-from piactors.exit_reason import ExitReason, Rusage
+from piactors.exit_reason import Breach, ExitReason, Rusage
 from piactors.future import Future
 from piactors.isolator import ProcessIsolator
+from piactors.limits import Heartbeat, IsolationLimits, Recycle
 from piactors.options import Backoff, IsolationOptions
 from piactors.ref import IsolateRef
 from piactors.spawning import spawn
 from piactors.supervisor import DynamicSupervisor, Supervisor
 from piactors.supervisor_ref import ChildCounts, ChildInfo, SupervisorRef
-from piactors.usage import ResourceUsage
+from piactors.usage import GcStats, ResourceUsage, TreeUsage, UsageSample
 from piactors.watching import Down, link, watch
 
 __version__ = "0.1.0"
@@ -44,6 +46,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ActorStarter",
     "Backoff",
+    "Breach",
     "CallTimeout",
     "ChildAlreadyPresent",
     "ChildAlreadyStarted",
@@ -55,11 +58,15 @@ __all__ = [
     "ChildSpec",
     "Down",
     "DynamicSupervisor",
+    "Enforcement",
     "ExitReason",
     "Future",
+    "GcStats",
+    "Heartbeat",
     "InvalidTarget",
     "IsolateCrashed",
     "IsolateRef",
+    "IsolationLimits",
     "IsolationOptions",
     "LimitExceeded",
     "MailboxFull",
@@ -68,6 +75,7 @@ __all__ = [
     "ProcessActor",
     "ProcessIsolator",
     "ProtocolError",
+    "Recycle",
     "RemoteError",
     "RemoteTraceback",
     "ResourceUsage",
@@ -76,7 +84,10 @@ __all__ = [
     "Supervisor",
     "SupervisorRef",
     "TooManyChildren",
+    "TreeUsage",
     "UntrustedReply",
+    "UsageSample",
+    "call_options",
     "events",
     "idempotent",
     "link",

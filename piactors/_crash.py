@@ -6,10 +6,18 @@ import logging
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from piactors._host import runtime
-from piactors.errors import InvalidTarget, IsolateCrashed, LimitExceeded, PoisonMessage, ProtocolError, StartError
+from piactors.errors import (
+    CallTimeout,
+    InvalidTarget,
+    IsolateCrashed,
+    LimitExceeded,
+    PoisonMessage,
+    ProtocolError,
+    StartError,
+)
 from piactors.exit_reason import ExitReason
 
 if TYPE_CHECKING:
@@ -21,13 +29,28 @@ logger = logging.getLogger("piactors")
 
 def crashed(name: str, pid: int | None, generation: int, reason: ExitReason) -> IsolateCrashed:
     """Return the error of a call that had begun when its process ended."""
-    cls = LimitExceeded if reason.kind == "limit" else IsolateCrashed
     text = (
         f"isolate {name} (pid {pid}, generation {generation}) ended while the call ran in it: {reason.report()}\n"
         "The call may have been executed in part and is not tried again; mark its method with "
         "@piactors.idempotent(retries=1), or ask with retries=1, where trying again is safe."
     )
-    return cls(text, name=name, pid=pid, generation=generation, reason=reason)
+    fields: dict[str, Any] = {"name": name, "pid": pid, "generation": generation, "reason": reason}
+    breach = reason.breach
+    if breach is None:
+        return IsolateCrashed(text, **fields)
+    return LimitExceeded(
+        text, **fields, limit=breach.limit, allowed=breach.allowed, observed=breach.observed,
+        culprit_pid=breach.culprit_pid, culprit=breach.culprit,
+    )  # fmt: skip
+
+
+def timed_out(name: str, pid: int | None, generation: int, reason: ExitReason, stack: str) -> CallTimeout:
+    """Return the error of a call that ran too long, so that its process was ended."""
+    text = (
+        f"isolate {name} (pid {pid}, generation {generation}): {reason.detail}; its process was ended.\n"
+        f"Where it was:\n{stack.rstrip()}"
+    )
+    return CallTimeout(text, name=name, pid=pid, generation=generation, reason=reason, stack=stack)
 
 
 def poisoned(name: str, pid: int | None, generation: int, reason: ExitReason, attempts: int) -> PoisonMessage:

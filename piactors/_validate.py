@@ -174,8 +174,9 @@ def number(unit: str, *, least: float = 0, most: float = sys.float_info.max, als
     return check(f"a finite {unit}, {bounds}", (int, float), lambda value: least <= value <= most, also=also)
 
 
-def above_zero(unit: str) -> Validator:
-    return check(f"a finite {unit}, more than 0", (int, float), lambda value: 0 < value <= sys.float_info.max)
+def above_zero(unit: str, *, also: Also | None = None) -> Validator:
+    allowed = f"a finite {unit}, more than 0"
+    return check(allowed, (int, float), lambda value: 0 < value <= sys.float_info.max, also=also)
 
 
 def count(least: int, most: int | None = None, *, also: Also | None = None) -> Validator:
@@ -226,10 +227,10 @@ def level() -> Validator:
     return check(allowed, (int, str), lambda value: not isinstance(value, str) and value >= 0, also=NONE)
 
 
-def size(least: int, most: int) -> Validator:
+def size(least: int, most: int, *, also: Also | None = None) -> Validator:
     """A size that `to_size` could turn into a number, within bounds."""
     allowed = f"{_SIZE_ALLOWED}, from {least} to {most} bytes"
-    return check(allowed, (int, str), lambda value: not isinstance(value, str) and least <= value <= most)
+    return check(allowed, (int, str), lambda value: not isinstance(value, str) and least <= value <= most, also=also)
 
 
 def env() -> Validator:

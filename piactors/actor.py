@@ -12,6 +12,7 @@ import pykka
 from piactors import actor_child, spawning
 from piactors.future import Future
 from piactors.options import IsolationOptions
+from piactors.proxies import check_call_options
 from piactors.ref import IsolateRef
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -123,3 +124,28 @@ def idempotent(method: F | None = None, *, retries: int = 1) -> F | Callable[[F]
         return function
 
     return mark if method is None else mark(method)
+
+
+def call_options(*, call_timeout: float | None = None, retries: int = 0) -> Callable[[F], F]:
+    """Mark a method with how its calls are treated, where a call says nothing else.
+
+    Args:
+        call_timeout: seconds that a call may run, until its process is ended; `math.inf` for as long as it likes.
+        retries: how often a call may be tried again where its process ended while it ran.
+
+    Example:
+        ::
+
+            @piactors.call_options(call_timeout=2)
+            def resize(self, data, width): ...
+    """
+    check_call_options(retries, call_timeout)
+
+    def mark(function: F) -> F:
+        if not callable(function):
+            raise TypeError(f"call_options: {function!r} is no method")
+        function._piactors_retries = retries  # type: ignore[attr-defined]
+        function._piactors_call_timeout = 0.0 if call_timeout is None else float(call_timeout)  # type: ignore[attr-defined]
+        return function
+
+    return mark

@@ -22,9 +22,15 @@ from piactors.endings import SMALL_FRAME, fail_all
 from piactors.errors import ProtocolError
 from piactors.exit_reason import ExitReason
 from piactors.pihost import PROTOCOL, plain_decode, wire
+from piactors.shape import Described
 
 if TYPE_CHECKING:
     from piactors.isolate import Isolate
+    from piactors.spec import Current
+
+
+class Unconfined(ProtocolError):
+    """A process could not apply its limits to itself, and must not run anything."""
 
 
 MAX_DESCRIPTION = 1 << 22
@@ -48,10 +54,21 @@ def handle(isolate: Isolate, frame: wire.Frame) -> None:
 
 
 def _on_hello(isolate: Isolate, frame: wire.Frame) -> None:
-    if isolate.current.greeted:
+    greeted(isolate.current, frame)
+
+
+def greeted(current: Current, frame: wire.Frame) -> None:
+    """See that a pihost is of this version, and has taken its limits.
+
+    Raises:
+        ProtocolError: where it is not.
+        Unconfined: where it has not.
+    """
+    if current.greeted:
         raise ProtocolError("it greeted twice")
-    isolate.current.greeted = True
-    theirs = _decode_small(frame).get("protocol")
+    current.greeted = True
+    greeting = _decode_small(frame)
+    theirs = greeting.get("protocol")
     if type(theirs) is not int or not 0 <= theirs < 1 << 32:
         raise ProtocolError("pihost does not say which protocol it speaks")
     if theirs != PROTOCOL:
@@ -59,6 +76,8 @@ def _on_hello(isolate: Isolate, frame: wire.Frame) -> None:
             f"pihost speaks protocol {theirs}, and this host speaks {PROTOCOL}: "
             "they are of different versions of piactors; restart the host"
         )
+    if greeting.get("unconfined"):
+        raise Unconfined(f"its limits could not be applied: {greeting['unconfined']}")
 
 
 def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
@@ -67,11 +86,9 @@ def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
             raise ProtocolError("it became ready twice")
         if isolate.current.start_failure is not None:
             raise ProtocolError("it became ready after it had failed to start")
-        if len(frame.payload) > MAX_DESCRIPTION:
-            raise ProtocolError(f"it describes itself with {len(frame.payload):,} bytes")
+        isolate.raw_description = checked_size(frame)
         isolate.current.ready_at = time.monotonic()
         isolate.launchers_lost = 0
-        isolate.raw_description = bytes(frame.payload)
         isolate.state = states.after(isolate.state, Happening.READY)
         isolate.pump()
         late = [(key, value) for key, value in isolate.data.items() if isolate.current.data.get(key) is not value]
@@ -79,8 +96,20 @@ def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
         isolate.control("set_data", key, value)
     isolate.publish(events.IsolateStarted)
     isolate.started.settle_with(_nothing)
+    isolate.policies_begin()
     if isolate.keeper is not None:
         isolate.keeper.started()
+
+
+def checked_size(frame: wire.Frame) -> bytes:
+    """Return the description of what is hosted, as it came.
+
+    Raises:
+        ProtocolError: where it is too large.
+    """
+    if len(frame.payload) > MAX_DESCRIPTION:
+        raise ProtocolError(f"it describes itself with {len(frame.payload):,} bytes")
+    return bytes(frame.payload)
 
 
 def _on_start_failed(isolate: Isolate, frame: wire.Frame) -> None:
@@ -98,11 +127,19 @@ def _on_answer(isolate: Isolate, frame: wire.Frame) -> None:
         except UnknownSequence as error:
             raise ProtocolError(str(error)) from None
         skipped = frame.kind == wire.SKIPPED and message.doubtful
-        if skipped and isolate.halting:
+        too_late = message is isolate.current.timed_out
+        put_back = skipped and (isolate.halting or isolate.recycler.draining or isolate.current.intent is not None)
+        if put_back:
             isolate.mailbox.put_back(message)
-            return
-        isolate.room.notify()
-        isolate.pump()
+        else:
+            isolate.room.notify()
+            if isolate.recycler.counts:
+                isolate.recycler.call_done()
+            isolate.pump()
+    if isolate.recycler.draining:
+        isolate.recycler.answered()
+    if put_back or too_late:
+        return
     if skipped:
         fail_all([message], partial(_skipped, isolate))
     if message.given_up or skipped:
@@ -132,15 +169,26 @@ def _skipped(isolate: Isolate) -> BaseException:
     return CancelledError()
 
 
-def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
+def stop_report(frame: wire.Frame) -> dict[str, Any]:
+    """Return what an isolate says of its stop: ``error`` (text) and ``code``.
+
+    Raises:
+        ProtocolError: where it cannot be read.
+    """
     report = _decode_small(frame)
+    return {"error": _text_or_none(report.get("error")), "code": _int_or_none(report.get("code"))}
+
+
+def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
+    report = stop_report(frame)
     with isolate.lock:
         generation = isolate.process
         if isolate.current.report is not None or generation is None:
             raise ProtocolError("it reported twice that it stops")
-        isolate.current.report = {"error": _text_or_none(report.get("error")), "code": _int_or_none(report.get("code"))}
+        isolate.current.report = report
+        isolate.recycler.abort("the isolate stops")
         isolate.state = states.after(isolate.state, Happening.STOP_BEGUN)
-        guess = ExitReason(kind="normal" if report.get("error") is None else "error")
+        guess = ExitReason(kind="normal" if report["error"] is None else "error")
         final = not isolate.wants_restart(guess)
         if final:
             isolate.actor_stopped.set()
@@ -163,7 +211,7 @@ def _on_log(isolate: Isolate, frame: wire.Frame) -> None:
     isolate.relay.record(isolate.pid, bytes(frame.payload), isolate.decoder.error)
 
 
-def check_description(found: Any) -> dict[str, tuple[bool, bool, int]]:
+def check_description(found: Any) -> Described:
     """Return what an isolate said of itself, as far as it is a description.
 
     Raises:
@@ -174,10 +222,12 @@ def check_description(found: Any) -> dict[str, tuple[bool, bool, int]]:
     for name, entry in found.items():
         if not (type(name) is str and len(name) <= _MAX_PATH and _is_public(name)):
             raise ProtocolError("a description names what is no public attribute")
-        if not (type(entry) is tuple and [type(part) for part in entry] == [bool, bool, int]):
+        if not (type(entry) is tuple and [type(part) for part in entry] == [bool, bool, int, float]):
             raise ProtocolError(f"a description says of {name!r} what is none")
         if not 0 <= entry[2] <= MAX_RETRIES:
             raise ProtocolError(f"a description asks for more than {MAX_RETRIES} retries of {name!r}")
+        if not entry[3] >= 0:
+            raise ProtocolError(f"a description gives {name!r} a time that is none")
     return found
 
 

@@ -34,16 +34,31 @@ SMALL_FRAME = 1 << 18
 
 def ended(isolate: Isolate, end: End) -> None:
     """The process of an isolate, and all that it left, are gone: decide what follows, and let it follow."""
-    current = isolate.current
-    reason = verdict(
+    if isolate.recycler.finish_first(partial(ended, isolate, end)):
+        return
+    settle_end(isolate, reason_of(isolate, isolate.current, end), end)
+
+
+def reason_of(isolate: Isolate, current: Current, end: End, *, told_to_stop: bool = False) -> ExitReason:
+    """Return why a generation ended, and let go of what confined it."""
+    confined = current.confined
+    breach = None if confined is None else confined.ended(end.status, end.usage)
+    with isolate.lock:
+        by_kernel = current.intent is None and breach is not None
+        if by_kernel:
+            current.intent, current.detail, current.breach = "limit", str(breach), breach
+        if current.intent is None and end.lost:
+            current.intent, current.detail = "killed", "its launcher was lost"
+    if by_kernel and confined is not None and breach is not None:
+        confined.publish(breach, hard=True)
+    return verdict(
         Findings(
-            intent="killed" if end.lost and current.intent is None else current.intent,
-            detail="its launcher was lost" if end.lost and current.intent is None else current.detail,
-            told_to_stop=isolate.stop_requested or isolate.halting, report=_report(isolate, current), status=end.status,
+            intent=current.intent, detail=current.detail, breach=current.breach,
+            told_to_stop=told_to_stop or isolate.stop_requested or isolate.halting,
+            report=_report(isolate, current), status=end.status,
             started=current.ready_at is not None, stderr_tail=end.stderr_tail, fault=end.fault, usage=end.usage,
         )
     )  # fmt: skip
-    _settle_end(isolate, reason, end)
 
 
 def _report(isolate: Isolate, current: Current) -> dict[str, Any] | None:
@@ -56,10 +71,12 @@ def _report(isolate: Isolate, current: Current) -> dict[str, Any] | None:
 
 def ended_without_process(isolate: Isolate, text: str) -> None:
     """There was to be a process, and there will be none."""
-    _settle_end(isolate, ExitReason(kind="start_failed", detail=text), None)
+    if isolate.current.confined is not None:
+        isolate.current.confined.ended(None, None)
+    settle_end(isolate, ExitReason(kind="start_failed", detail=text), None)
 
 
-def _settle_end(isolate: Isolate, reason: ExitReason, end: End | None) -> None:
+def settle_end(isolate: Isolate, reason: ExitReason, end: End | None) -> None:
     """Decide what follows the end of a generation, and let it follow."""
     with isolate.lock:
         current, generation = isolate.current, isolate.process
@@ -214,7 +231,12 @@ def _tell_of_end(isolate: Isolate, reason: ExitReason, pid: int | None, current:
 
 def _settle_lost(isolate: Isolate, aftermath: Aftermath, reason: ExitReason, pid: int | None) -> None:
     place = (isolate.spec.name, pid, isolate.generation_number)
-    fail_all(aftermath.crashed, lambda: _crash.crashed(*place, reason))
+    timed_out, stack = isolate.current.timed_out, isolate.current.stack or ""
+    again = [*aftermath.retried, *aftermath.poisoned, *aftermath.dropped]
+    if timed_out is not None and timed_out not in again:
+        fail_all([timed_out], partial(_crash.timed_out, *place, reason, stack))
+    crashed = [message for message in aftermath.crashed if message is not timed_out]
+    fail_all(crashed, lambda: _crash.crashed(*place, reason))
     for message in aftermath.poisoned:
         fail_all([message], lambda message=message: _crash.poisoned(*place, reason, message.attempts))  # type: ignore[misc]
     fail_all(aftermath.dropped, lambda: ActorDeadError(f"{isolate.ref} ended first"))

@@ -66,14 +66,17 @@ class LimitExceeded(IsolateCrashed):
     """The process was ended for breaking a limit.
 
     Attributes:
-        limit: the name of the limit.
-        allowed: what it allows.
+        limit: the name of the limit, as in `IsolationLimits`.
+        allowed: what it allows, in the limit's unit: bytes, seconds or tasks.
         observed: what was measured.
+        culprit_pid, culprit: pid and command line of the process of the tree that used most, as last sampled.
     """
 
     limit: str
     allowed: float
     observed: float
+    culprit_pid: int
+    culprit: str
 
 
 class CallTimeout(IsolateCrashed):

@@ -71,6 +71,63 @@ class OutputReceived(Event):
     line: str
 
 
+@attrs.frozen(kw_only=True)
+class LimitBreached(Event):
+    """A limit is broken.
+
+    Attributes:
+        limit: its name, as in `IsolationLimits`.
+        hard: whether the generation is ended for it; False also where the kernel only refused what went beyond.
+        allowed, observed: in the limit's unit: bytes, seconds or tasks.
+        culprit_pid, culprit: pid and command line of the process of the tree that used most, as last sampled.
+    """
+
+    limit: str
+    hard: bool
+    allowed: float
+    observed: float
+    culprit_pid: int
+    culprit: str
+
+
+@attrs.frozen(kw_only=True)
+class CallTimedOut(Event):
+    """A call has run longer than its `call_timeout`, and the generation is ended for it.
+
+    Attributes:
+        call: what was called, such as ``resize``.
+        call_timeout: seconds that it was allowed to run.
+        stack: the Python stacks of all threads, as far as they could be had.
+    """
+
+    call: str
+    call_timeout: float
+    stack: str
+
+
+@attrs.frozen(kw_only=True)
+class HeartbeatMissed(Event):
+    """The isolate runs no call, and has not shown for `seconds` that it lives."""
+
+    seconds: float
+    detail: str
+
+
+@attrs.frozen(kw_only=True)
+class IsolateRecycled(Event):
+    """A fresh generation has taken over between two calls; `pid` and `generation` are those of the old one.
+
+    Attributes:
+        reason: ``after_calls``, ``after_seconds``, ``above_memory`` or ``soft_memory``.
+        new_pid: the process that has taken over.
+        warm: whether it was ready before the old one was told to stop.
+    """
+
+    reason: str
+    new_pid: int | None
+    warm: bool
+
+
 Callback = Callable[[Event], None]
 
 

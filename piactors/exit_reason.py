@@ -33,6 +33,35 @@ class Rusage:
 
 
 @attrs.frozen(kw_only=True)
+class Breach:
+    """A limit that was broken.
+
+    Attributes:
+        limit: its name, as in `IsolationLimits`.
+        allowed: what it allows, in the limit's unit: bytes, seconds, cores or tasks.
+        observed: what was measured.
+        culprit_pid, culprit: the pid and command line of the process of the tree that used most, as last sampled.
+        time: seconds since the epoch.
+    """
+
+    limit: str
+    allowed: float
+    observed: float
+    culprit_pid: int
+    culprit: str
+    time: float
+
+    def __str__(self) -> str:
+        used = f"{self.limit} is {self._amount(self.allowed)}, and {self._amount(self.observed)} was used"
+        return f"{used}, most of it by pid {self.culprit_pid} ({self.culprit})" if self.culprit else used
+
+    def _amount(self, value: float) -> str:
+        if self.limit.endswith("memory"):
+            return f"{value / (1 << 20):,.1f} MiB"
+        return f"{value:,.2f} s" if self.limit == "max_cpu_time" else f"{value:,g} tasks"
+
+
+@attrs.frozen(kw_only=True)
 class ExitReason:
     """The one verdict on why a generation ended.
 
@@ -44,6 +73,7 @@ class ExitReason:
         exitcode: what the process exited with, or None where a signal ended it or nobody knows.
         signal: the number of the signal that ended it, or None.
         limit: the name of the limit that it broke, or None.
+        breach: how it broke that limit, or None.
         error: the exception behind it as text, with its traceback, or None.
         detail: one line about the circumstances, or None.
         stderr_tail: the last lines that it wrote to stderr.
@@ -55,6 +85,7 @@ class ExitReason:
     exitcode: int | None = None
     signal: int | None = None
     limit: str | None = None
+    breach: Breach | None = None
     error: str | None = None
     detail: str | None = None
     stderr_tail: str = ""

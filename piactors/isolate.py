@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -19,16 +20,21 @@ from pykka import ActorDeadError, ActorRegistry
 
 from piactors import arrivals, endings, events, requests, starting
 from piactors._host import relay, runtime, serialise
+from piactors._host.confining import Plan
 from piactors._host.generation import End, Generation
 from piactors._host.loop import Timer
 from piactors._lifecycle.mailbox import Mailbox, Message
 from piactors._lifecycle.states import State
+from piactors._policies import heart
+from piactors._policies.call_clock import CallClock
+from piactors._policies.recycling import Recycler
 from piactors._supervision import restart
 from piactors.errors import MailboxFull, ProtocolError, StartError
 from piactors.exit_reason import ExitReason, Kind
 from piactors.future import Future, run_callbacks_with
 from piactors.keeper import Keeper
 from piactors.pihost import page, plain_decode, wire
+from piactors.shape import Described
 from piactors.sinks import StopSink, raise_from
 from piactors.spec import Current, Spec
 
@@ -76,6 +82,9 @@ class Isolate:
         self.registered = False
         self.launchers_lost = 0
         self.raw_description: bytes | None = None
+        self.plan: Plan | None = None
+        self.recycler = Recycler(self)
+        self.clock = CallClock(self)
         self.relay = relay.Relay(self.runtime.dispatcher, spec.name, spec.options.output)
 
     # For users, on their threads
@@ -118,11 +127,18 @@ class Isolate:
 
     def begin(self) -> None:
         """Begin to start the first generation; `started` tells what came of it."""
+        if self.options.limits is not None:
+            self.plan = self.runtime.confiner.plan(self.options.limits)
+            self._tell_of_missing(self.plan)
         self.runtime.add(self)
         ActorRegistry.register(self.ref)
         self.registered = True
         self.ref._ends.begin_again()
         self.loop.call_soon(self.launch)
+
+    def _tell_of_missing(self, plan: Plan) -> None:
+        for found in plan.missing if plan.refusal is None else ():
+            self.log(logging.WARNING, "isolate %s: %s", self.spec.name, found)
 
     def put(self, message: Message, *, may_block: bool = True) -> None:
         """Take a message into the mailbox, and send it where there is room on the way.
@@ -136,8 +152,13 @@ class Isolate:
                 f"{self.ref}: a message of {len(message.payload):,} bytes, and max_frame is {self.options.max_frame:,}"
             )
         dropped = None
+        if message.call_timeout is None:
+            message.call_timeout = self.options.call_timeout
+        elif message.call_timeout == math.inf:
+            message.call_timeout = None
         with self.lock:
             self._refuse_if_closed()
+            self.clock.runs |= message.call_timeout is not None
             if message.kind != "stop":
                 dropped = self._make_room(may_block)
             self.mailbox.put(message)
@@ -180,6 +201,7 @@ class Isolate:
             if self.state is State.STOPPED:
                 return
             self.stop_requested = True
+            self.recycler.abort("the isolate is shut down")
             left, recalled = self.mailbox.take_calls(), self.recall()
             self.mailbox.put(Message("stop", b""))
             self.pump()
@@ -199,6 +221,7 @@ class Isolate:
             self.stop_requested = True
             self.intend("killed", "terminated")
             generation = self.process
+        self.loop.call_soon(self.recycler.kill_all, "terminated")
         if generation is not None:
             generation.kill()
         self.loop.call_soon(endings.stop_restarting, self)
@@ -242,7 +265,7 @@ class Isolate:
             generation.request(operation, args, answer)
         return future
 
-    def description(self) -> dict[str, tuple[bool, bool, int]]:
+    def description(self) -> Described:
         """Return what the hosted object offered when it became ready (see `pihost.hosted.Described`).
 
         Raises:
@@ -286,15 +309,31 @@ class Isolate:
                 recalled += [message] if message.given_up else []
         return recalled[::-1]
 
+    def take_back(self) -> None:
+        """Let everything wait again that is on its way and has not begun."""
+        recalled = self.recall()
+        for message in recalled:
+            message.given_up = False
+        self.mailbox.recall(recalled)
+
     def pump(self) -> None:
         """Send what has room on its way.  Called under the lock, so messages leave in their order."""
         generation = self.process
-        if generation is None or self.state is not State.RUNNING:
+        if generation is None or self.state is not State.RUNNING or self.recycler.draining:
             return
+        if self.current.intent is not None:
+            return  # it is about to be ended; what it has not begun is for the next one
         while (message := self.mailbox.next_to_send()) is not None:
             generation.send(_FRAME_KINDS[message.kind], wire.PICKLE, message.seq, message.payload)
+        if self.clock.runs:
+            self.clock.note()
 
     # On the I/O thread
+
+    def policies_begin(self) -> None:
+        """A generation has become ready: hold it to what the options say."""
+        self.recycler.generation_ready()
+        heart.start(self, self.process)
 
     def launch(self) -> None:
         """Begin to make the next generation."""
@@ -327,8 +366,10 @@ class Isolate:
 
     # What generations tell (see `_host.generation.Owner`)
 
-    def on_launched(self) -> None:
+    def on_launched(self, generation: Generation) -> None:
         """See `Owner`."""
+        if self.current.confined is not None:
+            self.current.confined.launched(generation, self.current)
 
     def on_lines(self, stream: str, lines: list[str]) -> None:
         """See `Owner`."""
@@ -347,7 +388,8 @@ class Isolate:
         if not isinstance(error, ProtocolError):
             self.runtime.dispatcher.submit(_log_defect, self.spec.name, error)
         with self.lock:
-            self.intend("killed", f"{type(error).__name__}: {error}")
+            kind: Kind = "start_failed" if isinstance(error, arrivals.Unconfined) else "killed"
+            self.intend(kind, f"{type(error).__name__}: {error}")
             generation = self.process
         if generation is not None:
             generation.kill()
@@ -394,9 +436,17 @@ class Isolate:
 
     def publish(self, cls: type[events.Event], **fields: Any) -> None:
         if events.bus.is_wanted(cls):
-            fields.setdefault("pid", self.pid)
-            event = cls(name=self.spec.name, generation=self.generation_number, time=time.time(), **fields)
+            fields = {"pid": self.pid, "generation": self.generation_number, **fields}
+            self.post(cls(name=self.spec.name, time=time.time(), **fields))
+
+    def post(self, event: events.Event) -> None:
+        """Have the subscribers of an event called."""
+        if events.bus.is_wanted(type(event)):
             self.runtime.dispatcher.submit(relay.publish, event)
+
+    def tell_user(self, callback: Callable[[Any], object], event: events.Event) -> None:
+        """Have a callback of the options called."""
+        self.runtime.dispatcher.submit(relay.call_guarded, callback, event)
 
     def log(self, level: int, message: str, *args: object) -> None:
         self.runtime.dispatcher.submit(logger.log, level, message, *args)

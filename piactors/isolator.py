@@ -15,7 +15,7 @@ from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.options import IsolationOptions
 from piactors.ref import IsolateRef
-from piactors.usage import ResourceUsage
+from piactors.usage import ResourceUsage, UsageSample
 
 logger = logging.getLogger("piactors")
 
@@ -97,8 +97,12 @@ class ProcessIsolator:
         return self.ref.invoke(found, args, kwargs)
 
     def resource_usage(self) -> ResourceUsage | None:
-        """Return what the process uses now, or None while none runs."""
+        """Return what the process uses now, or None while none runs; see `IsolateRef.resource_usage`."""
         return self.ref.resource_usage()
+
+    def usage_history(self) -> tuple[UsageSample, ...]:
+        """Return what the process has used since this was first called; see `IsolateRef.usage_history`."""
+        return self.ref.usage_history()
 
     def set_data(self, key: str, value: Any) -> None:
         """Set a value that isolated code reads as ``import pihost_data; pihost_data.data[key]``."""

@@ -12,6 +12,7 @@ import attrs
 
 from piactors import _validate as rule
 from piactors._validate import CALLABLE, NONE, parse_size
+from piactors.limits import Heartbeat, IsolationLimits, Recycle, to_heartbeat
 
 __all__ = [
     "DEFAULT_INHERITED_ENV",
@@ -88,8 +89,8 @@ class IsolationOptions:
     """How an isolate is started, supervised and talked to. An instance never changes; `attrs.evolve` makes another.
 
     A bad value raises at construction: TypeError for a wrong type, ValueError for a wrong value. Durations are seconds,
-    sizes are bytes or text such as "256 MiB". Options hash and compare by value, and pickle (a callable `output` only
-    if it pickles itself). Their repr leaves out the values of `env`.
+    sizes are bytes or text such as "256 MiB". Options hash and compare by value, and pickle (a callable in them
+    only if it pickles itself). Their repr leaves out the values of `env`.
 
     Attributes:
         name: Name of the isolate in logs and events, default None: chosen for you.
@@ -104,6 +105,7 @@ class IsolationOptions:
             launcher for the host's own interpreter, spawn for another.
         preload: Dotted names of modules that the launcher imports once for all, default none.
         start_timeout: Seconds that a start may take, until `on_start` has returned; default 30.0.
+        call_timeout: Seconds that one call may run, more than 0, before its process is ended; default None: no limit.
         shutdown_timeout: Seconds from the request to stop until the kill, default 5.0; 0 kills at once, None waits for
             ever.
         restart: When the isolate is restarted: "temporary" never, "transient" after an abnormal end, "permanent"
@@ -117,6 +119,10 @@ class IsolationOptions:
             default "block".
         while_restarting: What a call meets while the isolate restarts: "queue" waits for the next generation, "fail"
             raises; default "queue".
+        limits: What the isolate may use of the machine, default None: anything.
+        recycle: When the isolate is renewed between two calls, default None: never.
+        heartbeat: How often the isolate has to show that it lives while it runs no call: a `Heartbeat`, or its number
+            of seconds, more than 0; default None: it need not.
         output: Where the isolate's stdout and stderr go: "log" to the host's logging, "inherit" to the host's own,
             "discard" nowhere, or a callable that gets each line as an event; default "log".
         log_level: Level of logging in the isolate, a name such as "DEBUG" in any case or a number of at least 0, kept
@@ -150,6 +156,11 @@ class IsolationOptions:
     start_timeout: float = attrs.field(
         default=30.0, converter=rule.to_float, validator=rule.number("number of seconds")
     )
+    call_timeout: float | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(rule.to_float),
+        validator=rule.above_zero("number of seconds", also=NONE),
+    )
     shutdown_timeout: float | None = attrs.field(
         default=5.0,
         converter=attrs.converters.optional(rule.to_float),
@@ -167,6 +178,22 @@ class IsolationOptions:
     mailbox_capacity: int | None = attrs.field(default=None, validator=rule.count(1, also=NONE))
     overflow: OverflowPolicy = attrs.field(default="block", validator=rule.one_of(*get_args(OverflowPolicy)))
     while_restarting: WhileRestarting = attrs.field(default="queue", validator=rule.one_of(*get_args(WhileRestarting)))
+
+    # limits and policies
+    limits: IsolationLimits | None = attrs.field(
+        default=None, validator=rule.check("IsolationLimits", (IsolationLimits,), also=NONE)
+    )
+    recycle: Recycle | None = attrs.field(default=None, validator=rule.check("a Recycle", (Recycle,), also=NONE))
+    heartbeat: Heartbeat | None = attrs.field(
+        default=None,
+        converter=to_heartbeat,
+        validator=rule.check(
+            "a Heartbeat, a finite number of seconds, more than 0",
+            (Heartbeat, int, float),
+            lambda value: isinstance(value, Heartbeat),
+            also=NONE,
+        ),
+    )
 
     # output and logging
     output: OutputMode | Callable[[Any], object] = attrs.field(

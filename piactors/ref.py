@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import pickle
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-import psutil
-from pykka import ActorDeadError, ActorProxy, ActorRef, Timeout, messages
+from pykka import ActorDeadError, ActorRef, Timeout, messages
 from pykka.messages import _ActorStop
 
-from piactors._host import serialise
+from piactors._host import sampling, serialise
 from piactors._lifecycle.mailbox import Message
 from piactors.arrivals import check_description
+from piactors.enforcement import Enforcement
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.isolate import Isolate
 from piactors.keeper import Ends, Keeper
-from piactors.shape import Shape
+from piactors.proxies import IsolateProxy, check_call_options
+from piactors.shape import Described, Shape
 from piactors.sinks import FutureSink
 from piactors.spec import Spec
-from piactors.usage import ResourceUsage, usage_of
+from piactors.usage import ResourceUsage, UsageSample, measured
 
 if TYPE_CHECKING:
     from pykka import Actor
@@ -37,6 +38,7 @@ class IsolateRef(ActorRef[Any]):
         self.actor_urn = spec.urn
         self._ends = Ends()
         self._isolate = Isolate(spec, self, keeper)
+        self._history = sampling.History(lambda: self._isolate)  # a supervisor may put another isolate there
 
     def __reduce__(self) -> NoReturn:
         raise serialise.NotSendable(f"{self!r} cannot leave its process: a ref is of use only where it was made")
@@ -59,7 +61,7 @@ class IsolateRef(ActorRef[Any]):
         """Stand in for the actor, which lives elsewhere, where pykka looks at its attributes."""
         return Shape(self, self._isolate.description(), self._describe_again)
 
-    def _describe_again(self) -> dict[str, tuple[bool, bool, int]]:
+    def _describe_again(self) -> Described:
         """Ask the isolate what it offers now, for an attribute that was not there when it started."""
         try:
             return check_description(self._isolate.control("describe").get(timeout=_DESCRIBE_SECONDS))
@@ -98,12 +100,28 @@ class IsolateRef(ActorRef[Any]):
         return self._isolate.is_alive()
 
     def resource_usage(self) -> ResourceUsage | None:
-        """Return what its process uses now, or None while none runs."""
-        pid = self.pid
-        try:
-            return None if pid is None else usage_of(pid)
-        except psutil.Error:
-            return None
+        """Return what its process uses now, or None while none runs.
+
+        An isolate that does not answer within 0.2 seconds, as one does not that is in C code which holds the GIL, is
+        described from outside alone.  `piactors.usage.snapshot` asks all isolates together.
+        """
+        return measured([self._isolate])[0]
+
+    def usage_history(self) -> tuple[UsageSample, ...]:
+        """Return what its processes have used in the last 5 minutes, the oldest sample first.
+
+        The first call returns one sample, taken now.  From then on there is one for each second in which a process
+        runs, across restarts.  Of an isolate that has ended they remain; if a supervisor starts it again then, the
+        next call lets them go on.
+        """
+        return self._history.samples()
+
+    def enforcement(self) -> dict[str, Enforcement]:
+        """Return what enforces each of its limits, by the limit's name."""
+        limits, plan = self._spec.options.limits, self._isolate.plan
+        if limits is None:
+            return {}
+        return dict((plan or self._isolate.runtime.confiner.plan(limits)).enforcement)
 
     def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
         """Wait until it has ended for good, and return why; None where `timeout` seconds are over first.
@@ -114,10 +132,13 @@ class IsolateRef(ActorRef[Any]):
 
     # Messages
 
-    def tell(self, message: Any, *, retries: int = 0) -> None:
+    def tell(self, message: Any, *, retries: int = 0, call_timeout: float | None = None) -> None:
         """Send a message without waiting for an answer.
 
         An exception of its handler ends the generation, after `on_failure`.
+
+        Args:
+            retries, call_timeout: as in `ask`.
 
         Raises:
             ActorDeadError: where the isolate takes no messages (any more).
@@ -128,34 +149,38 @@ class IsolateRef(ActorRef[Any]):
         if isinstance(message, _ActorStop):
             self.stop(block=False)
             return
-        self._isolate.put(Message("tell", self._encoded(message), None, self._retries(message, retries)))
+        self._isolate.put(self._envelope("tell", message, None, retries, call_timeout))
 
     def ask(
-        self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0
-    ) -> Any:
+        self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0,
+        call_timeout: float | None = None,
+    ) -> Any:  # fmt: skip
         """Send a message and wait for the answer, or return a `Future` of it where `block` is False.
 
         Args:
             timeout: seconds to wait; a call that has not begun by then never will.
             retries: how often the message may be tried again where the process ended while it ran.
+            call_timeout: seconds that it may run, until its process is ended; default None: as the method's
+                `call_options` or the isolate's options say, `math.inf` for as long as it likes.
 
         Raises:
             Timeout: where the time is over first.
             ActorDeadError: where the isolate takes no messages, or ended before it handled this one.
             IsolateCrashed: where the process ended while it handled the message.
+            CallTimeout: where it ran longer than its `call_timeout`.
             Exception: what the handler raised.
         """
-        future = self._ask(message, retries)
+        future = self._ask(message, retries, call_timeout)
         return future.get_or_cancel(timeout) if block else future
 
-    def _ask(self, message: Any, retries: int) -> Future[Any]:
+    def _ask(self, message: Any, retries: int, call_timeout: float | None) -> Future[Any]:
         if isinstance(message, _ActorStop):
             return self._ask_stop()
         future: Future[Any] = Future()
         try:
             if not self.is_alive():
                 raise ActorDeadError(f"{self} not found")
-            envelope = Message("call", self._encoded(message), FutureSink(future), self._retries(message, retries))
+            envelope = self._envelope("call", message, FutureSink(future), retries, call_timeout)
             future.cancel_with(partial(self._isolate.give_up, envelope))
             self._isolate.put(envelope)
         except Exception as error:
@@ -171,20 +196,27 @@ class IsolateRef(ActorRef[Any]):
             return serialise.dumps_call("set", tuple(message.attr_path), (message.value,), {})
         return serialise.dumps_call("message", (), (message,), {})
 
-    def _retries(self, message: Any, retries: int) -> int:
-        if retries or not isinstance(message, messages.ProxyCall):
-            return _checked_retries(retries)
-        if not self._idempotent:
-            return 0
-        return self._idempotent.get(".".join(message.attr_path), 0)
+    def _envelope(
+        self, kind: Literal["call", "tell"], message: Any, sink: FutureSink | None, retries: int,
+        call_timeout: float | None,
+    ) -> Message:  # fmt: skip
+        check_call_options(retries, call_timeout)
+        what = "a message"
+        if isinstance(message, messages.ProxyCall):
+            what = ".".join(message.attr_path)
+            said = self._call_options.get(what) if self._call_options else None
+            if said is not None:
+                retries, call_timeout = retries or said[0], call_timeout or said[1] or None
+        return Message(kind, self._encoded(message), sink, retries, call_timeout=call_timeout, what=what)
 
     @property
-    def _idempotent(self) -> dict[str, int]:
-        """The methods that may be tried again, and how often."""
-        found = self.__dict__.get("_idempotent_methods")
+    def _call_options(self) -> dict[str, tuple[int, float]]:
+        """What the authors of its methods have said of their calls: retries and seconds."""
+        found = self.__dict__.get("_said_of_calls")
         if found is None:
-            found = {path: entry[2] for path, entry in self._isolate.description().items() if entry[2]}
-            self.__dict__["_idempotent_methods"] = found
+            described = self._isolate.description()
+            found = {path: entry[2:] for path, entry in described.items() if any(entry[2:])}
+            self.__dict__["_said_of_calls"] = found
         return found
 
     def invoke(self, target: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
@@ -246,9 +278,9 @@ class IsolateRef(ActorRef[Any]):
         except ActorDeadError:
             return pickle.loads(self._isolate.data[key])
 
-    def proxy(self) -> ActorProxy[Any]:
+    def proxy(self) -> IsolateProxy:
         """Return a `pykka.ActorProxy`: attributes and methods of the hosted object, as futures."""
-        return ActorProxy(actor_ref=self)
+        return IsolateProxy(actor_ref=self)
 
 
 class _Inbox:
@@ -296,8 +328,4 @@ def _settled(future: Future[Any]) -> None:
         return
 
 
-def _checked_retries(retries: int) -> int:
-    if type(retries) is not int or retries < 0:
-        raise ValueError(f"retries={retries!r} is not allowed; use a whole number of at least 0")
-    return retries
 

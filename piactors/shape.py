@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-Described = dict[str, tuple[bool, bool, int]]
+Described = dict[str, tuple[bool, bool, int, float]]
+"""See `piactors.pihost.hosted.Described`."""
 
 
 class Shape:
@@ -39,7 +40,7 @@ class Shape:
         for name in [name for name in self.__dict__ if not name.startswith("_")]:
             del self.__dict__[name]
         self.__dict__["_described"] = described
-        for path, (is_callable, is_traversable, _) in sorted(described.items()):
+        for path, (is_callable, is_traversable, *_) in sorted(described.items()):
             *parents, name = path.split(".")
             place: dict[str, object] | None = self.__dict__
             for parent in parents:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from piactors._host.launching import Order
 from piactors._host.loop import Timer
-from piactors.exit_reason import Kind
+from piactors._lifecycle.mailbox import Message
+from piactors.exit_reason import Breach, Kind
 from piactors.options import IsolationOptions
+
+if TYPE_CHECKING:
+    from piactors._policies.confined import Confined
 
 
 @attrs.frozen(kw_only=True)
@@ -44,5 +48,9 @@ class Current:
     report: dict[str, Any] | None = None
     start_failure: bytes | None = None
     greeted: bool = False
+    breach: Breach | None = None
+    stack: str | None = None
+    timed_out: Message | None = None
+    confined: Confined | None = None
     timers: list[Timer] = attrs.field(factory=list)
     data: dict[str, bytes] = attrs.field(factory=dict)

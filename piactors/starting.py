@@ -6,9 +6,13 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
+import attrs
+
 from piactors import endings
-from piactors._host.generation import Generation
+from piactors._host.confining import Confinement
+from piactors._host.generation import Generation, Owner
 from piactors._lifecycle.states import State
+from piactors._policies.confined import Confined
 from piactors.spec import Current
 
 if TYPE_CHECKING:
@@ -20,8 +24,12 @@ def launch(isolate: Isolate) -> None:
     if _is_called_off(isolate):
         endings.ended_without_process(isolate, "stopped before it started")
         return
+    refusal = None if isolate.plan is None else isolate.plan.refusal
+    if refusal is not None:
+        endings.ended_without_process(isolate, f"its limits cannot be enforced here: {refusal}")
+        return
     try:
-        generation = _new_generation(isolate)
+        generation = new_generation(isolate, isolate, isolate.current, isolate.generation_number)
     except OSError as error:
         endings.ended_without_process(isolate, f"no process could be made: {error}")
         return
@@ -44,15 +52,24 @@ def _is_called_off(isolate: Isolate) -> bool:
     return called_off
 
 
-def _new_generation(isolate: Isolate) -> Generation:
-    options, order = isolate.options, isolate.spec.order
+def new_generation(isolate: Isolate, owner: Owner, current: Current, number: int) -> Generation:
+    """Make the process of a generation, confined to its limits.
+
+    Raises:
+        OSError: where the kernel refuses.
+    """
+    options, spec = isolate.options, isolate.spec
+    confinement = Confinement()
+    if isolate.plan is not None:
+        confinement = isolate.runtime.confiner.confine(isolate.plan, f"{spec.name}-{number}")
+    current.confined = Confined(isolate, isolate.plan, confinement)
+    order = attrs.evolve(spec.order, orders=confinement.orders)
     backend = isolate.runtime.backend(
-        order.interpreter, options.preload, own=isolate.spec.own_interpreter, warm=not order.fresh
+        order.interpreter, options.preload, own=spec.own_interpreter, warm=not order.fresh
     )
     return Generation(
-        isolate.loop, backend, isolate, isolate.generation_number, order,
-        isolate.spec.init(isolate.ref.actor_urn, isolate.current.data), options.concurrency,
-        options.output if isinstance(options.output, str) else "callable", options.max_frame,
+        isolate.loop, backend, owner, number, order, spec.init(isolate.ref.actor_urn, current.data),
+        options.concurrency, options.output if isinstance(options.output, str) else "callable", options.max_frame,
         partial(_fell_back, isolate),
     )  # fmt: skip
 

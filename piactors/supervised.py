@@ -26,12 +26,10 @@ def halt(isolate: Isolate) -> None:
         if isolate.halting or isolate.held:
             return
         isolate.halting = True
+        isolate.recycler.abort("its supervisor stops it")
         if generation is None:
-            return  # `launch` is on its way, and will see it
-        recalled = isolate.recall()
-        for message in recalled:
-            message.given_up = False
-        isolate.mailbox.recall(recalled)
+            return  # `launch`, or a cold recycling, is on its way, and will see it
+        isolate.take_back()
         isolate.mailbox.put_first(Message("stop", b"", own_wish=True))
         isolate.pump()
     isolate.arm_shutdown()
@@ -41,6 +39,7 @@ def kill_generation(isolate: Isolate, detail: str) -> None:
     """End this generation at once; what has not begun waits for the next one."""
     with isolate.lock:
         isolate.halting = True
+        isolate.recycler.abort(detail)
         isolate.intend("killed", detail)
         generation = isolate.process
     if generation is not None:

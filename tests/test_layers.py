@@ -47,7 +47,11 @@ CLOCKS_AND_IO = (
 
 LAYERS: dict[str, Layer] = {
     "words": Layer(
-        rank=0, modules=("errors", "options", "_validate", "events", "exit_reason"), packages=("attrs",)
+        rank=0,
+        modules=(
+            "errors", "options", "_validate", "_validate_limits", "limits", "enforcement", "events", "exit_reason",
+        ),
+        packages=("attrs",),
     ),
     "the isolate's side": Layer(rank=0, modules=("pihost",)),
     "rules": Layer(
@@ -59,8 +63,8 @@ LAYERS: dict[str, Layer] = {
         rank=4,
         modules=(
             "_crash", "actor", "actor_child", "arrivals", "endings", "future", "isolate", "isolator", "promises",
-            "ref", "requests", "shape", "sinks", "spawning", "spec", "usage", "_tree", "child_spec", "keeper",
-            "starting", "supervised", "supervisor", "supervisor_ref", "view", "watching", "application",
+            "proxies", "ref", "requests", "shape", "sinks", "spawning", "spec", "usage", "_policies", "_tree",
+            "child_spec", "keeper", "starting", "supervised", "supervisor", "supervisor_ref", "view", "watching", "application",
         ),
         packages=("attrs", "psutil", "pykka"),
     ),

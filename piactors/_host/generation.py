@@ -57,7 +57,7 @@ class End:
 class Owner(Protocol):
     """Who a generation belongs to; called on the loop's thread."""
 
-    def on_launched(self) -> None:
+    def on_launched(self, generation: Generation) -> None:
         """The process exists."""
 
     def on_frame(self, frame: wire.Frame) -> None:
@@ -129,6 +129,10 @@ class Generation:
         for pipe in self._pipes.values():
             self._loop.watch(pipe.fd, lambda pipe=pipe: self._read_output(pipe))  # type: ignore[misc]
 
+    def hand_over(self, owner: Owner) -> None:
+        """Let somebody else own it from here on."""
+        self._owner = owner
+
     # Sending, from any thread
 
     def send(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
@@ -171,6 +175,28 @@ class Generation:
                 return False
             page.give_up(self._page, seq)
             return page.begun(self._page) < seq
+
+    def has_begun(self, seq: int) -> bool:
+        """Whether the isolate says that it has begun this message, or a later one."""
+        with self._lock:
+            return self._page >= 0 and page.begun(self._page) >= seq
+
+    def fault_text(self) -> str:
+        """Return what faulthandler has written so far."""
+        with self._lock:
+            return "" if self._page < 0 else page.fault_text(self._page)
+
+    def after(self, seconds: float, callback: Callable[[], object]) -> None:
+        """Have `callback()` called on the loop later, unless the process has ended by then."""
+        self._loop.call_later(seconds, lambda: None if self._ended else callback())
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process, where there is one."""
+        with self._lock:
+            if self._process_fd >= 0:
+                pidfd.send(self._process_fd, number)
+            elif self._identity is not None:
+                self._identity.send(number)
 
     @property
     def unread(self) -> int:
@@ -279,7 +305,7 @@ class Generation:
         self._ends.close_theirs()
         if kill:
             self.kill()
-        self._owner.on_launched()
+        self._owner.on_launched(self)
 
     def refused(self, why: str, text: str) -> None:
         """See `Listener`: a launcher that must not fork leaves a fresh interpreter as the way."""

@@ -19,8 +19,10 @@ from typing import Any, Protocol
 
 import attrs
 
+from piactors._host.confining import Confiner
 from piactors._host.loop import Loop
 from piactors._platform import markers, pidfd
+from piactors._platform.limits import pen
 from piactors.exit_reason import Rusage
 from piactors.pihost import wire
 
@@ -43,11 +45,13 @@ class Order:
         interpreter: the absolute path of the interpreter.
         env: the process's environment.
         fresh: whether to start a fresh interpreter rather than fork a warm one.
+        orders: what it does to itself before it runs anything (see `piactors.pihost.confine`).
     """
 
     interpreter: str
     env: dict[str, str]
     fresh: bool
+    orders: dict[str, Any] = attrs.field(factory=dict)
 
     @property
     def argv(self) -> list[str]:
@@ -91,9 +95,14 @@ class Backend(Protocol):
 class LauncherBackend:
     """The host's end of a launcher process (see `piactors.pihost.launcher`), on the loop's thread."""
 
-    def __init__(self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int) -> None:
+    def __init__(
+        self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Confiner
+    ) -> None:
         self._loop = loop
+        self._confiner = confiner
+        self._pen = confiner.pen()
         self._listeners: dict[int, Listener] = {}
+        self._groups: dict[int, list[str]] = {}
         self._next_id = 1
         self._fds: list[int] = []
         self.marker = MARKER_PREFIX + secrets.token_hex(12)
@@ -120,7 +129,7 @@ class LauncherBackend:
     def _start(self, interpreter: str, theirs: socket.socket, host_pidfd: int) -> subprocess.Popen[bytes]:
         inherited = [theirs.fileno(), *([host_pidfd] if host_pidfd >= 0 else [])]
         return subprocess.Popen(
-            [interpreter, PIHOST, "launcher", str(theirs.fileno()), str(host_pidfd)],
+            [interpreter, PIHOST, "launcher", str(theirs.fileno()), str(host_pidfd), self._pen or ""],
             pass_fds=inherited,
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -135,8 +144,12 @@ class LauncherBackend:
             return
         launch_id, self._next_id = self._next_id, self._next_id + 1
         self._listeners[launch_id] = listener
+        self._groups[launch_id] = order.orders.get("join", [])
         env = {**order.env, self.marker: "1"}
-        request = {"argv": order.argv if order.fresh else None, "env": env if order.fresh else None}
+        request = {
+            "argv": order.argv if order.fresh else None, "env": env if order.fresh else None, "orders": order.orders,
+            "bases": self._confiner.bases() if order.orders else [],
+        }  # fmt: skip
         self._send(wire.LAUNCH, launch_id, request, fds)
 
     def _send(self, kind: int, launch_id: int, request: dict[str, Any], fds: Sequence[int] = ()) -> None:
@@ -191,10 +204,10 @@ class LauncherBackend:
         if frame.kind == wire.LAUNCHED:
             listener.launched(news["pid"], self._fds.pop(0) if self._fds else -1)
         elif frame.kind == wire.REFUSED:
-            del self._listeners[frame.seq]
+            del self._listeners[frame.seq], self._groups[frame.seq]
             listener.refused(news["why"], news["text"])
         elif frame.kind == wire.EXITED:
-            del self._listeners[frame.seq]
+            del self._listeners[frame.seq], self._groups[frame.seq]
             listener.exited(news["status"], _rusage(news["rusage"]), lost=False)
 
     def _lose(self) -> None:
@@ -215,7 +228,9 @@ class LauncherBackend:
             pidfd.kill(fd)
             pidfd.wait_ended(fd, _SWEEP_SECONDS)
             _close(fd)
-        left = markers.kill_marked(self.marker, _SWEEP_SECONDS)
+        groups = [folder for folders in self._groups.values() for folder in folders]
+        left = pen.kill_all([*groups, *([self._pen] if self._pen else [])], _SWEEP_SECONDS)
+        left += markers.kill_marked(self.marker, _SWEEP_SECONDS)
         if left:
             logger.error("processes %s of a lost launcher do not end", left)
         self._loop.call_soon(self._tell_lost)

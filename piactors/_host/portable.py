@@ -8,6 +8,7 @@ for them when the host is killed.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
@@ -41,7 +42,7 @@ class PortableBackend:
         numbers = [os.getpid(), data, control, page, self._host_pidfd]
         try:
             process = subprocess.Popen(
-                [*order.argv, *map(str, numbers)],
+                [*order.argv, *map(str, numbers), json.dumps(order.orders)],
                 pass_fds=inherited,
                 process_group=0,
                 stdin=subprocess.DEVNULL,

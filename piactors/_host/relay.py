@@ -168,7 +168,12 @@ def _checked(fields: dict[Any, Any], key: str, *types: type) -> Any:
 def publish(event: events.Event) -> None:
     """Call the subscribers of an event; on the dispatcher's thread only."""
     for callback in events.bus.wanted_by(event):
-        try:
-            callback(event)
-        except Exception:
-            logger.exception("a subscriber of %s has failed: %r", type(event).__name__, callback)
+        call_guarded(callback, event)
+
+
+def call_guarded(callback: Callable[[Any], object], event: events.Event) -> None:
+    """Call what a user has given for an event; on the dispatcher's thread only."""
+    try:
+        callback(event)
+    except Exception:
+        logger.exception("a subscriber of %s has failed: %r", type(event).__name__, callback)

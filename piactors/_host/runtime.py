@@ -15,9 +15,11 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from piactors._host.confining import Confiner
 from piactors._host.dispatcher import Dispatcher
 from piactors._host.launching import Backend, LauncherBackend
 from piactors._host.loop import Loop
+from piactors._host.monitor import Monitor
 from piactors._host.portable import PortableBackend
 from piactors._platform import host_end, pidfd, taken_away
 
@@ -59,6 +61,8 @@ class Runtime:
         self._lock = threading.Lock()
         self._backends: dict[tuple[str, tuple[str, ...]] | None, Backend] = {}
         self._host_pidfd = pidfd.open_pid(self.pid)
+        self.confiner = Confiner()
+        self.monitor = Monitor()
         self.loop.start()
 
     def add(self, member: Member) -> None:
@@ -94,7 +98,7 @@ class Runtime:
         backend = self._backends.get(key)
         if backend is None or getattr(backend, "lost", False):
             is_own = own or not warm
-            backend = LauncherBackend(self.loop, key[0], key[1], is_own, self._host_pidfd)
+            backend = LauncherBackend(self.loop, key[0], key[1], is_own, self._host_pidfd, self.confiner)
             self._backends[key] = backend
         return backend
 
@@ -129,6 +133,8 @@ class Runtime:
             self.loop.call_soon(self._close_backends, done)
             done.wait()
             self.loop.stop()
+        self.monitor.stop()
+        self.confiner.close()
         self.dispatcher.stop(_CALLBACKS_AT_END)
         if self._host_pidfd >= 0:
             os.close(self._host_pidfd)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 Kind = Literal["call", "tell", "stop"]
@@ -36,16 +37,28 @@ class Message:
     """One message: serialised, so a snapshot; `sink` takes its outcome."""
 
     __slots__ = (
-        "attempts", "doubtful", "given_up", "head_returns", "kind", "own_wish", "payload", "retries", "seq", "sink",
+        "attempts", "call_timeout", "deadline", "doubtful", "given_up", "grace", "head_returns", "kind", "own_wish",
+        "payload", "retries", "seq", "sink", "what",
     )  # fmt: skip
 
-    def __init__(self, kind: Kind, payload: bytes, sink: Any = None, retries: int = 0, own_wish: bool = False) -> None:
+    def __init__(
+        self, kind: Kind, payload: bytes, sink: Any = None, retries: int = 0, own_wish: bool = False,
+        call_timeout: float | None = None, what: str = "",
+    ) -> None:  # fmt: skip
         self.kind = kind
         self.payload = payload
         self.sink = sink
         self.retries = retries
         self.own_wish = own_wish
         """Of a stop: the actor asked for it itself, so it concerns this generation only."""
+        self.call_timeout = call_timeout
+        """Seconds that it may run; None for as long as it likes."""
+        self.what = what
+        """What it calls, for people."""
+        self.deadline = 0.0
+        """When it will have run too long in this generation; 0 where that is not known yet."""
+        self.grace = 0.0
+        """Seconds that were added because it had not begun."""
         self.seq = 0
         self.attempts = 0
         self.head_returns = 0
@@ -98,6 +111,11 @@ class Mailbox:
         return len(self._on_way)
 
     @property
+    def stop_sent(self) -> bool:
+        """Whether a stop is on its way, after which this generation gets nothing more."""
+        return self._stop_sent
+
+    @property
     def last_seq(self) -> int:
         """The last number given in this generation."""
         return self._last_seq
@@ -130,6 +148,7 @@ class Mailbox:
     def _number(self, message: Message) -> Message:
         self._last_seq += 1
         message.seq = self._last_seq
+        message.deadline = message.grace = 0.0
         self._on_way[message.seq] = message
         self._on_way_bytes += len(message.payload)
         self._stop_sent = message.kind == "stop"
@@ -213,11 +232,15 @@ class Mailbox:
             self._sort(message, message.seq <= begun, position == 0, result, again)
         self._waiting.extendleft(reversed(again))
         retried += [message for message in again if message.seq <= begun and message.kind != "stop"]
+        self.next_generation()
+        return result
+
+    def next_generation(self) -> None:
+        """Number what is sent from 1 again: it goes to another process, and nothing is on its way to that."""
         self._on_way.clear()
         self._recalled.clear()
         self._on_way_bytes = self._last_seq = self._highest_answered = 0
         self._stop_sent = False
-        return result
 
     def _believed(self, evidence: Evidence) -> int:
         """The highest number that counts as begun: never less than what the answers prove."""
@@ -251,6 +274,10 @@ class Mailbox:
         left = list(self._waiting)
         self._waiting.clear()
         return left
+
+    def running(self, threads: int) -> list[Message]:
+        """Return what is on its way and may have begun, oldest first, where `threads` calls run at once."""
+        return [message for message in islice(self._on_way.values(), threads) if message.kind != "stop"]
 
     def unanswered(self) -> Iterable[Message]:
         """Return what is on its way, oldest first."""

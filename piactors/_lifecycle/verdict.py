@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from piactors.exit_reason import ExitReason, Kind, Rusage
+from piactors.exit_reason import Breach, ExitReason, Kind, Rusage
 
 
 @attrs.frozen(kw_only=True)
@@ -17,6 +17,7 @@ class Findings:
     Attributes:
         intent: what the host had decided before it ended the process, or None where it had not.
         detail: one line about the intent.
+        breach: the limit that it broke, where that is the intent.
         told_to_stop: whether the host asked it to stop.
         report: what the isolate reported before it stopped, or None: ``error`` (text) and ``code``.
         status: the wait status, or None where nobody could tell.
@@ -26,6 +27,7 @@ class Findings:
 
     intent: Kind | None = None
     detail: str | None = None
+    breach: Breach | None = None
     told_to_stop: bool = False
     report: dict[str, Any] | None = None
     status: int | None = None
@@ -42,6 +44,8 @@ def verdict(found: Findings) -> ExitReason:
         kind=found.intent or _kind(found, exitcode, signal),
         exitcode=exitcode,
         signal=signal,
+        limit=None if found.breach is None else found.breach.limit,
+        breach=found.breach,
         error=None if found.report is None else found.report.get("error"),
         detail=found.detail,
         stderr_tail=found.stderr_tail,

@@ -3,11 +3,12 @@
 - `memory_file`: the small shared file behind the sequence page (memfd, or a temporary file);
 - `pidfd`: descriptors of processes, to wait for them and to signal them without mistaking one for another;
 - `identity`: processes as pid and creation time, for where there are no pidfds;
+- `process_stats`: what processes use, and who their descendants are;
 - `markers`: finding what escaped a launcher, by a mark in the environment that it inherited;
 - `host_end`: the end of the main thread, before Python waits for other threads.
 
 Each says in its first lines what it falls back to.  `PIACTORS_PORTABLE`, a comma-separated list of
-``pidfd``, ``memfd``, ``launcher``, takes a mechanism away, so that the fallbacks can be tested where
+``pidfd``, ``memfd``, ``launcher``, ``procfs``, takes a mechanism away, so that the fallbacks can be tested where
 they are not needed.
 """
 

@@ -39,6 +39,13 @@ class Identity:
             with contextlib.suppress(psutil.Error):
                 process.kill()  # psutil compares the creation time once more
 
+    def send(self, number: int) -> None:
+        """Send a signal, where the process is still there."""
+        process = self.process()
+        if process is not None:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(number)
+
     def kill_tree(self, tell: Callable[[Killed], object] | None = None) -> None:
         """Send SIGKILL to the process and to all its descendants.
 

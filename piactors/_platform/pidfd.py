@@ -32,8 +32,13 @@ def wait_ended(pidfd: int, seconds: float) -> bool:
 
 def kill(pidfd: int) -> bool:
     """Send SIGKILL to the process behind `pidfd`; False where it has ended already."""
+    return send(pidfd, signal.SIGKILL)
+
+
+def send(pidfd: int, number: int) -> bool:
+    """Send a signal to the process behind `pidfd`; False where it has ended already."""
     try:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
         return False
     return True

@@ -17,6 +17,7 @@ from . import byvalue, linux, plain_decode, plain_encode, wire
 from .replies import Replies
 from .streams import FrameStream
 
+_HERE = os.path.dirname(os.path.abspath(__file__))
 _HOST_GONE_CODE = 71
 _LAST_ROUNDS = 50
 
@@ -122,7 +123,10 @@ class Control:
     def _answer(self, frame: wire.Frame) -> None:
         try:
             operation, args = pickle.loads(frame.payload)
-            flags, payload = self._replies.value(self._perform(operation, args))
+            if operation in _QUERIES:  # plain data, whatever the host would take
+                flags, payload = wire.PLAIN, plain_encode.encode(_QUERIES[operation]())
+            else:
+                flags, payload = self._replies.value(self._perform(operation, args))
         except Exception as error:
             self._stream.send(wire.FAILURE, wire.PLAIN, frame.seq, self._replies.error(error))
         else:
@@ -136,7 +140,7 @@ class Control:
             return self.data[args[0]]
         if operation == "describe":
             return self._describe()
-        return _QUERIES[operation]()
+        raise ValueError("the control thread does not know {!r}".format(operation))
 
 
 parent_pid = 0
@@ -165,11 +169,13 @@ def end_with_host() -> None:
 
 
 def stacks() -> str:
-    """Return the Python stacks of all threads of this process, as text."""
+    """Return the Python stacks of all threads of this process, as text, without the frames of pihost itself."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     parts: List[str] = []
     for ident, frame in sys._current_frames().items():
-        parts.append("Thread {}:\n{}".format(names.get(ident, ident), "".join(traceback.format_stack(frame))))
+        frames = [entry for entry in traceback.extract_stack(frame) if not entry.filename.startswith(_HERE)]
+        if frames and ident != threading.get_ident():
+            parts.append("Thread {}:\n{}".format(names.get(ident, ident), "".join(traceback.format_list(frames))))
     return "\n".join(parts)
 
 
@@ -183,9 +189,20 @@ def usage() -> Dict[str, Any]:
         "system": own.ru_stime,
         "max_rss": own.ru_maxrss * 1024,
         "threads": threading.active_count(),
-        "gc_counts": list(gc.get_count()),
+        "gc_counts": list(gc.get_count()) if hasattr(gc, "get_count") else [],
         "gc_stats": gc.get_stats() if hasattr(gc, "get_stats") and sys.implementation.name == "cpython" else [],
+        "heap_blocks": sys.getallocatedblocks() if hasattr(sys, "getallocatedblocks") else None,
+        "heap_traced": _heap_traced(),
     }
+
+
+def _heap_traced() -> Optional[int]:
+    """Return the bytes that tracemalloc knows of, or None where it does not trace."""
+    try:
+        import _tracemalloc  # built in; the module around it is not imported for this
+    except ImportError:
+        return None
+    return _tracemalloc.get_traced_memory()[0] if _tracemalloc.is_tracing() else None
 
 
 _QUERIES: Dict[str, Callable[[], Any]] = {"ping": os.getpid, "stacks": stacks, "usage": usage}

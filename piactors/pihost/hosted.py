@@ -12,8 +12,9 @@ from typing import Any, Callable, Dict, List, Tuple
 from . import targets
 
 Path = Tuple[str, ...]
-Described = Dict[str, Tuple[bool, bool, int]]
-"""Dotted path of each public attribute: is it callable, is it traversable, how often may it be retried."""
+Described = Dict[str, Tuple[bool, bool, int, float]]
+"""Dotted path of each public attribute: is it callable, is it traversable, how often may it be retried, and how many
+seconds may it run (0: as long as the options say)."""
 
 MAX_DESCRIBED = 10_000
 
@@ -72,8 +73,7 @@ class Hosted:
                 self.warn_of_self_proxy(path)
                 continue
             traversable = _marked(attribute, "_pykka_traversable") or _marked(attribute, "pykka_traversable")
-            retries = getattr(attribute, "_piactors_retries", 0) if callable(attribute) else 0
-            found[".".join(path)] = (callable(attribute), traversable, retries if type(retries) is int else 0)
+            found[".".join(path)] = (callable(attribute), traversable, *_call_options(attribute))
             if traversable:
                 todo.extend((*path, name) for name in dir(attribute))
         return found
@@ -108,6 +108,15 @@ def _walk(root: Any, path: Path) -> Any:
     for name in path:
         root = getattr(root, name)
     return root
+
+
+def _call_options(attribute: Any) -> Tuple[int, float]:
+    """Return what the author of a method has said of its calls."""
+    if not callable(attribute):
+        return 0, 0.0
+    retries = getattr(attribute, "_piactors_retries", 0)
+    seconds = getattr(attribute, "_piactors_call_timeout", 0.0)
+    return retries if type(retries) is int else 0, float(seconds) if type(seconds) in (int, float) else 0.0
 
 
 def _marked(attribute: Any, mark: str) -> bool:

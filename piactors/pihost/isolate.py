@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import faulthandler
+import json
 import logging
 import os
 import pickle
@@ -17,10 +18,10 @@ import types
 import weakref
 from typing import Any, Dict, List, NamedTuple, NoReturn, Optional
 
-from . import PROTOCOL, byvalue, control, hosted, linux, plain_encode, wire
+from . import PROTOCOL, byvalue, confine, control, hosted, linux, plain_encode, wire
 from .calls import CallLoop, Ending
 from .control import Control, end_with_host
-from .page import FAULT_OFFSET, SequencePage
+from .page import DUMP_SIGNAL, FAULT_OFFSET, SequencePage
 from .records import HostHandler
 from .replies import Replies
 from .streams import FrameStream
@@ -36,28 +37,29 @@ class Descriptors(NamedTuple):
 
 
 def main(arguments: List[str]) -> None:
-    """Run an isolate in a fresh interpreter: its parent's pid, and the numbers of its descriptors."""
-    parent, *numbers = map(int, arguments)
+    """Run an isolate in a fresh interpreter: its parent's pid, the numbers of its descriptors, and its orders."""
+    parent, *numbers = map(int, arguments[:-1])
     fds = Descriptors(*numbers)
     for fd in fds:
         if fd >= 0:
             os.set_inheritable(fd, False)
-    Isolate(parent, fds, fresh=True).run()
+    Isolate(parent, fds, json.loads(arguments[-1]), fresh=True).run()
 
 
-def run_forked(parent: int, fds: Descriptors) -> None:
+def run_forked(parent: int, fds: Descriptors, orders: Dict[str, Any]) -> None:
     """Run an isolate in a process that the launcher has just forked."""
     _forget_parents_exit()
     linux.name_process("pi-isolate")
-    Isolate(parent, fds, fresh=False).run()
+    Isolate(parent, fds, orders, fresh=False).run()
 
 
 class Isolate:
     """The process's own view of itself."""
 
-    def __init__(self, parent: int, fds: Descriptors, fresh: bool) -> None:
+    def __init__(self, parent: int, fds: Descriptors, orders: Dict[str, Any], fresh: bool) -> None:
         self._parent = parent
         self._fds = fds
+        self._orders = orders
         self._fresh = fresh
         self._data = FrameStream(socket.socket(fileno=fds.data), waits_when_gone=True)
         self._control_stream = FrameStream(socket.socket(fileno=fds.control))
@@ -65,7 +67,8 @@ class Isolate:
     def run(self) -> NoReturn:
         """Set up, serve until told to stop, and end the process."""
         self._guard()
-        self._control_stream.send(wire.HELLO, wire.PLAIN, 0, plain_encode.encode(_greeting()))
+        greeting = {**_greeting(), "unconfined": confine.confine(self._orders)}
+        self._control_stream.send(wire.HELLO, wire.PLAIN, 0, plain_encode.encode(greeting))
         frame = self._data.next()
         if frame is None:
             end_with_host()
@@ -116,6 +119,8 @@ class Isolate:
         _line_buffered()
         os.lseek(self._fds.page, FAULT_OFFSET, os.SEEK_SET)
         faulthandler.enable(self._fds.page, all_threads=True)
+        if DUMP_SIGNAL and hasattr(faulthandler, "register"):
+            faulthandler.register(DUMP_SIGNAL, self._fds.page, all_threads=True)
 
     def _serve(self, init: Dict[str, Any], replies: Replies) -> NoReturn:
         loop = CallLoop(self._data, SequencePage(self._fds.page), replies, init["concurrency"], init["max_frame"])

@@ -17,6 +17,7 @@ import errno
 import fcntl
 import gc
 import importlib
+import json
 import os
 import pickle
 import select
@@ -27,7 +28,7 @@ import threading
 import traceback
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import linux, wire
+from . import confine, linux, wire
 
 _MAX_FRAME = 1 << 26
 _FDS_PER_LAUNCH = 5
@@ -44,9 +45,11 @@ class _Dead(NamedTuple):
 class Launcher:
     """The launcher's loop: requests of the host, deaths of children, the death of the host."""
 
-    def __init__(self, control: socket.socket, host_pidfd: int) -> None:
+    def __init__(self, control: socket.socket, host_pidfd: int, pen: str) -> None:
         self._control = control
         self._host_pidfd = host_pidfd
+        self._pen = pen
+        self._bases = {os.path.dirname(pen)} if pen else set()
         self._decoder = wire.FrameDecoder(_MAX_FRAME)
         self._fds: List[int] = []
         self._isolates: Dict[int, Tuple[int, int]] = {}
@@ -136,6 +139,7 @@ class Launcher:
 
     def _launch(self, launch_id: int, request: Dict[str, Any], fds: List[int]) -> None:
         threads = len(sys._current_frames())
+        self._bases.update(request["bases"])
         if self._refusal is not None:
             self._tell(wire.REFUSED, launch_id, {"why": "preload", "text": self._refusal})
         elif request["argv"] is None and threads > 1:
@@ -161,7 +165,8 @@ class Launcher:
             from . import isolate
 
             data, control, _, _, page = fds
-            isolate.run_forked(parent, isolate.Descriptors(data, control, page, self._host_pidfd))
+            descriptors = isolate.Descriptors(data, control, page, self._host_pidfd)
+            isolate.run_forked(parent, descriptors, request["orders"])
         except BaseException:
             traceback.print_exc()
         finally:
@@ -190,6 +195,7 @@ class Launcher:
         try:
             targets = (3, 4, 1, 2, 5, 6)  # data, control, the two outputs, page, the host's pidfd
             argv = request["argv"] + [str(os.getpid()), "3", "4", "5", "6" if self._host_pidfd >= 0 else "-1"]
+            argv.append(json.dumps(request["orders"]))
             actions: List[Tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
             actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(high, targets)]
             return os.posix_spawn(
@@ -246,7 +252,15 @@ class Launcher:
             for pid in pids:
                 _wait(pid)
                 self._isolates.pop(pid, None)
+        self._remove_groups()
         os._exit(0)
+
+    def _remove_groups(self) -> None:
+        """Leave the control groups as they were before this host made its own."""
+        if self._pen:
+            with contextlib.suppress(OSError):
+                confine.join(os.path.dirname(os.path.dirname(self._pen)))
+        confine.remove_groups(sorted(self._bases))
 
     def _tell(self, kind: int, launch_id: int, news: Dict[str, Any], pidfd: int = -1) -> None:
         data = wire.encode(kind, 0, 0, launch_id, pickle.dumps(news, 4))
@@ -314,8 +328,12 @@ def main(arguments: List[str]) -> None:
     linux.die_with_parent()
     if host_pidfd >= 0 and select.select([host_pidfd], [], [], 0)[0]:
         return
+    pen = arguments[2]
+    if pen:
+        with contextlib.suppress(OSError):
+            confine.join(pen)
     linux.become_subreaper()
     linux.name_process("pi-launcher")
     sys.modules["__main__"] = type(sys)("__main__")
     threading.current_thread().name = "launcher"
-    Launcher(control, host_pidfd).run()
+    Launcher(control, host_pidfd, pen).run()

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
 import struct
 import threading
 from typing import FrozenSet, NamedTuple
@@ -25,6 +26,8 @@ WINDOW = 1024
 MAX_THREADS = 256
 SIZE = 32768
 FAULT_OFFSET = 12288
+DUMP_SIGNAL = int(signal.SIGRTMAX) - 5 if hasattr(signal, "SIGRTMAX") else 0
+"""The signal at which faulthandler writes all stacks into the page; 0 where there is none to spare."""
 _BEGUN = 1
 _SLOTS = 8
 _CANCELLED = 512

@@ -17,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from piactors import options as options_module
+from piactors.limits import Heartbeat, IsolationLimits, Recycle
 from piactors.options import (
     DEFAULT_INHERITED_ENV,
     Backoff,
@@ -42,9 +43,10 @@ def local_class() -> type:
 
 DEFAULTS: dict[str, Any] = {
     "name": None, "python": None, "sys_path": (), "cwd": None, "env": None, "inherit_env": DEFAULT_INHERITED_ENV,
-    "start_method": None, "preload": (), "start_timeout": 30.0, "shutdown_timeout": 5.0, "restart": "temporary",
-    "max_restarts": 10, "within": 60.0, "backoff": None, "concurrency": 1, "mailbox_capacity": None,
-    "overflow": "block", "while_restarting": "queue", "output": "log", "log_level": None, "trust": "auto",
+    "start_method": None, "preload": (), "start_timeout": 30.0, "call_timeout": None, "shutdown_timeout": 5.0,
+    "restart": "temporary", "max_restarts": 10, "within": 60.0, "backoff": None, "concurrency": 1,
+    "mailbox_capacity": None, "overflow": "block", "while_restarting": "queue", "limits": None, "recycle": None,
+    "heartbeat": None, "output": "log", "log_level": None, "trust": "auto",
     "accept": (), "max_frame": 1024**3, "die_on_crash": False, "debug": False,
 }  # fmt: skip
 BACKOFF_DEFAULTS: dict[str, Any] = {
@@ -62,6 +64,7 @@ ACCEPTED: dict[str, list[tuple[Any, Any]]] = {
     "start_method": [("launcher", "launcher"), ("spawn", "spawn")],
     "preload": [(["numpy", "os.path"], ("numpy", "os.path"))],
     "start_timeout": [(3, 3.0), (0, 0.0)],
+    "call_timeout": [(1, 1.0), (0.25, 0.25)],
     "shutdown_timeout": [(None, None), (0, 0.0)],
     "restart": [("transient", "transient"), ("permanent", "permanent")],
     "max_restarts": [(None, None), (0, 0)],
@@ -71,6 +74,9 @@ ACCEPTED: dict[str, list[tuple[Any, Any]]] = {
     "mailbox_capacity": [(1, 1)],
     "overflow": [("fail", "fail"), ("drop_oldest", "drop_oldest")],
     "while_restarting": [("fail", "fail")],
+    "limits": [(IsolationLimits(), IsolationLimits())],
+    "recycle": [(Recycle(after_calls=1), Recycle(after_calls=1))],
+    "heartbeat": [(5, Heartbeat(5)), (0.5, Heartbeat(0.5)), (Heartbeat(1), Heartbeat(1))],
     "output": [("inherit", "inherit"), ("discard", "discard"), (print, print)],
     "log_level": [("debug", logging.DEBUG), ("Warning", logging.WARNING), (0, 0), (15, 15)],
     "trust": [("data", "data"), ("code", "code")],
@@ -98,6 +104,7 @@ REFUSED: list[Refused] = [
     ("preload", "pass a list of dotted module names such as 'package.module'", [["a..b"], [""], ["a.py:f"]], ["a"]),
     ("preload", "dotted module names", [], [logging, [3], None]),
     ("start_timeout", "use a finite number of seconds, at least 0", [-1.0, NAN, INF, -INF], [None, "30", True]),
+    ("call_timeout", "use a finite number of seconds, more than 0, or None", [0.0, -1.0, NAN, INF], ["5", True]),
     ("shutdown_timeout", "use a finite number of seconds, at least 0, or None", [-0.1, NAN, INF], ["5", False]),
     ("restart", "use 'temporary', 'transient' or 'permanent'", ["always", "Permanent"], [None, ["permanent"]]),
     ("max_restarts", "use a whole number of at least 0, or None", [-1], [1.0, True, "1"]),
@@ -107,6 +114,10 @@ REFUSED: list[Refused] = [
     ("mailbox_capacity", "use a whole number of at least 1, or None", [0, -1], ["9", 1.0, True]),
     ("overflow", "use 'block', 'fail' or 'drop_oldest'", ["drop"], [None]),
     ("while_restarting", "use 'queue' or 'fail'", ["wait"], [False]),
+    ("limits", "use IsolationLimits, or None", [], [{"max_memory": 1}, "1 GiB", 1024**3, IsolationLimits]),
+    ("recycle", "use a Recycle, or None", [], [{"after_calls": 1}, 100, Recycle]),
+    ("heartbeat", "use a Heartbeat, a finite number of seconds, more than 0, or None", [0, -1.0, NAN, INF], ["5"]),
+    ("heartbeat", "use a Heartbeat", [], [True, {"every": 5}, Heartbeat]),
     ("output", "use 'log', 'inherit', 'discard' or a callable", ["null"], [None, 3]),
     ("log_level", "use a level name such as 'DEBUG', a whole number of at least 0", ["LOUD", "", -1], [True, 10.0]),
     ("trust", "use 'auto', 'data' or 'code'", ["all"], [1]),
@@ -252,8 +263,9 @@ def test_evolve_validates_again(kind: Any, field: str, value: Any, error: type[E
 
 
 FULL = IsolationOptions(
-    env={"A": "1", "B": "2"}, sys_path=["a"], backoff=Backoff(max_attempts=3), accept=[Path], output=print
-)
+    env={"A": "1", "B": "2"}, sys_path=["a"], backoff=Backoff(max_attempts=3), accept=[Path], output=print,
+    limits=IsolationLimits(max_memory="1 GiB", affinity=0), recycle=Recycle(after_calls=9), heartbeat=5,
+)  # fmt: skip
 
 
 def test_equal_values_are_equal_and_hash_alike() -> None:

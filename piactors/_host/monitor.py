@@ -1,0 +1,93 @@
+"""The monitor: one thread that looks at what isolates use, where the kernel does not hold a limit by itself.
+
+It sleeps until the next look is due.  How soon that is, each watch decides at each look: seldom
+while nothing runs in an isolate, often near a limit.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from typing import Protocol
+
+logger = logging.getLogger("piactors")
+
+
+class Watch(Protocol):
+    """Something to be looked at again and again, on the monitor's thread."""
+
+    def look(self, now: float) -> float | None:
+        """Look once; return the seconds until the next look, or None where there is to be none."""
+
+    def end(self) -> None:
+        """Let go of everything; the last call, after which there is no look.  It may come twice."""
+
+
+class Monitor:
+    """The thread, which starts with the first watch.  All methods work from any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._due: list[tuple[float, int, Watch]] = []
+        self._watches: set[Watch] = set()
+        self._order = itertools.count()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def add(self, watch: Watch) -> None:
+        """Begin to look, at once."""
+        with self._changed:
+            self._watches.add(watch)
+            heapq.heappush(self._due, (time.monotonic(), next(self._order), watch))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="piactors-monitor", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def remove(self, watch: Watch) -> None:
+        """Look no more, and have the watch end; a look that is under way may still be finished."""
+        with self._changed:
+            self._watches.discard(watch)
+            heapq.heappush(self._due, (0.0, next(self._order), watch))
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """End the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        while (watch := self._next()) is not None:
+            delay = self._guarded(watch)
+            with self._changed:
+                if delay is None:
+                    self._watches.discard(watch)
+                else:
+                    heapq.heappush(self._due, (time.monotonic() + delay, next(self._order), watch))
+
+    def _guarded(self, watch: Watch) -> float | None:
+        try:
+            delay = watch.look(time.monotonic()) if watch in self._watches else None
+            if delay is None:
+                watch.end()
+            return delay
+        except Exception:
+            logger.exception("piactors failed at looking at what an isolate uses")
+            return None
+
+    def _next(self) -> Watch | None:
+        """Wait for the next watch that is due; None at the end."""
+        with self._changed:
+            while not self._stopping:
+                wait = self._due[0][0] - time.monotonic() if self._due else None
+                if wait is not None and wait <= 0:
+                    return heapq.heappop(self._due)[2]
+                self._changed.wait(wait)
+        return None

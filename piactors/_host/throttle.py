@@ -1,0 +1,150 @@
+"""A share of the processors, held by stopping a tree of processes and letting it continue.
+
+For where no control group can do it.  The tree has an account: it is credited with its share of each
+second and charged with the CPU time that it uses.  When the account is empty, all is stopped until
+there is credit again; the credit is capped, so a share cannot be saved up.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import attrs
+
+from piactors._platform import pidfd, process_stats
+from piactors._platform.identity import Identity
+
+_CAP_SECONDS = 0.1
+"""How many seconds of its share a tree may have saved up."""
+_IDLE_SECONDS = 0.05
+_LEAST_SECONDS = 0.005
+_CPUS = os.cpu_count() or 1
+
+
+@attrs.define
+class _Member:
+    """One process of the tree: how to signal it, and what has been charged for it."""
+
+    identity: Identity
+    process_fd: int
+    clock: float = 0.0
+    waited: float = 0.0
+    stopped: bool = False
+
+    def send(self, number: signal.Signals) -> None:
+        if self.process_fd >= 0:
+            pidfd.send(self.process_fd, number)
+        else:
+            self.identity.send(number)
+
+    def close(self) -> None:
+        if self.process_fd >= 0:
+            os.close(self.process_fd)
+
+
+class Throttle:
+    """See `Watch`; `rate` is in processors: 0.5 is half of one."""
+
+    def __init__(self, pid: int, rate: float) -> None:
+        self._pid = pid
+        self._rate = rate
+        self._cap = rate * _CAP_SECONDS
+        self._credit = self._cap
+        self._members: dict[int, _Member] = {}
+        self._looked_at: float | None = None
+        self._stopped = False
+
+    def look(self, now: float) -> float | None:
+        """See `Watch`."""
+        if self._looked_at is not None and not self._stopped and self._is_idle():
+            self._credit = min(self._cap, self._credit + self._rate * (now - self._looked_at))
+            self._looked_at = now
+            return _IDLE_SECONDS
+        if not self._update_members():
+            self.end()
+            return None
+        used = self._charge()
+        if self._looked_at is not None:
+            self._credit = min(self._cap, self._credit + self._rate * (now - self._looked_at)) - used
+        self._looked_at = now
+        return self._act()
+
+    def end(self) -> None:
+        """Let the tree continue where it is stopped, and let go of it."""
+        self._let_continue()
+        for member in self._members.values():
+            member.close()
+        self._members = {}
+
+    def _act(self) -> float:
+        if self._stopped:
+            if self._credit >= self._cap / 2:
+                self._let_continue()
+        elif self._credit <= 0:
+            self._stop()
+        if self._stopped:
+            return max(_LEAST_SECONDS, (self._cap - self._credit) / self._rate)
+        fastest = max(_CPUS - self._rate, 0.1)
+        return max(_LEAST_SECONDS, min(_IDLE_SECONDS, self._credit / fastest))
+
+    def _is_idle(self) -> bool:
+        return all(process_stats.cpu_clock(pid) == member.clock for pid, member in self._members.items())
+
+    # Members
+
+    def _update_members(self) -> bool:
+        """Know who belongs to the tree now; False where its root is gone."""
+        pids = process_stats.trees([self._pid])[self._pid]
+        for pid in pids:
+            if pid not in self._members:
+                self._adopt(pid)
+        return self._pid in self._members
+
+    def _adopt(self, pid: int) -> None:
+        identity = Identity.of(pid)
+        if identity is not None:
+            self._members[pid] = _Member(identity, pidfd.open_pid(pid))
+
+    def _charge(self) -> float:
+        """Return the CPU seconds that the tree has used since the last look.
+
+        A child that has ended is counted by its parent, once that has waited for it: what was charged
+        for the child before is taken off again.
+        """
+        used = waited = vanished = 0.0
+        for pid, member in list(self._members.items()):
+            stat = process_stats.stat(pid)
+            if stat is None or stat.has_ended:
+                vanished += member.clock
+                self._members.pop(pid).close()
+                continue
+            clock = process_stats.cpu_clock(pid)
+            clock = stat.user + stat.system if clock is None else clock
+            ended = stat.child_user + stat.child_system
+            used += max(0.0, clock - member.clock)
+            waited += max(0.0, ended - member.waited)
+            member.clock, member.waited = clock, ended
+        return used + max(0.0, waited - vanished)
+
+    # Stopping
+
+    def _stop(self) -> None:
+        """Stop the root first: what it has started cannot grow in number then, but by what others start."""
+        self._stopped = True
+        before = -1
+        while len(self._members) != before:
+            before = len(self._members)
+            for pid, member in list(self._members.items()):
+                stat = process_stats.stat(pid)
+                if not member.stopped and stat is not None and stat.state not in "TtZX":
+                    member.send(signal.SIGSTOP)
+                    member.stopped = True
+            self._update_members()
+
+    def _let_continue(self) -> None:
+        self._stopped = False
+        for member in self._members.values():
+            if member.stopped:
+                member.stopped = False
+                member.send(signal.SIGCONT)

@@ -1,0 +1,200 @@
+"""What both versions of control groups share: where the host stands, and the folder that holds its isolates' groups.
+
+Groups are made beneath the host's own group, or beside it where its parent is delegated.  They hang
+below one folder per host, whose name tells whose it is: what a host and its launcher could not clean
+up, because both were killed, the next host of this place removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import subprocess
+
+import attrs
+
+from piactors._platform import process_stats
+from piactors.pihost import confine
+
+_PREFIX = "piactors"
+_NAME = re.compile(_PREFIX + r"-(\d+)-(\d+)-(\d+)")
+_LEAST_QUOTA = 1000
+_MOST_TASKS = 1 << 22
+_counter = itertools.count(1)
+
+
+@attrs.frozen
+class Mount:
+    """One hierarchy of control groups, as it is mounted here."""
+
+    kind: str
+    root: str
+    folder: str
+    options: frozenset[str]
+
+
+def mounts() -> list[Mount]:
+    """Return the mounted hierarchies."""
+    found = []
+    for line in _lines("/proc/self/mountinfo"):
+        left, _, right = line.partition(" - ")
+        fields, (kind, _, options) = left.split(), right.split(" ", 2)
+        if kind in ("cgroup", "cgroup2"):
+            found.append(Mount(kind, _plain(fields[3]), _plain(fields[4]), frozenset(options.strip().split(","))))
+    return found
+
+
+def own_paths() -> dict[str, str]:
+    """Return the host's group by controller of version 1, and under "" that of version 2."""
+    found = {}
+    for line in _lines("/proc/self/cgroup"):
+        _, controllers, path = line.rstrip("\n").split(":", 2)
+        found.update(dict.fromkeys(controllers.split(","), path))
+    return found
+
+
+def own_folder(mount: Mount, path: str) -> str | None:
+    """Return the folder of a group, or None where it lies outside of what is mounted here."""
+    relative = os.path.relpath(path, mount.root) if mount.root != "/" else path.lstrip("/") or "."
+    folder = os.path.normpath(os.path.join(mount.folder, relative))
+    inside = folder == mount.folder or folder.startswith(mount.folder.rstrip("/") + "/")
+    return folder if inside and os.path.isdir(folder) else None
+
+
+def base_name() -> str:
+    """Return a folder name that tells which process made it."""
+    own = process_stats.stat(os.getpid())
+    started = 0 if own is None else own.start_ticks
+    return f"{_PREFIX}-{_pid_namespace()}-{os.getpid()}-{started}"
+
+
+def make_base(parent: str) -> str:
+    """Make the folder for this host's groups, and remove those of hosts that are gone.
+
+    Raises:
+        OSError: where that is not allowed.
+    """
+    remove_stale(parent)
+    base = os.path.join(parent, base_name())
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(base)
+    return base
+
+
+def remove_stale(parent: str) -> None:
+    """Remove the folders of hosts that are gone, as far as nothing runs in them."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(parent):
+            match = _NAME.fullmatch(name)
+            if match is not None and _is_stale(*map(int, match.groups())):
+                confine.remove_groups([os.path.join(parent, name)])
+
+
+def _is_stale(namespace: int, pid: int, started: int) -> bool:
+    if namespace != _pid_namespace():
+        return False
+    found = process_stats.stat(pid)
+    return found is None or found.start_ticks != started
+
+
+def leaf_name(label: str) -> str:
+    """Return a folder name for the group of one process."""
+    return f"{re.sub('[^A-Za-z0-9_-]+', '_', label)[:100]}-{next(_counter)}"
+
+
+def try_joining(folders: list[str]) -> None:
+    """Let a process of no importance join these groups, and see whether it did.
+
+    Raises:
+        OSError: where it cannot.
+    """
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        try:
+            for folder in folders:
+                write(folder, "cgroup.procs", process.pid)
+                if process.pid not in members(folder):
+                    raise OSError(f"a process that joined {folder} is not in it")
+        finally:
+            process.kill()
+
+
+def members(folder: str) -> list[int]:
+    """Return the pids of the processes in one group."""
+    try:
+        return [int(line) for line in read(folder, "cgroup.procs").split()]
+    except OSError:
+        return []
+
+
+def read(folder: str, name: str) -> str:
+    """Return what a file of a group says."""
+    with open(os.path.join(folder, name)) as file:
+        return file.read()
+
+
+def write(folder: str, name: str, value: object) -> None:
+    """Write to a file of a group."""
+    with open(os.path.join(folder, name), "w") as file:
+        file.write(str(value))
+
+
+def fields(folder: str, name: str) -> dict[str, int]:
+    """Return a file of names and numbers; empty where there is none (any more)."""
+    try:
+        pairs = (line.split() for line in read(folder, name).splitlines())
+        return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+    except OSError:
+        return {}
+
+
+def number(folder: str, name: str) -> int | None:
+    """Return the number in a file, or None where there is none (any more)."""
+    try:
+        return int(read(folder, name))
+    except (OSError, ValueError):
+        return None
+
+
+def remove(folders: list[str] | tuple[str, ...]) -> bool:
+    """Remove empty groups; False where something is left."""
+    gone = True
+    for folder in folders:
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            gone = False
+    return gone
+
+
+def quota(cores: float, period: int) -> int:
+    """Return the microseconds of CPU time in each period; no more than all processors have."""
+    return max(_LEAST_QUOTA, round(min(cores, os.cpu_count() or 1) * period))
+
+
+def most_tasks(count: int | None) -> int:
+    """Return a number of tasks that the kernel takes."""
+    return min(count or 1, _MOST_TASKS)
+
+
+def _pid_namespace() -> int:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path) as file:
+            return file.readlines()
+    except OSError:
+        return []
+
+
+def _plain(path: str) -> str:
+    """Undo the escapes of mountinfo."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)

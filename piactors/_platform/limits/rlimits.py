@@ -1,0 +1,52 @@
+"""Limits of single processes (setrlimit): the kernel refuses what goes beyond, and the process lives on.
+
+Descendants inherit them, and each of them counts alone.  RLIMIT_NPROC is not used: it counts all
+processes of a user, and not those of root.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from piactors._platform import taken_away
+from piactors.enforcement import Scope
+from piactors.limits import IsolationLimits
+
+_CPU_GRACE = 1
+"""Seconds from SIGXCPU, which a program may handle, to SIGKILL."""
+_MOST = 2**62
+_RESOURCES = {
+    "max_memory": "RLIMIT_DATA",
+    "max_cpu_time": "RLIMIT_CPU",
+    "max_open_files": "RLIMIT_NOFILE",
+    "max_file_size": "RLIMIT_FSIZE",
+}
+
+
+class Rlimits:
+    """See `Mechanism`."""
+
+    name = "rlimit"
+    scopes: Mapping[str, Scope] = dict.fromkeys(_RESOURCES, "process")
+
+    def why_not(self, limit: str, limits: IsolationLimits) -> str | None:
+        """See `Mechanism`: a process can always lower its own limits, where the system has them."""
+        if taken_away("rlimit"):
+            return "taken away by PIACTORS_PORTABLE"
+        try:
+            import resource
+        except ImportError:
+            return "this system has no setrlimit"
+        if not hasattr(resource, _RESOURCES[limit]):
+            return f"this system has no {_RESOURCES[limit]}"
+        return None
+
+    def orders(self, limits: IsolationLimits, mine: Collection[str]) -> dict[str, Any]:
+        """See `Mechanism`."""
+        found = []
+        for limit in mine:
+            value = min(math.ceil(getattr(limits, limit)), _MOST)
+            found.append((_RESOURCES[limit], value, value + _CPU_GRACE if limit == "max_cpu_time" else value))
+        return {"rlimits": found} if found else {}

@@ -1,0 +1,155 @@
+"""How long calls may run: a clock per isolate, and what is found out about one that runs too long.
+
+A call begins when those before it are answered, so its time is known without a word from the
+isolate.  One timer per isolate waits for the earliest deadline; it is set again only when it fires,
+so a call that ends in time costs next to nothing.  Before the process is ended, its stacks are taken:
+by asking its control thread, and where that does not answer, by a signal that faulthandler handles
+without Python's lock.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from piactors import events
+from piactors._platform import process_stats
+from piactors.pihost import page, plain_decode, wire
+
+if TYPE_CHECKING:
+    from piactors._host.generation import Generation
+    from piactors._host.loop import Timer
+    from piactors._lifecycle.mailbox import Message
+    from piactors.isolate import Isolate
+    from piactors.spec import Current
+
+_ANSWER_SECONDS = 0.06
+"""For the control thread, which needs Python's lock: a running thread gives it up within 5 ms."""
+_SIGNAL_SECONDS = 0.04
+_NOT_BEGUN_SECONDS = 0.05
+_LONGEST_TRANSFER = 2.0
+"""So many times its timeout, and a second, a call may claim that it has not begun."""
+_MOST_TEXT = 1 << 18
+
+
+class CallClock:
+    """The clock of one isolate.  `note` comes under the isolate's lock, the rest on the I/O thread."""
+
+    def __init__(self, isolate: Isolate) -> None:
+        self._isolate = isolate
+        self._timer: Timer | None = None
+        self.runs = False
+        """Whether any message of this isolate has had a timeout; until then nothing is noted."""
+
+    def note(self) -> None:
+        """Something was sent or answered: what is in front now has begun, as far as the host can know."""
+        for message in self._isolate.mailbox.running(self._isolate.options.concurrency):
+            if message.call_timeout is not None and not message.deadline:
+                message.deadline = time.monotonic() + message.call_timeout
+                self._arm(message.deadline)
+
+    def _arm(self, deadline: float) -> None:
+        """Have a look at the deadline, or before it."""
+        timer = self._timer
+        if timer is None or timer.due > deadline:
+            if timer is not None:
+                timer.cancel()
+            self._timer = self._isolate.loop.call_later(max(0.001, deadline - time.monotonic()), self._look)
+
+    def _look(self) -> None:
+        """The earliest deadline that was known when the timer was set has come."""
+        isolate, now = self._isolate, time.monotonic()
+        with isolate.lock:
+            self._timer = None
+            generation, current = isolate.process, isolate.current
+            waiting = [m for m in isolate.mailbox.running(isolate.options.concurrency) if m.deadline]
+            late = [m for m in waiting if m.deadline <= now and generation is not None and self._runs(m, generation)]
+            if not late:
+                if waiting:
+                    self._arm(min(message.deadline for message in waiting))
+                return
+            if generation is None or current.intent is not None:
+                return
+            self._doom(late[0], current)
+        Capture(generation, partial(self._end, generation, current, late[0])).begin()
+
+    @staticmethod
+    def _runs(message: Message, generation: Generation) -> bool:
+        """Whether the isolate has begun it; a large one may still be on its way."""
+        if generation.has_begun(message.seq):
+            return True
+        assert message.call_timeout is not None
+        message.grace += _NOT_BEGUN_SECONDS
+        if message.grace > _LONGEST_TRANSFER * message.call_timeout + 1.0:
+            return True
+        message.deadline += _NOT_BEGUN_SECONDS
+        return False
+
+    def _doom(self, message: Message, current: Current) -> None:
+        """Record why the process will be ended, and let nothing more begin in it.
+
+        From here on an answer comes too late: taking the stacks may itself have interrupted the call.
+        """
+        current.intent, current.timed_out = "call_timeout", message
+        current.detail = f"{message.what} ran longer than its call_timeout, {message.call_timeout:g} s"
+        self._isolate.take_back()
+
+    def _end(self, generation: Generation, current: Current, message: Message, stack: str) -> None:
+        current.stack = stack
+        self._isolate.publish(
+            events.CallTimedOut, call=message.what, call_timeout=message.call_timeout, stack=stack
+        )
+        generation.kill()
+
+
+class Capture:
+    """Takes the Python stacks of one process, as far as they can be had, within about a tenth of a second."""
+
+    def __init__(self, generation: Generation, done: partial[None]) -> None:
+        self._generation = generation
+        self._done = done
+        self._fault_before: str | None = None
+        self._finished = False
+
+    def begin(self) -> None:
+        """Ask the control thread."""
+        self._generation.request("stacks", (), self._answered)
+        self._generation.after(_ANSWER_SECONDS, self._use_signal)
+
+    def _answered(self, frame: wire.Frame | None) -> None:
+        if self._fault_before is not None:
+            return  # the signal may have moved it on: what faulthandler wrote is nearer to the truth
+        if frame is not None and frame.kind == wire.RESPONSE and frame.flags == wire.PLAIN:
+            self._finish(_readable(frame.payload))
+
+    def _use_signal(self) -> None:
+        if not self._finished:
+            self._fault_before = self._generation.fault_text()
+            self._generation.signal(page.DUMP_SIGNAL)
+            self._generation.after(_SIGNAL_SECONDS, self._read_dump)
+
+    def _read_dump(self) -> None:
+        dump = self._generation.fault_text()[len(self._fault_before or "") :].strip()
+        why = "The control thread did not answer: code in C holds Python's lock, or the process is stopped."
+        if dump:
+            self._finish(f"{why}\nWhat faulthandler wrote:\n{dump}")
+        else:
+            stat = None if self._generation.pid is None else process_stats.stat(self._generation.pid)
+            state = "unknown" if stat is None else stat.state
+            self._finish(f"{why}\nNo stack could be had; the process is in state {state} (see proc(5)).")
+
+    def _finish(self, stack: str) -> None:
+        if not self._finished:
+            self._finished = True
+            self._done(stack)
+
+
+def _readable(payload: wire.Payload) -> str:
+    if len(payload) > _MOST_TEXT:
+        return f"(stacks of {len(payload):,} bytes, too large to be shown)"
+    try:
+        text = plain_decode.decode(payload, budget=4 * _MOST_TEXT)
+    except plain_decode.BadPlain as error:
+        return f"(stacks that cannot be read: {error})"
+    return text if isinstance(text, str) else "(stacks that are none)"

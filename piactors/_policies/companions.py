@@ -1,0 +1,171 @@
+"""Processes of an isolate besides the one that runs its calls: one that is to take over, and one that has been.
+
+Both belong to a `Recycler`, and all of it runs on the I/O thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from piactors import arrivals, endings, events, starting
+from piactors._host.generation import End, Generation
+from piactors.errors import ProtocolError
+from piactors.exit_reason import ExitReason, Kind
+from piactors.pihost import wire
+from piactors.spec import Current
+
+if TYPE_CHECKING:
+    from piactors.isolate import Isolate
+
+
+class _Companion:
+    """What both have in common: they are the `Owner` of a generation that is not the isolate's current one."""
+
+    generation: Generation
+
+    def __init__(self, isolate: Isolate, current: Current, number: int) -> None:
+        self.isolate = isolate
+        self.current = current
+        self.number = number
+
+    def kill(self, kind: Kind, detail: str) -> None:
+        """End it at once, for this reason."""
+        with self.isolate.lock:
+            if self.current.intent is None:
+                self.current.intent, self.current.detail = kind, detail
+        self.generation.kill()
+
+    def on_launched(self, generation: Generation) -> None:
+        """See `Owner`."""
+        if self.current.confined is not None:
+            self.current.confined.launched(generation, self.current)
+
+    def on_lines(self, stream: str, lines: list[str]) -> None:
+        """See `Owner`."""
+        self.isolate.relay.lines(self.generation.pid, self.number, stream, lines)
+
+    def wants_output(self) -> bool:
+        """See `Owner`."""
+        return self.isolate.relay.has_room()
+
+    def on_fault(self, error: Exception) -> None:
+        """See `Owner`."""
+        self.kill("killed", f"{type(error).__name__}: {error}")
+
+    def _on_any_frame(self, frame: wire.Frame) -> bool:
+        """Handle what may come at any time; False where it was something else."""
+        if frame.kind == wire.LOG:
+            self.isolate.relay.record(self.generation.pid, bytes(frame.payload), self.isolate.decoder.error)
+        elif frame.kind == wire.REQUEST and self.isolate.spec.takes_requests:
+            self.isolate.requests.handle(self.generation, frame)
+        else:
+            return False
+        return True
+
+    def _publish(self, cls: type[events.Event], reason: ExitReason) -> None:
+        isolate = self.isolate
+        if events.bus.is_wanted(cls):
+            place = {"name": isolate.spec.name, "pid": self.generation.pid, "generation": self.number}
+            isolate.post(cls(**place, time=time.time(), reason=reason))  # type: ignore[arg-type,call-arg]
+
+
+class Newcomer(_Companion):
+    """A process that is started to take over; `on_ready` is called once, `on_gone` where it ends before that."""
+
+    def __init__(
+        self, isolate: Isolate, number: int, on_ready: Callable[[], None], on_gone: Callable[[ExitReason], None]
+    ) -> None:
+        super().__init__(isolate, Current(data=dict(isolate.data)), number)
+        self.description = b""
+        self._on_ready = on_ready
+        self._on_gone = on_gone
+        self.generation = starting.new_generation(isolate, self, self.current, number)
+        if not isolate.options.debug:
+            seconds = isolate.options.start_timeout
+            late = partial(self.kill, "start_failed", f"not ready within start_timeout, {seconds:g} s")
+            self.current.timers.append(isolate.loop.call_later(seconds, late))
+
+    def on_frame(self, frame: wire.Frame) -> None:
+        """See `Owner`."""
+        current = self.current
+        if frame.kind == wire.HELLO and not current.greeted:
+            arrivals.greeted(current, frame)
+        elif frame.kind == wire.READY and current.ready_at is None and current.start_failure is None:
+            self.description = arrivals.checked_size(frame)
+            current.ready_at = time.monotonic()
+            self.cancel_timers()
+            self._on_ready()
+        elif frame.kind == wire.START_FAILED and current.ready_at is None and current.start_failure is None:
+            current.start_failure = bytes(frame.payload)
+        elif not self._on_any_frame(frame):
+            raise ProtocolError(f"a frame of kind {frame.kind} does not come from an isolate that has yet to run")
+
+    def cancel_timers(self) -> None:
+        """Let no timer of its start end it."""
+        for timer in self.current.timers:
+            timer.cancel()
+        self.current.timers.clear()
+
+    def on_refused(self, text: str) -> None:
+        """See `Owner`."""
+        self._gone(ExitReason(kind="start_failed", detail=text))
+
+    def on_end(self, end: End) -> None:
+        """See `Owner`."""
+        self._gone(endings.reason_of(self.isolate, self.current, end, told_to_stop=True))
+
+    def _gone(self, reason: ExitReason) -> None:
+        self.cancel_timers()
+        if self.current.confined is not None:
+            self.current.confined.ended(None, None)
+        self._publish(events.IsolateStartFailed, reason)
+        self._on_gone(reason)
+
+
+class Retiree(_Companion):
+    """A process that another has taken over from: it may end in peace, within the shutdown time."""
+
+    def __init__(
+        self, isolate: Isolate, generation: Generation, current: Current, on_gone: Callable[[Retiree], None]
+    ) -> None:
+        super().__init__(isolate, current, generation.number)
+        self.generation = generation
+        self._on_gone = on_gone
+        for timer in current.timers:
+            timer.cancel()
+        seconds = isolate.options.shutdown_timeout
+        if seconds is not None:
+            late = partial(self.kill, "killed", f"did not stop within shutdown_timeout, {seconds:g} s")
+            current.timers[:] = [isolate.loop.call_later(seconds, late)]
+
+    def retire(self) -> None:
+        """Ask it to stop; it runs nothing any more."""
+        self.generation.send(wire.STOP, wire.PICKLE, 0, b"")
+
+    def on_frame(self, frame: wire.Frame) -> None:
+        """See `Owner`."""
+        if frame.kind == wire.STOPPING and self.current.report is None:
+            self.current.report = arrivals.stop_report(frame)
+            self.generation.send_control(wire.PROCEED, 0, b"")
+        elif frame.kind != wire.SKIPPED and not self._on_any_frame(frame):
+            raise ProtocolError(f"a frame of kind {frame.kind} does not come from an isolate that is to stop")
+
+    def on_refused(self, text: str) -> None:
+        """See `Owner`: it has long been started."""
+
+    def on_end(self, end: End) -> None:
+        """See `Owner`."""
+        for timer in self.current.timers:
+            timer.cancel()
+        reason = endings.reason_of(self.isolate, self.current, end, told_to_stop=True)
+        self._publish(events.IsolateExited, reason)
+        if not reason.is_normal:
+            place = (self.isolate.spec.name, self.generation.pid, self.number)
+            self.isolate.log(
+                logging.WARNING, "isolate %s (pid %s, generation %s), recycled: %s", *place, reason.report()
+            )
+        self._on_gone(self)

@@ -1,0 +1,169 @@
+"""One process of an isolate and its limits: its group, who watches it, and what a breach leads to.
+
+The kernel or the monitor finds a breach; here it becomes the reason of the generation's end, recorded
+before the kill, or an action of the user.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from piactors import events
+from piactors._host.confining import Confinement, Plan
+from piactors._host.throttle import Throttle
+from piactors._host.usage_watch import Bounds, UsageWatch
+from piactors._platform.limits import pen
+from piactors.exit_reason import Breach, Rusage
+
+if TYPE_CHECKING:
+    from piactors._host.generation import Generation
+    from piactors.isolate import Isolate
+    from piactors.spec import Current
+
+_GROUP_ROUNDS = 100
+_GROUP_ROUND = 0.02
+_REFUSAL_SECONDS = 1.0
+"""At most one event in this time for tasks that the kernel refuses."""
+
+
+class Confined:
+    """The limits of one generation; see the module's text."""
+
+    def __init__(self, isolate: Isolate, plan: Plan | None, confinement: Confinement) -> None:
+        self._isolate = isolate
+        self._plan = plan
+        self._group = confinement.group
+        self._watch: UsageWatch | None = None
+        self._throttle: Throttle | None = None
+        self._generation: Generation | None = None
+        self._current: Current | None = None
+        self._refusal_told = 0.0
+
+    def launched(self, generation: Generation, current: Current) -> None:
+        """The process exists: begin to watch it, where that is needed."""
+        self._generation, self._current = generation, current
+        pid, monitor = generation.pid, self._isolate.runtime.monitor
+        bounds = self._bounds()
+        if pid is None:
+            return
+        if bounds is not None:
+            self._watch = UsageWatch(pid, self._isolate.spec.name, bounds, self._group, self)
+            monitor.add(self._watch)
+        limits = self._isolate.options.limits
+        if self._plan is not None and limits is not None and limits.max_cpu and "max_cpu" in self._plan.by("monitor"):
+            self._throttle = Throttle(pid, limits.max_cpu)
+            monitor.add(self._throttle)
+
+    def _bounds(self) -> Bounds | None:
+        """Return what to watch, or None where nothing is."""
+        recycle = self._isolate.options.recycle
+        recycle_memory = None if recycle is None else recycle.above_memory
+        plan = self._plan
+        if plan is None:
+            return None if recycle_memory is None else Bounds(recycle_memory=recycle_memory)
+        held = frozenset({*plan.by("cgroup v2"), *plan.by("cgroup v1")}) & {"max_memory", "max_processes"}
+        watched = held | set(plan.by("monitor")) - {"max_cpu"}
+        if not watched and recycle_memory is None:
+            return None
+        values: dict[str, Any] = {name: getattr(plan.limits, name) for name in watched}
+        return Bounds(
+            memory=values.get("max_memory"), soft_memory=values.get("soft_memory"), recycle_memory=recycle_memory,
+            cpu_time=values.get("max_cpu_time"), tasks=values.get("max_processes"), held=held,
+        )  # fmt: skip
+
+    def ended(self, status: int | None, usage: Rusage | None) -> Breach | None:
+        """The process and all that it left are gone: stop watching; return the limit that ended it, if one did."""
+        for watch in (self._watch, self._throttle):
+            if watch is not None:
+                self._isolate.runtime.monitor.remove(watch)
+        breach = None if self._watch is None else self._watch.kernel_kill()
+        breach = breach or self._cpu_limit_hit(status, usage)
+        self._watch = self._throttle = None
+        self._remove_group(_GROUP_ROUNDS)
+        return breach
+
+    def _cpu_limit_hit(self, status: int | None, usage: Rusage | None) -> Breach | None:
+        """Return the breach where the kernel's limit of CPU time has ended the process."""
+        if self._plan is None or "max_cpu_time" not in self._plan.by("rlimit") or status is None or usage is None:
+            return None
+        allowed, used = self._plan.limits.max_cpu_time or 0.0, usage.user + usage.system
+        by_limit = os.WIFSIGNALED(status) and (
+            os.WTERMSIG(status) == signal.SIGXCPU or (os.WTERMSIG(status) == signal.SIGKILL and used >= allowed)
+        )
+        pid = 0 if self._generation is None else self._generation.pid or 0
+        if not by_limit:
+            return None
+        return Breach(
+            limit="max_cpu_time", allowed=allowed, observed=used, culprit_pid=pid,
+            culprit=f"isolate {self._isolate.spec.name}", time=time.time(),
+        )  # fmt: skip
+
+    def _remove_group(self, rounds: int) -> None:
+        """Remove the group; whatever escaped the launcher, and is still in it, is killed."""
+        group = self._group
+        if group is None or group.remove():
+            return
+        pen.kill_all(list(group.folders), 0)
+        if rounds:
+            self._isolate.loop.call_later(_GROUP_ROUND, partial(self._remove_group, rounds - 1))
+        else:
+            self._isolate.log(logging.ERROR, "processes %s stay in %s", group.members(), group.folders)
+
+    # What the monitor tells, on its thread
+
+    def broken(self, breach: Breach) -> None:
+        """See `Listener`."""
+        generation, current = self._generation, self._current
+        if generation is None or current is None:
+            return
+        with self._isolate.lock:
+            if current.intent is None:
+                current.intent, current.detail, current.breach = "limit", str(breach), breach
+        self.publish(breach, hard=True)
+        generation.kill()
+
+    def soft_broken(self, breach: Breach) -> None:
+        """See `Listener`."""
+        limits = self._isolate.options.limits
+        assert limits is not None
+        event = self.publish(breach, hard=limits.on_soft_memory == "kill")
+        self._isolate.log(logging.WARNING, "isolate %s: %s", self._isolate.spec.name, breach)
+        if limits.on_soft_memory == "kill":
+            self.broken(breach)
+        elif limits.on_soft_memory == "recycle":
+            self._recycle("soft_memory")
+        elif callable(limits.on_soft_memory):
+            self._isolate.tell_user(limits.on_soft_memory, event)
+
+    def worth_recycling(self, used: int) -> None:
+        """See `Listener`."""
+        self._recycle("above_memory")
+
+    def _recycle(self, reason: str) -> None:
+        if self._generation is self._isolate.process:  # and not one that has been replaced already
+            self._isolate.recycler.ask(reason)
+
+    def refused(self, breach: Breach) -> None:
+        """See `Listener`."""
+        now = time.monotonic()
+        if now - self._refusal_told >= _REFUSAL_SECONDS:
+            self._refusal_told = now
+            self.publish(breach, hard=False)
+
+    def publish(self, breach: Breach, *, hard: bool) -> events.LimitBreached:
+        """Tell the subscribers of a breach."""
+        isolate, generation = self._isolate, self._generation
+        fields = attrs.asdict(breach, filter=attrs.filters.exclude("time"))
+        pid, number = (None, 0) if generation is None else (generation.pid, generation.number)
+        event = events.LimitBreached(
+            name=isolate.spec.name, pid=pid, generation=number, time=breach.time, hard=hard, **fields
+        )
+        isolate.post(event)
+        return event

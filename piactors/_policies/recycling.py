@@ -1,0 +1,266 @@
+"""A fresh generation in place of one that has served its time: between two calls, in order, with nothing lost.
+
+    idle ──asked──> starting ──ready──> draining ──last answer──> swapped: idle
+      │                                                             ▲
+      └─asked, little memory──> draining ──> retiring ──gone──> starting (cold)
+
+Draining takes back what was sent and has not begun, and waits for what runs.  The old process then
+stops in its own time, while the new one runs the calls.  Without the memory for two, the old one ends
+first, and the calls wait meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import psutil
+
+from piactors import endings, events
+from piactors._lifecycle.states import State
+from piactors._platform import process_stats
+from piactors._policies.companions import Newcomer, Retiree
+from piactors.exit_reason import ExitReason
+
+if TYPE_CHECKING:
+    from piactors._host.generation import Generation
+    from piactors.isolate import Isolate
+
+_PAUSE_AFTER_FAILURE = 5.0
+_SPARE = 2
+"""So many times what the old process has in RAM must be free for a new one beside it."""
+
+
+class Recycler:
+    """Swaps the generations of one isolate.  `ask` comes from any thread, the rest from the I/O thread.
+
+    Attributes:
+        draining: whether no further message may be sent; read under the isolate's lock.
+        counts: whether it wants to know of calls that are done.
+    """
+
+    def __init__(self, isolate: Isolate) -> None:
+        self._isolate = isolate
+        self._options = isolate.options.recycle
+        self._after_calls = None if self._options is None else self._options.after_calls
+        self._calls = 0
+        self._reason = ""
+        self._not_before = 0.0
+        self._asked = False
+        self._cold = False
+        self._newcomer: Newcomer | None = None
+        self._retirees: set[Retiree] = set()
+        self._then: Callable[[], object] | None = None
+        self.draining = False
+        self.counts = self._after_calls is not None
+
+    # What can ask for it
+
+    def generation_ready(self) -> None:
+        """A generation runs: begin to count its calls and seconds."""
+        self._calls = 0
+        if self._options is not None and self._options.after_seconds is not None:
+            with self._isolate.lock:
+                self._isolate.after(self._options.after_seconds, partial(self._begin, "after_seconds"))
+
+    def call_done(self) -> None:
+        """A message has been answered; under the isolate's lock, and only where `counts`."""
+        self._calls += 1
+        if self._after_calls is not None and self._calls >= self._after_calls and not self._asked:
+            self.ask("after_calls")
+
+    def ask(self, reason: str) -> None:
+        """Have the generation that runs now replaced, as soon as may be; nothing happens where that is under way."""
+        if not self._asked and time.monotonic() >= self._not_before:
+            self._asked = True
+            self._isolate.loop.call_soon(self._begin, reason)
+
+    # The way of it
+
+    def _begin(self, reason: str) -> None:
+        isolate = self._isolate
+        self._asked = True
+        if not self._may_go_on() or self._newcomer is not None or self.draining or self._cold:
+            self._asked = self._newcomer is not None or self.draining or self._cold
+            return
+        self._reason = reason
+        process = isolate.process
+        if process is not None and _has_room(process):
+            self._start_newcomer()
+        else:
+            self._cold = True
+            self._drain()
+
+    def _may_go_on(self) -> bool:
+        isolate = self._isolate
+        return isolate.state is State.RUNNING and not (isolate.stop_requested or isolate.halting or isolate.held)
+
+    def _is_doomed(self) -> bool:
+        """Whether an isolate between two processes is to have none any more; a stop waits for the next one."""
+        return self._isolate.halting or self._isolate.current.intent is not None
+
+    def _start_newcomer(self) -> None:
+        number = self._isolate.generation_number + 1
+        try:
+            self._newcomer = Newcomer(self._isolate, number, self._ready, self._newcomer_gone)
+        except OSError as error:
+            self._newcomer_gone(ExitReason(kind="start_failed", detail=f"no process could be made: {error}"))
+
+    def _ready(self) -> None:
+        if self._cold:
+            self._swap()
+        else:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Send nothing more, and take back what has not begun; what runs may finish."""
+        isolate = self._isolate
+        with isolate.lock:
+            if not self._may_go_on() or isolate.mailbox.stop_sent:
+                drained = None
+            else:
+                self.draining = True
+                isolate.take_back()
+                drained = isolate.mailbox.on_way == 0
+        if drained is None:
+            self._give_up("the isolate stops")
+        elif drained:
+            self._drained()
+
+    def answered(self) -> None:
+        """A message has been answered while it drains."""
+        if self.draining and self._isolate.mailbox.on_way == 0:
+            self._drained()
+
+    def _drained(self) -> None:
+        if not self._may_go_on():
+            self._give_up("the isolate stops")
+        elif self._cold:
+            with self._isolate.lock:
+                retiree = self._retire()
+                self._isolate.process = None
+            retiree.retire()
+        else:
+            self._swap()
+
+    def _retire(self) -> Retiree:
+        isolate = self._isolate
+        assert isolate.process is not None
+        retiree = Retiree(isolate, isolate.process, isolate.current, self._retiree_gone)
+        self._retirees.add(retiree)
+        isolate.process.hand_over(retiree)
+        return retiree
+
+    def _swap(self) -> None:
+        """Let the newcomer run the calls from here on."""
+        isolate, newcomer = self._isolate, self._newcomer
+        assert newcomer is not None
+        if self._is_doomed() if self._cold else not self._may_go_on():
+            self._give_up("the isolate stops")
+            return
+        old_pid, old_number = isolate.pid, isolate.generation_number
+        with isolate.lock:
+            retiree = None if isolate.process is None else self._retire()
+            isolate.process, isolate.current = newcomer.generation, newcomer.current
+            isolate.generation_number = newcomer.number
+            isolate.raw_description = newcomer.description
+            isolate.mailbox.next_generation()
+            newcomer.generation.hand_over(isolate)
+            late = [(key, value) for key, value in isolate.data.items() if newcomer.current.data.get(key) is not value]
+            self._newcomer, self.draining = None, False
+            warm, self._cold, self._asked = not self._cold, False, False
+            isolate.pump()
+        if retiree is not None:
+            retiree.retire()
+        for key, value in late:
+            isolate.control("set_data", key, value)
+        isolate.publish(events.IsolateStarted)
+        isolate.publish(
+            events.IsolateRecycled, pid=old_pid, generation=old_number, reason=self._reason, new_pid=isolate.pid,
+            warm=warm,
+        )  # fmt: skip
+        isolate.policies_begin()
+
+    # When it does not work out, or the isolate ends
+
+    def _give_up(self, detail: str) -> None:
+        """Go on with the old generation, or to its end."""
+        with self._isolate.lock:
+            self.abort(detail)
+            self._isolate.pump()
+
+    def abort(self, detail: str) -> None:
+        """Call off a swap, under the isolate's lock: it is about to stop, or to be stopped."""
+        self.draining = False
+        newcomer = self._newcomer
+        if newcomer is not None:
+            self._isolate.loop.call_soon(newcomer.kill, "shutdown", detail)
+        elif not self._cold:
+            self._asked = False
+
+    def kill_all(self, detail: str) -> None:
+        """End all that is besides the current generation."""
+        for companion in [self._newcomer, *self._retirees]:
+            if companion is not None:
+                companion.kill("killed", detail)
+
+    def finish_first(self, then: Callable[[], object]) -> bool:
+        """Have `then()` called once nothing is left but the current generation; False where nothing is now."""
+        if self._newcomer is None and not self._retirees:
+            self._cold = self.draining = self._asked = False
+            return False
+        self._then = then
+        with self._isolate.lock:
+            self.abort("the isolate ends")
+        return True
+
+    def _newcomer_gone(self, reason: ExitReason) -> None:
+        isolate, newcomer = self._isolate, self._newcomer
+        self._newcomer, self._not_before = None, time.monotonic() + _PAUSE_AFTER_FAILURE
+        self._asked = False
+        if self._cold:
+            self._end_without_generation(reason, newcomer)
+            return
+        if self._may_go_on() and self._then is None:
+            isolate.log(
+                logging.WARNING, "isolate %s is not recycled, generation %s goes on: %s",
+                isolate.spec.name, isolate.generation_number, reason.report(),
+            )  # fmt: skip
+        with isolate.lock:
+            isolate.after(_PAUSE_AFTER_FAILURE, partial(self.ask, self._reason))
+            self.draining = False
+            isolate.pump()
+        self._go_on_with_end()
+
+    def _retiree_gone(self, retiree: Retiree) -> None:
+        self._retirees.discard(retiree)
+        if self._cold and self._newcomer is None and self._isolate.process is None:
+            if not self._is_doomed():
+                self._start_newcomer()
+            else:
+                self._end_without_generation(ExitReason(kind="shutdown", detail="stopped while it was recycled"), None)
+        else:
+            self._go_on_with_end()
+
+    def _end_without_generation(self, reason: ExitReason, newcomer: Newcomer | None) -> None:
+        """There is no old generation to go on with: the isolate's own rules decide what follows."""
+        self._cold = self.draining = False
+        if newcomer is not None and not self._is_doomed():
+            with self._isolate.lock:
+                self._isolate.current = newcomer.current
+        self._isolate.generation_number += 1
+        endings.settle_end(self._isolate, reason, None)
+
+    def _go_on_with_end(self) -> None:
+        if self._then is not None and self._newcomer is None and not self._retirees:
+            then, self._then = self._then, None
+            then()
+
+
+def _has_room(process: Generation) -> bool:
+    """Whether there is memory for a second process beside this one."""
+    used = 0 if process.pid is None else process_stats.resident(process.pid)
+    return bool(psutil.virtual_memory().available > _SPARE * used)

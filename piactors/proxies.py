@@ -1,0 +1,76 @@
+"""pykka's proxies, with options for single calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pykka import ActorProxy, CallableProxy, messages
+
+from piactors.future import Future
+
+
+class IsolateProxy(ActorProxy[Any]):
+    """A `pykka.ActorProxy` whose methods have `with_options`."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a method, a proxy of a traversable attribute, or a future of any other one."""
+        found = super().__getattr__(name)
+        path = (*self._attr_path, name)
+        if type(found) is CallableProxy:
+            found = self._callable_proxies[path] = CallProxy(actor_ref=self.actor_ref, attr_path=path)
+        elif type(found) is ActorProxy:
+            found = self._actor_proxies[path] = IsolateProxy(actor_ref=self.actor_ref, attr_path=path)
+        return found
+
+
+class CallProxy(CallableProxy[Any]):
+    """One method of an isolate, and how its calls are treated."""
+
+    def __init__(self, *, actor_ref: Any, attr_path: Any, **options: Any) -> None:
+        super().__init__(actor_ref=actor_ref, attr_path=attr_path)
+        self._options = options
+
+    def with_options(self, *, call_timeout: float | None = None, retries: int = 0) -> CallProxy:
+        """Return the same method, to be called with other options.
+
+        Args:
+            call_timeout: seconds that a call may run, until its process is ended; `math.inf` for as long as it likes.
+            retries: how often a call may be tried again where its process ended while it ran.
+
+        Example:
+            ::
+
+                proxy.resize.with_options(call_timeout=2)(data, 64)
+        """
+        check_call_options(retries, call_timeout)
+        return CallProxy(
+            actor_ref=self.actor_ref, attr_path=self._attr_path, call_timeout=call_timeout, retries=retries
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call the method and return a future of its result."""
+        return self.actor_ref.ask(self._message(args, kwargs), block=False, **self._options)  # type: ignore[return-value]
+
+    def defer(self, *args: Any, **kwargs: Any) -> None:
+        """Call the method without waiting for anything; its exception ends the generation."""
+        self.actor_ref.tell(self._message(args, kwargs), **self._options)
+
+    def _message(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> messages.ProxyCall:
+        return messages.ProxyCall(attr_path=self._attr_path, args=args, kwargs=kwargs)
+
+
+def check_call_options(retries: object, call_timeout: object) -> None:
+    """Raise where options of a call are none.
+
+    Raises:
+        TypeError: where `call_timeout` is no number.
+        ValueError: where a value is not allowed.
+    """
+    if type(retries) is not int or retries < 0:
+        raise ValueError(f"retries={retries!r} is not allowed; use a whole number of at least 0")
+    if call_timeout is None:
+        return
+    if not isinstance(call_timeout, int | float) or isinstance(call_timeout, bool):
+        raise TypeError(f"call_timeout={call_timeout!r} is not allowed; use a number of seconds, more than 0")
+    if not call_timeout > 0:
+        raise ValueError(f"call_timeout={call_timeout!r} is not allowed; use a number of seconds, more than 0")
