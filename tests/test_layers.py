@@ -64,7 +64,8 @@ LAYERS: dict[str, Layer] = {
         modules=(
             "_crash", "actor", "actor_child", "arrivals", "endings", "future", "isolate", "isolator", "promises",
             "proxies", "ref", "requests", "shape", "sinks", "spawning", "spec", "usage", "_policies", "_tree",
-            "child_spec", "keeper", "starting", "supervised", "supervisor", "supervisor_ref", "view", "watching", "application",
+            "child_spec", "keeper", "starting", "supervised", "supervisor", "supervisor_ref", "view", "watching",
+            "application",
         ),
         packages=("attrs", "psutil", "pykka"),
     ),

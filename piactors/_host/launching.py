@@ -22,7 +22,7 @@ import attrs
 from piactors._host.confining import Confiner
 from piactors._host.loop import Loop
 from piactors._platform import markers, pidfd
-from piactors._platform.limits import pen
+from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
 from piactors.pihost import wire
 
@@ -229,7 +229,7 @@ class LauncherBackend:
             pidfd.wait_ended(fd, _SWEEP_SECONDS)
             _close(fd)
         groups = [folder for folders in self._groups.values() for folder in folders]
-        left = pen.kill_all([*groups, *([self._pen] if self._pen else [])], _SWEEP_SECONDS)
+        left = cgroups.kill_all([*groups, *([self._pen] if self._pen else [])], _SWEEP_SECONDS)
         left += markers.kill_marked(self.marker, _SWEEP_SECONDS)
         if left:
             logger.error("processes %s of a lost launcher do not end", left)

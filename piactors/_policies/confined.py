@@ -19,7 +19,7 @@ from piactors import events
 from piactors._host.confining import Confinement, Plan
 from piactors._host.throttle import Throttle
 from piactors._host.usage_watch import Bounds, UsageWatch
-from piactors._platform.limits import pen
+from piactors._platform.limits import cgroups
 from piactors.exit_reason import Breach, Rusage
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Confined:
         group = self._group
         if group is None or group.remove():
             return
-        pen.kill_all(list(group.folders), 0)
+        cgroups.kill_all(list(group.folders), 0)
         if rounds:
             self._isolate.loop.call_later(_GROUP_ROUND, partial(self._remove_group, rounds - 1))
         else:

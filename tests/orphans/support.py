@@ -19,6 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
+from piactors._platform.limits import pen
+
 CHILDREN = Path(__file__).resolve().parent.parent / "children"
 WITHIN = 1.0
 """Seconds within which everything has to be gone."""
@@ -27,6 +29,17 @@ PATIENCE = 25.0
 
 time_limit = pytest.mark.timeout(60, method="signal")
 """The limit of one test.  By a signal: then what the test has recorded is still cleaned up."""
+
+
+def groups_can_be_made() -> bool:
+    """Whether a launcher gets a control group on this machine."""
+    folder = pen.make()
+    if folder is not None:
+        os.rmdir(folder)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(folder))
+    return folder is not None
+
 
 _PRELUDE = """
 import json, os, signal, sys, threading, time

@@ -12,14 +12,18 @@ import itertools
 import os
 import re
 import subprocess
+import time
 
 import attrs
 
-from piactors._platform import process_stats
+from piactors._platform import pidfd, process_stats
+from piactors._platform.identity import Identity
 from piactors.pihost import confine
 
 _PREFIX = "piactors"
 _NAME = re.compile(_PREFIX + r"-(\d+)-(\d+)-(\d+)")
+_ROUND = 0.01
+_STALE_SECONDS = 1.0
 _LEAST_QUOTA = 1000
 _MOST_TASKS = 1 << 22
 _counter = itertools.count(1)
@@ -84,12 +88,14 @@ def make_base(parent: str) -> str:
 
 
 def remove_stale(parent: str) -> None:
-    """Remove the folders of hosts that are gone, as far as nothing runs in them."""
+    """Remove the folders of hosts that are gone, and end what runs there: its host and launcher were killed at once."""
     with contextlib.suppress(OSError):
         for name in os.listdir(parent):
             match = _NAME.fullmatch(name)
             if match is not None and _is_stale(*map(int, match.groups())):
-                confine.remove_groups([os.path.join(parent, name)])
+                base = os.path.join(parent, name)
+                kill_all([entry.path for entry in os.scandir(base) if entry.is_dir()], _STALE_SECONDS)
+                confine.remove_groups([base])
 
 
 def _is_stale(namespace: int, pid: int, started: int) -> bool:
@@ -178,6 +184,45 @@ def quota(cores: float, period: int) -> int:
 def most_tasks(count: int | None) -> int:
     """Return a number of tasks that the kernel takes."""
     return min(count or 1, _MOST_TASKS)
+
+
+def kill_all(folders: list[str], seconds: float) -> list[int]:
+    """Kill whatever is in these groups until nothing is, for at most `seconds`; return the pids of what is left."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = [pid for folder in folders for pid in _kill(folder)]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(_ROUND)  # the kernel says nothing when a group runs empty
+
+
+def _kill(folder: str) -> list[int]:
+    """Kill the processes of one group once; return those that were there."""
+    found = members(folder)
+    try:
+        if found:
+            write(folder, "cgroup.kill", 1)  # all at once, and what they are just forking with them
+            return found
+    except OSError:
+        pass
+    for pid in found:
+        _kill_member(pid, folder)
+    return found
+
+
+def _kill_member(pid: int, folder: str) -> None:
+    process = pidfd.open_pid(pid)
+    identity = Identity.of(pid) if process < 0 else None
+    try:
+        if pid not in members(folder):
+            return  # it has ended, and the number may be somebody else's by now
+        if process >= 0:
+            pidfd.kill(process)
+        elif identity is not None:
+            identity.kill()
+    finally:
+        if process >= 0:
+            os.close(process)
 
 
 def _pid_namespace() -> int:
