@@ -144,8 +144,10 @@ def call_options(*, call_timeout: float | None = None, retries: int = 0) -> Call
     def mark(function: F) -> F:
         if not callable(function):
             raise TypeError(f"call_options: {function!r} is no method")
-        function._piactors_retries = retries  # type: ignore[attr-defined]
-        function._piactors_call_timeout = 0.0 if call_timeout is None else float(call_timeout)  # type: ignore[attr-defined]
+        if retries:
+            function._piactors_retries = retries  # type: ignore[attr-defined]
+        if call_timeout is not None:
+            function._piactors_call_timeout = float(call_timeout)  # type: ignore[attr-defined]
         return function
 
     return mark

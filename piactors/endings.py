@@ -27,6 +27,7 @@ from piactors.exit_reason import ExitReason
 
 if TYPE_CHECKING:
     from piactors.isolate import Isolate
+    from piactors.keeper import Keeper
     from piactors.spec import Current
 
 SMALL_FRAME = 1 << 18
@@ -34,8 +35,7 @@ SMALL_FRAME = 1 << 18
 
 def ended(isolate: Isolate, end: End) -> None:
     """The process of an isolate, and all that it left, are gone: decide what follows, and let it follow."""
-    if isolate.recycler.finish_first(partial(ended, isolate, end)):
-        return
+    isolate.recycler.generation_ended()
     settle_end(isolate, reason_of(isolate, isolate.current, end), end)
 
 
@@ -131,13 +131,23 @@ def _hold(
     assert keeper is not None
     with isolate.lock:
         isolate.state = states.after(isolate.state, Happening.WILL_RESTART)
-        isolate.held = isolate.told_exit = True
+        isolate.held = True
         refused = isolate.mailbox.take_calls() if isolate.options.while_restarting == "fail" else []
-        raced = isolate.stop_requested
         isolate.room.notify_all()
     _settle_lost(isolate, aftermath, reason, pid)
     fail_all(refused, lambda: ActorDeadError(f"{isolate.ref} is restarting, and while_restarting is 'fail'"))
-    if raced:
+    tell = partial(_tell_held, isolate, keeper, reason, current, aftermath, lost=lost)
+    if isolate.halting:
+        isolate.recycler.when_alone(tell)
+    else:
+        tell()
+
+
+def _tell_held(
+    isolate: Isolate, keeper: Keeper, reason: ExitReason, current: Current, aftermath: Aftermath, *, lost: bool
+) -> None:
+    isolate.told_exit = True
+    if isolate.stop_requested:
         stop_restarting(isolate)
     elif current.ready_at is None:
         keeper.start_failed(reason, partial(_start_error, isolate, reason, current.start_failure))
@@ -182,21 +192,26 @@ def _restart_due(isolate: Isolate) -> None:
 def _finish(
     isolate: Isolate, reason: ExitReason, aftermath: Aftermath, pid: int | None, exhausted: bool = False
 ) -> None:
+    """No further generation follows: end it for good, once a process that was replaced is gone as well."""
+    isolate.actor_stopped.set()
+    isolate.unregister()
+    _settle_lost(isolate, aftermath, reason, pid)
+    isolate.recycler.when_alone(partial(_finish_alone, isolate, reason, exhausted=exhausted))
+
+
+def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> None:
     with isolate.lock:
         first = isolate.state is State.STARTING
         isolate.state = states.after(isolate.state, Happening.ENDED)
-        isolate.actor_stopped.set()
         left = isolate.mailbox.close()
         start_failure = isolate.current.start_failure
         isolate.room.notify_all()
-    isolate.unregister()
     isolate.runtime.remove(isolate)
     _tell_keeper(isolate, reason, start_failure)
     if exhausted:
         isolate.publish(
             events.RestartsExceeded, max_restarts=isolate.options.max_restarts or 0, within=isolate.options.within
         )
-    _settle_lost(isolate, aftermath, reason, pid)
     fail_all(left, lambda: ActorDeadError(f"{isolate.ref} stopped before handling the message"))
     if first:
         start_error = partial(_crash.raise_start_error, isolate.spec, isolate.decoder, reason, start_failure)

@@ -158,7 +158,8 @@ class Isolate:
             message.call_timeout = None
         with self.lock:
             self._refuse_if_closed()
-            self.clock.runs |= message.call_timeout is not None
+            if message.call_timeout is not None:
+                self.clock.runs = True
             if message.kind != "stop":
                 dropped = self._make_room(may_block)
             self.mailbox.put(message)
@@ -319,12 +320,12 @@ class Isolate:
     def pump(self) -> None:
         """Send what has room on its way.  Called under the lock, so messages leave in their order."""
         generation = self.process
-        if generation is None or self.state is not State.RUNNING or self.recycler.draining:
+        if generation is None or self.state is not State.RUNNING:
             return
-        if self.current.intent is not None:
-            return  # it is about to be ended; what it has not begun is for the next one
-        while (message := self.mailbox.next_to_send()) is not None:
-            generation.send(_FRAME_KINDS[message.kind], wire.PICKLE, message.seq, message.payload)
+        # What is about to be ended, or replaced, gets nothing more: it is for the next one.
+        if self.current.intent is None and not self.recycler.draining:
+            while (message := self.mailbox.next_to_send()) is not None:
+                generation.send(_FRAME_KINDS[message.kind], wire.PICKLE, message.seq, message.payload)
         if self.clock.runs:
             self.clock.note()
 

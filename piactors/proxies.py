@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
 from typing import Any
 
 from pykka import ActorProxy, CallableProxy, messages
 
 from piactors.future import Future
+
+_LONGEST = 1e9
 
 
 class IsolateProxy(ActorProxy[Any]):
@@ -49,14 +53,13 @@ class CallProxy(CallableProxy[Any]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call the method and return a future of its result."""
-        return self.actor_ref.ask(self._message(args, kwargs), block=False, **self._options)  # type: ignore[return-value]
+        message = messages.ProxyCall(attr_path=self._attr_path, args=args, kwargs=kwargs)
+        return self.actor_ref.ask(message, block=False, **self._options)  # type: ignore[return-value]
 
     def defer(self, *args: Any, **kwargs: Any) -> None:
         """Call the method without waiting for anything; its exception ends the generation."""
-        self.actor_ref.tell(self._message(args, kwargs), **self._options)
-
-    def _message(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> messages.ProxyCall:
-        return messages.ProxyCall(attr_path=self._attr_path, args=args, kwargs=kwargs)
+        message = messages.ProxyCall(attr_path=self._attr_path, args=args, kwargs=kwargs)
+        self.actor_ref.tell(message, **self._options)
 
 
 def check_call_options(retries: object, call_timeout: object) -> None:
@@ -72,5 +75,6 @@ def check_call_options(retries: object, call_timeout: object) -> None:
         return
     if not isinstance(call_timeout, int | float) or isinstance(call_timeout, bool):
         raise TypeError(f"call_timeout={call_timeout!r} is not allowed; use a number of seconds, more than 0")
-    if not call_timeout > 0:
-        raise ValueError(f"call_timeout={call_timeout!r} is not allowed; use a number of seconds, more than 0")
+    if not (0 < call_timeout <= _LONGEST or call_timeout == math.inf):
+        allowed = f"use a number of seconds, more than 0 and at most {_LONGEST:g}, or math.inf"
+        raise ValueError(f"call_timeout={reprlib.repr(call_timeout)} is not allowed; {allowed}")

@@ -200,14 +200,15 @@ class IsolateRef(ActorRef[Any]):
         self, kind: Literal["call", "tell"], message: Any, sink: FutureSink | None, retries: int,
         call_timeout: float | None,
     ) -> Message:  # fmt: skip
-        check_call_options(retries, call_timeout)
-        what = "a message"
+        if retries or call_timeout is not None:
+            check_call_options(retries, call_timeout)
+        path: tuple[str, ...] = ()
         if isinstance(message, messages.ProxyCall):
-            what = ".".join(message.attr_path)
-            said = self._call_options.get(what) if self._call_options else None
+            path = tuple(message.attr_path)
+            said = self._call_options.get(".".join(path)) if self._call_options else None
             if said is not None:
                 retries, call_timeout = retries or said[0], call_timeout or said[1] or None
-        return Message(kind, self._encoded(message), sink, retries, call_timeout=call_timeout, what=what)
+        return Message(kind, self._encoded(message), sink, retries, call_timeout=call_timeout, path=path)
 
     @property
     def _call_options(self) -> dict[str, tuple[int, float]]:
@@ -223,7 +224,9 @@ class IsolateRef(ActorRef[Any]):
         """Have the isolate call a function that need not be part of its object."""
         future: Future[Any] = Future()
         try:
-            envelope = Message("call", serialise.dumps_call("invoke", (), (target, *args), kwargs), FutureSink(future))
+            payload = serialise.dumps_call("invoke", (), (target, *args), kwargs)
+            name = target.rpartition(":")[2] if isinstance(target, str) else getattr(target, "__qualname__", "")
+            envelope = Message("call", payload, FutureSink(future), path=(name,))
             future.cancel_with(partial(self._isolate.give_up, envelope))
             self._isolate.put(envelope)
         except Exception as error:

@@ -82,7 +82,8 @@ class Requests:
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
     def _stop(self, generation: Generation, number: int) -> None:
-        self._put(Message("stop", b"", own_wish=True), None)
+        if not self._isolate.recycler.wish_to_stop(generation):
+            self._put(Message("stop", b"", own_wish=True), None)
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
     def _settle(

@@ -147,8 +147,8 @@ def hosting_class(label: str) -> type[Actor]:
     return type(label.rpartition(".")[2] or "Hosted", (ProcessActor,), {})
 
 
-def _init(fixed: dict[str, Any], urn: str, data: dict[str, bytes]) -> bytes:
-    return pickle.dumps({**fixed, "urn": urn, "data": data}, 4)
+def _init(fixed: dict[str, Any], urn: str, number: int, data: dict[str, bytes]) -> bytes:
+    return pickle.dumps({**fixed, "urn": urn, "generation": number, "data": data}, 4)
 
 
 def _resolved(target: object) -> tuple[str | None, object]:

@@ -23,7 +23,7 @@ class Spec:
 
     Attributes:
         order: how its processes are made.
-        init: makes the first frame of a generation, for the urn of the ref, from what was set with `set_data`.
+        init: makes the first frame of a generation: of the urn of the ref, its number, what was set with `set_data`.
         code: whether replies may be pickles.
         takes_requests: whether the isolate may ask things of the host (an actor's own ref).
     """
@@ -33,7 +33,7 @@ class Spec:
     options: IsolationOptions
     order: Order
     own_interpreter: bool
-    init: Callable[[str, dict[str, bytes]], bytes]
+    init: Callable[[str, int, dict[str, bytes]], bytes]
     code: bool
     takes_requests: bool
 

@@ -48,7 +48,8 @@ def _is_called_off(isolate: Isolate) -> bool:
         isolate.told_exit = False
         isolate.current = Current(data=dict(isolate.data))
         called_off = (isolate.stop_requested or isolate.halting) and isolate.state is not State.STOPPED
-        isolate.generation_number += not called_off
+        if not called_off:
+            isolate.generation_number = max(isolate.generation_number, isolate.recycler.last_number) + 1
     return called_off
 
 
@@ -68,7 +69,7 @@ def new_generation(isolate: Isolate, owner: Owner, current: Current, number: int
         order.interpreter, options.preload, own=spec.own_interpreter, warm=not order.fresh
     )
     return Generation(
-        isolate.loop, backend, owner, number, order, spec.init(isolate.ref.actor_urn, current.data),
+        isolate.loop, backend, owner, number, order, spec.init(isolate.ref.actor_urn, number, current.data),
         options.concurrency, options.output if isinstance(options.output, str) else "callable", options.max_frame,
         partial(_fell_back, isolate),
     )  # fmt: skip

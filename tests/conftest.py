@@ -132,7 +132,13 @@ def _names(folder: Path, pattern: str) -> frozenset[str]:
 
 def _cgroups() -> frozenset[str]:
     folders = (os.path.join(parent, name) for parent, names, _ in os.walk("/sys/fs/cgroup") for name in names)
-    return frozenset(folder for folder in folders if "piactors" in os.path.basename(folder))
+    return frozenset(folder for folder in folders if "piactors" in os.path.basename(folder) and not _is_others(folder))
+
+
+def _is_others(folder: str) -> bool:
+    """Whether a group belongs to another host that lives: another session may run beside this one."""
+    pid = os.path.basename(folder).split("-")[2:3]
+    return bool(pid) and pid[0].isdigit() and int(pid[0]) != os.getpid() and psutil.pid_exists(int(pid[0]))
 
 
 def _tree() -> frozenset[str]:

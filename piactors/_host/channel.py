@@ -56,6 +56,11 @@ class SocketChannel:
         return bool(self._out)
 
     @property
+    def unsent_bytes(self) -> int:
+        """How many bytes wait to be written."""
+        return sum(map(len, self._out))
+
+    @property
     def unsent(self) -> int:
         """How many pieces wait to be written."""
         return len(self._out)

@@ -181,6 +181,11 @@ class Generation:
         with self._lock:
             return self._page >= 0 and page.begun(self._page) >= seq
 
+    def unsent_bytes(self) -> int:
+        """How much of what was sent on the data channel the kernel has not taken yet."""
+        with self._lock:
+            return self._data.unsent_bytes
+
     def fault_text(self) -> str:
         """Return what faulthandler has written so far."""
         with self._lock:

@@ -15,6 +15,8 @@ from typing import Protocol
 
 logger = logging.getLogger("piactors")
 
+_TOGETHER_FROM = 0.04
+
 
 class Watch(Protocol):
     """Something to be looked at again and again, on the monitor's thread."""
@@ -70,7 +72,7 @@ class Monitor:
                 if delay is None:
                     self._watches.discard(watch)
                 else:
-                    heapq.heappush(self._due, (time.monotonic() + delay, next(self._order), watch))
+                    heapq.heappush(self._due, (_together(time.monotonic(), delay), next(self._order), watch))
 
     def _guarded(self, watch: Watch) -> float | None:
         try:
@@ -91,3 +93,8 @@ class Monitor:
                     return heapq.heappop(self._due)[2]
                 self._changed.wait(wait)
         return None
+
+
+def _together(now: float, delay: float) -> float:
+    """Return when to look again after `delay`: long delays end at the same moments, so that one wake serves many."""
+    return now + delay if delay < _TOGETHER_FROM else (now // delay + 1) * delay

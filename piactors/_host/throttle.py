@@ -17,7 +17,8 @@ from piactors._platform.identity import Identity
 
 _CAP_SECONDS = 0.1
 """How many seconds of its share a tree may have saved up."""
-_IDLE_SECONDS = 0.05
+_IDLE_SECONDS = 0.1
+_LONGEST_RUN = 0.05
 _LEAST_SECONDS = 0.005
 _CPUS = os.cpu_count() or 1
 
@@ -48,6 +49,7 @@ class Throttle:
 
     def __init__(self, pid: int, rate: float) -> None:
         self._pid = pid
+        self._clock_of = process_stats.clock_source()
         self._rate = rate
         self._cap = rate * _CAP_SECONDS
         self._credit = self._cap
@@ -86,10 +88,10 @@ class Throttle:
         if self._stopped:
             return max(_LEAST_SECONDS, (self._cap - self._credit) / self._rate)
         fastest = max(_CPUS - self._rate, 0.1)
-        return max(_LEAST_SECONDS, min(_IDLE_SECONDS, self._credit / fastest))
+        return max(_LEAST_SECONDS, min(_LONGEST_RUN, self._credit / fastest))
 
     def _is_idle(self) -> bool:
-        return all(process_stats.cpu_clock(pid) == member.clock for pid, member in self._members.items())
+        return all(self._clock_of(pid) == member.clock for pid, member in self._members.items())
 
     # Members
 
@@ -119,7 +121,7 @@ class Throttle:
                 vanished += member.clock
                 self._members.pop(pid).close()
                 continue
-            clock = process_stats.cpu_clock(pid)
+            clock = self._clock_of(pid)
             clock = stat.user + stat.system if clock is None else clock
             ended = stat.child_user + stat.child_system
             used += max(0.0, clock - member.clock)

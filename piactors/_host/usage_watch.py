@@ -72,6 +72,7 @@ class UsageWatch:
 
     def __init__(self, pid: int, label: str, bounds: Bounds, group: Group | None, listener: Listener) -> None:
         self._pid = pid
+        self._clock_of = process_stats.clock_source()
         self._label = label
         self._bounds = bounds
         self._group = group
@@ -109,7 +110,7 @@ class UsageWatch:
         """Return the CPU time of the known members, or None where one of them is gone or cannot be asked."""
         total = 0.0
         for pid in self._members:
-            clock = process_stats.cpu_clock(pid)
+            clock = self._clock_of(pid)
             if clock is None:
                 return None
             total += clock
@@ -138,7 +139,7 @@ class UsageWatch:
     def _cpu_time(self) -> Breach | None:
         if self._bounds.cpu_time is None or (used := self._cpu_seconds()) <= self._bounds.cpu_time:
             return None
-        busiest = max(self._members, key=lambda pid: process_stats.cpu_clock(pid) or 0.0)
+        busiest = max(self._members, key=lambda pid: self._clock_of(pid) or 0.0)
         self._largest = (busiest, self._command(busiest), 0)
         return self._breach("max_cpu_time", self._bounds.cpu_time, used)
 

@@ -37,13 +37,13 @@ class Message:
     """One message: serialised, so a snapshot; `sink` takes its outcome."""
 
     __slots__ = (
-        "attempts", "call_timeout", "deadline", "doubtful", "given_up", "grace", "head_returns", "kind", "own_wish",
-        "payload", "retries", "seq", "sink", "what",
+        "attempts", "call_timeout", "deadline", "doubtful", "given_up", "grace", "head_returns", "in_transfer", "kind",
+        "own_wish", "path", "payload", "retries", "seq", "sink",
     )  # fmt: skip
 
     def __init__(
         self, kind: Kind, payload: bytes, sink: Any = None, retries: int = 0, own_wish: bool = False,
-        call_timeout: float | None = None, what: str = "",
+        call_timeout: float | None = None, path: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self.kind = kind
         self.payload = payload
@@ -53,18 +53,25 @@ class Message:
         """Of a stop: the actor asked for it itself, so it concerns this generation only."""
         self.call_timeout = call_timeout
         """Seconds that it may run; None for as long as it likes."""
-        self.what = what
-        """What it calls, for people."""
+        self.path = path
+        """Of a call of a method: which one."""
         self.deadline = 0.0
         """When it will have run too long in this generation; 0 where that is not known yet."""
         self.grace = 0.0
         """Seconds that were added because it had not begun."""
+        self.in_transfer = False
+        """Whether it had still to arrive when it was last looked at."""
         self.seq = 0
         self.attempts = 0
         self.head_returns = 0
         self.given_up = False
         self.doubtful = False
         """The isolate was told to skip it, and said at the same time that it begins: either may have come first."""
+
+    @property
+    def what(self) -> str:
+        """What it calls, for people."""
+        return ".".join(self.path) or "a message"
 
 
 class Evidence(NamedTuple):
@@ -149,6 +156,7 @@ class Mailbox:
         self._last_seq += 1
         message.seq = self._last_seq
         message.deadline = message.grace = 0.0
+        message.in_transfer = False
         self._on_way[message.seq] = message
         self._on_way_bytes += len(message.payload)
         self._stop_sent = message.kind == "stop"

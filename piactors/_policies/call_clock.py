@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 _ANSWER_SECONDS = 0.06
 """For the control thread, which needs Python's lock: a running thread gives it up within 5 ms."""
 _SIGNAL_SECONDS = 0.04
-_NOT_BEGUN_SECONDS = 0.05
-_LONGEST_TRANSFER = 2.0
-"""So many times its timeout, and a second, a call may claim that it has not begun."""
+_ARRIVES_AT_ONCE = 100_000
+"""Bytes that a socket takes in one go."""
+_TRANSFER_SECONDS = 0.01
+"""How often it is looked whether a message that takes a while to arrive has begun."""
+_LONGEST_CLAIM = 2.0
+"""So many times its timeout, and a second, an isolate may say that it has not begun what has arrived."""
 _MOST_TEXT = 1 << 18
 
 
@@ -46,7 +49,9 @@ class CallClock:
         """Something was sent or answered: what is in front now has begun, as far as the host can know."""
         for message in self._isolate.mailbox.running(self._isolate.options.concurrency):
             if message.call_timeout is not None and not message.deadline:
-                message.deadline = time.monotonic() + message.call_timeout
+                now = time.monotonic()
+                message.in_transfer = len(message.payload) > _ARRIVES_AT_ONCE
+                message.deadline = now + (_TRANSFER_SECONDS if message.in_transfer else message.call_timeout)
                 self._arm(message.deadline)
 
     def _arm(self, deadline: float) -> None:
@@ -64,7 +69,7 @@ class CallClock:
             self._timer = None
             generation, current = isolate.process, isolate.current
             waiting = [m for m in isolate.mailbox.running(isolate.options.concurrency) if m.deadline]
-            late = [m for m in waiting if m.deadline <= now and generation is not None and self._runs(m, generation)]
+            late = [m for m in waiting if m.deadline <= now and generation is not None and _is_late(m, generation)]
             if not late:
                 if waiting:
                     self._arm(min(message.deadline for message in waiting))
@@ -73,18 +78,6 @@ class CallClock:
                 return
             self._doom(late[0], current)
         Capture(generation, partial(self._end, generation, current, late[0])).begin()
-
-    @staticmethod
-    def _runs(message: Message, generation: Generation) -> bool:
-        """Whether the isolate has begun it; a large one may still be on its way."""
-        if generation.has_begun(message.seq):
-            return True
-        assert message.call_timeout is not None
-        message.grace += _NOT_BEGUN_SECONDS
-        if message.grace > _LONGEST_TRANSFER * message.call_timeout + 1.0:
-            return True
-        message.deadline += _NOT_BEGUN_SECONDS
-        return False
 
     def _doom(self, message: Message, current: Current) -> None:
         """Record why the process will be ended, and let nothing more begin in it.
@@ -101,6 +94,28 @@ class CallClock:
             events.CallTimedOut, call=message.what, call_timeout=message.call_timeout, stack=stack
         )
         generation.kill()
+
+
+def _is_late(message: Message, generation: Generation) -> bool:
+    """Whether a call whose deadline has come has run for its whole time; where it has not, its deadline moves on.
+
+    One that had not begun at the last look gets its time from now on: a large message takes a while to arrive.
+    """
+    assert message.call_timeout is not None
+    begun = generation.has_begun(message.seq)
+    if begun and not message.in_transfer:
+        return True
+    now = time.monotonic()
+    if begun:
+        message.in_transfer = False
+        message.deadline = now + message.call_timeout
+        return False
+    message.in_transfer = True
+    message.deadline = now + _TRANSFER_SECONDS
+    if generation.unsent_bytes():
+        return False
+    message.grace += _TRANSFER_SECONDS
+    return message.grace > _LONGEST_CLAIM * message.call_timeout + 1.0
 
 
 class Capture:

@@ -81,6 +81,7 @@ class Newcomer(_Companion):
     ) -> None:
         super().__init__(isolate, Current(data=dict(isolate.data)), number)
         self.description = b""
+        self.wants_stop = False
         self._on_ready = on_ready
         self._on_gone = on_gone
         self.generation = starting.new_generation(isolate, self, self.current, number)

@@ -30,6 +30,7 @@ class Heart:
         self._unanswered = False
         self._was_busy = True
         self._head = 0
+        self._unsent = 0
         self._missed = False
 
     def begin(self) -> None:
@@ -51,7 +52,7 @@ class Heart:
         elif not self._missed:
             self._missed = True
             self._miss(detail)
-        self._head, self._was_busy = head, busy
+        self._head, self._was_busy, self._unsent = head, busy, generation.unsent_bytes()
         if not busy and not self._unanswered:
             self._unanswered = True
             generation.request("ping", (), self._answered)
@@ -59,6 +60,8 @@ class Heart:
 
     def _fault(self, head: int) -> str | None:
         """Return what is wrong, where nothing has run since the last beat."""
+        if self._generation.unsent_bytes() != self._unsent:
+            return None  # it reads what it was sent
         if self._unanswered:
             return "its control thread does not answer"
         if head and head == self._head:

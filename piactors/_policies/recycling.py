@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from piactors import endings, events
+from piactors._lifecycle.mailbox import Message
 from piactors._lifecycle.states import State
 from piactors._platform import process_stats
 from piactors._policies.companions import Newcomer, Retiree
@@ -39,6 +40,7 @@ class Recycler:
 
     Attributes:
         draining: whether no further message may be sent; read under the isolate's lock.
+        last_number: the highest number that a generation of this isolate has had, those that never ran calls included.
         counts: whether it wants to know of calls that are done.
     """
 
@@ -55,6 +57,7 @@ class Recycler:
         self._retirees: set[Retiree] = set()
         self._then: Callable[[], object] | None = None
         self.draining = False
+        self.last_number = 0
         self.counts = self._after_calls is not None
 
     # What can ask for it
@@ -83,10 +86,13 @@ class Recycler:
     def _begin(self, reason: str) -> None:
         isolate = self._isolate
         self._asked = True
-        if not self._may_go_on() or self._newcomer is not None or self.draining or self._cold:
-            self._asked = self._newcomer is not None or self.draining or self._cold
+        under_way = self._newcomer is not None or self.draining or self._cold
+        if under_way or not self._may_go_on():
+            self._asked = under_way
             return
         self._reason = reason
+        if self._retirees:
+            return  # one old process at a time; `_retiree_gone` goes on from here
         process = isolate.process
         if process is not None and _has_room(process):
             self._start_newcomer()
@@ -96,14 +102,15 @@ class Recycler:
 
     def _may_go_on(self) -> bool:
         isolate = self._isolate
-        return isolate.state is State.RUNNING and not (isolate.stop_requested or isolate.halting or isolate.held)
+        wanted = not (isolate.stop_requested or isolate.halting or isolate.held)
+        return isolate.state is State.RUNNING and wanted and isolate.current.intent is None
 
     def _is_doomed(self) -> bool:
         """Whether an isolate between two processes is to have none any more; a stop waits for the next one."""
         return self._isolate.halting or self._isolate.current.intent is not None
 
     def _start_newcomer(self) -> None:
-        number = self._isolate.generation_number + 1
+        number = self.last_number = max(self.last_number, self._isolate.generation_number) + 1
         try:
             self._newcomer = Newcomer(self._isolate, number, self._ready, self._newcomer_gone)
         except OSError as error:
@@ -170,6 +177,8 @@ class Recycler:
             isolate.mailbox.next_generation()
             newcomer.generation.hand_over(isolate)
             late = [(key, value) for key, value in isolate.data.items() if newcomer.current.data.get(key) is not value]
+            if newcomer.wants_stop:
+                isolate.mailbox.put_first(Message("stop", b"", own_wish=True))
             self._newcomer, self.draining = None, False
             warm, self._cold, self._asked = not self._cold, False, False
             isolate.pump()
@@ -207,15 +216,29 @@ class Recycler:
             if companion is not None:
                 companion.kill("killed", detail)
 
-    def finish_first(self, then: Callable[[], object]) -> bool:
-        """Have `then()` called once nothing is left but the current generation; False where nothing is now."""
-        if self._newcomer is None and not self._retirees:
-            self._cold = self.draining = self._asked = False
-            return False
-        self._then = then
+    def generation_ended(self) -> None:
+        """The current generation has ended by itself: nothing is to be swapped any more."""
         with self._isolate.lock:
-            self.abort("the isolate ends")
-        return True
+            self.abort("the generation that it was to replace has ended")
+        self._cold = False
+        self._asked = self._newcomer is not None
+
+    def when_alone(self, then: Callable[[], object]) -> None:
+        """Call `then()` once there is no process of this isolate, now where there is none."""
+        if self._newcomer is None and not self._retirees:
+            then()
+        else:
+            self._then = then
+            with self._isolate.lock:
+                self.abort("the isolate ends")
+
+    def wish_to_stop(self, generation: Generation) -> bool:
+        """An actor asks for its own stop: True where that is no matter of the generation that runs the calls."""
+        newcomer = self._newcomer
+        if newcomer is not None and newcomer.generation is generation:
+            newcomer.wants_stop = True
+            return True
+        return generation is not self._isolate.process
 
     def _newcomer_gone(self, reason: ExitReason) -> None:
         isolate, newcomer = self._isolate, self._newcomer
@@ -224,7 +247,7 @@ class Recycler:
         if self._cold:
             self._end_without_generation(reason, newcomer)
             return
-        if self._may_go_on() and self._then is None:
+        if self._may_go_on() and isolate.process is not None:
             isolate.log(
                 logging.WARNING, "isolate %s is not recycled, generation %s goes on: %s",
                 isolate.spec.name, isolate.generation_number, reason.report(),
@@ -242,8 +265,9 @@ class Recycler:
                 self._start_newcomer()
             else:
                 self._end_without_generation(ExitReason(kind="shutdown", detail="stopped while it was recycled"), None)
-        else:
-            self._go_on_with_end()
+        elif self._asked and self._newcomer is None and not self.draining:
+            self._begin(self._reason)
+        self._go_on_with_end()
 
     def _end_without_generation(self, reason: ExitReason, newcomer: Newcomer | None) -> None:
         """There is no old generation to go on with: the isolate's own rules decide what follows."""
@@ -251,7 +275,6 @@ class Recycler:
         if newcomer is not None and not self._is_doomed():
             with self._isolate.lock:
                 self._isolate.current = newcomer.current
-        self._isolate.generation_number += 1
         endings.settle_end(self._isolate, reason, None)
 
     def _go_on_with_end(self) -> None:

@@ -11,6 +11,8 @@ import click
 
 import piactors
 from piactors import spawning
+from piactors.cli import doctor as doctoring
+from piactors.cli import limits
 from piactors.cli import run as running
 from piactors.cli.show import screen_for
 from piactors.errors import InvalidTarget
@@ -102,6 +104,7 @@ def _seconds(_: click.Context, __: click.Parameter, value: float | None) -> floa
     metavar="PATH",
     help="A further place to import from, before all others. Repeatable.",
 )
+@limits.limit_options
 @click.option("--quiet", "-q", is_flag=True, help="Print no events, only what TARGET prints and logs, and errors.")
 @click.pass_context
 def run(
@@ -121,13 +124,19 @@ def run(
       1          it raised (the traceback is on stderr), it returned something
                  else, or the process did not start
       2          wrong usage, or TARGET was not found
+      122        the process was ended for breaking a limit
+      123        it was ended because the call ran longer than --call-timeout
       124        --timeout was over
       130, 143   ended by Ctrl-C or SIGTERM; nothing is left running
       N          the process exited by itself with N, as by sys.exit(N)
       128+N      the process was ended by signal N (139: segmentation fault)
 
-    A crash is an end by a signal or with an exit code other than 0; an exception is none.  Only a crash makes
-    --restart start again.  The function is then called anew, though it may have done part of its work.
+    A crash is an end by a signal, for a limit, for --call-timeout or with an exit code other than 0; an exception is
+    none.  Only a crash makes --restart start again.  The function is then called anew, though it may have done part of
+    its work.
+
+    Limits hold for the process with all that it starts, or where that cannot be, for each of them: the lines [limit] at
+    the end tell which.  A limit that this machine cannot enforce is a warning; `piactors doctor` says why.
 
     \b
     Events go to stderr: coloured on a terminal, and otherwise one line each:
@@ -138,7 +147,12 @@ def run(
       [restarts-exceeded] NAME max_restarts=N
       [start-failed] NAME pid=PID generation=N kind=start_failed ...
       [timeout] NAME seconds=SECONDS
+      [breach] NAME pid=PID generation=N limit=LIMIT hard=yes allowed=X observed=Y culprit_pid=PID culprit=COMMAND
+                                    (hard=no: the process lives on)
+      [call-timeout] NAME pid=PID generation=N seconds=SECONDS
+      [stack] NAME TEXT             where the call was; a line each
       [log] NAME LEVEL LOGGER: TEXT (NAME is "-" for records of piactors)
+      [limit] NAME limit=LIMIT allowed=X mechanism=MECHANISM scope=tree (or process), at the end, for each limit
       [exit] NAME code=N            the last one
     """
     try:
@@ -158,13 +172,45 @@ def _options(context: click.Context, target: str, folder: str | None, given: dic
         click.UsageError: where that cannot be.
     """
     attempts, restart = given.pop("max_restart_attempts"), given.pop("restart")
+    limited = limits.taken(context, given)
     given["name"] = target.rpartition(":")[2] if given["name"] is None else given["name"]
     try:
         # A file's own folder, as for `python FILE`; for a module the current one, as for `python -m MODULE`.
         given["sys_path"] = [*given["sys_path"], os.getcwd() if folder is None else folder]
         return IsolationOptions(
             **given, restart="transient" if restart else "temporary", max_restarts=attempts, within=_FOR_EVER,
-            backoff=_RESTART_WAITS, output="inherit", shutdown_timeout=None,
+            backoff=_RESTART_WAITS, output="inherit", shutdown_timeout=None, limits=limited,
         )  # fmt: skip
     except (TypeError, ValueError, OSError) as error:
         raise click.UsageError(str(error), context) from None
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@click.option(
+    "--interpreters/--no-interpreters", default=True, show_default=True,
+    help="Whether to try the Python interpreters that are found, which takes longest.",
+)  # fmt: skip
+@click.pass_context
+def doctor(context: click.Context, /, as_json: bool, interpreters: bool) -> None:
+    """Tell what this machine can enforce, and what to do to get more.
+
+    Everything is found by trying: groups are made and removed again, and processes are started.  It exits with 0 where
+    each limit can be enforced by something and both start methods work, and otherwise with 1.
+
+    \b
+    JSON: one object with
+      version, ok, missing     of piactors; whether all is well, and what is not
+      limits                   by name: mechanism, scope (null where nothing enforces
+                               it), by (each mechanism that knows it: null where it
+                               works, or why not)
+      start_methods            by name: works, seconds, why_not
+      interpreters             a list of path, version, implementation, own, works,
+                               seconds, why_not; null with --no-interpreters
+      machine                  system, kernel, python, user, cpus, ...
+      kernel                   by name: works, detail
+      cgroups                  a list of version, controllers, folder, own, writable
+      priorities               by name (such as "nice -20"): null or why not
+      advice                   a list of about, text, commands
+    """
+    context.exit(doctoring.doctor(as_json=as_json, interpreters=interpreters))

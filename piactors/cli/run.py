@@ -13,14 +13,18 @@ import pykka
 from piactors import events
 from piactors._host import runtime
 from piactors.cli.interrupts import Interrupted, Interrupts
+from piactors.cli.notes import exited_with_0
 from piactors.cli.show import Screen
-from piactors.errors import InvalidTarget, IsolateCrashed, PiactorsError, UntrustedReply
+from piactors.enforcement import Enforcement
+from piactors.errors import InvalidTarget, IsolateCrashed, PiactorsError, StartError, UntrustedReply
 from piactors.exit_reason import ExitReason
 from piactors.isolator import ProcessIsolator
 from piactors.options import IsolationOptions
 
 FAILED = 1
 USAGE = 2
+LIMIT_BROKEN = 122
+CALL_TIMED_OUT = 123
 TIMED_OUT = 124
 _SIGNALLED = 128
 _BROKEN_PIPE = 141
@@ -45,11 +49,29 @@ def run(job: Job, screen: Screen) -> int:
     screen.take_logging()
     events.subscribe(screen.event)
     try:
+        enforcement = _enforcement(job.options)
+        for found in enforcement:
+            if found.mechanism is None and not _is_strict(job.options):
+                screen.not_enforced(found)
         code = _Run(job, screen, interrupts).run()
     finally:
         runtime.end_current()
+    if job.options.limits is not None:
+        screen.limits(job.options.limits, enforcement)
     screen.exit(code)
     return code
+
+
+def _enforcement(options: IsolationOptions) -> list[Enforcement]:
+    """Return what is going to enforce each limit."""
+    if options.limits is None:
+        return []
+    return list(runtime.current().confiner.plan(options.limits).enforcement.values())
+
+
+def _is_strict(options: IsolationOptions) -> bool:
+    """Whether a limit that nothing enforces fails the start, which then says so."""
+    return options.limits is not None and options.limits.strict
 
 
 class _Run:
@@ -85,7 +107,7 @@ class _Run:
         except PiactorsError as error:
             self._screen.error(str(error))
             self._die_if_wanted()
-            return FAILED
+            return start_code(error)
         if self._job.timeout is not None:
             self._deadline = time.monotonic() + self._job.timeout
         code = self._call()
@@ -124,7 +146,7 @@ class _Run:
     def _crashed(self, reason: ExitReason) -> int | None:
         if reason.error is not None and reason.kind == "error":
             self._screen.traceback(reason.error)
-        if self._isolator.is_alive and not _is_exit_0(reason):
+        if self._isolator.is_alive and not exited_with_0(reason):
             return None  # a restart is under way, and the next call waits for it
         return self._final(reason)
 
@@ -190,17 +212,22 @@ def exit_code(value: Any) -> int | None:
 
 
 def crash_code(reason: ExitReason) -> int:
-    """Return the exit code that stands for the end of a process, as a shell has it."""
+    """Return the exit code that stands for the end of a process, as a shell has it where it knows one."""
+    if reason.kind == "limit":
+        return LIMIT_BROKEN
+    if reason.kind == "call_timeout":
+        return CALL_TIMED_OUT
     if reason.signal is not None:
         return _SIGNALLED + reason.signal
-    if _is_exit_0(reason):
+    if exited_with_0(reason):
         return 0
     return reason.exitcode or FAILED
 
 
-def _is_exit_0(reason: ExitReason) -> bool:
-    """Whether the program has exited by itself and said that all is well: what `sys.exit(0)` does."""
-    return reason.kind == "exited" and reason.exitcode == 0
+def start_code(error: PiactorsError) -> int:
+    """Return the exit code for a process that did not start."""
+    reason = error.reason if isinstance(error, StartError) else None
+    return LIMIT_BROKEN if reason is not None and reason.kind == "limit" else FAILED
 
 
 def _traceback_of(error: Exception) -> str:

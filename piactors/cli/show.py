@@ -10,37 +10,18 @@ import os
 import threading
 from typing import TextIO
 
-import attrs
 from rich.console import Console
 from rich.text import Text
 
 from piactors import events, pihost
-from piactors.exit_reason import ExitReason
+from piactors.cli.notes import Note, breach_text, exited_with_0, note_of, notes_of_limits
+from piactors.enforcement import Enforcement
+from piactors.limits import IsolationLimits
 
 _LEVEL_STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _DEFAULT_LEVEL = logging.WARNING
+_REMEMBERED = 20
 _PIHOST = os.path.dirname(pihost.__file__)
-
-
-@attrs.frozen(kw_only=True)
-class Note:
-    """One piece of news, for machines and for people.
-
-    Attributes:
-        label: the first word of a plain line.
-        facts: what a plain line says, in its order.
-        title: the first words on a terminal, or None where it is not shown there.
-        text: what follows them.
-        style: their colour.
-        more: text of the crash itself, shown below.
-    """
-
-    label: str
-    facts: dict[str, object]
-    title: str | None
-    text: str = ""
-    style: str = "dim"
-    more: str = ""
 
 
 class Screen:
@@ -52,7 +33,7 @@ class Screen:
         self._quiet = quiet
         self._level = level
         self._lock = threading.Lock()
-        self._shown_report = ""
+        self._shown: tuple[str, ...] = ()
         self._over = False
 
     def take_logging(self) -> None:
@@ -64,11 +45,13 @@ class Screen:
     def event(self, event: events.Event) -> None:
         """Show an event."""
         if isinstance(event, events.IsolateExited | events.IsolateStartFailed):
-            self._shown_report = event.reason.report()
+            self._shown = (*self._shown[-_REMEMBERED:], event.reason.report())
+        elif isinstance(event, events.LimitBreached):
+            self._shown = (*self._shown[-_REMEMBERED:], breach_text(event))
         if not self._over:
             self._note(note_of(event))
         # A program that has exited with 0 is not started again, though its supervisor has begun to.
-        self._over = self._over or (isinstance(event, events.IsolateExited) and _exited_with_0(event.reason))
+        self._over = self._over or (isinstance(event, events.IsolateExited) and exited_with_0(event.reason))
 
     def timed_out(self, seconds: float) -> None:
         """Show that the time was over."""
@@ -79,6 +62,16 @@ class Screen:
         """Show the exit code: the last line."""
         style = "green" if code == 0 else "bold red"
         self._note(Note(label="exit", facts={"code": code}, title="exit code", text=str(code), style=style))
+
+    def limits(self, limits: IsolationLimits, enforcement: list[Enforcement]) -> None:
+        """Show what the limits were, and what has enforced each."""
+        for note in notes_of_limits(limits, enforcement):
+            self._note(note)
+
+    def not_enforced(self, found: Enforcement) -> None:
+        """Warn of a limit that nothing enforces, also where no events are shown."""
+        self._shown = (*self._shown, str(found))
+        self._print(f"piactors: WARNING: {found}", "yellow")
 
     def error(self, text: str) -> None:
         """Show an error of this command."""
@@ -100,7 +93,7 @@ class Screen:
 
     def _is_known(self, text: str, level: int) -> bool:
         """Whether a record of piactors itself repeats an event, or was not asked for."""
-        repeats = level == logging.WARNING and bool(self._shown_report) and text.endswith(self._shown_report)
+        repeats = level == logging.WARNING and text.endswith(self._shown)
         return repeats or (self._quiet and level < logging.ERROR)
 
     def _note(self, note: Note | None) -> None:
@@ -121,9 +114,9 @@ class PlainScreen(Screen):
     """Stable lines, for files and programs; `piactors run --help` describes them."""
 
     def _show(self, note: Note) -> None:
-        facts = "".join(f" {key}={value}" for key, value in note.facts.items())
+        facts = "".join(f" {key}={_printable(str(value))}" for key, value in note.facts.items())
         lines = [f"[{note.label}] {_printable(self._name)}{facts}"]
-        lines += [f"[fault] {_printable(self._name)} {line}" for line in note.more.splitlines()]
+        lines += [f"[{note.more_label}] {_printable(self._name)} {line}" for line in note.more.splitlines()]
         self._write("\n".join(lines))
 
     def _log(self, name: str, level: str, logger: str, text: str) -> None:
@@ -153,7 +146,7 @@ class StyledScreen(Screen):
         if note.title is None:
             return
         text = Text.assemble((f"{note.title:<11}", note.style), (self._name, "cyan"), f"  {note.text}")
-        for line in _own_part(note.more):
+        for line in _own_part(note.more) if note.more_label == "fault" else note.more.splitlines():
             text.append(f"\n{'':11}{line}", "dim")
         self._write(text)
 
@@ -194,52 +187,11 @@ def screen_for(stream: TextIO, name: str, *, quiet: bool, level: int | None) -> 
     return kind(stream, name, quiet=quiet, level=level)
 
 
-def note_of(event: events.Event) -> Note | None:
-    """Return what is to be shown of an event, or None where it is nothing."""
-    place: dict[str, object] = {"pid": event.pid, "generation": event.generation}
-    if isinstance(event, events.IsolateStarted):
-        return Note(label="started", facts=place, title="started", text=f"pid {event.pid}", style="green")
-    if isinstance(event, events.IsolateExited):
-        return _exited(event.reason, place)
-    if isinstance(event, events.IsolateStartFailed):
-        return Note(label="start-failed", facts={**place, **_facts(event.reason)}, title=None)
-    if isinstance(event, events.IsolateRestarting):
-        facts: dict[str, object] = {"attempt": event.attempt, "delay": f"{event.delay:.3f}"}
-        text = f"attempt {event.attempt}, in {event.delay:.1f} s"
-        return Note(label="restarting", facts=facts, title="restarting", text=text, style="yellow")
-    if isinstance(event, events.RestartsExceeded):
-        text = f"after {event.max_restarts} restart{'' if event.max_restarts == 1 else 's'}"
-        facts = {"max_restarts": event.max_restarts}
-        return Note(label="restarts-exceeded", facts=facts, title="given up", text=text, style="bold red")
-    return None
-
-
-def _exited(reason: ExitReason, place: dict[str, object]) -> Note:
-    facts = {**place, **_facts(reason)}
-    ours = reason.kind == "killed" and reason.detail == "terminated"  # at a timeout or a signal, which is shown itself
-    expected = reason.is_normal or ours or _exited_with_0(reason)
-    title, text, fault = None if expected else "crashed", reason.summary, reason.fault.rstrip()
-    return Note(label="exited", facts=facts, title=title, text=text, style="bold red", more=fault)
-
-
-def _facts(reason: ExitReason) -> dict[str, object]:
-    facts: dict[str, object] = {"kind": reason.kind}
-    if reason.signal is not None:
-        facts["signal"] = reason.signal
-    elif reason.exitcode is not None:
-        facts["exitcode"] = reason.exitcode
-    return facts
-
-
 def _own_part(fault: str) -> list[str]:
     """Return of a crash's stacks what leads a reader to the cause: the thread that crashed, down to its own code."""
     head, marker, stack = fault.partition("\nCurrent thread ")
     lines = [*head.splitlines()[:1], *f"{marker}{stack}".strip().splitlines()]
     return [line for line in lines if line and _PIHOST not in line and not line.startswith("Extension modules:")]
-
-
-def _exited_with_0(reason: ExitReason) -> bool:
-    return reason.kind == "exited" and reason.exitcode == 0
 
 
 def _exception_text(record: logging.LogRecord) -> str:

@@ -59,6 +59,10 @@ class Control:
         self._data.send(wire.REQUEST, wire.PLAIN, number, payload)
         return number
 
+    def number_from(self, first: int) -> None:
+        """Number requests so that no other generation of this isolate uses the same numbers."""
+        self._next_request += first
+
     def settle_future(self, token: str, value: Any, error: Optional[BaseException]) -> None:
         """Settle a future of the host that came here under `token`."""
         if error is None:
@@ -176,7 +180,7 @@ def stacks() -> str:
         frames = [entry for entry in traceback.extract_stack(frame) if not entry.filename.startswith(_HERE)]
         if frames and ident != threading.get_ident():
             parts.append("Thread {}:\n{}".format(names.get(ident, ident), "".join(traceback.format_list(frames))))
-    return "\n".join(parts)
+    return "\n".join(parts) or "(nothing but pihost itself: it receives a message or sends an answer)"
 
 
 def usage() -> Dict[str, Any]:

@@ -127,6 +127,7 @@ class Isolate:
         control = Control(
             self._control_stream, self._data, self._fds.host_pidfd, replies, lambda: loop.hosted.describe()
         )
+        control.number_from(init["generation"] << 32)
         _share_data(control, init["data"])
         handler = HostHandler(control.send_log, replies.error)
         logging.getLogger().addHandler(handler)

@@ -1,0 +1,111 @@
+"""The Python interpreters of this machine, and whether isolates run in them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from piactors import IsolationOptions, ProcessIsolator
+from piactors.cli import probing
+from piactors.cli.facts import Interpreter
+
+_NAMES = re.compile(r"(?:python|pypy)3(?:\.[0-9]+)?")
+_AT_ONCE = 4
+_ASK_SECONDS = 5.0
+_OLDEST = (3, 8)
+
+
+def found() -> tuple[Interpreter, ...]:
+    """Find the interpreters and start an isolate in each, several at once; the own one comes first, then the newest."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        own, *others = pool.map(_tried, paths())
+    return (own, *sorted(others, key=lambda one: (_numbers(one.version), one.path), reverse=True))
+
+
+def paths() -> list[str]:
+    """Return the interpreters, each once, the own one first."""
+    root = _pyenv_root()
+    by_file: dict[str, str] = {}
+    for path in (sys.executable, *_on_path(root), *_of_pyenv(root)):
+        by_file.setdefault(os.path.realpath(path), path)
+    return list(by_file.values())
+
+
+def _on_path(pyenv: Path | None) -> Iterator[str]:
+    shims = None if pyenv is None else str(pyenv / "shims")  # scripts that pass on to what `_of_pyenv` finds
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        if os.path.isabs(folder) and os.path.normpath(folder) != shims:
+            yield from _in_folder(folder)
+
+
+def _of_pyenv(root: Path | None) -> Iterator[str]:
+    for folder in sorted((root / "versions").glob("*/bin")) if root is not None else ():
+        yield from _in_folder(str(folder))
+
+
+def _in_folder(folder: str) -> Iterator[str]:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in sorted(filter(_NAMES.fullmatch, names), key=len):
+        path = os.path.join(folder, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            yield path
+
+
+def _pyenv_root() -> Path | None:
+    if shutil.which("pyenv") is None:
+        return None
+    try:
+        said = _said("pyenv", "root").stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return Path(said) if said else None
+
+
+def _said(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=_ASK_SECONDS, stdin=subprocess.DEVNULL
+    )
+
+
+def _tried(path: str) -> Interpreter:
+    trial, said = probing.tried(IsolationOptions(python=path, start_method="spawn"), _version)
+    version, implementation = (_asked(path), None) if said is None else said
+    why_not = trial.why_not
+    if not trial.works and () < _numbers(version) < _OLDEST:
+        why_not = "too old: isolates need Python 3.8 or later"
+    return Interpreter(
+        path=path, version=version, implementation=implementation,
+        own=os.path.realpath(path) == os.path.realpath(sys.executable), works=trial.works, seconds=trial.seconds,
+        why_not=why_not,
+    )  # fmt: skip
+
+
+def _numbers(version: str | None) -> tuple[int, ...]:
+    return tuple(map(int, re.findall("[0-9]+", version or "")[:3]))
+
+
+def _version(isolator: ProcessIsolator) -> tuple[str, str]:
+    said = [
+        isolator.invoke_method(f"platform:{name}").get(timeout=probing.TRIAL_SECONDS)
+        for name in ("python_version", "python_implementation")
+    ]
+    return str(said[0]), str(said[1])
+
+
+def _asked(path: str) -> str | None:
+    """Ask an interpreter in which no isolate runs for its version."""
+    try:
+        asked = _said(path, "--version")
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    said = re.search(r"[0-9]+\.[0-9]+[0-9a-z.+]*", asked.stdout or asked.stderr)
+    return None if said is None else said[0]
