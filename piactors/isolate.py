@@ -202,7 +202,7 @@ class Isolate:
             if self.state is State.STOPPED:
                 return
             self.stop_requested = True
-            self.recycler.abort("the isolate is shut down")
+            self.recycler.abort("the isolate is shut down", for_good=True)
             left, recalled = self.mailbox.take_calls(), self.recall()
             self.mailbox.put(Message("stop", b""))
             self.pump()

@@ -164,7 +164,7 @@ class Retiree(_Companion):
             timer.cancel()
         reason = endings.reason_of(self.isolate, self.current, end, told_to_stop=True)
         self._publish(events.IsolateExited, reason)
-        if not reason.is_normal:
+        if not reason.is_normal and self.isolate.options.shutdown_timeout != 0:
             place = (self.isolate.spec.name, self.generation.pid, self.number)
             self.isolate.log(
                 logging.WARNING, "isolate %s (pid %s, generation %s), recycled: %s", *place, reason.report()

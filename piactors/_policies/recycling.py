@@ -53,6 +53,7 @@ class Recycler:
         self._not_before = 0.0
         self._asked = False
         self._cold = False
+        self._over = False
         self._newcomer: Newcomer | None = None
         self._retirees: set[Retiree] = set()
         self._then: Callable[[], object] | None = None
@@ -107,7 +108,7 @@ class Recycler:
 
     def _is_doomed(self) -> bool:
         """Whether an isolate between two processes is to have none any more; a stop waits for the next one."""
-        return self._isolate.halting or self._isolate.current.intent is not None
+        return self._over or self._isolate.halting or self._isolate.current.intent is not None
 
     def _start_newcomer(self) -> None:
         number = self.last_number = max(self.last_number, self._isolate.generation_number) + 1
@@ -201,9 +202,14 @@ class Recycler:
             self.abort(detail)
             self._isolate.pump()
 
-    def abort(self, detail: str) -> None:
-        """Call off a swap, under the isolate's lock: it is about to stop, or to be stopped."""
+    def abort(self, detail: str, *, for_good: bool = False) -> None:
+        """Call off a swap, under the isolate's lock: it is about to stop, or to be stopped.
+
+        Args:
+            for_good: whether nothing waits any more that a new generation would have to run.
+        """
         self.draining = False
+        self._over |= for_good
         newcomer = self._newcomer
         if newcomer is not None:
             self._isolate.loop.call_soon(newcomer.kill, "shutdown", detail)
@@ -264,7 +270,10 @@ class Recycler:
             if not self._is_doomed():
                 self._start_newcomer()
             else:
-                self._end_without_generation(ExitReason(kind="shutdown", detail="stopped while it was recycled"), None)
+                current = self._isolate.current
+                detail = current.detail or "stopped while it was recycled"
+                reason = ExitReason(kind=current.intent or "shutdown", detail=detail)
+                self._end_without_generation(reason, None)
         elif self._asked and self._newcomer is None and not self.draining:
             self._begin(self._reason)
         self._go_on_with_end()

@@ -11,7 +11,6 @@ import click
 
 import piactors
 from piactors import spawning
-from piactors.cli import doctor as doctoring
 from piactors.cli import limits
 from piactors.cli import run as running
 from piactors.cli.show import screen_for
@@ -213,4 +212,6 @@ def doctor(context: click.Context, /, as_json: bool, interpreters: bool) -> None
       priorities               by name (such as "nice -20"): null or why not
       advice                   a list of about, text, commands
     """
+    from piactors.cli import doctor as doctoring  # nobody else needs what it imports
+
     context.exit(doctoring.doctor(as_json=as_json, interpreters=interpreters))
