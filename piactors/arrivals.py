@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykka import ActorDeadError
 
-from piactors import events
+from piactors import events, stopping
 from piactors._lifecycle import states
 from piactors._lifecycle.mailbox import UnknownSequence
 from piactors._lifecycle.states import Happening
@@ -196,7 +196,7 @@ def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
     if final:
         isolate.unregister()
         fail_all(left, lambda: ActorDeadError(f"{isolate.ref} stopped before handling the message"))
-    isolate.arm_shutdown()
+    stopping.arm_shutdown(isolate)
     generation.send_control(wire.PROCEED, 0, b"")
 
 

@@ -13,12 +13,11 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from pykka import ActorDeadError, ActorRegistry
 
-from piactors import arrivals, endings, events, requests, starting
+from piactors import arrivals, endings, events, questions, requests, starting, stopping
 from piactors._host import relay, runtime, serialise
 from piactors._host.confining import Plan
 from piactors._host.generation import End, Generation
@@ -33,9 +32,8 @@ from piactors.errors import MailboxFull, ProtocolError, StartError
 from piactors.exit_reason import ExitReason, Kind
 from piactors.future import Future, run_callbacks_with
 from piactors.keeper import Keeper
-from piactors.pihost import page, plain_decode, wire
+from piactors.pihost import page, wire
 from piactors.shape import Described
-from piactors.sinks import StopSink, raise_from
 from piactors.spec import Current, Spec
 
 logger = logging.getLogger("piactors")
@@ -181,51 +179,16 @@ class Isolate:
             return True
 
     def stop(self, future: Future[bool]) -> None:
-        """Stop once what is in the mailbox has run; `future` gets True when all of it is gone.
-
-        Raises:
-            ActorDeadError: where it has stopped already.
-        """
-        with self.lock:
-            if self.state is State.STOPPED:
-                raise ActorDeadError(f"{self.ref} not found")
-            self.mailbox.put(Message("stop", b"", StopSink(future)))
-            self.stop_requested = True
-            self.pump()
-            idle = self.state is State.RESTARTING
-        if idle:
-            self.loop.call_soon(endings.stop_restarting, self)
+        """See `stopping.stop`."""
+        stopping.stop(self, future)
 
     def shut_down(self) -> None:
-        """Begin to stop: fail what has not begun, let running calls finish, kill after the shutdown time."""
-        with self.lock:
-            if self.state is State.STOPPED:
-                return
-            self.stop_requested = True
-            self.recycler.abort("the isolate is shut down", for_good=True)
-            left, recalled = self.mailbox.take_calls(), self.recall()
-            self.mailbox.put(Message("stop", b""))
-            self.pump()
-            idle = self.state is State.RESTARTING and self.process is None
-        text = f"{self.ref} is shut down; the call was not begun"
-        endings.fail_all([*left, *recalled], lambda: ActorDeadError(text), unless_given_up=False)
-        if idle:
-            self.loop.call_soon(endings.stop_restarting, self)
-        else:
-            self.arm_shutdown()
+        """See `stopping.shut_down`."""
+        stopping.shut_down(self)
 
     def terminate(self) -> None:
-        """End the process tree at once; no restart follows."""
-        with self.lock:
-            if self.state is State.STOPPED:
-                return
-            self.stop_requested = True
-            self.intend("killed", "terminated")
-            generation = self.process
-        self.loop.call_soon(self.recycler.kill_all, "terminated")
-        if generation is not None:
-            generation.kill()
-        self.loop.call_soon(endings.stop_restarting, self)
+        """See `stopping.terminate`."""
+        stopping.terminate(self)
 
     kill_now = terminate
 
@@ -244,41 +207,12 @@ class Isolate:
         return self.ended.wait(timeout)
 
     def control(self, operation: str, *args: Any) -> Future[Any]:
-        """Ask the isolate's control thread, which answers while a call runs.
-
-        The future fails with `ActorDeadError` where no process runs to answer.
-        """
-        future: Future[Any] = Future()
-
-        def answer(frame: wire.Frame | None) -> None:
-            if frame is None:
-                future.fail(ActorDeadError(f"{self.ref}: no process runs that could answer"))
-            elif frame.kind == wire.RESPONSE:
-                future.settle_with(partial(self.decoder.value, frame.flags, frame.payload))
-            else:
-                future.settle_with(partial(raise_from, self.decoder, frame.payload))
-
-        with self.lock:
-            generation = self.process if self.current.ready_at is not None else None
-        if generation is None:
-            answer(None)
-        else:
-            generation.request(operation, args, answer)
-        return future
+        """See `questions.ask`."""
+        return questions.ask(self, operation, *args)
 
     def description(self) -> Described:
-        """Return what the hosted object offered when it became ready (see `pihost.hosted.Described`).
-
-        Raises:
-            ProtocolError: where the isolate sent something else.
-        """
-        raw = self.raw_description
-        if raw is None:
-            return {}
-        try:
-            return arrivals.check_description(plain_decode.decode(raw, budget=16 << 20))
-        except plain_decode.BadPlain as error:
-            raise ProtocolError(f"{self.ref} described itself in a way that cannot be read: {error}") from None
+        """See `questions.description`."""
+        return questions.description(self)
 
     def _refuse_if_closed(self) -> None:
         if self.state in (State.STOPPED, State.STOPPING) and not self.is_alive():
@@ -350,20 +284,6 @@ class Isolate:
         """Record why the process is about to be killed, before it is; the first reason stands."""
         if self.current.intent is None:
             self.current.intent, self.current.detail = kind, detail
-
-    def arm_shutdown(self) -> None:
-        seconds = self.options.shutdown_timeout
-        if seconds is not None:
-            with self.lock:
-                self.after(seconds, self._shutdown_too_late)
-
-    def _shutdown_too_late(self) -> None:
-        with self.lock:
-            generation = self.process
-            self.intend("killed", f"did not stop within shutdown_timeout, {self.options.shutdown_timeout:g} s")
-        if generation is not None:
-            generation.kill()
-
 
     # What generations tell (see `_host.generation.Owner`)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from piactors import endings
+from piactors import endings, stopping
 from piactors._lifecycle.mailbox import Message
 from piactors.isolate import Isolate
 
@@ -32,7 +32,7 @@ def halt(isolate: Isolate) -> None:
         isolate.take_back()
         isolate.mailbox.put_first(Message("stop", b"", own_wish=True))
         isolate.pump()
-    isolate.arm_shutdown()
+    stopping.arm_shutdown(isolate)
 
 
 def kill_generation(isolate: Isolate, detail: str) -> None:

@@ -63,9 +63,9 @@ LAYERS: dict[str, Layer] = {
         rank=4,
         modules=(
             "_crash", "actor", "actor_child", "arrivals", "endings", "future", "isolate", "isolator", "promises",
-            "proxies", "ref", "requests", "shape", "sinks", "spawning", "spec", "usage", "_policies", "_tree",
-            "child_spec", "keeper", "starting", "supervised", "supervisor", "supervisor_ref", "view", "watching",
-            "application",
+            "proxies", "questions", "ref", "requests", "shape", "sinks", "spawning", "spec", "usage", "_policies",
+            "_tree", "child_spec", "keeper", "starting", "stopping", "supervised", "supervisor", "supervisor_ref",
+            "view", "watching", "application",
         ),
         packages=("attrs", "psutil", "pykka"),
     ),

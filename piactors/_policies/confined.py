@@ -124,8 +124,9 @@ class Confined:
         if generation is None or current is None:
             return
         with self._isolate.lock:
-            if current.intent is None:
-                current.intent, current.detail, current.breach = "limit", str(breach), breach
+            if current.intent is not None:
+                return  # it is being ended already, and that is told of
+            current.intent, current.detail, current.breach = "limit", str(breach), breach
         self.publish(breach, hard=True)
         generation.kill()
 
@@ -133,11 +134,12 @@ class Confined:
         """See `Listener`."""
         limits = self._isolate.options.limits
         assert limits is not None
-        event = self.publish(breach, hard=limits.on_soft_memory == "kill")
         self._isolate.log(logging.WARNING, "isolate %s: %s", self._isolate.spec.name, breach)
         if limits.on_soft_memory == "kill":
             self.broken(breach)
-        elif limits.on_soft_memory == "recycle":
+            return
+        event = self.publish(breach, hard=False)
+        if limits.on_soft_memory == "recycle":
             self._recycle("soft_memory")
         elif callable(limits.on_soft_memory):
             self._isolate.tell_user(limits.on_soft_memory, event)

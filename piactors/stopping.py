@@ -1,0 +1,84 @@
+"""The ways in which an isolate is told to end; no restart follows any of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pykka import ActorDeadError
+
+from piactors import endings
+from piactors._lifecycle.mailbox import Message
+from piactors._lifecycle.states import State
+from piactors.sinks import StopSink
+
+if TYPE_CHECKING:
+    from piactors.future import Future
+    from piactors.isolate import Isolate
+
+
+def stop(isolate: Isolate, future: Future[bool]) -> None:
+    """Stop once what is in the mailbox has run; `future` gets True when all of it is gone.
+
+    Raises:
+        ActorDeadError: where it has stopped already.
+    """
+    with isolate.lock:
+        if isolate.state is State.STOPPED:
+            raise ActorDeadError(f"{isolate.ref} not found")
+        isolate.mailbox.put(Message("stop", b"", StopSink(future)))
+        isolate.stop_requested = True
+        isolate.pump()
+        idle = isolate.state is State.RESTARTING
+    if idle:
+        isolate.loop.call_soon(endings.stop_restarting, isolate)
+
+
+def shut_down(isolate: Isolate) -> None:
+    """Begin to stop: fail what has not begun, let running calls finish, kill after the shutdown time."""
+    with isolate.lock:
+        if isolate.state is State.STOPPED:
+            return
+        isolate.stop_requested = True
+        isolate.recycler.abort("the isolate is shut down", for_good=True)
+        left, recalled = isolate.mailbox.take_calls(), isolate.recall()
+        isolate.mailbox.put(Message("stop", b""))
+        isolate.pump()
+        idle = isolate.state is State.RESTARTING and isolate.process is None
+    text = f"{isolate.ref} is shut down; the call was not begun"
+    endings.fail_all([*left, *recalled], lambda: ActorDeadError(text), unless_given_up=False)
+    if idle:
+        isolate.loop.call_soon(endings.stop_restarting, isolate)
+    else:
+        arm_shutdown(isolate)
+
+
+def terminate(isolate: Isolate) -> None:
+    """End the process tree at once."""
+    with isolate.lock:
+        if isolate.state is State.STOPPED:
+            return
+        isolate.stop_requested = True
+        isolate.intend("killed", "terminated")
+        generation = isolate.process
+    isolate.loop.call_soon(isolate.recycler.kill_all, "terminated")
+    if generation is not None:
+        generation.kill()
+    isolate.loop.call_soon(endings.stop_restarting, isolate)
+
+
+def arm_shutdown(isolate: Isolate) -> None:
+    """Kill the isolate where it has not stopped within its shutdown time."""
+    seconds = isolate.options.shutdown_timeout
+    if seconds is not None:
+        with isolate.lock:
+            isolate.after(seconds, partial(_too_late, isolate))
+
+
+def _too_late(isolate: Isolate) -> None:
+    with isolate.lock:
+        isolate.intend("killed", f"did not stop within shutdown_timeout, {isolate.options.shutdown_timeout:g} s")
+        generation = isolate.process
+    isolate.recycler.kill_all("did not stop within the shutdown time")
+    if generation is not None:
+        generation.kill()
