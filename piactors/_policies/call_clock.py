@@ -76,17 +76,21 @@ class CallClock:
                 return
             if generation is None or current.intent is not None:
                 return
+            isolate.take_back()
+            if isolate.options.concurrency == 1 and generation.has_begun(late[0].seq + 1):
+                self._arm(now + _TRANSFER_SECONDS)  # the next one runs, so its answer is in the channel
+                isolate.pump()
+                return
             self._doom(late[0], current)
         Capture(generation, partial(self._end, generation, current, late[0])).begin()
 
     def _doom(self, message: Message, current: Current) -> None:
-        """Record why the process will be ended, and let nothing more begin in it.
+        """Record why the process will be ended; nothing more is sent to it.
 
         From here on an answer comes too late: taking the stacks may itself have interrupted the call.
         """
         current.intent, current.timed_out = "call_timeout", message
         current.detail = f"{message.what} ran longer than its call_timeout, {message.call_timeout:g} s"
-        self._isolate.take_back()
 
     def _end(self, generation: Generation, current: Current, message: Message, stack: str) -> None:
         current.stack = stack

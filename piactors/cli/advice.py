@@ -135,7 +135,7 @@ def _in_container(facts: Facts, about: str, unified: Cgroups | None, names: str)
         return Advice(
             about=about,
             text="This container must not make control groups.  Start it with a writable /sys/fs/cgroup and a "
-            "namespace of its own, and in it leave the root group free of processes.",
+            "namespace of its own, and in it, as root, leave the root group free of processes.",
             commands=(
                 "docker run --cgroupns=private --security-opt writable-cgroups=true ...  # from Docker 28 on",
                 "podman run --cgroupns=private --security-opt unmask=/sys/fs/cgroup ...",

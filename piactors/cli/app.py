@@ -125,6 +125,7 @@ def run(
       2          wrong usage, or TARGET was not found
       122        the process was ended for breaking a limit
       123        it was ended because the call ran longer than --call-timeout
+                 (with --die-on-crash, 137 in place of 122 and 123)
       124        --timeout was over
       130, 143   ended by Ctrl-C or SIGTERM; nothing is left running
       N          the process exited by itself with N, as by sys.exit(N)
@@ -195,7 +196,8 @@ def doctor(context: click.Context, /, as_json: bool, interpreters: bool) -> None
     """Tell what this machine can enforce, and what to do to get more.
 
     Everything is found by trying: groups are made and removed again, and processes are started.  It exits with 0 where
-    each limit can be enforced by something and both start methods work, and otherwise with 1.
+    each limit can be enforced by something and both start methods work, and otherwise with 1; with 130 or 143 where
+    Ctrl-C or SIGTERM ends it.
 
     \b
     JSON: one object with

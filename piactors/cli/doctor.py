@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+import signal
 import sys
+from types import FrameType
 from typing import Any
 
 import attrs
@@ -16,6 +18,7 @@ from piactors.cli import interpreters as finding
 from piactors.cli import probing
 from piactors.cli.advice import Advice, advice
 from piactors.cli.facts import Facts
+from piactors.cli.interrupts import Interrupted
 from piactors.cli.report import lines
 
 _COLOURS = {"yes": "green", "no": "bold red", "partly": "yellow"}
@@ -26,13 +29,24 @@ def doctor(*, as_json: bool, interpreters: bool) -> int:
     """Print what this machine can do, and return the exit code."""
     logging.getLogger("piactors").addHandler(logging.NullHandler())  # what fails is told below
     logging.getLogger("piactors").propagate = False
-    facts = gather(interpreters=interpreters)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        facts = gather(interpreters=interpreters)
+    except Interrupted as interruption:
+        return 128 + interruption.signum
     found = advice(facts)
     if as_json:
         print(json.dumps(as_object(facts, found), indent=2))
     else:
         _print(lines(facts, found))
     return 1 if facts.missing else 0
+
+
+def _interrupt(signum: int, _: FrameType | None) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # what follows is the cleanup
+    raise Interrupted(signum)
 
 
 def gather(*, interpreters: bool) -> Facts:
