@@ -32,7 +32,7 @@ _ARRIVES_AT_ONCE = 100_000
 _TRANSFER_SECONDS = 0.01
 """How often it is looked whether a message that takes a while to arrive has begun."""
 _LONGEST_CLAIM = 2.0
-"""So many times its timeout, and a second, an isolate may say that it has not begun what has arrived."""
+"""So many times its timeout, and a second, an isolate may neither read a message nor begin it."""
 _MOST_TEXT = 1 << 18
 
 
@@ -42,6 +42,7 @@ class CallClock:
     def __init__(self, isolate: Isolate) -> None:
         self._isolate = isolate
         self._timer: Timer | None = None
+        self._unsent = 0
         self.runs = False
         """Whether any message of this isolate has had a timeout; until then nothing is noted."""
 
@@ -69,7 +70,7 @@ class CallClock:
             self._timer = None
             generation, current = isolate.process, isolate.current
             waiting = [m for m in isolate.mailbox.running(isolate.options.concurrency) if m.deadline]
-            late = [m for m in waiting if m.deadline <= now and generation is not None and _is_late(m, generation)]
+            late = [m for m in waiting if m.deadline <= now and generation is not None and self._is_late(m, generation)]
             if not late:
                 if waiting:
                     self._arm(min(message.deadline for message in waiting))
@@ -83,6 +84,28 @@ class CallClock:
                 return
             self._doom(late[0], current)
         Capture(generation, partial(self._end, generation, current, late[0])).begin()
+
+    def _is_late(self, message: Message, generation: Generation) -> bool:
+        """Whether a call whose deadline has come has run for its whole time; where it has not, its deadline moves on.
+
+        One that had not begun at the last look gets its time from now on: a large message takes a while to arrive.
+        """
+        assert message.call_timeout is not None
+        begun = generation.has_begun(message.seq)
+        if begun and not message.in_transfer:
+            return True
+        now = time.monotonic()
+        if begun:
+            message.in_transfer = False
+            message.deadline = now + message.call_timeout
+            return False
+        message.in_transfer = True
+        message.deadline = now + _TRANSFER_SECONDS
+        before, self._unsent = self._unsent, generation.unsent_bytes()
+        if self._unsent and self._unsent != before:
+            return False  # it is being read
+        message.grace += _TRANSFER_SECONDS
+        return message.grace > _LONGEST_CLAIM * message.call_timeout + 1.0
 
     def _doom(self, message: Message, current: Current) -> None:
         """Record why the process will be ended; nothing more is sent to it.
@@ -98,28 +121,6 @@ class CallClock:
             events.CallTimedOut, call=message.what, call_timeout=message.call_timeout, stack=stack
         )
         generation.kill()
-
-
-def _is_late(message: Message, generation: Generation) -> bool:
-    """Whether a call whose deadline has come has run for its whole time; where it has not, its deadline moves on.
-
-    One that had not begun at the last look gets its time from now on: a large message takes a while to arrive.
-    """
-    assert message.call_timeout is not None
-    begun = generation.has_begun(message.seq)
-    if begun and not message.in_transfer:
-        return True
-    now = time.monotonic()
-    if begun:
-        message.in_transfer = False
-        message.deadline = now + message.call_timeout
-        return False
-    message.in_transfer = True
-    message.deadline = now + _TRANSFER_SECONDS
-    if generation.unsent_bytes():
-        return False
-    message.grace += _TRANSFER_SECONDS
-    return message.grace > _LONGEST_CLAIM * message.call_timeout + 1.0
 
 
 class Capture:

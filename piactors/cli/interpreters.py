@@ -7,11 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from piactors import IsolationOptions, ProcessIsolator
+from piactors._host import runtime
 from piactors.cli import probing
 from piactors.cli.facts import Interpreter
 
@@ -23,8 +26,15 @@ _OLDEST = (3, 8)
 
 def found() -> tuple[Interpreter, ...]:
     """Find the interpreters and start an isolate in each, several at once; the own one comes first, then the newest."""
+    over = threading.Event()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        own, *others = pool.map(_tried, paths())
+        try:
+            own, *others = pool.map(partial(_tried, over=over), paths())
+        except BaseException:  # a signal: nobody waits for what is under way
+            over.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            runtime.end_current()
+            raise
     return (own, *sorted(others, key=lambda one: (_numbers(one.version), one.path), reverse=True))
 
 
@@ -76,9 +86,12 @@ def _said(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _tried(path: str) -> Interpreter:
+def _tried(path: str, *, over: threading.Event) -> Interpreter:
     trial, said = probing.tried(IsolationOptions(python=path, start_method="spawn"), _version)
-    version, implementation = (_asked(path), None) if said is None else said
+    if said is not None:
+        version, implementation = said
+    else:
+        version, implementation = None if over.is_set() else _asked(path), None
     why_not = trial.why_not
     if not trial.works and () < _numbers(version) < _OLDEST:
         why_not = "too old: isolates need Python 3.8 or later"

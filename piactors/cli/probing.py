@@ -28,7 +28,7 @@ from piactors.options import StartMethod
 from piactors.pihost import linux
 
 TRIAL_SECONDS = 15.0
-_STOP_SECONDS = 2.0
+_STOP_SECONDS = 1.0
 _INTERESTING = ("memory", "cpu", "cpuacct", "pids")
 _ENOUGH: Mapping[str, Any] = {
     "max_memory": 1 << 30, "soft_memory": 1 << 30, "max_cpu": 1.0, "max_cpu_time": 60.0, "max_processes": 64,
