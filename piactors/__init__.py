@@ -34,6 +34,7 @@ from piactors.future import Future
 from piactors.isolator import ProcessIsolator
 from piactors.limits import Heartbeat, IsolationLimits, Recycle
 from piactors.options import Backoff, IsolationOptions
+from piactors.proxies import CallProxy, IsolateProxy
 from piactors.ref import IsolateRef
 from piactors.spawning import spawn
 from piactors.supervisor import DynamicSupervisor, Supervisor
@@ -47,6 +48,7 @@ __all__ = [
     "ActorStarter",
     "Backoff",
     "Breach",
+    "CallProxy",
     "CallTimeout",
     "ChildAlreadyPresent",
     "ChildAlreadyStarted",
@@ -65,6 +67,7 @@ __all__ = [
     "Heartbeat",
     "InvalidTarget",
     "IsolateCrashed",
+    "IsolateProxy",
     "IsolateRef",
     "IsolationLimits",
     "IsolationOptions",

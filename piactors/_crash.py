@@ -65,6 +65,8 @@ def poisoned(name: str, pid: int | None, generation: int, reason: ExitReason, at
 def raise_start_error(spec: Spec, decoder: Decoder, reason: ExitReason, start_failure: bytes | None) -> NoReturn:
     """Raise what a failed start means to whoever started it."""
     made = "forked from the launcher" if not spec.order.fresh else " ".join(spec.order.argv)
+    if start_failure is None and reason.detail is not None and reason.exitcode is None and reason.signal is None:
+        raise StartError(f"isolate {spec.name} did not start: {reason.detail}", reason)  # there was no process
     if start_failure is None:
         raise StartError(f"isolate {spec.name} did not start ({made}): {reason.report()}", reason)
     error = decoder.error(start_failure)

@@ -52,8 +52,9 @@ class Breach:
     time: float
 
     def __str__(self) -> str:
-        used = f"{self.limit} is {self._amount(self.allowed)}, and {self._amount(self.observed)} was used"
-        return f"{used}, most of it by pid {self.culprit_pid} ({self.culprit})" if self.culprit else used
+        tasks = self.limit == "max_processes"
+        used = f"{self._amount(self.observed)} {'were there, most of them' if tasks else 'was used, most of it'}"
+        return f"{self.limit} is {self._amount(self.allowed)}, and {used} by pid {self.culprit_pid} ({self.culprit})"
 
     def _amount(self, value: float) -> str:
         if self.limit.endswith("memory"):

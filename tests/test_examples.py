@@ -130,6 +130,16 @@ def test_sample_of_an_unknown_word(tmp_path: Path) -> None:
     in_order(text, "raised: ValueError(\"unknown word 'nonsense'\")", "sample_lib.py")
 
 
+def test_held_workers(tmp_path: Path) -> None:
+    text = run("held_workers.py", folder=tmp_path)
+    in_order(
+        text, "max_memory: ", "eat        broke its limit: max_memory is 200.0 MiB, and 2", "and then 2 + 3 is 5",
+        "spin       broke its limit: max_cpu_time is 2.00 s, and 2.", "and then 2 + 3 is 5",
+        "hang ran longer than its call_timeout, 0.5 s: time.sleep(3600)", "and then 2 + 3 is 5", "fork_bomb  ",
+        "and then 2 + 3 is 5", "leak       100 calls kept 4 MiB each, and ran in ",
+    )  # fmt: skip
+
+
 def test_basic(tmp_path: Path) -> None:
     text = run("basic.py", folder=tmp_path)
     host, actor = map(int, re.findall(r"process (\d+), the actor lives in (\d+)\.", text)[0])

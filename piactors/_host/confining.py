@@ -98,11 +98,6 @@ class Confiner:
                 self._pens.add(folder)
         return folder
 
-    def bases(self) -> list[str]:
-        """Return the folders that hold the groups made so far, for the launchers to remove with themselves."""
-        with self._lock:
-            return [*(base for maker in self._makers for base in maker.bases())]
-
     def close(self) -> None:
         """Remove all groups, which are empty by now."""
         with self._lock:

@@ -99,7 +99,6 @@ class LauncherBackend:
         self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Confiner
     ) -> None:
         self._loop = loop
-        self._confiner = confiner
         self._pen = confiner.pen()
         self._listeners: dict[int, Listener] = {}
         self._groups: dict[int, list[str]] = {}
@@ -119,7 +118,10 @@ class LauncherBackend:
         if self._pidfd >= 0:
             loop.watch(self._pidfd, self._lose)
         modules = [*(WARM_MODULES if own else ()), *preload]
-        self._send(wire.SETUP, 0, {"sys_path": list(sys.path) if own else None, "preload": modules})
+        setup = {
+            "sys_path": list(sys.path) if own else None, "preload": modules, "bases": cgroups.possible_bases(),
+        }  # fmt: skip
+        self._send(wire.SETUP, 0, setup)
 
     @property
     def pid(self) -> int:
@@ -148,7 +150,6 @@ class LauncherBackend:
         env = {**order.env, self.marker: "1"}
         request = {
             "argv": order.argv if order.fresh else None, "env": env if order.fresh else None, "orders": order.orders,
-            "bases": self._confiner.bases() if order.orders else [],
         }  # fmt: skip
         self._send(wire.LAUNCH, launch_id, request, fds)
 

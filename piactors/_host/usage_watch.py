@@ -123,7 +123,7 @@ class UsageWatch:
         if self._group is None or "max_memory" not in self._bounds.held or not self._group.memory_kills():
             return None
         allowed = self._bounds.memory or 0
-        return self._breach("max_memory", allowed, self._group.memory_peak() or allowed)
+        return self._breach("max_memory", allowed, max(allowed, self._group.memory_peak() or 0))
 
     def _tasks(self) -> Breach | None:
         if self._bounds.tasks is None or "max_processes" in self._bounds.held:

@@ -56,6 +56,7 @@ class Recycler:
         self._over = False
         self._newcomer: Newcomer | None = None
         self._retirees: set[Retiree] = set()
+        self._replaced: tuple[int | None, int] = (None, 0)
         self._then: Callable[[], object] | None = None
         self.draining = False
         self.last_number = 0
@@ -157,6 +158,7 @@ class Recycler:
     def _retire(self) -> Retiree:
         isolate = self._isolate
         assert isolate.process is not None
+        self._replaced = (isolate.process.pid, isolate.process.number)
         retiree = Retiree(isolate, isolate.process, isolate.current, self._retiree_gone)
         self._retirees.add(retiree)
         isolate.process.hand_over(retiree)
@@ -169,7 +171,6 @@ class Recycler:
         if self._is_doomed() if self._cold else not self._may_go_on():
             self._give_up("the isolate stops")
             return
-        old_pid, old_number = isolate.pid, isolate.generation_number
         with isolate.lock:
             retiree = None if isolate.process is None else self._retire()
             isolate.process, isolate.current = newcomer.generation, newcomer.current
@@ -189,8 +190,8 @@ class Recycler:
             isolate.control("set_data", key, value)
         isolate.publish(events.IsolateStarted)
         isolate.publish(
-            events.IsolateRecycled, pid=old_pid, generation=old_number, reason=self._reason, new_pid=isolate.pid,
-            warm=warm,
+            events.IsolateRecycled, pid=self._replaced[0], generation=self._replaced[1], reason=self._reason,
+            new_pid=isolate.pid, warm=warm,
         )  # fmt: skip
         isolate.policies_begin()
 
@@ -212,9 +213,22 @@ class Recycler:
         self._over |= for_good
         newcomer = self._newcomer
         if newcomer is not None:
-            self._isolate.loop.call_soon(newcomer.kill, "shutdown", detail)
+            self._isolate.loop.call_soon(self._dismiss, newcomer, detail)
         elif not self._cold:
             self._asked = False
+
+    def _dismiss(self, newcomer: Newcomer, detail: str) -> None:
+        """End one that is not needed any more; once its `on_start` has run, its `on_stop` is to run too."""
+        if self._newcomer is not newcomer:
+            return
+        if newcomer.current.ready_at is None:
+            newcomer.kill("shutdown", detail)
+            return
+        self._newcomer, self._asked = None, False
+        retiree = Retiree(self._isolate, newcomer.generation, newcomer.current, self._retiree_gone)
+        self._retirees.add(retiree)
+        newcomer.generation.hand_over(retiree)
+        retiree.retire()
 
     def kill_all(self, detail: str) -> None:
         """End all that is besides the current generation."""
@@ -248,18 +262,21 @@ class Recycler:
 
     def _newcomer_gone(self, reason: ExitReason) -> None:
         isolate, newcomer = self._isolate, self._newcomer
-        self._newcomer, self._not_before = None, time.monotonic() + _PAUSE_AFTER_FAILURE
-        self._asked = False
+        self._newcomer, self._asked = None, False
+        failed = reason.kind != "shutdown"
+        if failed:
+            self._not_before = time.monotonic() + _PAUSE_AFTER_FAILURE
         if self._cold:
             self._end_without_generation(reason, newcomer)
             return
-        if self._may_go_on() and isolate.process is not None:
+        if failed and self._may_go_on() and isolate.process is not None:
             isolate.log(
                 logging.WARNING, "isolate %s is not recycled, generation %s goes on: %s",
                 isolate.spec.name, isolate.generation_number, reason.report(),
             )  # fmt: skip
         with isolate.lock:
-            isolate.after(_PAUSE_AFTER_FAILURE, partial(self.ask, self._reason))
+            if failed:
+                isolate.after(_PAUSE_AFTER_FAILURE, partial(self.ask, self._reason))
             self.draining = False
             isolate.pump()
         self._go_on_with_end()

@@ -66,16 +66,6 @@ def note_of(event: events.Event) -> Note | None:
     return None
 
 
-def breach_text(event: events.LimitBreached) -> str:
-    """Return a breach in one line, as log records have it too."""
-    return str(
-        Breach(
-            limit=event.limit, allowed=event.allowed, observed=event.observed, culprit_pid=event.culprit_pid,
-            culprit=event.culprit, time=event.time,
-        )
-    )  # fmt: skip
-
-
 def notes_of_limits(limits: IsolationLimits, enforcement: Iterable[Enforcement]) -> list[Note]:
     """Return what each limit of a run was, and what has enforced it."""
     return [_limit(found, getattr(limits, found.limit)) for found in enforcement]
@@ -113,8 +103,12 @@ def _breached(event: events.LimitBreached, place: dict[str, object]) -> Note:
         **place, "limit": event.limit, "hard": "yes" if event.hard else "no", "allowed": _exact(event.allowed),
         "observed": _exact(event.observed), "culprit_pid": event.culprit_pid, "culprit": event.culprit,
     }  # fmt: skip
+    breach = Breach(
+        limit=event.limit, allowed=event.allowed, observed=event.observed, culprit_pid=event.culprit_pid,
+        culprit=event.culprit, time=event.time,
+    )  # fmt: skip
     style = "bold red" if event.hard else "yellow"
-    return Note(label="breach", facts=facts, title="breach", text=breach_text(event), style=style)
+    return Note(label="breach", facts=facts, title="breach", text=str(breach), style=style)
 
 
 def _exited(reason: ExitReason, place: dict[str, object]) -> Note:

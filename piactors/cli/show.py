@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.text import Text
 
 from piactors import events, pihost
-from piactors.cli.notes import Note, breach_text, exited_with_0, note_of, notes_of_limits
+from piactors.cli.notes import Note, exited_with_0, note_of, notes_of_limits
 from piactors.enforcement import Enforcement
+from piactors.exit_reason import Breach
 from piactors.limits import IsolationLimits
 
 _LEVEL_STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _DEFAULT_LEVEL = logging.WARNING
-_REMEMBERED = 20
 _PIHOST = os.path.dirname(pihost.__file__)
 
 
@@ -33,7 +33,7 @@ class Screen:
         self._quiet = quiet
         self._level = level
         self._lock = threading.Lock()
-        self._shown: tuple[str, ...] = ()
+        self._shown_report = ""
         self._over = False
 
     def take_logging(self) -> None:
@@ -45,9 +45,7 @@ class Screen:
     def event(self, event: events.Event) -> None:
         """Show an event."""
         if isinstance(event, events.IsolateExited | events.IsolateStartFailed):
-            self._shown = (*self._shown[-_REMEMBERED:], event.reason.report())
-        elif isinstance(event, events.LimitBreached):
-            self._shown = (*self._shown[-_REMEMBERED:], breach_text(event))
+            self._shown_report = event.reason.report()
         if not self._over:
             self._note(note_of(event))
         # A program that has exited with 0 is not started again, though its supervisor has begun to.
@@ -70,7 +68,6 @@ class Screen:
 
     def not_enforced(self, found: Enforcement) -> None:
         """Warn of a limit that nothing enforces, also where no events are shown."""
-        self._shown = (*self._shown, str(found))
         self._print(f"piactors: WARNING: {found}", "yellow")
 
     def error(self, text: str) -> None:
@@ -85,16 +82,19 @@ class Screen:
         """Show a log record."""
         of_program = hasattr(record, "isolate")
         text = record.getMessage()
-        if not of_program and self._is_known(text, record.levelno):
+        if not of_program and self._is_known(text, record):
             return
         for part in (record.exc_text or _exception_text(record), record.stack_info):
             text += f"\n{part}" if part else ""
         self._log(self._name if of_program else "-", record.levelname, record.name, text)
 
-    def _is_known(self, text: str, level: int) -> bool:
-        """Whether a record of piactors itself repeats an event, or was not asked for."""
-        repeats = level == logging.WARNING and text.endswith(self._shown)
-        return repeats or (self._quiet and level < logging.ERROR)
+    def _is_known(self, text: str, record: logging.LogRecord) -> bool:
+        """Whether a record of piactors itself repeats what is shown in another way, or was not asked for."""
+        repeats = bool(self._shown_report) and text.endswith(self._shown_report)
+        told = isinstance(record.args, tuple) and any(isinstance(arg, Breach | Enforcement) for arg in record.args)
+        return (record.levelno == logging.WARNING and (repeats or told)) or (
+            self._quiet and record.levelno < logging.ERROR
+        )
 
     def _note(self, note: Note | None) -> None:
         if note is not None and not self._quiet:

@@ -49,7 +49,7 @@ class Launcher:
         self._control = control
         self._host_pidfd = host_pidfd
         self._pen = pen
-        self._bases = {os.path.dirname(pen)} if pen else set()
+        self._bases: List[str] = []
         self._decoder = wire.FrameDecoder(_MAX_FRAME)
         self._fds: List[int] = []
         self._isolates: Dict[int, Tuple[int, int]] = {}
@@ -120,6 +120,7 @@ class Launcher:
                     os.close(fd)
 
     def _warm_up(self, request: Dict[str, Any]) -> None:
+        self._bases = request["bases"]
         if request["sys_path"] is not None:
             sys.path[:] = request["sys_path"]
         for name in request["preload"]:
@@ -139,7 +140,6 @@ class Launcher:
 
     def _launch(self, launch_id: int, request: Dict[str, Any], fds: List[int]) -> None:
         threads = len(sys._current_frames())
-        self._bases.update(request["bases"])
         if self._refusal is not None:
             self._tell(wire.REFUSED, launch_id, {"why": "preload", "text": self._refusal})
         elif request["argv"] is None and threads > 1:
@@ -260,7 +260,7 @@ class Launcher:
         if self._pen:
             with contextlib.suppress(OSError):
                 confine.join(os.path.dirname(os.path.dirname(self._pen)))
-        confine.remove_groups(sorted(self._bases))
+        confine.remove_groups(self._bases)
 
     def _tell(self, kind: int, launch_id: int, news: Dict[str, Any], pidfd: int = -1) -> None:
         data = wire.encode(kind, 0, 0, launch_id, pickle.dumps(news, 4))

@@ -122,13 +122,9 @@ class CgroupV1:
         if "pids" in folders:
             cgroups.write(folders["pids"], "pids.max", cgroups.most_tasks(limits.max_processes))
 
-    def bases(self) -> list[str]:
-        """See `GroupMaker`."""
-        return list(dict.fromkeys(self._bases.values()))
-
     def close(self) -> None:
         """See `GroupMaker`."""
-        confine.remove_groups(self.bases())
+        confine.remove_groups(list(dict.fromkeys(self._bases.values())))
         self._bases, self._missing = {}, {}
 
     def _probe(self, controller: str) -> str | None:

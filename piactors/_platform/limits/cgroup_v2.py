@@ -113,13 +113,9 @@ class CgroupV2:
         if "max_processes" in mine:
             cgroups.write(folder, "pids.max", cgroups.most_tasks(limits.max_processes))
 
-    def bases(self) -> list[str]:
-        """See `GroupMaker`."""
-        return [] if self._base is None else [self._base]
-
     def close(self) -> None:
         """See `GroupMaker`."""
-        confine.remove_groups(self.bases())
+        confine.remove_groups([] if self._base is None else [self._base])
         self._base = self._missing = None
 
     # Probing

@@ -74,6 +74,19 @@ def base_name() -> str:
     return f"{_PREFIX}-{_pid_namespace()}-{os.getpid()}-{started}"
 
 
+def possible_bases() -> list[str]:
+    """Return where folders of this host's groups are, or may yet come to be."""
+    paths, found = own_paths(), []
+    for mount in mounts():
+        names = [""] if mount.kind == "cgroup2" else [name for name in paths if name and name in mount.options]
+        for folder in {own_folder(mount, paths[name]) for name in names if name in paths} - {None}:
+            assert folder is not None
+            found.append(os.path.join(folder, base_name()))
+            if mount.kind == "cgroup2" and folder != mount.folder:
+                found.append(os.path.join(os.path.dirname(folder), base_name()))
+    return found
+
+
 def make_base(parent: str) -> str:
     """Make the folder for this host's groups, and remove those of hosts that are gone.
 

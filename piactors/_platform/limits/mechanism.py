@@ -65,8 +65,5 @@ class GroupMaker(Mechanism, Protocol):
             OSError: where the kernel refuses.
         """
 
-    def bases(self) -> list[str]:
-        """Return the folders that hold all groups made so far."""
-
     def close(self) -> None:
         """Remove what was made, as far as it is empty."""
