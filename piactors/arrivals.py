@@ -121,6 +121,7 @@ def _on_start_failed(isolate: Isolate, frame: wire.Frame) -> None:
 def _on_answer(isolate: Isolate, frame: wire.Frame) -> None:
     with isolate.lock:
         if frame.kind == wire.SKIPPED and isolate.mailbox.is_recalled(frame.seq):
+            isolate.pump()
             return
         try:
             message = isolate.mailbox.answered(frame.seq)

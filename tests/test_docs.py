@@ -13,12 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 NAMED = re.compile(r"`([\w/]+\.py)(?:::(test_\w+))?`")
 
 
-def test_every_test_named_in_the_semantics_exists() -> None:
-    named = NAMED.findall((ROOT / "docs" / "semantics.md").read_text())
-    assert len(named) > 50
+@pytest.mark.parametrize(("page", "least"), [("semantics.md", 80), ("limits.md", 30)])
+def test_every_test_named_in_the_pages_exists(page: str, least: int) -> None:
+    named = NAMED.findall((ROOT / "docs" / page).read_text())
+    assert len(named) > least
     for file, test in named:
-        path = ROOT / "tests" / (file.removeprefix("tests/"))
-        assert path.is_file(), file
+        folders = (ROOT / "tests", ROOT / "tests" / "limits", ROOT / "tests" / "policies")
+        path = next((folder / file for folder in folders if (folder / file).is_file()), None)
+        assert path is not None, file
         assert not test or f"def {test}(" in path.read_text(), f"{file}::{test}"
 
 
@@ -27,7 +29,7 @@ def programs(page: str = "README.md") -> list[str]:
     return [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "envs/blur" not in block]
 
 
-PAGES = {"README.md": 5, "docs/supervision.md": 3}
+PAGES = {"README.md": 6, "docs/supervision.md": 3, "docs/limits.md": 2}
 
 
 @pytest.mark.parametrize(("page", "number"), [(page, number) for page in PAGES for number in range(PAGES[page])])

@@ -102,7 +102,7 @@ class Mailbox:
         self._last_seq = 0
         self._highest_answered = 0
         self._stop_sent = False
-        self._recalled: set[int] = set()
+        self._recalled: dict[int, None] = {}  # in ascending order
 
     def __len__(self) -> int:
         """How many messages wait or are on their way."""
@@ -146,11 +146,12 @@ class Mailbox:
         return self._number(self._waiting.popleft())
 
     def _has_room(self, message: Message) -> bool:
-        if not self._on_way:
+        if not self._on_way and not self._recalled:
             return True
-        oldest = next(iter(self._on_way))
+        # The mark of a recalled number stands in the page until the isolate has skipped it, so it takes room as well.
+        oldest = min(next(iter(numbers)) for numbers in (self._on_way, self._recalled) if numbers)
         in_window = self._last_seq + 1 - oldest < self._window
-        return in_window and self._on_way_bytes + len(message.payload) <= self._window_bytes
+        return in_window and (not self._on_way or self._on_way_bytes + len(message.payload) <= self._window_bytes)
 
     def _number(self, message: Message) -> Message:
         self._last_seq += 1
@@ -193,15 +194,16 @@ class Mailbox:
         """Let messages wait again, in front: they were sent, and the isolate has been told to skip them."""
         for message in messages:
             self._forget(message)
-            self._recalled.add(message.seq)
+            self._recalled[message.seq] = None
             message.seq = 0
         self._waiting.extendleft(reversed(messages))
 
     def is_recalled(self, seq: int) -> bool:
         """Whether this number was of a message that has been recalled; forgets that."""
-        found = seq in self._recalled
-        self._recalled.discard(seq)
-        return found
+        if seq not in self._recalled:
+            return False
+        del self._recalled[seq]
+        return True
 
     def put_back(self, message: Message) -> None:
         """Let a message wait again that the isolate has skipped: in front, but for the stop of this generation."""

@@ -5,11 +5,12 @@
 - `identity`: processes as pid and creation time, for where there are no pidfds;
 - `process_stats`: what processes use, and who their descendants are;
 - `markers`: finding what escaped a launcher, by a mark in the environment that it inherited;
+- `limits`: what enforces limits, a package of its own;
 - `host_end`: the end of the main thread, before Python waits for other threads.
 
 Each says in its first lines what it falls back to.  `PIACTORS_PORTABLE`, a comma-separated list of
-``pidfd``, ``memfd``, ``launcher``, ``procfs``, takes a mechanism away, so that the fallbacks can be tested where
-they are not needed.
+``pidfd``, ``memfd``, ``launcher``, ``procfs``, ``pen`` and the names in `limits`, takes a mechanism away, so that the
+fallbacks can be tested where they are not needed.
 """
 
 from __future__ import annotations

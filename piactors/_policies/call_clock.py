@@ -36,6 +36,10 @@ _LONGEST_CLAIM = 2.0
 _MOST_TEXT = 1 << 18
 
 
+_LONGEST_ANSWER = 0.1
+"""Seconds for which the answer of a call may be in the channel while the next one runs."""
+
+
 class CallClock:
     """The clock of one isolate.  `note` comes under the isolate's lock, the rest on the I/O thread."""
 
@@ -78,12 +82,20 @@ class CallClock:
             if generation is None or current.intent is not None:
                 return
             isolate.take_back()
-            if isolate.options.concurrency == 1 and generation.has_begun(late[0].seq + 1):
+            if self._next_runs(late[0], generation):
                 self._arm(now + _TRANSFER_SECONDS)  # the next one runs, so its answer is in the channel
                 isolate.pump()
                 return
             self._doom(late[0], current)
         Capture(generation, partial(self._end, generation, current, late[0])).begin()
+
+    def _next_runs(self, message: Message, generation: Generation) -> bool:
+        """Whether the isolate has begun what comes after a call; one that says so has to answer soon."""
+        sent = self._isolate.mailbox.last_seq > message.seq
+        if not sent or self._isolate.options.concurrency > 1 or not generation.has_begun(message.seq + 1):
+            return False
+        message.grace += _TRANSFER_SECONDS
+        return message.grace <= _LONGEST_ANSWER
 
     def _is_late(self, message: Message, generation: Generation) -> bool:
         """Whether a call whose deadline has come has run for its whole time; where it has not, its deadline moves on.

@@ -26,6 +26,8 @@ def _load_package() -> None:
 
 def main() -> None:
     """Run the part named by the first argument; it ends the process itself."""
+    if sys.version_info < (3, 8):
+        raise SystemExit("isolates need Python 3.8 or later, and {} is {}.{}".format(sys.executable, *sys.version_info))
     if sys.path and os.path.abspath(sys.path[0] or ".") == _HERE:
         del sys.path[0]
     _load_package()

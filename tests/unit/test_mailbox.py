@@ -65,6 +65,21 @@ def test_the_window_counts_consecutive_numbers_from_the_oldest_unanswered() -> N
     assert send_all(box) == messages[WINDOW:]
 
 
+def test_a_number_that_was_taken_back_takes_room_until_it_has_been_skipped() -> None:
+    """Its mark stands in a slot of the page that the number a window later would use."""
+    box = Mailbox(4, 1000)
+    messages = [call() for _ in range(8)]
+    sent(box, *messages)
+    on_way = list(box.unanswered())
+    assert [message.seq for message in on_way] == [1, 2, 3, 4]
+    box.recall(on_way[1:])
+    assert send_all(box) == []
+    box.answered(1)
+    assert send_all(box) == [messages[1]]  # 5; the marks of 2, 3 and 4 still stand
+    assert [box.is_recalled(seq) for seq in (2, 3, 4, 4)] == [True, True, True, False]
+    assert [message.seq for message in send_all(box)] == [6, 7, 8]
+
+
 def test_the_window_bounds_the_bytes_on_the_way() -> None:
     """What is on its way has at most so many bytes together."""
     box, messages = mailbox(), [call("x" * 40) for _ in range(3)]
