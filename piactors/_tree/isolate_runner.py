@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from piactors import supervised
+from piactors._platform import process_stats
 from piactors._tree.runner import Link, Runner
 from piactors.isolate import Isolate
 from piactors.ref import IsolateRef
@@ -71,10 +72,10 @@ class IsolateRunner:
     def describe(self, memory: bool) -> str:
         """See `Runner`."""
         pid, parts = self.ref.pid, []
-        usage = self.ref.resource_usage() if memory else None
+        resident = process_stats.resident(pid) if memory and pid is not None else 0
         if pid is not None:
             parts.append(f"pid {pid}")
         parts.append(f"generation {self.ref.generation}")
-        if usage is not None:
-            parts.append(f"{usage.rss / (1 << 20):.1f} MiB")
+        if resident:
+            parts.append(f"{resident / (1 << 20):.1f} MiB")
         return "  ".join(parts)

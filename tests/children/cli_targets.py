@@ -151,3 +151,32 @@ def crash_in_thread_at_end(args):
 
     atexit.register(os.kill, os.getpid(), signal.SIGABRT)
     return 4
+
+
+def allocate(args):
+    """Take memory, piece by piece, until something ends that; with args, count the runs in the file args[0]."""
+    if args:
+        _count(args[0])
+    kept = []
+    while True:
+        kept.append(bytearray(b"x") * 5000000)
+        time.sleep(0.03)
+
+
+def sleep_long(args):
+    if args:
+        _count(args[0])
+    time.sleep(30)
+
+
+def burn(args):
+    while True:
+        pass
+
+
+def state(args):
+    """Tell what this process has been confined to."""
+    import resource
+
+    print(sorted(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0))
+    print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], resource.getrlimit(resource.RLIMIT_FSIZE)[0])
