@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _GROUP_ROUNDS = 100
 _GROUP_ROUND = 0.02
+_ROUGHLY = 0.7
+"""The kernel's limit of CPU time goes by sampled ticks, and what it reports of it by exact times."""
 _REFUSAL_SECONDS = 1.0
 """At most one event in this time for tasks that the kernel refuses."""
 
@@ -95,13 +97,13 @@ class Confined:
             return None
         allowed, used = self._plan.limits.max_cpu_time or 0.0, usage.user + usage.system
         by_limit = os.WIFSIGNALED(status) and (
-            os.WTERMSIG(status) == signal.SIGXCPU or (os.WTERMSIG(status) == signal.SIGKILL and used >= allowed)
+            os.WTERMSIG(status) == signal.SIGXCPU or (os.WTERMSIG(status) == signal.SIGKILL and used >= _ROUGHLY * allowed)
         )
         pid = 0 if self._generation is None else self._generation.pid or 0
         if not by_limit:
             return None
         return Breach(
-            limit="max_cpu_time", allowed=allowed, observed=used, culprit_pid=pid,
+            limit="max_cpu_time", allowed=allowed, observed=max(used, allowed), culprit_pid=pid,
             culprit=f"isolate {self._isolate.spec.name}", time=time.time(),
         )  # fmt: skip
 
