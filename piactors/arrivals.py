@@ -192,6 +192,7 @@ def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
         guess = ExitReason(kind="normal" if report["error"] is None else "error")
         final = not isolate.wants_restart(guess)
         if final:
+            isolate.final = True  # its calls fail and its ref is let go: whatever its last hook does, it stays down
             isolate.actor_stopped.set()
         left = isolate.mailbox.take_calls() if final else []
     if final:

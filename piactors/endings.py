@@ -108,7 +108,7 @@ class Hold:
 
 
 def _decide(isolate: Isolate, reason: ExitReason, current: Current, *, lost: bool) -> restart.Decision | Hold:
-    if isolate.stop_requested or isolate.state is State.STARTING:
+    if isolate.stop_requested or isolate.final or isolate.state is State.STARTING:
         return restart.StayDown()
     isolate.launchers_lost = isolate.launchers_lost + 1 if lost else 0
     if isolate.keeper is not None:

@@ -72,6 +72,7 @@ class Isolate:
         self.stop_requested = False
         self.halting = False
         self.held = False
+        self.final = False
         self.told_exit = False
         self.history = restart.History()
         self.restart_timer: Timer | None = None
@@ -196,7 +197,7 @@ class Isolate:
 
     def wants_restart(self, reason: ExitReason) -> bool:
         """Whether another generation may follow such an exit; the budget is another matter."""
-        if self.stop_requested:
+        if self.stop_requested or self.final:
             return False
         if self.keeper is None:
             return restart.wants_restart(self.options.restart, reason)

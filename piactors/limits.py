@@ -64,7 +64,7 @@ class IsolationLimits:
         max_processes: Tasks that there may be at once, at least 4: each thread of each process counts, and the isolate
             itself needs 3.
         max_open_files: Files and sockets that a process may have open at once, at least 32, since the isolate itself
-            needs some. Whether the machine allows as many shows at the start, not here.
+            needs some. More than the host's own hard limit is as much as that.
         max_file_size: Bytes that a file may grow to, 0 to 2**62.
         nice: Priority for the CPU, from -20, the first, to 19, the last.
         io_class: Priority for disks: "realtime" first, "best-effort", or "idle" only when no one else needs them.

@@ -11,6 +11,7 @@ import attrs
 from piactors._platform.limits import cgroups, choice, pen
 from piactors._platform.limits.cgroup_v1 import CgroupV1
 from piactors._platform.limits.cgroup_v2 import CgroupV2
+from piactors._platform.limits.joined import JoinedGroups
 from piactors._platform.limits.mechanism import Group, GroupMaker, Mechanism
 from piactors._platform.limits.monitored import Monitored
 from piactors._platform.limits.rlimits import Rlimits
@@ -79,16 +80,25 @@ class Confiner:
             OSError: where a group cannot be made.
         """
         orders: dict[str, Any] = {}
-        group = None
-        with self._lock:
-            for maker in self._makers:
-                mine = plan.by(maker.name)
-                if mine:
-                    group = maker.make(label, plan.limits, mine)
-                    orders["join"] = list(group.folders)
+        group = self._make_group(plan, label)
+        if group is not None:
+            orders["join"] = list(group.folders)
         for name, mechanism in self._mechanisms.items():
             orders.update(mechanism.orders(plan.limits, plan.by(name)))
         return Confinement(orders, group)
+
+    def _make_group(self, plan: Plan, label: str) -> Group | None:
+        groups: list[Group] = []
+        with self._lock:
+            try:
+                for maker in self._makers:
+                    if mine := plan.by(maker.name):
+                        groups.append(maker.make(label, plan.limits, mine))
+            except OSError:
+                for group in groups:
+                    group.remove()
+                raise
+        return JoinedGroups(groups) if len(groups) > 1 else groups[0] if groups else None
 
     def pen(self) -> str | None:
         """Return a new group for a launcher, or None where none can be made."""

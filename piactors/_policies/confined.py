@@ -96,9 +96,8 @@ class Confined:
         if self._plan is None or "max_cpu_time" not in self._plan.by("rlimit") or status is None or usage is None:
             return None
         allowed, used = self._plan.limits.max_cpu_time or 0.0, usage.user + usage.system
-        by_limit = os.WIFSIGNALED(status) and (
-            os.WTERMSIG(status) == signal.SIGXCPU or (os.WTERMSIG(status) == signal.SIGKILL and used >= _ROUGHLY * allowed)
-        )
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        by_limit = number == signal.SIGXCPU or (number == signal.SIGKILL and used >= _ROUGHLY * allowed)
         pid = 0 if self._generation is None else self._generation.pid or 0
         if not by_limit:
             return None

@@ -105,7 +105,8 @@ class Recycler:
     def _may_go_on(self) -> bool:
         isolate = self._isolate
         wanted = not (isolate.stop_requested or isolate.halting or isolate.held)
-        return isolate.state is State.RUNNING and wanted and isolate.current.intent is None
+        runs = isolate.state is State.RUNNING and isolate.process is not None
+        return runs and wanted and isolate.current.intent is None
 
     def _is_doomed(self) -> bool:
         """Whether an isolate between two processes is to have none any more; a stop waits for the next one."""

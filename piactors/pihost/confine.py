@@ -84,10 +84,6 @@ _STEPS: Dict[str, Callable[[Any], None]] = {
 def remove_groups(bases: List[str]) -> None:
     """Remove these folders of cgroups with the groups in them, as far as no process is left there."""
     for base in bases:
-        with contextlib.suppress(OSError):
-            for entry in os.scandir(base):
-                if entry.is_dir(follow_symlinks=False):
-                    with contextlib.suppress(OSError):
-                        os.rmdir(entry.path)
-        with contextlib.suppress(OSError):
-            os.rmdir(base)
+        for folder, _, _ in os.walk(base, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)

@@ -176,8 +176,8 @@ def _enable(folder: str, controllers: set[str]) -> None:
 
 def _is_delegated(folder: str) -> bool:
     """Whether whoever runs this system has left a group to us: by its owner, by its mark, or as the root of all."""
-    if not os.access(folder, os.W_OK):
-        return False
+    if cgroups.is_inside_base(folder) or not os.access(folder, os.W_OK):
+        return False  # beside an isolate that is itself a host, its own isolates would escape its limits
     for mark in ("user.delegate", "trusted.delegate"):
         with contextlib.suppress(OSError, AttributeError):
             return os.getxattr(folder, mark) == b"1"

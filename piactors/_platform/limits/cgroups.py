@@ -15,6 +15,7 @@ import subprocess
 import time
 
 import attrs
+import psutil
 
 from piactors._platform import pidfd, process_stats
 from piactors._platform.identity import Identity
@@ -100,6 +101,11 @@ def make_base(parent: str) -> str:
     return base
 
 
+def is_inside_base(folder: str) -> bool:
+    """Whether a folder is one that a host has made for its isolates, or lies in one."""
+    return any(_NAME.fullmatch(part) for part in folder.split("/"))
+
+
 def remove_stale(parent: str) -> None:
     """Remove the folders of hosts that are gone, and end what runs there: its host and launcher were killed at once."""
     with contextlib.suppress(OSError):
@@ -115,7 +121,9 @@ def _is_stale(namespace: int, pid: int, started: int) -> bool:
     if namespace != _pid_namespace():
         return False
     found = process_stats.stat(pid)
-    return found is None or found.start_ticks != started
+    if found is not None:
+        return found.start_ticks != started
+    return not psutil.pid_exists(pid)  # where it is there and cannot be looked at, it may be the one
 
 
 def leaf_name(label: str) -> str:
@@ -140,11 +148,12 @@ def try_joining(folders: list[str]) -> None:
 
 
 def members(folder: str) -> list[int]:
-    """Return the pids of the processes in one group."""
-    try:
-        return [int(line) for line in read(folder, "cgroup.procs").split()]
-    except OSError:
-        return []
+    """Return the pids of the processes in a group, and in the groups that its processes have made in it."""
+    found: list[int] = []
+    for place, _, _ in os.walk(folder):
+        with contextlib.suppress(OSError):
+            found += map(int, read(place, "cgroup.procs").split())
+    return found
 
 
 def read(folder: str, name: str) -> str:
@@ -177,16 +186,9 @@ def number(folder: str, name: str) -> int | None:
 
 
 def remove(folders: list[str] | tuple[str, ...]) -> bool:
-    """Remove empty groups; False where something is left."""
-    gone = True
-    for folder in folders:
-        try:
-            os.rmdir(folder)
-        except FileNotFoundError:
-            continue
-        except OSError:
-            gone = False
-    return gone
+    """Remove empty groups, with those that their processes have made in them; False where something is left."""
+    confine.remove_groups(list(folders))
+    return not any(os.path.isdir(folder) for folder in folders)
 
 
 def quota(cores: float, period: int) -> int:
