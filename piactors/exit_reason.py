@@ -59,7 +59,9 @@ class Breach:
     def _amount(self, value: float) -> str:
         if self.limit.endswith("memory"):
             return f"{value / (1 << 20):,.1f} MiB"
-        return f"{value:,.2f} s" if self.limit == "max_cpu_time" else f"{value:,g} tasks"
+        if self.limit == "max_processes":
+            return f"{value:,g} tasks"
+        return f"{value:,.2f} s" if value < 1e9 else f"{value:g} s"
 
 
 @attrs.frozen(kw_only=True)

@@ -209,6 +209,8 @@ class LauncherBackend:
             listener.refused(news["why"], news["text"])
         elif frame.kind == wire.EXITED:
             del self._listeners[frame.seq], self._groups[frame.seq]
+            if self._pen is not None:  # an isolate that was a host itself may have left groups in it
+                cgroups.remove_stale(self._pen, kill=False)
             listener.exited(news["status"], _rusage(news["rusage"]), lost=False)
 
     def _lose(self) -> None:

@@ -22,6 +22,7 @@ from piactors.exit_reason import Breach
 IDLE_SECONDS = 0.2
 ACTIVE_SECONDS = 0.05
 LEAST_SECONDS = 0.01
+_ROUNDING = 1 << 20
 _NEAR = 0.25
 """From this share of a limit on it is worth knowing who uses the memory."""
 _RELIEF = 0.9
@@ -119,11 +120,13 @@ class UsageWatch:
     # Hard limits
 
     def kernel_kill(self) -> Breach | None:
-        """Return the breach where the kernel has ended a process for memory; to be asked again when all is over."""
+        """Return the breach where the kernel has ended a process at this limit; to be asked again when all is over."""
         if self._group is None or "max_memory" not in self._bounds.held or not self._group.memory_kills():
             return None
-        allowed = self._bounds.memory or 0
-        return self._breach("max_memory", allowed, max(allowed, self._group.memory_peak() or 0))
+        allowed, peak = self._bounds.memory or 0, self._group.memory_peak()
+        if peak is not None and peak < allowed - _ROUNDING:
+            return None  # the limit of a group above, or the machine's own memory
+        return self._breach("max_memory", allowed, max(allowed, peak or 0))
 
     def _tasks(self) -> Breach | None:
         if self._bounds.tasks is None or "max_processes" in self._bounds.held:

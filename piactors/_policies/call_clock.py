@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from piactors.isolate import Isolate
     from piactors.spec import Current
 
-_ANSWER_SECONDS = 0.06
+_ANSWER_SECONDS = 0.09
 """For the control thread, which needs Python's lock: a running thread gives it up within 5 ms."""
-_SIGNAL_SECONDS = 0.04
+_SIGNAL_SECONDS = 0.05
 _ARRIVES_AT_ONCE = 100_000
 """Bytes that a socket takes in one go."""
 _TRANSFER_SECONDS = 0.01
@@ -87,6 +87,8 @@ class CallClock:
                 isolate.pump()
                 return
             self._doom(late[0], current)
+        if current.confined is not None:
+            current.confined.let_run()
         Capture(generation, partial(self._end, generation, current, late[0])).begin()
 
     def _next_runs(self, message: Message, generation: Generation) -> bool:
@@ -163,7 +165,10 @@ class Capture:
 
     def _read_dump(self) -> None:
         dump = self._generation.fault_text()[len(self._fault_before or "") :].strip()
-        why = "The control thread did not answer: code in C holds Python's lock, or the process is stopped."
+        why = (
+            "The control thread did not answer: code in C holds Python's lock, or the process is stopped, "
+            "or has used up its max_cpu."
+        )
         if dump:
             self._finish(f"{why}\nWhat faulthandler wrote:\n{dump}")
         else:

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 _GROUP_ROUNDS = 100
 _GROUP_ROUND = 0.02
-_ROUGHLY = 0.7
-"""The kernel's limit of CPU time goes by sampled ticks, and what it reports of it by exact times."""
 _REFUSAL_SECONDS = 1.0
 """At most one event in this time for tasks that the kernel refuses."""
 
@@ -80,6 +78,12 @@ class Confined:
             cpu_time=values.get("max_cpu_time"), tasks=values.get("max_processes"), held=held,
         )  # fmt: skip
 
+    def let_run(self) -> None:
+        """Hold the tree to its share no more: it is about to be ended, and has to say where it was."""
+        throttle, self._throttle = self._throttle, None
+        if throttle is not None:
+            self._isolate.runtime.monitor.remove(throttle)
+
     def ended(self, status: int | None, usage: Rusage | None) -> Breach | None:
         """The process and all that it left are gone: stop watching; return the limit that ended it, if one did."""
         for watch in (self._watch, self._throttle):
@@ -97,12 +101,14 @@ class Confined:
             return None
         allowed, used = self._plan.limits.max_cpu_time or 0.0, usage.user + usage.system
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        by_limit = number == signal.SIGXCPU or (number == signal.SIGKILL and used >= _ROUGHLY * allowed)
+        by_limit = number == signal.SIGXCPU or (number == signal.SIGKILL and used >= allowed)
+        if number == signal.SIGXCPU:
+            used = max(used, allowed)  # the kernel goes by its ticks there, and reports exact times
         pid = 0 if self._generation is None else self._generation.pid or 0
         if not by_limit:
             return None
         return Breach(
-            limit="max_cpu_time", allowed=allowed, observed=max(used, allowed), culprit_pid=pid,
+            limit="max_cpu_time", allowed=allowed, observed=used, culprit_pid=pid,
             culprit=f"isolate {self._isolate.spec.name}", time=time.time(),
         )  # fmt: skip
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from piactors.isolate import Isolate
 
 _PAUSE_AFTER_FAILURE = 5.0
+"""Seconds until the next try, after a start that failed, or of a generation that is too large from the beginning."""
 _SPARE = 2
 """So many times what the old process has in RAM must be free for a new one beside it."""
 
@@ -54,6 +55,7 @@ class Recycler:
         self._asked = False
         self._cold = False
         self._over = False
+        self._warned = False
         self._newcomer: Newcomer | None = None
         self._retirees: set[Retiree] = set()
         self._replaced: tuple[int | None, int] = (None, 0)
@@ -67,9 +69,30 @@ class Recycler:
     def generation_ready(self) -> None:
         """A generation runs: begin to count its calls and seconds."""
         self._calls = 0
+        self._look_at_birth()
         if self._options is not None and self._options.after_seconds is not None:
             with self._isolate.lock:
                 self._isolate.after(self._options.after_seconds, partial(self._begin, "after_seconds"))
+
+    def _look_at_birth(self) -> None:
+        """See whether a fresh generation is larger already than one should grow: then swapping it is of no use."""
+        isolate, limits = self._isolate, self._isolate.options.limits
+        bounds = [] if self._options is None else [self._options.above_memory]
+        if limits is not None and limits.on_soft_memory == "recycle":
+            bounds.append(limits.soft_memory)
+        most, pid = min((bound for bound in bounds if bound is not None), default=None), isolate.pid
+        if most is None or pid is None or process_stats.resident(pid) <= most:
+            return
+        found = process_stats.memory(pid)
+        if found is None or (found.anon_pss or 0) <= most:
+            return
+        self._not_before = time.monotonic() + _PAUSE_AFTER_FAILURE
+        if not self._warned:
+            self._warned = True
+            isolate.log(
+                logging.WARNING, "isolate %s uses %.1f MiB as soon as it is ready, more than it is recycled at, %.1f MiB",
+                isolate.spec.name, (found.anon_pss or 0) / (1 << 20), most / (1 << 20),
+            )  # fmt: skip
 
     def call_done(self) -> None:
         """A message has been answered; under the isolate's lock, and only where `counts`."""

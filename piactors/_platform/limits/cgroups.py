@@ -106,14 +106,15 @@ def is_inside_base(folder: str) -> bool:
     return any(_NAME.fullmatch(part) for part in folder.split("/"))
 
 
-def remove_stale(parent: str) -> None:
+def remove_stale(parent: str, *, kill: bool = True) -> None:
     """Remove the folders of hosts that are gone, and end what runs there: its host and launcher were killed at once."""
     with contextlib.suppress(OSError):
         for name in os.listdir(parent):
             match = _NAME.fullmatch(name)
             if match is not None and _is_stale(*map(int, match.groups())):
                 base = os.path.join(parent, name)
-                kill_all([entry.path for entry in os.scandir(base) if entry.is_dir()], _STALE_SECONDS)
+                if kill:
+                    kill_all([base], _STALE_SECONDS)
                 confine.remove_groups([base])
 
 

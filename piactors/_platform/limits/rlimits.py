@@ -17,6 +17,8 @@ from piactors.limits import IsolationLimits
 _CPU_GRACE = 1
 """Seconds from SIGXCPU, which a program may handle, to SIGKILL."""
 _MOST = 2**62
+_MOST_SECONDS = 10**9
+"""The kernel counts nanoseconds in 64 bits."""
 _RESOURCES = {
     "max_memory": "RLIMIT_DATA",
     "max_cpu_time": "RLIMIT_CPU",
@@ -47,6 +49,6 @@ class Rlimits:
         """See `Mechanism`."""
         found = []
         for limit in mine:
-            value = min(math.ceil(getattr(limits, limit)), _MOST)
+            value = min(math.ceil(getattr(limits, limit)), _MOST_SECONDS if limit == "max_cpu_time" else _MOST)
             found.append((_RESOURCES[limit], value, value + _CPU_GRACE if limit == "max_cpu_time" else value))
         return {"rlimits": found} if found else {}
