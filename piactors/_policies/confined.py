@@ -83,6 +83,8 @@ class Confined:
         throttle, self._throttle = self._throttle, None
         if throttle is not None:
             self._isolate.runtime.monitor.remove(throttle)
+        if self._group is not None:
+            self._group.let_run()
 
     def ended(self, status: int | None, usage: Rusage | None) -> Breach | None:
         """The process and all that it left are gone: stop watching; return the limit that ended it, if one did."""

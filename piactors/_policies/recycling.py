@@ -90,7 +90,7 @@ class Recycler:
         if not self._warned:
             self._warned = True
             isolate.log(
-                logging.WARNING, "isolate %s uses %.1f MiB as soon as it is ready, more than it is recycled at, %.1f MiB",
+                logging.WARNING, "isolate %s uses %.1f MiB as soon as it is ready, and is to be recycled at %.1f MiB",
                 isolate.spec.name, (found.anon_pss or 0) / (1 << 20), most / (1 << 20),
             )  # fmt: skip
 

@@ -61,6 +61,11 @@ class GroupV1:
         """See `Group`."""
         return sorted({pid for folder in self.folders for pid in cgroups.members(folder)})
 
+    def let_run(self) -> None:
+        """See `Group`."""
+        with contextlib.suppress(OSError, KeyError):
+            cgroups.write(self._folders["cpu"], "cpu.cfs_quota_us", -1)
+
     def remove(self) -> bool:
         """See `Group`."""
         return cgroups.remove(self.folders)

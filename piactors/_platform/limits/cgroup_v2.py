@@ -63,6 +63,11 @@ class GroupV2:
         """See `Group`."""
         return cgroups.members(self._folder)
 
+    def let_run(self) -> None:
+        """See `Group`."""
+        with contextlib.suppress(OSError):
+            cgroups.write(self._folder, "cpu.max", "max")
+
     def remove(self) -> bool:
         """See `Group`."""
         return cgroups.remove(self.folders)

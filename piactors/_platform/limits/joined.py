@@ -46,6 +46,11 @@ class JoinedGroups:
         """See `Group`."""
         return sorted({pid for group in self._groups for pid in group.members()})
 
+    def let_run(self) -> None:
+        """See `Group`."""
+        for group in self._groups:
+            group.let_run()
+
     def remove(self) -> bool:
         """See `Group`."""
         gone = [group.remove() for group in self._groups]

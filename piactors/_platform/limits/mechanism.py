@@ -37,6 +37,9 @@ class Group(Protocol):
     def members(self) -> list[int]:
         """The pids of its processes."""
 
+    def let_run(self) -> None:
+        """Hold it to its share of the processors no more."""
+
     def remove(self) -> bool:
         """Let go of it; False where processes are left in it."""
 
