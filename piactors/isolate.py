@@ -347,6 +347,7 @@ class Isolate:
         generation, self.process = self.process, None
         if generation is not None:
             generation.abandon()
+        self.recycler.abandon()
         text = f"{self.ref} belongs to the process that this one was forked from"
         endings.fail_all(left, lambda: ActorDeadError(text))
 

@@ -65,14 +65,18 @@ def new_generation(isolate: Isolate, owner: Owner, current: Current, number: int
         confinement = isolate.runtime.confiner.confine(isolate.plan, f"{spec.name}-{number}")
     current.confined = Confined(isolate, isolate.plan, confinement)
     order = attrs.evolve(spec.order, orders=confinement.orders)
-    backend = isolate.runtime.backend(
-        order.interpreter, options.preload, own=spec.own_interpreter, warm=not order.fresh
-    )
-    return Generation(
-        isolate.loop, backend, owner, number, order, spec.init(isolate.ref.actor_urn, number, current.data),
-        options.concurrency, options.output if isinstance(options.output, str) else "callable", options.max_frame,
-        partial(_fell_back, isolate),
-    )  # fmt: skip
+    try:
+        backend = isolate.runtime.backend(
+            order.interpreter, options.preload, own=spec.own_interpreter, warm=not order.fresh
+        )
+        return Generation(
+            isolate.loop, backend, owner, number, order, spec.init(isolate.ref.actor_urn, number, current.data),
+            options.concurrency, options.output if isinstance(options.output, str) else "callable", options.max_frame,
+            partial(_fell_back, isolate),
+        )  # fmt: skip
+    except OSError:
+        current.confined.ended(None, None)
+        raise
 
 
 def _fell_back(isolate: Isolate, text: str) -> None:

@@ -11,11 +11,13 @@ import itertools
 import logging
 import threading
 import time
+import weakref
 from typing import Protocol
 
 logger = logging.getLogger("piactors")
 
 _TOGETHER_FROM = 0.04
+_AFTER_FAILURE = 1.0
 
 
 class Watch(Protocol):
@@ -27,6 +29,9 @@ class Watch(Protocol):
     def end(self) -> None:
         """Let go of everything; the last call, after which there is no look.  It may come twice."""
 
+    def abandon(self) -> None:
+        """In a forked copy of the host: close descriptors, and nothing more."""
+
 
 class Monitor:
     """The thread, which starts with the first watch.  All methods work from any thread."""
@@ -35,6 +40,7 @@ class Monitor:
         self._changed = threading.Condition()
         self._due: list[tuple[float, int, Watch]] = []
         self._watches: set[Watch] = set()
+        self._failed: weakref.WeakSet[Watch] = weakref.WeakSet()
         self._order = itertools.count()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -65,6 +71,11 @@ class Monitor:
         if thread is not None:
             thread.join()
 
+    def abandon(self) -> None:
+        """In a forked copy of the host, where the thread does not exist."""
+        for watch in list(self._watches):
+            watch.abandon()
+
     def _run(self) -> None:
         while (watch := self._next()) is not None:
             delay = self._guarded(watch)
@@ -73,6 +84,8 @@ class Monitor:
                     self._watches.discard(watch)
                 else:
                     heapq.heappush(self._due, (_together(time.monotonic(), delay), next(self._order), watch))
+        for _, _, watch in self._due:
+            watch.end()
 
     def _guarded(self, watch: Watch) -> float | None:
         try:
@@ -81,8 +94,10 @@ class Monitor:
                 watch.end()
             return delay
         except Exception:
-            logger.exception("piactors failed at looking at what an isolate uses")
-            return None
+            if watch not in self._failed:
+                self._failed.add(watch)
+                logger.exception("piactors failed at looking at what an isolate uses; it goes on to try")
+            return _AFTER_FAILURE if watch in self._watches else None
 
     def _next(self) -> Watch | None:
         """Wait for the next watch that is due; None at the end."""

@@ -165,6 +165,7 @@ class Runtime:
         """In a forked copy of the host: close the copies of the descriptors, and nothing more."""
         self._lock = threading.Lock()
         self.loop.abandon()
+        self.monitor.abandon()
         for backend in self._backends.values():
             backend.abandon()
         if self._host_pidfd >= 0:

@@ -75,9 +75,13 @@ class Throttle:
     def end(self) -> None:
         """Let the tree continue where it is stopped, and let go of it."""
         self._let_continue()
-        for member in self._members.values():
+        self.abandon()
+
+    def abandon(self) -> None:
+        """See `Watch`."""
+        members, self._members = self._members, {}
+        for member in members.values():
             member.close()
-        self._members = {}
 
     def _act(self) -> float:
         if self._stopped:

@@ -105,7 +105,9 @@ class UsageWatch:
         return min(delay, self._cpu_time_left())
 
     def end(self) -> None:
-        """See `Watch`."""
+        """See `Watch`: it holds nothing."""
+
+    abandon = end
 
     def _clocks(self) -> float | None:
         """Return the CPU time of the known members, or None where one of them is gone or cannot be asked."""

@@ -31,14 +31,14 @@ def wait_ended(pidfd: int, seconds: float) -> bool:
 
 
 def kill(pidfd: int) -> bool:
-    """Send SIGKILL to the process behind `pidfd`; False where it has ended already."""
+    """Send SIGKILL to the process behind `pidfd`; False where it has ended already, or is not ours to end."""
     return send(pidfd, signal.SIGKILL)
 
 
 def send(pidfd: int, number: int) -> bool:
-    """Send a signal to the process behind `pidfd`; False where it has ended already."""
+    """Send a signal to the process behind `pidfd`; False where it has ended already, or may not be sent one."""
     try:
         signal.pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return False
     return True

@@ -123,19 +123,25 @@ class Newcomer(_Companion):
         self.cancel_timers()
         if self.current.confined is not None:
             self.current.confined.ended(None, None)
-        self._publish(events.IsolateStartFailed, reason)
+        if reason.kind != "shutdown":
+            self._publish(events.IsolateStartFailed, reason)
         self._on_gone(reason)
 
 
 class Retiree(_Companion):
-    """A process that another has taken over from: it may end in peace, within the shutdown time."""
+    """A process that another has taken over from: it may end in peace, within the shutdown time.
+
+    Also one that was to take over and is not needed: nobody was told of its start, so nobody is of its end (`announced`).
+    """
 
     def __init__(
-        self, isolate: Isolate, generation: Generation, current: Current, on_gone: Callable[[Retiree], None]
-    ) -> None:
+        self, isolate: Isolate, generation: Generation, current: Current, on_gone: Callable[[Retiree], None],
+        *, announced: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__(isolate, current, generation.number)
         self.generation = generation
         self._on_gone = on_gone
+        self._announced = announced
         for timer in current.timers:
             timer.cancel()
         seconds = isolate.options.shutdown_timeout
@@ -163,7 +169,8 @@ class Retiree(_Companion):
         for timer in self.current.timers:
             timer.cancel()
         reason = endings.reason_of(self.isolate, self.current, end, told_to_stop=True)
-        self._publish(events.IsolateExited, reason)
+        if self._announced:
+            self._publish(events.IsolateExited, reason)
         if not reason.is_normal and self.isolate.options.shutdown_timeout != 0:
             place = (self.isolate.spec.name, self.generation.pid, self.number)
             self.isolate.log(

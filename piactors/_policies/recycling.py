@@ -249,10 +249,16 @@ class Recycler:
             newcomer.kill("shutdown", detail)
             return
         self._newcomer, self._asked = None, False
-        retiree = Retiree(self._isolate, newcomer.generation, newcomer.current, self._retiree_gone)
+        retiree = Retiree(self._isolate, newcomer.generation, newcomer.current, self._retiree_gone, announced=False)
         self._retirees.add(retiree)
         newcomer.generation.hand_over(retiree)
         retiree.retire()
+
+    def abandon(self) -> None:
+        """In a forked copy of the host: close the descriptors of what is not this process's."""
+        for companion in [self._newcomer, *self._retirees]:
+            if companion is not None:
+                companion.generation.abandon()
 
     def kill_all(self, detail: str) -> None:
         """End all that is besides the current generation."""

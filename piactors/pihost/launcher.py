@@ -26,7 +26,7 @@ import socket
 import sys
 import threading
 import traceback
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from . import confine, linux, wire
 
@@ -53,6 +53,7 @@ class Launcher:
         self._decoder = wire.FrameDecoder(_MAX_FRAME)
         self._fds: List[int] = []
         self._isolates: Dict[int, Tuple[int, int]] = {}
+        self._unkillable: Set[int] = set()
         self._dead: List[_Dead] = []
         self._refusal: Optional[str] = None
         self._wake_read, self._wake_write = os.pipe()
@@ -221,6 +222,7 @@ class Launcher:
                 break
             if pid == 0:
                 break
+            self._unkillable.discard(pid)
             if pid in self._isolates:
                 launch_id, pidfd = self._isolates.pop(pid)
                 if pidfd >= 0:
@@ -231,11 +233,12 @@ class Launcher:
 
     def _sweep(self) -> None:
         """Kill what dead isolates left; when nothing of it is there any more, report the deaths."""
-        strangers = [pid for pid in linux.children() if pid not in self._isolates]
+        strangers = {pid for pid in linux.children() if pid not in self._isolates} - self._unkillable
         for pid in strangers:
             # Unreaped children of this process: their pids cannot have passed to others.
-            _kill(pid)
-        if strangers:
+            if not _kill(pid):
+                self._unkillable.add(pid)
+        if strangers - self._unkillable:
             return  # their deaths wake the loop, and their own children are children here by then
         dead, self._dead = self._dead, []
         for news in dead:
@@ -244,12 +247,11 @@ class Launcher:
     def _end_all(self) -> None:
         """The host is gone: kill every child until none is left, then end."""
         for _ in range(_LAST_ROUNDS):
-            pids = {*linux.children(), *self._isolates}
+            pids = {*linux.children(), *self._isolates} - self._unkillable
             if not pids:
                 break
-            for pid in pids:
-                _kill(pid)
-            for pid in pids:
+            self._unkillable |= {pid for pid in pids if not _kill(pid)}
+            for pid in pids - self._unkillable:
                 _wait(pid)
                 self._isolates.pop(pid, None)
         self._remove_groups()
@@ -293,9 +295,15 @@ def _raised(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64)
 
 
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+def _kill(pid: int) -> bool:
+    """Send SIGKILL; False to a process of another user, such as one that `sudo` has started."""
+    try:
         os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        return False
+    return True
 
 
 def _wait(pid: int) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -101,6 +104,37 @@ def test_a_host_that_cannot_be_looked_at_is_not_taken_for_dead(tmp_path: Path, m
     monkeypatch.setattr(process_stats, "stat", lambda pid: None)
     cgroups.remove_stale(str(tmp_path))
     assert base.is_dir()
+
+
+STRANGER = """
+import subprocess
+from piactors import IsolationLimits, ProcessActor
+
+class Burner(ProcessActor):
+    def start_stranger(self):
+        return subprocess.Popen(["sleep", "3"], user=65534, group=65534, extra_groups=[]).pid
+    def burn(self, seconds):
+        import time
+        end = time.monotonic() + seconds
+        while time.monotonic() < end: pass
+        return "burnt"
+
+sibling = Burner.start()
+ref = Burner.with_options(limits=IsolationLimits(max_cpu=0.3, mechanisms="monitor")).start()
+ref.proxy().start_stranger().get(timeout=20)
+print(ref.proxy().burn(0.5).get(timeout=20))
+print(ref.terminate(10).kind, sibling.proxy().burn(0).get(timeout=20))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root, and setpriv")
+def test_a_descendant_of_another_user_harms_nobody(tmp_path: Path) -> None:
+    """It may neither be stopped nor killed, by a host without that right; all else goes on."""
+    script = tmp_path / "host.py"
+    script.write_text(STRANGER)
+    command = ["setpriv", "--bounding-set=-kill", "--inh-caps=-kill", sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.stdout.splitlines() == ["burnt", "killed burnt"], done.stderr
 
 
 class FakeMaker:
