@@ -131,7 +131,7 @@ class Newcomer(_Companion):
 class Retiree(_Companion):
     """A process that another has taken over from: it may end in peace, within the shutdown time.
 
-    Also one that was to take over and is not needed: nobody was told of its start, so nobody is of its end (`announced`).
+    Also one that was to take over and is not needed; its start was not `announced`, so its end is not either.
     """
 
     def __init__(

@@ -169,15 +169,18 @@ class Recycler:
             self._drained()
 
     def _drained(self) -> None:
-        if not self._may_go_on():
-            self._give_up("the isolate stops")
-        elif self._cold:
-            with self._isolate.lock:
+        if not self._cold:
+            self._swap()
+            return
+        retiree = None
+        with self._isolate.lock:
+            if self._may_go_on():
                 retiree = self._retire()
                 self._isolate.process = None
-            retiree.retire()
+        if retiree is None:
+            self._give_up("the isolate stops")
         else:
-            self._swap()
+            retiree.retire()
 
     def _retire(self) -> Retiree:
         isolate = self._isolate
@@ -192,22 +195,17 @@ class Recycler:
         """Let the newcomer run the calls from here on."""
         isolate, newcomer = self._isolate, self._newcomer
         assert newcomer is not None
-        if self._is_doomed() if self._cold else not self._may_go_on():
+        retiree, late = None, []
+        with isolate.lock:  # from the check on: a stop that comes between would be lost with the old process
+            called_off = self._is_doomed() if self._cold else not self._may_go_on()
+            if not called_off:
+                retiree = None if isolate.process is None else self._retire()
+                late = self._take_over(newcomer)
+                warm, self._cold, self._asked = not self._cold, False, False
+                isolate.pump()
+        if called_off:
             self._give_up("the isolate stops")
             return
-        with isolate.lock:
-            retiree = None if isolate.process is None else self._retire()
-            isolate.process, isolate.current = newcomer.generation, newcomer.current
-            isolate.generation_number = newcomer.number
-            isolate.raw_description = newcomer.description
-            isolate.mailbox.next_generation()
-            newcomer.generation.hand_over(isolate)
-            late = [(key, value) for key, value in isolate.data.items() if newcomer.current.data.get(key) is not value]
-            if newcomer.wants_stop:
-                isolate.mailbox.put_first(Message("stop", b"", own_wish=True))
-            self._newcomer, self.draining = None, False
-            warm, self._cold, self._asked = not self._cold, False, False
-            isolate.pump()
         if retiree is not None:
             retiree.retire()
         for key, value in late:
@@ -218,6 +216,19 @@ class Recycler:
             new_pid=isolate.pid, warm=warm,
         )  # fmt: skip
         isolate.policies_begin()
+
+    def _take_over(self, newcomer: Newcomer) -> list[tuple[str, bytes]]:
+        """Make the newcomer the isolate's process; return what was set with `set_data` since it was started."""
+        isolate = self._isolate
+        isolate.process, isolate.current = newcomer.generation, newcomer.current
+        isolate.generation_number = newcomer.number
+        isolate.raw_description = newcomer.description
+        isolate.mailbox.next_generation()
+        newcomer.generation.hand_over(isolate)
+        if newcomer.wants_stop:
+            isolate.mailbox.put_first(Message("stop", b"", own_wish=True))
+        self._newcomer, self.draining = None, False
+        return [(key, value) for key, value in isolate.data.items() if newcomer.current.data.get(key) is not value]
 
     # When it does not work out, or the isolate ends
 

@@ -1,0 +1,45 @@
+"""What the tests of policies share: collected events, and outcomes of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+
+import piactors
+from piactors.events import Event
+from tests.support import wait_until
+
+E = TypeVar("E", bound=Event)
+
+
+class Seen:
+    """The events since the beginning of a test."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def of(self, cls: type[E], name: str | None = None) -> list[E]:
+        """Return those of a class, of one isolate where it is named."""
+        return [event for event in self.events if isinstance(event, cls) and name in (None, event.name)]
+
+    def wait(self, cls: type[E], count: int = 1, name: str | None = None, timeout: float = 10.0) -> list[E]:
+        """Wait until there are so many of a class, and return them."""
+        wait_until(lambda: len(self.of(cls, name)) >= count, timeout)
+        return self.of(cls, name)
+
+
+@pytest.fixture
+def seen() -> Iterator[Seen]:
+    """Collect the events of the test."""
+    found = Seen()
+    unsubscribe = piactors.events.subscribe(found.events.append)
+    yield found
+    unsubscribe()
+
+
+@pytest.fixture
+def cold(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Let there be no memory for two processes from the call of this on."""
+    return lambda: monkeypatch.setattr("piactors._policies.recycling._has_room", lambda process: False)
