@@ -18,7 +18,7 @@ from piactors import events, stopping
 from piactors._lifecycle import states
 from piactors._lifecycle.mailbox import UnknownSequence
 from piactors._lifecycle.states import Happening
-from piactors.endings import SMALL_FRAME, fail_all
+from piactors.endings import SMALL_FRAME, Unconfined, fail_all
 from piactors.errors import ProtocolError
 from piactors.exit_reason import ExitReason
 from piactors.pihost import PROTOCOL, plain_decode, wire
@@ -27,10 +27,6 @@ from piactors.shape import Described
 if TYPE_CHECKING:
     from piactors.isolate import Isolate
     from piactors.spec import Current
-
-
-class Unconfined(ProtocolError):
-    """A process could not apply its limits to itself, and must not run anything."""
 
 
 MAX_DESCRIPTION = 1 << 22

@@ -22,8 +22,8 @@ from piactors._lifecycle.states import Happening, State
 from piactors._lifecycle.verdict import Findings, verdict
 from piactors._supervision import restart
 from piactors._supervision.actions import Exit
-from piactors.errors import PiactorsError
-from piactors.exit_reason import ExitReason
+from piactors.errors import PiactorsError, ProtocolError
+from piactors.exit_reason import ExitReason, Kind
 
 if TYPE_CHECKING:
     from piactors.isolate import Isolate
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from piactors.spec import Current
 
 SMALL_FRAME = 1 << 18
+
+
+class Unconfined(ProtocolError):
+    """A process could not apply its limits to itself, and must not run anything."""
 
 
 def ended(isolate: Isolate, end: End) -> None:
@@ -276,6 +280,11 @@ def io_failed(isolate: Isolate, error: BaseException) -> None:
     _tell_keeper(isolate, failed, None)
     isolate.ref._ends.tell(failed)
     isolate.ended.set()
+
+
+def kind_of_fault(error: Exception) -> Kind:
+    """Return the kind of end that something follows which cannot be."""
+    return "start_failed" if isinstance(error, Unconfined) else "killed"
 
 
 def fail_all(messages: list[Message], error: Callable[[], BaseException], *, unless_given_up: bool = True) -> None:

@@ -107,7 +107,12 @@ class CallTimedOut(Event):
 
 @attrs.frozen(kw_only=True)
 class HeartbeatMissed(Event):
-    """The isolate runs no call, and has not shown for `seconds` that it lives."""
+    """The isolate runs no call, and has not shown that it lives.
+
+    Attributes:
+        seconds: between two beats, as the options say.
+        detail: what was missing, in one line.
+    """
 
     seconds: float
     detail: str

@@ -310,8 +310,7 @@ class Isolate:
         if not isinstance(error, ProtocolError):
             self.runtime.dispatcher.submit(_log_defect, self.spec.name, error)
         with self.lock:
-            kind: Kind = "start_failed" if isinstance(error, arrivals.Unconfined) else "killed"
-            self.intend(kind, f"{type(error).__name__}: {error}")
+            self.intend(endings.kind_of_fault(error), f"{type(error).__name__}: {error}")
             generation = self.process
         if generation is not None:
             generation.kill()

@@ -44,14 +44,18 @@ _MOST_SIZE = 2**62
 
 @attrs.frozen(kw_only=True)
 class IsolationLimits:
-    """What an isolate may use of the machine. An instance never changes; `attrs.evolve` makes another.
+    """What an isolate may use of the machine, all its descendants included where the mechanism can count them.
+
+    An instance never changes; `attrs.evolve` makes another. `ref.enforcement()` says what holds each limit, and
+    docs/limits.md what happens where one is broken.
 
     A bad value raises at construction: TypeError for a wrong type, ValueError for a wrong value. Sizes are bytes or
     text such as "256 MiB". Limits hash and compare by value, and pickle (a callable `on_soft_memory` only if it
     pickles itself). None stands for no limit, and is the default of each.
 
     Attributes:
-        max_memory: Bytes of memory that are never exceeded, 1 MiB to 2**62.
+        max_memory: Bytes of memory, 1 MiB to 2**62, above which the isolate is ended; by "rlimit" a process gets a
+            MemoryError instead.
         soft_memory: Bytes of memory above which `on_soft_memory` is done, 1 MiB to 2**62 and less than `max_memory`.
         on_soft_memory: What is done above `soft_memory`: "log" logs it, "recycle" renews the isolate between two calls,
             "kill" ends it, or a callable that gets the event `LimitBreached`; default "log". Another than that needs
@@ -62,7 +66,7 @@ class IsolationLimits:
             "cpu0 cpu2", "0,2" or "0-3"; kept as a tuple of numbers in order.
         max_cpu_time: Seconds of CPU time, more than 0, after which the isolate is ended.
         max_processes: Tasks that there may be at once, at least 4: each thread of each process counts, and the isolate
-            itself needs 3.
+            itself needs 2 and one for each call that may run at once.
         max_open_files: Files and sockets that a process may have open at once, at least 32, since the isolate itself
             needs some. More than the host's own hard limit is as much as that.
         max_file_size: Bytes that a file may grow to, 0 to 2**62.

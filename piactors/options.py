@@ -84,6 +84,16 @@ class Backoff:
     max_attempts: int | None = attrs.field(default=None, validator=rule.count(1, also=NONE))
 
 
+def _room_for_calls(options: Any, field: Any, limits: IsolationLimits | None) -> None:
+    """Each call that may run at once has a thread, besides those that an isolate has anyhow."""
+    least = options.concurrency + 3
+    if limits is not None and limits.max_processes is not None and limits.max_processes < least:
+        raise ValueError(
+            f"IsolationOptions.limits: max_processes={limits.max_processes} is not allowed with "
+            f"concurrency={options.concurrency}; use at least {least}"
+        )
+
+
 @attrs.frozen(kw_only=True)
 class IsolationOptions:
     """How an isolate is started, supervised and talked to. An instance never changes; `attrs.evolve` makes another.
@@ -181,7 +191,7 @@ class IsolationOptions:
 
     # limits and policies
     limits: IsolationLimits | None = attrs.field(
-        default=None, validator=rule.check("IsolationLimits", (IsolationLimits,), also=NONE)
+        default=None, validator=[rule.check("IsolationLimits", (IsolationLimits,), also=NONE), _room_for_calls]
     )
     recycle: Recycle | None = attrs.field(default=None, validator=rule.check("a Recycle", (Recycle,), also=NONE))
     heartbeat: Heartbeat | None = attrs.field(

@@ -35,7 +35,7 @@ class CallProxy(CallableProxy[Any]):
         self._options = options
 
     def with_options(self, *, call_timeout: float | None = None, retries: int = 0) -> CallProxy:
-        """Return the same method, to be called with other options.
+        """Return the same method, to be called with other options; what is not given stays as it is.
 
         Args:
             call_timeout: seconds that a call may run, until its process is ended; `math.inf` for as long as it likes.
@@ -47,9 +47,8 @@ class CallProxy(CallableProxy[Any]):
                 proxy.resize.with_options(call_timeout=2)(data, 64)
         """
         check_call_options(retries, call_timeout)
-        return CallProxy(
-            actor_ref=self.actor_ref, attr_path=self._attr_path, call_timeout=call_timeout, retries=retries
-        )
+        given = {name: value for name, value in (("call_timeout", call_timeout), ("retries", retries)) if value}
+        return CallProxy(actor_ref=self.actor_ref, attr_path=self._attr_path, **{**self._options, **given})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call the method and return a future of its result."""
@@ -66,11 +65,12 @@ def check_call_options(retries: object, call_timeout: object) -> None:
     """Raise where options of a call are none.
 
     Raises:
-        TypeError: where `call_timeout` is no number.
-        ValueError: where a value is not allowed.
+        TypeError: where a value is no number.
+        ValueError: where it is a number that is not allowed.
     """
     if type(retries) is not int or retries < 0:
-        raise ValueError(f"retries={retries!r} is not allowed; use a whole number of at least 0")
+        kind = ValueError if isinstance(retries, int | float) else TypeError
+        raise kind(f"retries={retries!r} is not allowed; use a whole number of at least 0")
     if call_timeout is None:
         return
     if not isinstance(call_timeout, int | float) or isinstance(call_timeout, bool):

@@ -117,7 +117,10 @@ class IsolateRef(ActorRef[Any]):
         return self._history.samples()
 
     def enforcement(self) -> dict[str, Enforcement]:
-        """Return what enforces each of its limits, by the limit's name."""
+        """Return what enforces each of its limits, by the limit's name; nothing where it has none.
+
+        What works is found out once, before the first process is started.
+        """
         limits, plan = self._spec.options.limits, self._isolate.plan
         if limits is None:
             return {}
@@ -215,9 +218,11 @@ class IsolateRef(ActorRef[Any]):
         """What the authors of its methods have said of their calls: retries and seconds."""
         found = self.__dict__.get("_said_of_calls")
         if found is None:
+            known = self._isolate.raw_description is not None  # and not before it has been ready once
             described = self._isolate.description()
             found = {path: entry[2:] for path, entry in described.items() if any(entry[2:])}
-            self.__dict__["_said_of_calls"] = found
+            if known:
+                self.__dict__["_said_of_calls"] = found
         return found
 
     def invoke(self, target: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:

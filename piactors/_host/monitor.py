@@ -77,13 +77,13 @@ class Monitor:
             watch.abandon()
 
     def _run(self) -> None:
-        while (watch := self._next()) is not None:
-            delay = self._guarded(watch)
+        while batch := self._next():
+            again = [(delay, watch) for watch in batch if (delay := self._guarded(watch)) is not None]
             with self._changed:
-                if delay is None:
-                    self._watches.discard(watch)
-                else:
-                    heapq.heappush(self._due, (_together(time.monotonic(), delay), next(self._order), watch))
+                now = time.monotonic()
+                for delay, watch in again:
+                    heapq.heappush(self._due, (_together(now, delay), next(self._order), watch))
+                self._watches.difference_update(set(batch) - {watch for _, watch in again})
         for _, _, watch in self._due:
             watch.end()
 
@@ -99,15 +99,18 @@ class Monitor:
                 logger.exception("piactors failed at looking at what an isolate uses; it goes on to try")
             return _AFTER_FAILURE if watch in self._watches else None
 
-    def _next(self) -> Watch | None:
-        """Wait for the next watch that is due; None at the end."""
+    def _next(self) -> list[Watch]:
+        """Wait for watches that are due, and return them all; none at the end."""
         with self._changed:
             while not self._stopping:
-                wait = self._due[0][0] - time.monotonic() if self._due else None
-                if wait is not None and wait <= 0:
-                    return heapq.heappop(self._due)[2]
-                self._changed.wait(wait)
-        return None
+                now = time.monotonic()
+                batch: dict[Watch, None] = {}
+                while self._due and self._due[0][0] <= now:
+                    batch[heapq.heappop(self._due)[2]] = None
+                if batch:
+                    return list(batch)
+                self._changed.wait(self._due[0][0] - now if self._due else None)
+        return []
 
 
 def _together(now: float, delay: float) -> float:

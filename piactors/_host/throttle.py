@@ -17,7 +17,7 @@ from piactors._platform.identity import Identity
 
 _CAP_SECONDS = 0.1
 """How many seconds of its share a tree may have saved up."""
-_IDLE_SECONDS = 0.1
+_IDLE_SECONDS = 0.15
 _LONGEST_RUN = 0.05
 _LEAST_SECONDS = 0.005
 _CPUS = os.cpu_count() or 1
@@ -108,9 +108,12 @@ class Throttle:
         return self._pid in self._members
 
     def _adopt(self, pid: int) -> None:
-        identity = Identity.of(pid)
-        if identity is not None:
-            self._members[pid] = _Member(identity, pidfd.open_pid(pid))
+        """Know one more process.  It is opened first and looked at then: its number may have passed on meanwhile."""
+        process_fd, identity, stat = pidfd.open_pid(pid), Identity.of(pid), process_stats.stat(pid)
+        if identity is not None and stat is not None and (pid == self._pid or stat.ppid in self._members):
+            self._members[pid] = _Member(identity, process_fd)
+        elif process_fd >= 0:
+            os.close(process_fd)
 
     def _charge(self) -> float:
         """Return the CPU seconds that the tree has used since the last look.

@@ -101,7 +101,7 @@ class UsageWatch:
         if breach is not None:
             self._listener.broken(breach)
             return None
-        self._refusals()
+        self.tell_refusals()
         return min(delay, self._cpu_time_left())
 
     def end(self) -> None:
@@ -228,7 +228,8 @@ class UsageWatch:
 
     # Refusals
 
-    def _refusals(self) -> None:
+    def tell_refusals(self) -> None:
+        """Tell of tasks that the kernel has refused since the last look; to be asked again when all is over."""
         if self._group is None or "max_processes" not in self._bounds.held:
             return
         count = self._group.refused_tasks()

@@ -124,7 +124,7 @@ def cpu_clock(pid: int) -> float | None:
 
 def clock_source() -> Callable[[int], float | None]:
     """Return what `cpu_clock` uses, for callers that ask very often."""
-    return _kernel_clock if reads_procfs() else _no_clock
+    return _kernel_clock if reads_procfs() else _psutil_clock
 
 
 def _kernel_clock(pid: int) -> float | None:
@@ -134,7 +134,10 @@ def _kernel_clock(pid: int) -> float | None:
         return None
 
 
-def _no_clock(pid: int) -> float | None:
+def _psutil_clock(pid: int) -> float | None:
+    with contextlib.suppress(*_GONE):
+        times = psutil.Process(pid).cpu_times()
+        return float(times.user + times.system)
     return None
 
 

@@ -152,9 +152,11 @@ class Capture:
         self._generation.after(_ANSWER_SECONDS, self._use_signal)
 
     def _answered(self, frame: wire.Frame | None) -> None:
-        if self._fault_before is not None:
+        if self._fault_before is not None and frame is not None:
             return  # the signal may have moved it on: what faulthandler wrote is nearer to the truth
-        if frame is not None and frame.kind == wire.RESPONSE and frame.flags == wire.PLAIN:
+        if frame is None:
+            self._finish("It ended by itself before its stack could be taken.")
+        elif frame.kind == wire.RESPONSE and frame.flags == wire.PLAIN:
             self._finish(_readable(frame.payload))
 
     def _use_signal(self) -> None:

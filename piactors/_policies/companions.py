@@ -54,7 +54,7 @@ class _Companion:
 
     def on_fault(self, error: Exception) -> None:
         """See `Owner`."""
-        self.kill("killed", f"{type(error).__name__}: {error}")
+        self.kill(endings.kind_of_fault(error), f"{type(error).__name__}: {error}")
 
     def _on_any_frame(self, frame: wire.Frame) -> bool:
         """Handle what may come at any time; False where it was something else."""

@@ -45,6 +45,7 @@ class Confined:
         self._generation: Generation | None = None
         self._current: Current | None = None
         self._refusal_told = 0.0
+        self._over = False
 
     def launched(self, generation: Generation, current: Current) -> None:
         """The process exists: begin to watch it, where that is needed."""
@@ -88,10 +89,16 @@ class Confined:
 
     def ended(self, status: int | None, usage: Rusage | None) -> Breach | None:
         """The process and all that it left are gone: stop watching; return the limit that ended it, if one did."""
+        if self._over:
+            return None
+        self._over = True
         for watch in (self._watch, self._throttle):
             if watch is not None:
                 self._isolate.runtime.monitor.remove(watch)
-        breach = None if self._watch is None else self._watch.kernel_kill()
+        breach = None
+        if self._watch is not None:
+            self._watch.tell_refusals()
+            breach = self._watch.kernel_kill()
         breach = breach or self._cpu_limit_hit(status, usage)
         self._watch = self._throttle = None
         self._remove_group(_GROUP_ROUNDS)

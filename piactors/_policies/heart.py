@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from piactors import events
 from piactors._lifecycle.states import State
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from piactors._host.generation import Generation
     from piactors.isolate import Isolate
     from piactors.limits import Heartbeat
-
-logger = logging.getLogger("piactors")
 
 
 _SLOWEST_TRANSFER = 20e6
@@ -96,7 +94,7 @@ class Heart:
             isolate.tell_user(action, event)
 
 
-def start(isolate: Isolate, generation: Generation | None) -> Any:
+def start(isolate: Isolate, generation: Generation | None) -> None:
     """Begin to listen to a generation, where the options ask for it."""
     heartbeat = isolate.options.heartbeat
     if heartbeat is not None and generation is not None:

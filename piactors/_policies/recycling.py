@@ -23,8 +23,10 @@ from piactors import endings, events
 from piactors._lifecycle.mailbox import Message
 from piactors._lifecycle.states import State
 from piactors._platform import process_stats
+from piactors._platform.limits import cgroups
 from piactors._policies.companions import Newcomer, Retiree
 from piactors.exit_reason import ExitReason
+from piactors.spec import Current
 
 if TYPE_CHECKING:
     from piactors._host.generation import Generation
@@ -176,7 +178,9 @@ class Recycler:
         with self._isolate.lock:
             if self._may_go_on():
                 retiree = self._retire()
-                self._isolate.process = None
+                # Whatever is decided from here on concerns the isolate, and not the end of the old process.
+                ready_at, self._isolate.process = self._isolate.current.ready_at, None
+                self._isolate.current = Current(ready_at=ready_at)
         if retiree is None:
             self._give_up("the isolate stops")
         else:
@@ -351,6 +355,7 @@ class Recycler:
 
 
 def _has_room(process: Generation) -> bool:
-    """Whether there is memory for a second process beside this one."""
-    used = 0 if process.pid is None else process_stats.resident(process.pid)
-    return bool(psutil.virtual_memory().available > _SPARE * used)
+    """Whether there is memory for a second process beside this one, on the machine and within the host's own limit."""
+    used = sum(map(process_stats.resident, [] if process.pid is None else process_stats.tree(process.pid)))
+    free, allowed = int(psutil.virtual_memory().available), cgroups.headroom()
+    return min(free, free if allowed is None else allowed) > _SPARE * used

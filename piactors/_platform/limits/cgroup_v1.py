@@ -149,8 +149,10 @@ class CgroupV1:
             os.mkdir(leaf)
             if controller in _FILES and not os.path.exists(os.path.join(leaf, _FILES[controller])):
                 raise OSError(f"groups there have no {_FILES[controller]}")
-            cgroups.try_joining([leaf])
-            cgroups.remove([leaf])
+            try:
+                cgroups.try_joining([leaf])
+            finally:
+                cgroups.remove([leaf])
         except OSError as error:
             if base is not None and base not in self._bases.values():
                 confine.remove_groups([base])

@@ -12,6 +12,7 @@ import itertools
 import os
 import re
 import subprocess
+import sys
 import time
 
 import attrs
@@ -27,6 +28,7 @@ _ROUND = 0.01
 _STALE_SECONDS = 1.0
 _LEAST_QUOTA = 1000
 _MOST_TASKS = 1 << 22
+_NO_LIMIT = 1 << 60
 _counter = itertools.count(1)
 
 
@@ -73,6 +75,39 @@ def base_name() -> str:
     own = process_stats.stat(os.getpid())
     started = 0 if own is None else own.start_ticks
     return f"{_PREFIX}-{_pid_namespace()}-{os.getpid()}-{started}"
+
+
+def headroom() -> int | None:
+    """Return how many bytes the host's own groups leave it, what is cached of files included; None without a limit."""
+    paths, found = own_paths(), []
+    for mount in mounts():
+        name = "" if mount.kind == "cgroup2" else "memory"
+        folder = own_folder(mount, paths[name]) if name in paths else None
+        if folder is None or (name and name not in mount.options):
+            continue
+        found += _room_v1(folder) if name else _room_v2(folder, mount.folder)
+    return min(found, default=None)
+
+
+def _room_v1(folder: str) -> list[int]:
+    stat, used = fields(folder, "memory.stat"), number(folder, "memory.usage_in_bytes")
+    limit = stat.get("hierarchical_memory_limit")
+    if limit is None or used is None or limit >= _NO_LIMIT:
+        return []
+    return [limit - used + stat.get("total_inactive_file", 0)]
+
+
+def _room_v2(folder: str, root: str) -> list[int]:
+    """Each group above has a limit of its own."""
+    found = []
+    while folder.startswith(root):
+        limit, used = number(folder, "memory.max"), number(folder, "memory.current")
+        if limit is not None and used is not None:
+            found.append(limit - used + fields(folder, "memory.stat").get("inactive_file", 0))
+        if folder == root:
+            break
+        folder = os.path.dirname(folder)
+    return found
 
 
 def possible_bases() -> list[str]:
@@ -138,7 +173,8 @@ def try_joining(folders: list[str]) -> None:
     Raises:
         OSError: where it cannot.
     """
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+    idle = [sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(idle, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         try:
             for folder in folders:
                 write(folder, "cgroup.procs", process.pid)
