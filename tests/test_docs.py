@@ -17,7 +17,7 @@ NAMED = re.compile(r"`([\w/]+\.py)(?:::(test_\w+))?`")
 def test_every_test_named_in_the_pages_exists(page: str, least: int) -> None:
     named = NAMED.findall((ROOT / "docs" / page).read_text())
     assert len(named) > least
-    for file, test in named:
+    for file, test in ((file.removeprefix("tests/"), test) for file, test in named):
         folders = (ROOT / "tests", ROOT / "tests" / "limits", ROOT / "tests" / "policies")
         path = next((folder / file for folder in folders if (folder / file).is_file()), None)
         assert path is not None, file
