@@ -15,6 +15,9 @@ import pytest
 
 from piactors._host import runtime
 from tests.support import HostScripts, wait_until
+from tests.taking_turns import pytest_configure, pytest_runtest_protocol, pytest_unconfigure
+
+__all__ = ["pytest_configure", "pytest_runtest_protocol", "pytest_unconfigure"]
 
 REPO = Path(__file__).resolve().parent.parent
 MARK = b"PIACTORS_"

@@ -86,6 +86,7 @@ def check_share(mechanism: str, kind: str, cores: float, seconds: float, folder:
         assert left, f"{kind} got {got:.3f} cores instead of {cores}"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("kind", "cores"), SOME)
 def test_a_busy_tree_gets_its_share(mechanism: str, kind: str, cores: float, tmp_path: Path) -> None:
     if cores > CPUS:

@@ -138,6 +138,7 @@ def test_memory_of_a_tree_adds_up(mechanism: str) -> None:
     check(exceeded(ref.proxy().sleep()), ref, mechanism)
 
 
+@pytest.mark.alone
 def test_the_monitor_is_in_time(tmp_path: Path, record: Record) -> None:
     """100 MB/s: from the moment that the limit is crossed to the news of the end, at most half a second.
 
