@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -49,7 +50,7 @@ Refused = tuple[str, str, list[Any], list[Any]]
 
 def rows(table: list[Refused], *before: Any) -> list[Any]:
     return [
-        pytest.param(*before, field, value, error, allowed, id=f"{field}-{value!r}"[:60])
+        pytest.param(*before, field, value, error, allowed, id=re.sub(" at 0x[0-9a-f]+", "", f"{field}-{value!r}")[:60])
         for field, allowed, wrong, mistyped in table
         for error, values in ((ValueError, wrong), (TypeError, mistyped))
         for value in values
