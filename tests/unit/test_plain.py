@@ -512,7 +512,9 @@ def test_objects_of_accepted_classes_arrive(value: Any) -> None:
     assert "is not accepted" in refused(encode(value, accept(type(value)).keys()))
 
 
-@pytest.mark.parametrize("value", [Items(), Called(1), Raises(), Bits(3), Bits(0)], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [Items(), Called(1), Raises(), Bits(3), Bits(0)], ids=lambda value: type(value).__name__
+)
 def test_what_cannot_be_rebuilt_safely_is_not_plain_even_if_accepted(value: Any) -> None:
     with pytest.raises(NotPlain):
         encode(value, accept(type(value)).keys())
