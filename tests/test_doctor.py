@@ -108,6 +108,7 @@ def test_terminal() -> None:
     assert "\x1b[32myes" in shown
 
 
+@pytest.mark.alone
 def test_signal_leaves_nothing_behind(tmp_path: Path) -> None:
     tell = executable(tmp_path / "python3.99", f"echo > {tmp_path}/asked; sleep 30")  # it is tried, and never ready
     before = stale_groups()

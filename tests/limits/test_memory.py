@@ -259,7 +259,7 @@ def test_without_a_launcher_it_is_the_same(watch: Watch, mechanism: str, orphane
 
 # A single process
 
-SHARED_ESCAPES = pytest.mark.xfail(strict=True, reason="finding 1: RLIMIT_DATA does not count shared mappings")
+SHARED_ESCAPES = pytest.mark.xfail(strict=True, reason="RLIMIT_DATA does not count shared mappings")
 
 
 @pytest.mark.parametrize("kind", [*KINDS[:3], pytest.param(KINDS[3], marks=SHARED_ESCAPES)])

@@ -249,32 +249,34 @@ def kill_all(folders: list[str], seconds: float) -> list[int]:
 
 
 def _kill(folder: str) -> list[int]:
-    """Kill the processes of one group once; return those that were there."""
+    """Kill the processes of one group once, and reap those that are children of this one; return who was there."""
     found = members(folder)
+    opened = {pid: pidfd.open_pid(pid) for pid in found}
     try:
-        if found:
-            write(folder, "cgroup.kill", 1)  # all at once, and what they are just forking with them
-            return found
-    except OSError:
-        pass
-    for pid in found:
-        _kill_member(pid, folder)
+        _kill_at_once(folder, opened)
+        for process in opened.values():
+            if process >= 0:
+                pidfd.wait_ended(process, _ROUND)
+    finally:
+        for process in opened.values():
+            if process >= 0:
+                os.close(process)
     return found
 
 
-def _kill_member(pid: int, folder: str) -> None:
-    process = pidfd.open_pid(pid)
-    identity = Identity.of(pid) if process < 0 else None
-    try:
+def _kill_at_once(folder: str, opened: dict[int, int]) -> None:
+    if opened:
+        with contextlib.suppress(OSError):
+            write(folder, "cgroup.kill", 1)  # also what they are just forking
+            return
+    for pid, process in opened.items():
+        identity = Identity.of(pid) if process < 0 else None
         if pid not in members(folder):
-            return  # it has ended, and the number may be somebody else's by now
+            continue  # it has ended, and the number may be somebody else's by now
         if process >= 0:
             pidfd.kill(process)
         elif identity is not None:
             identity.kill()
-    finally:
-        if process >= 0:
-            os.close(process)
 
 
 def _pid_namespace() -> int:
