@@ -158,7 +158,8 @@ tree = start()
 thread = threading.Thread(target=lambda: say("code", piactors.run(tree)))
 thread.start()
 say_up()
-thread.join()
+while thread.is_alive():
+    thread.join(0.05)  # and not for ever: a signal in the moment before Python waits does not wake it
 """
     )
     host.hear("up")
