@@ -33,11 +33,9 @@ _TRANSFER_SECONDS = 0.01
 """How often it is looked whether a message that takes a while to arrive has begun."""
 _LONGEST_CLAIM = 2.0
 """So many times its timeout, and a second, an isolate may neither read a message nor begin it."""
-_MOST_TEXT = 1 << 18
-
-
 _LONGEST_ANSWER = 0.1
 """Seconds for which the answer of a call may be in the channel while the next one runs."""
+_MOST_TEXT = 1 << 18
 
 
 class CallClock:
