@@ -234,3 +234,10 @@ def test_limits_in_words(limits: IsolationLimits, text: str) -> None:
     (name,) = limits.wanted
     found = Enforcement(limit=name, mechanism="rlimit", scope="process")
     assert [note.text for note in notes.notes_of_limits(limits, [found])] == [text]
+
+
+@pytest.mark.parametrize("option", ["--strict", "--mechanism=monitor"])
+def test_how_to_enforce_without_a_limit(option: str) -> None:
+    done = run("allocate", options=(option,))
+    assert done.returncode == 2
+    assert "and there is no limit" in done.stderr

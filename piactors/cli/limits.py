@@ -135,6 +135,9 @@ def taken(context: click.Context, given: dict[str, Any]) -> IsolationLimits | No
     fields = {name: given.pop("affinity_mask" if name == "affinity" else name) for name in LIMITS}
     strict, mechanisms = given.pop("strict"), given.pop("mechanisms")
     if all(value is None for value in fields.values()):
+        if strict or mechanisms:
+            typed = "--strict" if strict else "--mechanism"
+            raise click.UsageError(f"{typed} says how limits are enforced, and there is no limit", context)
         return None
     try:
         return IsolationLimits(**fields, strict=strict, mechanisms=mechanisms)
