@@ -171,6 +171,7 @@ def test_the_launcher_removes_them_after_the_host_died(
     wait_until(lambda: not host_folders(host.pid), WITHIN)
 
 
+@pytest.mark.alone  # any host that comes meanwhile would be the next one
 @ways
 def test_the_next_host_removes_what_nobody_could(
     watch: Watch, memory_group: str, start_method: str | None, portable: str
