@@ -100,8 +100,9 @@ def test_50000_calls_through_many_generations(restart: Any, seen: Seen, tmp_path
     assert crashes(seen) == []
     assert all(event.reason == "after_calls" for event in seen.of(IsolateRecycled))
     words = log.read_text().split()
-    assert words.count("stop") == words.count("stopped") == ref.generation
-    assert words.count("start") - ref.generation in (0, 1)  # one may have been on the point of taking over
+    assert words.count("stop") == words.count("stopped")
+    # One more may have been on the point of taking over; it stops as well where it was ready.
+    assert ref.generation <= words.count("stop") <= words.count("start") <= ref.generation + 1
 
 
 @pytest.mark.parametrize(
