@@ -69,7 +69,7 @@ def test_json() -> None:
 def test_text_and_interpreters() -> None:
     before = stale_groups()
     done = cli("doctor")
-    assert stale_groups() <= before
+    wait_until(lambda: stale_groups() <= before)  # a host of another test may be on the point of leaving none
     lines = done.stdout.splitlines()
     assert done.stderr == ""
     heads = [re.split(" |:", line)[0] for line in lines if line and not line.startswith(" ")]
@@ -119,7 +119,7 @@ def test_signal_leaves_nothing_behind(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=30) == (b"", b"")
     assert process.returncode == 128 + signal.SIGTERM
-    assert stale_groups() <= before
+    wait_until(lambda: stale_groups() <= before)  # a host of another test may be on the point of leaving none
 
 
 # Interpreters
