@@ -85,6 +85,20 @@ def inner():
 """
 
 
+@pytest.mark.alone
+@pytest.mark.parametrize(("method", "args"), [("spin", ()), ("nap", (3600,)), ("pause_in_c", ()), ("stop_me_here", ())])
+def test_the_end_comes_within_a_fifth_of_a_second(method: str, args: tuple[Any, ...]) -> None:
+    """The best of three: what a machine is slow at by chance is not slow three times."""
+    ref = Policed.with_options(restart="permanent").start()
+    taken = []
+    for _ in range(3):
+        seconds, _ = ended_after(lambda: getattr(ref.proxy(), method).with_options(call_timeout=0.3)(*args))
+        taken.append(seconds - 0.3)
+        if taken[-1] <= WITHIN:
+            break
+    assert min(taken) <= WITHIN, taken
+
+
 def test_a_stack_names_the_line(tmp_path: Path) -> None:
     source = tmp_path / "plugin.py"
     source.write_text(STACKED)
