@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MAX_DESCRIPTION = 1 << 22
 MAX_RETRIES = 1000
 _MAX_PATH = 4096
+_RESULTS = (wire.REPLY, wire.ERROR)
 
 
 def handle(isolate: Isolate, frame: wire.Frame) -> None:
@@ -114,15 +115,57 @@ def _on_start_failed(isolate: Isolate, frame: wire.Frame) -> None:
     isolate.current.start_failure = bytes(frame.payload)
 
 
+def answered(isolate: Isolate, frame: wire.Frame, again: bool) -> None:
+    """Handle an answer, on the thread of whoever has read it.
+
+    Args:
+        again: whether the handling of this very frame may have been interrupted before.
+
+    Raises:
+        ProtocolError: where it should not have come.
+    """
+    try:
+        if frame.kind in _RESULTS and not isolate.recycler.draining:
+            _on_result(isolate, frame)
+        else:
+            _on_answer(isolate, frame)
+    except UnknownSequence as error:
+        if not again:
+            raise ProtocolError(str(error)) from None
+
+
+def _on_result(isolate: Isolate, frame: wire.Frame) -> None:
+    """Settle a call first and take it off its way then: whatever interrupts this, it can be done again."""
+    with isolate.lock:
+        message = isolate.mailbox.expect(frame.seq)
+        if message.kind == "tell":
+            raise ProtocolError("an answer to a message that wants none")
+        unwanted = message.given_up or message is isolate.current.timed_out
+    if not unwanted and message.sink is not None:
+        if frame.kind == wire.REPLY:
+            message.sink.reply(isolate.decoder, frame.flags, frame.payload)
+        else:
+            message.sink.error(isolate.decoder, frame.payload)
+    with isolate.lock:
+        mailbox = isolate.mailbox
+        mailbox.take_off(message)
+        if isolate.options.mailbox_capacity is not None:
+            isolate.room.notify()
+        if isolate.recycler.counts:
+            isolate.recycler.call_done()
+        if mailbox.waiting or isolate.clock.runs:
+            isolate.pump()
+        drained = isolate.recycler.draining
+    if drained:
+        isolate.loop.call_soon(isolate.recycler.answered)
+
+
 def _on_answer(isolate: Isolate, frame: wire.Frame) -> None:
     with isolate.lock:
         if frame.kind == wire.SKIPPED and isolate.mailbox.is_recalled(frame.seq):
             isolate.pump()
             return
-        try:
-            message = isolate.mailbox.answered(frame.seq)
-        except UnknownSequence as error:
-            raise ProtocolError(str(error)) from None
+        message = isolate.mailbox.answered(frame.seq)
         skipped = frame.kind == wire.SKIPPED and message.doubtful
         too_late = message is isolate.current.timed_out
         put_back = skipped and (isolate.halting or isolate.recycler.draining or isolate.current.intent is not None)
@@ -134,7 +177,7 @@ def _on_answer(isolate: Isolate, frame: wire.Frame) -> None:
                 isolate.recycler.call_done()
             isolate.pump()
     if isolate.recycler.draining:
-        isolate.recycler.answered()
+        isolate.loop.call_soon(isolate.recycler.answered)
     if put_back or too_late:
         return
     if skipped:
@@ -262,10 +305,6 @@ _HANDLERS: dict[int, Callable[[Isolate, wire.Frame], None]] = {
     wire.HELLO: _on_hello,
     wire.READY: _on_ready,
     wire.START_FAILED: _on_start_failed,
-    wire.REPLY: _on_answer,
-    wire.ERROR: _on_answer,
-    wire.DONE: _on_answer,
-    wire.SKIPPED: _on_answer,
     wire.STOPPING: _on_stopping,
     wire.REQUEST: _on_request,
     wire.LOG: _on_log,

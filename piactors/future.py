@@ -23,6 +23,9 @@ logger = logging.getLogger("piactors")
 T = TypeVar("T")
 ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
+_NO_RESULT = pykka.Future()._get_hook_result
+"""How pykka marks that a hook has not run."""
+
 Producer = Callable[[], Any]
 """Makes a result when it is first asked for, in the thread that asks; it may raise."""
 
@@ -56,21 +59,25 @@ class Future(pykka.Future[T], Generic[T]):
     that asks.
     """
 
+    # What a future begins with.  There may be a million of them, so an instance holds only what differs from this.
+    _get_hook: Callable[[float | None], Any] | None = None
+    _get_hook_result: Any = _NO_RESULT
+    _settled: bool = False
+    _cancelled: bool = False
+    _producer: Producer | None = None
+    _value: Any = None
+    _error: BaseException | None = None
+    _error_traceback: TracebackType | None = None
+    _callbacks: tuple[tuple[Callable[..., object], bool], ...] = ()
+    _wakers: tuple[Callable[[], object], ...] = ()
+    """How to wake those who wait in `get`."""
+    _canceller: Callable[[], bool] | None = None
+    _sources: tuple[pykka.Future[Any], ...] | None = None
+    _hook_lock: Any = None
+    _hook_done: bool = False
+
     def __init__(self) -> None:
-        super().__init__()
-        self._latch = threading.Lock()
-        self._latch.acquire()
-        self._settled = False
-        self._cancelled = False
-        self._producer: Producer | None = None
-        self._value: Any = None
-        self._error: BaseException | None = None
-        self._error_traceback: TracebackType | None = None
-        self._callbacks: list[tuple[Callable[..., object], bool]] = []
-        self._canceller: Callable[[], bool] | None = None
-        self._sources: tuple[pykka.Future[Any], ...] | None = None
-        self._hook_lock = threading.RLock()
-        self._hook_done = False
+        """Make one without an outcome; pykka's own would only set what stands above."""
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "done" if self.done() else "pending"
@@ -138,6 +145,10 @@ class Future(pykka.Future[T], Generic[T]):
             return self._hook_done or all(isinstance(source, Future) and source.done() for source in self._sources)
         return self._hook_done
 
+    def is_settled(self) -> bool:
+        """Whether there is an outcome; unlike `done`, of this very future, and nobody is asked for it."""
+        return self._settled
+
     def cancelled(self) -> bool:
         """Whether the call was cancelled before it began."""
         if self._sources is not None:
@@ -151,9 +162,9 @@ class Future(pykka.Future[T], Generic[T]):
             return all([isinstance(source, Future) and source.cancel() for source in self._sources])  # noqa: C419
         if self._settled or self._get_hook is not None:
             return self._cancelled
-        if self._canceller is not None and not self._canceller():
+        if not self._give_up():
             return False
-        self._settle(error=concurrent.futures.CancelledError(), cancelled=True)
+        self._settle(_error=concurrent.futures.CancelledError(), _cancelled=True)
         return self._cancelled
 
     def add_done_callback(self, callback: Callable[[Future[T]], object]) -> None:
@@ -186,7 +197,7 @@ class Future(pykka.Future[T], Generic[T]):
         Raises:
             queue.Full: where there is an outcome already.
         """
-        if self._get_hook is not None or not self._settle(value=value):
+        if self._get_hook is not None or not self._settle(_value=value):
             raise queue.Full
 
     def set_exception(self, exc_info: ExcInfo | None = None) -> None:
@@ -198,7 +209,7 @@ class Future(pykka.Future[T], Generic[T]):
         kind, error, traceback = exc_info or sys.exc_info()
         if error is None:
             error = kind() if kind is not None else RuntimeError("set_exception() without an exception")
-        if self._get_hook is not None or not self._settle(error=error, traceback=traceback):
+        if self._get_hook is not None or not self._settle(_error=error, _error_traceback=traceback):
             raise queue.Full
 
     def set_get_hook(self, func: Callable[[float | None], T]) -> None:
@@ -213,11 +224,18 @@ class Future(pykka.Future[T], Generic[T]):
 
     def settle_with(self, producer: Producer) -> bool:
         """Settle with a result that `producer` makes when asked; False where there is an outcome already."""
-        return self._settle(producer=producer)
+        with _lock:
+            if self._settled or self._get_hook is not None:
+                return False
+            self._producer = producer
+            self._settled = True
+        if self._wakers or self._callbacks or self._canceller is not None:
+            self._tell()
+        return True
 
     def fail(self, error: BaseException) -> bool:
         """Settle with an exception; False where there is an outcome already."""
-        return self._settle(error=error)
+        return self._settle(_error=error)
 
     def cancel_with(self, canceller: Callable[[], bool]) -> None:
         """Say how the call behind this future is given up; `canceller` returns whether it will never begin."""
@@ -249,27 +267,31 @@ class Future(pykka.Future[T], Generic[T]):
 
     # Inside
 
-    def _settle(
-        self,
-        value: Any = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
-        producer: Producer | None = None,
-        cancelled: bool = False,
-    ) -> bool:
+    def _give_up(self) -> bool:
+        """Give up on what is behind it; True where it will never begin."""
+        return self._canceller is None or self._canceller()
+
+    def _settle(self, **outcome: Any) -> bool:
         with _lock:
             if self._settled or self._get_hook is not None:
                 return False
-            self._value, self._error, self._producer = value, error, producer
-            self._error_traceback = traceback
-            self._cancelled = cancelled
+            self.__dict__.update(outcome)
             self._settled = True
-            callbacks, self._callbacks = self._callbacks, []
-        self._canceller = None
-        self._latch.release()
-        for callback, direct in callbacks:
-            self._call(callback, direct)
+        self._tell()
         return True
+
+    def _tell(self) -> None:
+        """It has an outcome: tell who waits.  Nobody is added any more."""
+        if self._canceller is not None:
+            self._canceller = None
+        if self._wakers:
+            wakers, self._wakers = self._wakers, ()
+            for wake in wakers:
+                wake()
+        if self._callbacks:
+            callbacks, self._callbacks = self._callbacks, ()
+            for callback, direct in callbacks:
+                self._call(callback, direct)
 
     def _when_done(self, callback: Callable[[], object], *, direct: bool) -> None:
         waited_for = [source for source in self._sources or () if isinstance(source, Future) and not source.done()]
@@ -279,7 +301,7 @@ class Future(pykka.Future[T], Generic[T]):
         if not self.done():
             with _lock:
                 if not (self._settled or self._hook_done):
-                    self._callbacks.append((callback, direct))
+                    self._callbacks = (*self._callbacks, (callback, direct))
                     return
         self._call(callback, direct)
 
@@ -295,21 +317,37 @@ class Future(pykka.Future[T], Generic[T]):
 
     def _wait(self, timeout: float | None) -> None:
         limit = -1.0 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
-        if not self._latch.acquire(timeout=limit):
-            raise pykka.Timeout(f"{timeout} seconds")
-        self._latch.release()  # for whoever else waits
+        latch = threading.Lock()
+        latch.acquire()
+        self._wake_with(latch.release)
+        try:
+            if not self._settled and not latch.acquire(timeout=limit) and not self._settled:
+                raise pykka.Timeout(f"{timeout} seconds")
+        finally:
+            self._let_sleep(latch.release)
+
+    def _wake_with(self, wake: Callable[[], object]) -> None:
+        """Have `wake()` called once there is an outcome, from any thread, until `_let_sleep`."""
+        with _lock:
+            if not self._settled:
+                self._wakers = (*self._wakers, wake)
+
+    def _let_sleep(self, wake: Callable[[], object]) -> None:
+        if self._wakers:
+            with _lock:
+                self._wakers = tuple(other for other in self._wakers if other != wake)
 
     def _outcome(self) -> Any:
-        producer = self._producer
-        if producer is not None:
-            self._produce(producer)
+        if self._producer is not None:
+            self._produce()
         if self._error is not None:
             raise self._error.with_traceback(self._error_traceback)
         return self._value
 
-    def _produce(self, producer: Producer) -> None:
-        with self._hook_lock:
-            if self._producer is None:
+    def _produce(self) -> None:
+        with self._one_at_a_time():
+            producer = self._producer
+            if producer is None:
                 return
             try:
                 self._value = producer()
@@ -317,19 +355,28 @@ class Future(pykka.Future[T], Generic[T]):
                 self._error, self._error_traceback = error, None
             self._producer = None
 
+    def _one_at_a_time(self) -> Any:
+        """Return the lock under which this future's result is made."""
+        if self._hook_lock is None:
+            with _lock:
+                if self._hook_lock is None:
+                    self._hook_lock = threading.RLock()
+        return self._hook_lock
+
     def _get_by_hook(self, timeout: float | None) -> T:
         limit = -1.0 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
         started = time.monotonic()
-        if not self._hook_lock.acquire(timeout=limit):
+        lock = self._one_at_a_time()
+        if not lock.acquire(timeout=limit):
             raise pykka.Timeout(f"{timeout} seconds")
         try:
             left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
             value = pykka.Future.get(self, timeout=left)
             with _lock:
                 self._hook_done = True
-                callbacks, self._callbacks = self._callbacks, []
+                callbacks, self._callbacks = self._callbacks, ()
         finally:
-            self._hook_lock.release()
+            lock.release()
         for callback, direct in callbacks:
             self._call(callback, direct)
         return value

@@ -22,6 +22,7 @@ from piactors._host import relay, runtime, serialise
 from piactors._host.confining import Plan
 from piactors._host.generation import End, Generation
 from piactors._host.loop import Timer
+from piactors._host.spin import Spin, several_cores
 from piactors._lifecycle.mailbox import Mailbox, Message
 from piactors._lifecycle.states import State
 from piactors._policies import heart
@@ -46,6 +47,8 @@ Job = Callable[[], object]
 class Isolate:
     """One supervised process and its mailbox; see the module's text for who calls what."""
 
+    answers_anywhere = True
+
     def __init__(self, spec: Spec, ref: Any, keeper: Keeper | None = None) -> None:
         self.spec = spec
         self.keeper = keeper
@@ -67,6 +70,8 @@ class Isolate:
         self.lock = threading.Lock()
         self.room = threading.Condition(self.lock)
         self.mailbox = Mailbox(page.WINDOW, WINDOW_BYTES)
+        self._capacity = spec.options.mailbox_capacity
+        self._spin = Spin(spec.options.spin and several_cores())
         self.process: Generation | None = None
         self.current = Current()
         self.stop_requested = False
@@ -151,20 +156,51 @@ class Isolate:
                 f"{self.ref}: a message of {len(message.payload):,} bytes, and max_frame is {self.options.max_frame:,}"
             )
         dropped = None
+        if message.call_timeout is not None or self.options.call_timeout is not None:
+            self._set_timeout(message)
+        with self.lock:
+            if self.state is not State.RUNNING:
+                self._refuse_if_closed()
+            if self._capacity is not None and message.kind != "stop":
+                dropped = self._make_room(may_block)
+            generation = self.process
+            try:
+                if generation is None or not self._may_send():
+                    self.mailbox.put(message)
+                elif self.mailbox.put_and_send(message):
+                    self._send(generation, message)
+                if self.clock.runs:
+                    self.clock.note()
+            except BaseException as error:  # a KeyboardInterrupt: it may be numbered, and not sent
+                self.loop.call_soon(self._interrupted, generation, error)
+                raise
+        if generation is not None and self.mailbox.on_way > 1:
+            generation.watch()  # whoever sends one after the other may not ask for the answers for a while
+        if dropped is not None and dropped.sink is not None:
+            dropped.sink.fail(MailboxFull(f"{self.ref}: dropped for a newer message, as overflow='drop_oldest' says"))
+
+    def _set_timeout(self, message: Message) -> None:
         if message.call_timeout is None:
             message.call_timeout = self.options.call_timeout
         elif message.call_timeout == math.inf:
             message.call_timeout = None
-        with self.lock:
-            self._refuse_if_closed()
-            if message.call_timeout is not None:
-                self.clock.runs = True
-            if message.kind != "stop":
-                dropped = self._make_room(may_block)
-            self.mailbox.put(message)
-            self.pump()
-        if dropped is not None and dropped.sink is not None:
-            dropped.sink.fail(MailboxFull(f"{self.ref}: dropped for a newer message, as overflow='drop_oldest' says"))
+        if message.call_timeout is not None:
+            self.clock.runs = True
+
+    def lend(self, future: Future[Any], deadline: float | None) -> None:
+        """Let the caller that waits for `future` read the answers of the process that runs now."""
+        generation = self.process
+        if generation is not None:
+            generation.lend(future, self._spin, deadline, self._answers_due)
+
+    def watch(self) -> None:
+        """See to it that answers are read that no caller reads."""
+        generation = self.process
+        if generation is not None:
+            generation.watch()
+
+    def _answers_due(self) -> bool:
+        return self.mailbox.on_way > 0
 
     def give_up(self, message: Message) -> bool:
         """The caller of a message gave up on it: True where it will never begin."""
@@ -222,7 +258,7 @@ class Isolate:
             raise ActorDeadError(f"{self.ref} is restarting, and while_restarting is 'fail'")
 
     def _make_room(self, may_block: bool) -> Message | None:
-        capacity = self.options.mailbox_capacity
+        capacity = self._capacity
         while capacity is not None and len(self.mailbox) >= capacity:
             if self.options.overflow == "drop_oldest":
                 return self.mailbox.drop_oldest()
@@ -257,12 +293,23 @@ class Isolate:
         generation = self.process
         if generation is None or self.state is not State.RUNNING:
             return
-        # What is about to be ended, or replaced, gets nothing more: it is for the next one.
-        if self.current.intent is None and not self.recycler.draining:
+        if self._may_send():
             while (message := self.mailbox.next_to_send()) is not None:
-                generation.send(_FRAME_KINDS[message.kind], wire.PICKLE, message.seq, message.payload)
+                self._send(generation, message)
         if self.clock.runs:
             self.clock.note()
+
+    def _may_send(self) -> bool:
+        """Whether messages leave: what is about to be ended, or replaced, gets nothing more; it is for the next one."""
+        return self.state is State.RUNNING and self.current.intent is None and not self.recycler.draining
+
+    def _send(self, generation: Generation, message: Message) -> None:
+        send = generation.send if self.mailbox.on_way == 1 else generation.send_soon
+        send(_FRAME_KINDS[message.kind], wire.PICKLE, message.seq, message.payload)
+
+    def _interrupted(self, generation: Generation | None, error: BaseException) -> None:
+        if generation is not None and generation is self.process:
+            self.on_fault(ProtocolError(f"a {type(error).__name__} came while a message was sent to it"))
 
     # On the I/O thread
 
@@ -304,6 +351,10 @@ class Isolate:
     def on_frame(self, frame: wire.Frame) -> None:
         """See `Owner`."""
         arrivals.handle(self, frame)
+
+    def on_answer(self, frame: wire.Frame, again: bool) -> None:
+        """See `Owner`."""
+        arrivals.answered(self, frame, again)
 
     def on_fault(self, error: Exception) -> None:
         """See `Owner`."""

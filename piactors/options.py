@@ -124,6 +124,8 @@ class IsolationOptions:
         within: Seconds of the window in which restarts are counted, more than 0; default 60.0.
         backoff: Waits between restarts, default None: restart at once.
         concurrency: Threads that run calls in the isolate, 1 to 256; default 1.
+        spin: Whether caller and isolate may stay awake for some microseconds while they wait for each other, where
+            the recent calls were that quick and there is more than one core; default True.
         mailbox_capacity: Messages that may wait for the isolate, at least 1; default None: no limit.
         overflow: What a sender meets at a full mailbox: "block" waits, "fail" raises, "drop_oldest" makes room;
             default "block".
@@ -185,6 +187,7 @@ class IsolationOptions:
 
     # calls and the mailbox
     concurrency: int = attrs.field(default=1, validator=rule.count(1, 256))
+    spin: bool = attrs.field(default=True, validator=rule.flag())
     mailbox_capacity: int | None = attrs.field(default=None, validator=rule.count(1, also=NONE))
     overflow: OverflowPolicy = attrs.field(default="block", validator=rule.one_of(*get_args(OverflowPolicy)))
     while_restarting: WhileRestarting = attrs.field(default="queue", validator=rule.one_of(*get_args(WhileRestarting)))

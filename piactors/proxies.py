@@ -22,9 +22,14 @@ class IsolateProxy(ActorProxy[Any]):
         path = (*self._attr_path, name)
         if type(found) is CallableProxy:
             found = self._callable_proxies[path] = CallProxy(actor_ref=self.actor_ref, attr_path=path)
+            self.__dict__[name] = found  # found at once from now on
         elif type(found) is ActorProxy:
             found = self._actor_proxies[path] = IsolateProxy(actor_ref=self.actor_ref, attr_path=path)
         return found
+
+
+    def __dir__(self) -> list[str]:
+        return sorted(set(super().__dir__()))
 
 
 class CallProxy(CallableProxy[Any]):
@@ -52,8 +57,7 @@ class CallProxy(CallableProxy[Any]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call the method and return a future of its result."""
-        message = messages.ProxyCall(attr_path=self._attr_path, args=args, kwargs=kwargs)
-        return self.actor_ref.ask(message, block=False, **self._options)  # type: ignore[return-value]
+        return self.actor_ref.call(self._attr_path, args, kwargs, **self._options)  # type: ignore[attr-defined,no-any-return]
 
     def defer(self, *args: Any, **kwargs: Any) -> None:
         """Call the method without waiting for anything; its exception ends the generation."""

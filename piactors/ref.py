@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pykka import ActorDeadError, ActorRef, Timeout, messages
 from pykka.messages import _ActorStop
@@ -19,7 +20,7 @@ from piactors.isolate import Isolate
 from piactors.keeper import Ends, Keeper
 from piactors.proxies import IsolateProxy, check_call_options
 from piactors.shape import Described, Shape
-from piactors.sinks import FutureSink
+from piactors.sinks import CallFuture
 from piactors.spec import Spec
 from piactors.usage import ResourceUsage, UsageSample, measured
 
@@ -38,6 +39,7 @@ class IsolateRef(ActorRef[Any]):
         self.actor_urn = spec.urn
         self._ends = Ends()
         self._isolate = Isolate(spec, self, keeper)
+        self._said_of_calls: dict[str, tuple[int, float]] | None = None
         self._history = sampling.History(lambda: self._isolate)  # a supervisor may put another isolate there
 
     def __reduce__(self) -> NoReturn:
@@ -152,7 +154,11 @@ class IsolateRef(ActorRef[Any]):
         if isinstance(message, _ActorStop):
             self.stop(block=False)
             return
-        self._isolate.put(self._envelope("tell", message, None, retries, call_timeout))
+        envelope = Message("tell", self._encoded(message))
+        envelope.path = _path_of(message)
+        if retries or call_timeout is not None or self._call_options:
+            self._set_options(envelope, envelope.path, retries, call_timeout)
+        self._isolate.put(envelope)
 
     def ask(
         self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0,
@@ -179,13 +185,30 @@ class IsolateRef(ActorRef[Any]):
     def _ask(self, message: Any, retries: int, call_timeout: float | None) -> Future[Any]:
         if isinstance(message, _ActorStop):
             return self._ask_stop()
-        future: Future[Any] = Future()
+        return self._send(partial(self._encoded, message), _path_of(message), retries, call_timeout)
+
+    def call(
+        self, path: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any], retries: int = 0,
+        call_timeout: float | None = None,
+    ) -> Future[Any]:  # fmt: skip
+        """Call a method of the hosted object; what its proxies do."""
+        return self._send(partial(serialise.dumps_call, "call", path, args, kwargs), path, retries, call_timeout)
+
+    def _send(
+        self, encode: Callable[[], bytes], path: tuple[str, ...], retries: int, call_timeout: float | None
+    ) -> Future[Any]:
+        isolate = self._isolate
+        future = CallFuture(isolate)
         try:
-            if not self.is_alive():
+            if isolate.actor_stopped.is_set():
                 raise ActorDeadError(f"{self} not found")
-            envelope = self._envelope("call", message, FutureSink(future), retries, call_timeout)
-            future.cancel_with(partial(self._isolate.give_up, envelope))
-            self._isolate.put(envelope)
+            message = Message("call", encode(), future)
+            if retries or call_timeout is not None or self._call_options:
+                self._set_options(message, path, retries, call_timeout)
+            if path:
+                message.path = path
+            future.message = message
+            isolate.put(message)
         except Exception as error:
             future.fail(error)
         return future
@@ -199,41 +222,38 @@ class IsolateRef(ActorRef[Any]):
             return serialise.dumps_call("set", tuple(message.attr_path), (message.value,), {})
         return serialise.dumps_call("message", (), (message,), {})
 
-    def _envelope(
-        self, kind: Literal["call", "tell"], message: Any, sink: FutureSink | None, retries: int,
-        call_timeout: float | None,
-    ) -> Message:  # fmt: skip
+    def _set_options(
+        self, message: Message, path: tuple[str, ...], retries: int, call_timeout: float | None
+    ) -> None:
         if retries or call_timeout is not None:
             check_call_options(retries, call_timeout)
-        path: tuple[str, ...] = ()
-        if isinstance(message, messages.ProxyCall):
-            path = tuple(message.attr_path)
-            said = self._call_options.get(".".join(path)) if self._call_options else None
-            if said is not None:
-                retries, call_timeout = retries or said[0], call_timeout or said[1] or None
-        return Message(kind, self._encoded(message), sink, retries, call_timeout=call_timeout, path=path)
+        said = self._call_options.get(".".join(path)) if path else None
+        if said is not None:
+            retries, call_timeout = retries or said[0], call_timeout or said[1] or None
+        message.retries, message.call_timeout = retries, call_timeout
 
     @property
     def _call_options(self) -> dict[str, tuple[int, float]]:
         """What the authors of its methods have said of their calls: retries and seconds."""
-        found = self.__dict__.get("_said_of_calls")
-        if found is None:
-            known = self._isolate.raw_description is not None  # and not before it has been ready once
-            described = self._isolate.description()
-            found = {path: entry[2:] for path, entry in described.items() if any(entry[2:])}
-            if known:
-                self.__dict__["_said_of_calls"] = found
+        if self._said_of_calls is not None:
+            return self._said_of_calls
+        known = self._isolate.raw_description is not None  # and not before it has been ready once
+        described = self._isolate.description()
+        found = {path: entry[2:] for path, entry in described.items() if any(entry[2:])}
+        if known:
+            self._said_of_calls = found
         return found
 
     def invoke(self, target: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Have the isolate call a function that need not be part of its object."""
-        future: Future[Any] = Future()
+        isolate = self._isolate
+        future = CallFuture(isolate)
         try:
-            payload = serialise.dumps_call("invoke", (), (target, *args), kwargs)
+            message = Message("call", serialise.dumps_call("invoke", (), (target, *args), kwargs), future)
             name = target.rpartition(":")[2] if isinstance(target, str) else getattr(target, "__qualname__", "")
-            envelope = Message("call", payload, FutureSink(future), path=(name,))
-            future.cancel_with(partial(self._isolate.give_up, envelope))
-            self._isolate.put(envelope)
+            message.path = (name,)
+            future.message = message
+            isolate.put(message)
         except Exception as error:
             future.fail(error)
         return future
@@ -289,6 +309,10 @@ class IsolateRef(ActorRef[Any]):
     def proxy(self) -> IsolateProxy:
         """Return a `pykka.ActorProxy`: attributes and methods of the hosted object, as futures."""
         return IsolateProxy(actor_ref=self)
+
+
+def _path_of(message: object) -> tuple[str, ...]:
+    return tuple(message.attr_path) if isinstance(message, messages.ProxyCall) else ()
 
 
 class _Inbox:

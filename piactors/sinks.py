@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import pickle
+import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from piactors._host.generation import Generation
 from piactors._host.serialise import Decoder
+from piactors._lifecycle.mailbox import Message
+from piactors._platform import wake as waking
 from piactors.future import Future
 from piactors.pihost import wire
+
+if TYPE_CHECKING:
+    from piactors.isolate import Isolate
 
 
 class Sink(Protocol):
@@ -21,29 +28,70 @@ class Sink(Protocol):
     def error(self, decoder: Decoder, payload: wire.Payload) -> None:
         """Its handler raised."""
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> object:
         """There is no answer, and this is why."""
 
 
-class FutureSink:
-    """Settles a future of the host."""
+class CallFuture(Future[Any]):
+    """The future of one message to an isolate, and the sink of its outcome.
 
-    __slots__ = ("future",)
+    Whoever waits for it in a thread reads the isolate's answers itself, where nobody else does.
+    """
 
-    def __init__(self, future: Future[Any]) -> None:
-        self.future = future
+    message: Message | None = None
+    """The message, until there is an outcome."""
+
+    def __init__(self, isolate: Isolate) -> None:
+        self._isolate = isolate
 
     def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
         """See `Sink`; decoding is left to whoever asks for the result."""
-        self.future.settle_with(partial(decoder.value, flags, payload))
+        self.settle_with(partial(decoder.value, flags, payload))
+        self.message = None
 
     def error(self, decoder: Decoder, payload: wire.Payload) -> None:
         """See `Sink`."""
-        self.future.settle_with(partial(raise_from, decoder, payload))
+        self.settle_with(partial(raise_from, decoder, payload))
+        self.message = None
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> bool:
         """See `Sink`."""
-        self.future.fail(error)
+        failed = super().fail(error)
+        self.message = None
+        return failed
+
+    def done(self) -> bool:
+        """Whether `get` returns or raises at once."""
+        if not self._settled:
+            self._isolate.watch()
+        return self._settled
+
+    def _when_done(self, callback: Callable[[], object], *, direct: bool) -> None:
+        super()._when_done(callback, direct=direct)
+        if not self._settled:
+            self._isolate.watch()
+
+    def _give_up(self) -> bool:
+        message = self.message
+        if message is not None and not self._isolate.give_up(message):
+            return False
+        self.message = None
+        return True
+
+    def _wait(self, timeout: float | None) -> None:
+        if self.message is not None and (timeout is None or timeout > 0):
+            deadline = None if timeout is None else time.monotonic() + timeout
+            wake = waking.mine().wake
+            self._wake_with(wake)
+            try:
+                self._isolate.lend(self, deadline)
+            finally:
+                self._let_sleep(wake)
+            if self._settled:
+                return
+            timeout = None if deadline is None else deadline - time.monotonic()
+        self._isolate.watch()
+        super()._wait(timeout)
 
 
 class PeerSink:

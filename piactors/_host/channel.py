@@ -5,12 +5,18 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import deque
+from itertools import islice
 from typing import Protocol
 
 from piactors.errors import ProtocolError
 from piactors.pihost import wire
 
 _MOST_BUFFERS = 64
+_JOIN_UP_TO = 32_768
+
+
+_READ_SIZE = 65_536
+_ONCE = (_READ_SIZE,)
 
 
 class Channel(Protocol):
@@ -29,18 +35,31 @@ class Channel(Protocol):
     fault: ProtocolError | None
     """What the peer did wrong, once what came before that has been returned."""
 
-    def receive(self, scratch: bytearray) -> list[wire.Frame]:
-        """Return the frames that one read completes."""
+    frames: deque[wire.Frame]
+    """What has been received and not been taken out yet."""
+
+    def receive(self) -> None:
+        """Add the frames that one read completes to `frames`."""
 
 
 class SocketChannel:
-    """A channel over a connected stream socket.  Not thread-safe in sending: callers hold a lock."""
+    """A channel over a connected stream socket.  Not thread-safe: callers hold a lock to send, and one to receive.
+
+    `receive` may be cut short by a KeyboardInterrupt, in the thread of a caller: what it had read stays, and the
+    next one goes on from there, or finds the stream `torn`.
+    """
 
     def __init__(self, sock: socket.socket, max_frame: int) -> None:
         sock.setblocking(False)
         self.sock = sock
         self._decoder = wire.FrameDecoder(max_frame)
-        self._out: deque[memoryview | bytes] = deque()
+        self._chunks: list[bytes] = []
+        self._decoding = False
+        self.frames: deque[wire.Frame] = deque()
+        self.out: deque[memoryview | bytes] = deque()
+        """What waits to be written."""
+        self.held_back = 0
+        """Bytes that wait although the socket may have room, to leave together."""
         self.broken = False
         self.dry = False
         self.ended = False
@@ -50,34 +69,40 @@ class SocketChannel:
         """Return the socket's descriptor, or -1 once closed."""
         return self.sock.fileno()
 
-    @property
-    def backlog(self) -> bool:
-        """Whether something waits to be written."""
-        return bool(self._out)
-
-    @property
-    def unsent_bytes(self) -> int:
-        """How many bytes wait to be written."""
-        return sum(map(len, self._out))
-
-    @property
-    def unsent(self) -> int:
-        """How many pieces wait to be written."""
-        return len(self._out)
-
     def send(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> bool:
         """See `Channel`."""
-        self._out.append(wire.header(kind, flags, generation, seq, len(payload)))
-        if payload:
-            self._out.append(memoryview(payload))
-        return self.flush()
+        head = wire.header(kind, flags, generation, seq, len(payload))
+        if self.out or len(payload) > _JOIN_UP_TO:
+            self.out.append(head)
+            if payload:
+                self.out.append(memoryview(payload))
+            return self.flush()
+        data = head + payload
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.broken = True
+            return True
+        if sent == len(data):
+            return True
+        self.out.append(memoryview(data)[sent:])
+        return False
+
+    def hold_back(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> int:
+        """Queue a frame without writing it; returns how many bytes are held back by now."""
+        self.out.append(wire.header(kind, flags, generation, seq, len(payload)) + payload)
+        self.held_back += wire.HEADER_SIZE + len(payload)
+        return self.held_back
 
     def flush(self) -> bool:
         """See `Channel`; what a dead peer will never read is dropped."""
-        while self._out and not self.broken:
-            buffers = [self._out[index] for index in range(min(len(self._out), _MOST_BUFFERS))]
+        self.held_back = 0
+        while self.out and not self.broken:
+            data = self._joined()
             try:
-                sent = self.sock.sendmsg(buffers)
+                sent = self.sock.sendmsg(data)
             except BlockingIOError:
                 return False
             except OSError:
@@ -85,43 +110,57 @@ class SocketChannel:
                 break
             self._consume(sent)
         if self.broken:
-            self._out.clear()
+            self.out.clear()
         return True
+
+    def _joined(self) -> list[memoryview | bytes]:
+        return list(islice(self.out, _MOST_BUFFERS))
 
     def _consume(self, sent: int) -> None:
         while sent:
-            first = self._out.popleft()
+            first = self.out.popleft()
             if sent < len(first):
-                self._out.appendleft(memoryview(first)[sent:])
+                self.out.appendleft(memoryview(first)[sent:])
                 return
             sent -= len(first)
 
-    def receive(self, scratch: bytearray) -> list[wire.Frame]:
+    def receive(self) -> None:
         """See `Channel`."""
+        count = 1
         try:
+            if self._decoding:
+                raise wire.WireError("the reading of a frame was interrupted")
             target = self._decoder.direct()
             if target is not None:
+                self._decoding = True
                 count = self.sock.recv_into(target)
-                frames = self._decoder.received(count)
+                self.frames.extend(self._decoder.received(count))
             else:
-                count = self.sock.recv_into(scratch)
-                frames = self._decoder.feed(memoryview(scratch)[:count]) if count else []
+                if not self._chunks:
+                    # One step for Python, so that no KeyboardInterrupt comes between the reading and the keeping.
+                    self._chunks.extend(map(self.sock.recv, _ONCE))
+                count = len(self._chunks[0])
+                self._decoding = True
+                if count:
+                    self.frames.extend(self._decoder.feed(self._chunks[0]))
+                self._chunks.clear()
         except (BlockingIOError, InterruptedError):
+            self._decoding = False
             self.dry = True
-            return []
+            return
         except OSError:
             self.ended = True
-            return []
+            return
         except wire.WireError as error:
             self.fault = ProtocolError(str(error))
-            frames, count = error.frames, 1
+            self.frames.extend(error.frames)
+        self._decoding = False
         self.dry = False
         self.ended = count == 0
-        return frames
 
     def close(self) -> None:
         """Close the socket."""
-        self._out.clear()
+        self.out.clear()
         self.broken = True
         with contextlib.suppress(OSError):
             self.sock.close()

@@ -20,6 +20,9 @@ from piactors._host.ends import open_ends
 from piactors._host.launching import Backend, Order
 from piactors._host.loop import Loop
 from piactors._host.output import OutputPipe
+from piactors._host.reading import ANSWERS, Reader, Waiting
+from piactors._host.spin import Spin
+from piactors._host.writing import Writer
 from piactors._lifecycle.mailbox import Evidence
 from piactors._platform import pidfd
 from piactors._platform.identity import Identity
@@ -30,10 +33,7 @@ from piactors.pihost import page, wire
 _REFUSED_THREADS = "threads"
 _MAX_CONTROL_FRAME = 1 << 26
 _DRAIN_READS = 64
-"""Reads for what a peer sent before it stopped: a socket holds about 200 KiB, and more comes from one that floods."""
-_ON_DATA = frozenset(
-    {wire.READY, wire.START_FAILED, wire.REPLY, wire.ERROR, wire.DONE, wire.SKIPPED, wire.REQUEST}
-)
+_ON_DATA = frozenset({wire.READY, wire.START_FAILED, wire.REQUEST})
 _ON_CONTROL = frozenset({wire.HELLO, wire.STOPPING, wire.LOG, wire.RESPONSE, wire.FAILURE})
 _NEWS_SECONDS = 2.0
 """How long the news of a process's end may take after the end of its channels."""
@@ -55,13 +55,25 @@ class End:
 
 
 class Owner(Protocol):
-    """Who a generation belongs to; called on the loop's thread."""
+    """Who a generation belongs to; called on the loop's thread, but for `on_answer`."""
+
+    answers_anywhere: bool
+    """Whether `on_answer` may be called by other threads than the loop's."""
 
     def on_launched(self, generation: Generation) -> None:
         """The process exists."""
 
     def on_frame(self, frame: wire.Frame) -> None:
         """A frame has come that the generation does not answer itself.
+
+        Raises:
+            ProtocolError: where it should not have come.
+        """
+
+    def on_answer(self, frame: wire.Frame, again: bool) -> None:
+        """An answer to a message has come; `again` where it may have been handled, and was interrupted.
+
+        Called by whoever reads the data channel: the loop, or a caller that waits for an answer.
 
         Raises:
             ProtocolError: where it should not have come.
@@ -110,6 +122,10 @@ class Generation:
         self._data = SocketChannel(self._ends.data, max_frame)
         self._control = SocketChannel(self._ends.control, min(max_frame, _MAX_CONTROL_FRAME))
         self._pipes = {stream: self._output_pipe(stream, fd) for stream, fd in self._ends.outputs.items()}
+        self._reader = Reader(loop, self._data, self._pass_on_data, self._fault, self._channel_ended)
+        self._reader.answers_only = owner.answers_anywhere
+        self._data_writer = Writer(loop, self._data, number, self._reader.want_write)
+        self._control_writer = Writer(loop, self._control, number, self._want_write_of_control)
         self._watch()
         self.send(wire.INIT, 0, 0, init)
         backend.launch(order, self._ends.theirs, self)
@@ -120,39 +136,45 @@ class Generation:
         return OutputPipe(fd, lambda lines: self._owner.on_lines(stream, lines), self._owner.wants_output)
 
     def _watch(self) -> None:
-        self._loop.watch(
-            self._data.fileno(), lambda: self._read(self._data), lambda: self._write(self._data)
-        )
-        self._loop.watch(
-            self._control.fileno(), lambda: self._read(self._control), lambda: self._write(self._control)
-        )
+        self._loop.watch(self._data.fileno(), self._reader.read, self._data_writer.write)
+        self._loop.watch(self._control.fileno(), self._read_control, self._control_writer.write)
         for pipe in self._pipes.values():
             self._loop.watch(pipe.fd, lambda pipe=pipe: self._read_output(pipe))  # type: ignore[misc]
 
     def hand_over(self, owner: Owner) -> None:
         """Let somebody else own it from here on."""
         self._owner = owner
+        self._reader.answers_only = owner.answers_anywhere
 
     # Sending, from any thread
 
     def send(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
         """Send one frame on the data channel; never blocks."""
-        self._send(self._data, kind, flags, seq, payload)
+        self._data_writer.send(kind, flags, seq, payload)
+
+    def send_soon(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
+        """Send one frame of many on the data channel (see `Writer.send_soon`)."""
+        self._data_writer.send_soon(kind, flags, seq, payload)
 
     def send_control(self, kind: int, seq: int, payload: wire.Payload) -> None:
         """Send one frame on the control channel; never blocks."""
-        self._send(self._control, kind, wire.PICKLE, seq, payload)
+        self._control_writer.send(kind, wire.PICKLE, seq, payload)
 
     def answer(self, kind: int, flags: int, number: int, payload: wire.Payload) -> None:
         """Answer a request of the isolate on the control channel; never blocks."""
-        self._send(self._control, kind, flags, number, payload)
+        self._control_writer.send(kind, flags, number, payload)
 
-    def _send(self, channel: SocketChannel, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
-        with self._lock:
-            had_backlog = channel.backlog
-            done = channel.send(kind, flags, self.number, seq, payload)
-        if not done and not had_backlog:
-            self._loop.call_soon(self._loop.want_write, channel.fileno(), True)
+    def lend(
+        self, future: Waiting, spin: Spin, deadline: float | None, answers_due: Callable[[], bool]
+    ) -> None:
+        """Let the caller that waits for `future` read its answer itself (see `Reader.lend`)."""
+        self._data_writer.flush()
+        self._reader.lend(future, spin, deadline, answers_due)
+
+    def watch(self) -> None:
+        """See to it that answers are read that no caller reads; never under the isolate's lock."""
+        if self._reader.rests:
+            self._reader.watch()
 
     def request(self, operation: str, args: tuple[Any, ...], answer: Answer) -> None:
         """Ask the control thread for something; `answer` is called once, on the loop's thread."""
@@ -183,8 +205,7 @@ class Generation:
 
     def unsent_bytes(self) -> int:
         """How much of what was sent on the data channel the kernel has not taken yet."""
-        with self._lock:
-            return self._data.unsent_bytes
+        return self._data_writer.unsent_bytes()
 
     def fault_text(self) -> str:
         """Return what faulthandler has written so far."""
@@ -206,7 +227,7 @@ class Generation:
     @property
     def unread(self) -> int:
         """How much of what was sent on the control channel waits for the isolate to read."""
-        return self._control.unsent
+        return len(self._control.out)
 
     @property
     def process_fd(self) -> int:
@@ -228,39 +249,51 @@ class Generation:
 
     # Arriving, on the loop's thread
 
-    def _read(self, channel: SocketChannel) -> None:
+    def _read_control(self) -> None:
+        channel = self._control
         try:
-            frames = channel.receive(self._loop.scratch)
-            self._pass_on(frames, channel)
+            channel.receive()
+            self._pass_on_control()
         except Exception as error:  # a defect of ours must end one isolate, not the I/O thread
             self._fault(channel, error)
         if channel.ended:
-            self._loop.unwatch(channel.fileno())
-            self._loop.call_later(_NEWS_SECONDS, self._closed_and_alive)
+            self._channel_ended(channel)
+
+    def _channel_ended(self, channel: SocketChannel) -> None:
+        self._loop.unwatch(channel.fileno())
+        self._loop.call_later(_NEWS_SECONDS, self._closed_and_alive)
 
     def _closed_and_alive(self) -> None:
         """A channel has ended: so has the process, or it will never answer again, and has to."""
         if not self._ended:
             self._owner.on_fault(ProtocolError("it has closed its channel"))
 
-    def _pass_on(self, frames: list[wire.Frame], channel: SocketChannel) -> None:
-        for frame in frames:
-            self._pass_on_one(frame, channel)
-        if channel.fault is not None:
-            raise channel.fault
-
-    def _pass_on_one(self, frame: wire.Frame, channel: SocketChannel) -> None:
-        if frame.kind != wire.HELLO and frame.generation != self.number & 0xFFFF:
+    def _pass_on_data(self, frame: wire.Frame, again: bool) -> None:
+        if frame.generation != self.number & 0xFFFF:
             raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self.number}")
-        if frame.kind not in (_ON_DATA if channel is self._data else _ON_CONTROL):
-            raise ProtocolError(f"a frame of kind {frame.kind} in a channel where it does not belong")
-        if channel is self._control and frame.kind in (wire.RESPONSE, wire.FAILURE):
-            self._answered(frame)
-        elif frame.kind == wire.STOPPING:
-            self._read_rest(self._data)  # what was answered before it stops was answered
+        if frame.kind in ANSWERS:
+            self._owner.on_answer(frame, again)
+        elif frame.kind in _ON_DATA:
             self._owner.on_frame(frame)
         else:
+            raise ProtocolError(f"a frame of kind {frame.kind} in a channel where it does not belong")
+
+    def _pass_on_control(self) -> None:
+        channel = self._control
+        while channel.frames:
+            frame = channel.frames.popleft()
+            if frame.kind != wire.HELLO and frame.generation != self.number & 0xFFFF:
+                raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self.number}")
+            if frame.kind not in _ON_CONTROL:
+                raise ProtocolError(f"a frame of kind {frame.kind} in a channel where it does not belong")
+            if frame.kind in (wire.RESPONSE, wire.FAILURE):
+                self._answered(frame)
+                continue
+            if frame.kind == wire.STOPPING:
+                self._reader.drain()  # what was answered before it stops was answered
             self._owner.on_frame(frame)
+        if channel.fault is not None:
+            raise channel.fault
 
     def _answered(self, frame: wire.Frame) -> None:
         with self._lock:
@@ -269,30 +302,24 @@ class Generation:
             raise ProtocolError(f"an answer to request {frame.seq}, which was not made")
         answer(frame)
 
-    def _read_rest(self, channel: SocketChannel) -> None:
+    def _read_rest_of_control(self) -> None:
         """Read until nothing is there, or the end; more than a socket holds is a peer that floods."""
+        channel = self._control
         for _ in range(_DRAIN_READS):
             if channel.ended:
                 return
-            frames = channel.receive(self._loop.scratch)
+            channel.receive()
             if channel.dry:
                 return
-            self._pass_on(frames, channel)
+            self._pass_on_control()
 
     def _fault(self, channel: SocketChannel, error: Exception) -> None:
         self._loop.unwatch(channel.fileno())
         channel.ended = True
         self._owner.on_fault(error)
 
-    def _write(self, channel: SocketChannel) -> None:
-        with self._lock:
-            done = channel.flush()
-        if done:
-            self._loop.want_write(channel.fileno(), False)
-            with self._lock:
-                again = channel.backlog
-            if again:
-                self._loop.want_write(channel.fileno(), True)
+    def _want_write_of_control(self, wanted: bool) -> None:
+        self._loop.want_write(self._control.fileno(), wanted)
 
     def _read_output(self, pipe: OutputPipe) -> None:
         pipe.read()
@@ -324,9 +351,9 @@ class Generation:
 
     def exited(self, status: int | None, usage: Rusage | None, *, lost: bool) -> None:
         """See `Listener`: read what is left, then close and tell."""
-        for channel in (self._data, self._control):
+        for channel, read_rest in ((self._data, self._reader.drain), (self._control, self._read_rest_of_control)):
             try:
-                self._read_rest(channel)
+                read_rest()
             except Exception as error:
                 self._fault(channel, error)
         for pipe in self._pipes.values():
@@ -344,8 +371,11 @@ class Generation:
         return Evidence(seen.begun, credible)
 
     def _close(self) -> None:
+        self._reader.close()
         self._unwatch_all()
-        with self._lock:  # other threads write to the page and the channels under it
+        self._data_writer.close()
+        self._control_writer.close()
+        with self._lock:  # other threads write to the page under it
             self._ended = True
             waiting, self._requests = list(self._requests.values()), {}
             self.abandon()
@@ -353,12 +383,13 @@ class Generation:
             answer(None)
 
     def _unwatch_all(self) -> None:
-        for fd in (self._data.fileno(), self._control.fileno(), *(pipe.fd for pipe in self._pipes.values())):
+        for fd in (self._control.fileno(), *(pipe.fd for pipe in self._pipes.values())):
             self._loop.unwatch(fd)
 
     def abandon(self) -> None:
         """Close all descriptors, and nothing more: all that a forked copy of the host may do, which takes no lock."""
         self._ends.close_theirs()
+        self._reader.abandon()
         self._data.close()
         self._control.close()
         fds = [self._page, self._process_fd, *(pipe.fd for pipe in self._pipes.values())]

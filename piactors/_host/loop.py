@@ -7,12 +7,13 @@ import heapq
 import itertools
 import logging
 import os
-import selectors
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+
+from piactors._platform.poller import READ, WRITE, open_poller
 
 logger = logging.getLogger("piactors")
 
@@ -35,11 +36,25 @@ class Timer:
         self.callback = None
 
 
+class _Watched:
+    """A descriptor that the loop looks after."""
+
+    __slots__ = ("events", "on_read", "on_write", "paused")
+
+    def __init__(self, on_read: Handler, on_write: Handler | None) -> None:
+        self.on_read = on_read
+        self.on_write = on_write
+        self.events = READ
+        self.paused = False
+
+
 class Loop:
-    """The I/O thread.  `call_soon` and `call_later` work from any thread, the rest from the loop's own."""
+    """The I/O thread.  `call_soon`, `call_later`, `pause` and `resume` work from any thread, the rest from its own."""
 
     def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._poller = open_poller()
+        self._watched: dict[int, _Watched] = {}
+        self.can_pause = self._poller.can_pause
         self._on_failure = on_failure
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
@@ -50,8 +65,7 @@ class Loop:
         self._stopping = False
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, (self._drain_wakes, None))
-        self.scratch = bytearray(262_144)
+        self.watch(self._wake_read, self._drain_wakes)
         self.thread = threading.Thread(target=self._run, name="piactors-io", daemon=True)
 
     def start(self) -> None:
@@ -67,7 +81,7 @@ class Loop:
     def abandon(self) -> None:
         """In a forked copy, where the thread does not exist: close the descriptors, and nothing more."""
         self._awake = True  # nobody writes any more
-        self._selector.close()
+        self._poller.close()
         for fd in (self._wake_read, self._wake_write):
             with contextlib.suppress(OSError):
                 os.close(fd)
@@ -96,21 +110,40 @@ class Loop:
         return timer
 
     def watch(self, fd: int, on_read: Handler, on_write: Handler | None = None) -> None:
-        """Call `on_read` while `fd` is readable."""
-        self._selector.register(fd, selectors.EVENT_READ, (on_read, on_write))
+        """Call `on_read` while `fd` is readable, or has hung up."""
+        self._poller.add(fd)
+        self._watched[fd] = _Watched(on_read, on_write)
 
     def want_write(self, fd: int, wanted: bool) -> None:
         """Say whether the `on_write` of a watched descriptor is to be called while it is writable."""
-        with contextlib.suppress(KeyError, ValueError):  # ValueError: a closed socket's -1
-            key = self._selector.get_key(fd)
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wanted else 0)
-            if key.events != events:
-                self._selector.modify(fd, events, key.data)
+        watched = self._watched.get(fd)
+        events = READ | (WRITE if wanted else 0)
+        if watched is not None and watched.events != events:
+            watched.events = events
+            self._poller.set(fd, (0 if watched.paused else READ) | (events & WRITE))
+
+    def pause(self, fd: int) -> None:
+        """Do not call `on_read` of a watched descriptor until `resume`, unless it hangs up: somebody else reads it.
+
+        Works from any thread, where `can_pause`.  The caller sees to it that nobody unwatches `fd` meanwhile.
+        """
+        watched = self._watched[fd]
+        watched.paused = True
+        if watched.events == READ:
+            self._poller.pause(fd)
+        else:
+            self._poller.set(fd, WRITE)
+
+    def resume(self, fd: int) -> None:
+        """Watch a descriptor again, as before `pause`."""
+        watched = self._watched[fd]
+        watched.paused = False
+        self._poller.resume(fd, watched.events)
 
     def unwatch(self, fd: int) -> None:
         """Stop watching a descriptor, before it is closed."""
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(fd)
+        if self._watched.pop(fd, None) is not None:
+            self._poller.remove(fd)
 
     def _add_timer(self, timer: Timer) -> None:
         heapq.heappush(self._timers, (timer.due, next(self._order), timer))
@@ -135,22 +168,19 @@ class Loop:
             self.abandon()
 
     def _turn(self) -> None:
-        watched = self._selector.get_map()
-        for key, mask in self._selector.select(self._time_to_wait()):
-            on_read, on_write = key.data
-            if mask & selectors.EVENT_READ and self._still(watched, key):
-                on_read()
-            if mask & selectors.EVENT_WRITE and on_write is not None and self._still(watched, key):
-                on_write()
+        ready = self._poller.wait(self._time_to_wait())
+        # Looked up before any is called: a number may be closed, and given to another file, by the first of them.
+        for fd, mask, watched in [(fd, mask, self._watched.get(fd)) for fd, mask in ready]:
+            if watched is None:
+                continue
+            if mask & READ and self._watched.get(fd) is watched:
+                watched.on_read()
+            if mask & watched.events & WRITE and watched.on_write is not None and self._watched.get(fd) is watched:
+                watched.on_write()
         self._run_timers()
         for _ in range(len(self._calls)):
             callback, args = self._calls.popleft()
             callback(*args)
-
-    @staticmethod
-    def _still(watched: Any, key: selectors.SelectorKey) -> bool:
-        now = watched.get(key.fd)
-        return now is not None and now.data is key.data
 
     def _time_to_wait(self) -> float | None:
         if self._calls:

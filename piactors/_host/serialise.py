@@ -22,7 +22,9 @@ from piactors.errors import InvalidTarget, ProtocolError, RemoteError, RemoteTra
 from piactors.pihost import byvalue, plain_decode, wire
 
 _MAX_SHOWN = 500
-_ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
+_SIMPLE = frozenset({int, float, str, bytes, bool, type(None), tuple, list, dict, set, frozenset})
+"""Types of arguments that plain pickle, which is faster, is tried on first.  What they hold may still refuse it, or be
+of `__main__`, and so of a class that has to travel by value."""
 
 
 class _Pickler(pickle.Pickler):
@@ -67,9 +69,17 @@ class NotSendable(TypeError):
 
 def dumps_call(operation: str, path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
     """Serialise one message; see `piactors.pihost.hosted` for the operations."""
-    if not kwargs and all(type(arg) in _ATOMS for arg in args):
-        return pickle.dumps((operation, path, args, {}), 5)
-    return dumps((operation, path, args, dict(kwargs)))
+    message = (operation, path, args, kwargs)
+    for arg in args:
+        if type(arg) not in _SIMPLE:
+            return dumps(message)
+    if kwargs and not all(type(arg) in _SIMPLE for arg in kwargs.values()):
+        return dumps(message)
+    try:
+        data = pickle.dumps(message, 5)
+    except Exception:
+        return dumps(message)
+    return dumps(message) if b"__main__" in data else data
 
 
 class _Unpickler(pickle.Unpickler):

@@ -36,37 +36,35 @@ class UnknownSequence(Exception):
 class Message:
     """One message: serialised, so a snapshot; `sink` takes its outcome."""
 
-    __slots__ = (
-        "attempts", "call_timeout", "deadline", "doubtful", "given_up", "grace", "head_returns", "in_transfer", "kind",
-        "own_wish", "path", "payload", "retries", "seq", "sink",
-    )  # fmt: skip
+    # What stands here is what nearly every message has all its life; an instance holds only what differs.
+    retries: int = 0
+    own_wish: bool = False
+    """Of a stop: the actor asked for it itself, so it concerns this generation only."""
+    call_timeout: float | None = None
+    """Seconds that it may run; None for as long as it likes."""
+    path: tuple[str, ...] = ()
+    """Of a call of a method: which one."""
+    deadline: float = 0.0
+    """When it will have run too long in this generation; 0 where that is not known yet."""
+    grace: float = 0.0
+    """Seconds that were added because it had not begun."""
+    in_transfer: bool = False
+    """Whether it had still to arrive when it was last looked at."""
+    seq: int = 0
+    attempts: int = 0
+    head_returns: int = 0
+    given_up: bool = False
+    doubtful: bool = False
+    """The isolate was told to skip it, and said at the same time that it begins: either may have come first."""
 
-    def __init__(
-        self, kind: Kind, payload: bytes, sink: Any = None, retries: int = 0, own_wish: bool = False,
-        call_timeout: float | None = None, path: tuple[str, ...] = (),
-    ) -> None:  # fmt: skip
+    def __init__(self, kind: Kind, payload: bytes, sink: Any = None, retries: int = 0, **more: Any) -> None:
         self.kind = kind
         self.payload = payload
         self.sink = sink
-        self.retries = retries
-        self.own_wish = own_wish
-        """Of a stop: the actor asked for it itself, so it concerns this generation only."""
-        self.call_timeout = call_timeout
-        """Seconds that it may run; None for as long as it likes."""
-        self.path = path
-        """Of a call of a method: which one."""
-        self.deadline = 0.0
-        """When it will have run too long in this generation; 0 where that is not known yet."""
-        self.grace = 0.0
-        """Seconds that were added because it had not begun."""
-        self.in_transfer = False
-        """Whether it had still to arrive when it was last looked at."""
-        self.seq = 0
-        self.attempts = 0
-        self.head_returns = 0
-        self.given_up = False
-        self.doubtful = False
-        """The isolate was told to skip it, and said at the same time that it begins: either may have come first."""
+        if retries:
+            self.retries = retries
+        if more:
+            self.__dict__.update(more)
 
     @property
     def what(self) -> str:
@@ -113,6 +111,11 @@ class Mailbox:
         return sum(len(message.payload) + _COST_OF_A_MESSAGE for message in self._waiting)
 
     @property
+    def waiting(self) -> bool:
+        """Whether any message waits to be sent."""
+        return bool(self._waiting)
+
+    @property
     def on_way(self) -> int:
         """How many messages are on their way."""
         return len(self._on_way)
@@ -145,22 +148,35 @@ class Mailbox:
             return None
         return self._number(self._waiting.popleft())
 
+    def put_and_send(self, message: Message) -> bool:
+        """Add a message; True where it may be sent at once, and is numbered, because none waits before it."""
+        if self._waiting or self._stop_sent or not self._has_room(message):
+            self._waiting.append(message)
+            return False
+        self._number(message)
+        return True
+
     def _has_room(self, message: Message) -> bool:
-        if not self._on_way and not self._recalled:
+        on_way, recalled = self._on_way, self._recalled
+        if not on_way and not recalled:
             return True
         # The mark of a recalled number stands in the page until the isolate has skipped it, so it takes room as well.
-        oldest = min(next(iter(numbers)) for numbers in (self._on_way, self._recalled) if numbers)
+        oldest = next(iter(on_way)) if on_way else self._last_seq + 1
+        if recalled:
+            oldest = min(oldest, next(iter(recalled)))
         in_window = self._last_seq + 1 - oldest < self._window
-        return in_window and (not self._on_way or self._on_way_bytes + len(message.payload) <= self._window_bytes)
+        return in_window and (not on_way or self._on_way_bytes + len(message.payload) <= self._window_bytes)
 
     def _number(self, message: Message) -> Message:
         self._last_seq += 1
         message.seq = self._last_seq
-        message.deadline = message.grace = 0.0
-        message.in_transfer = False
+        if message.deadline or message.in_transfer:
+            message.deadline = message.grace = 0.0
+            message.in_transfer = False
         self._on_way[message.seq] = message
         self._on_way_bytes += len(message.payload)
-        self._stop_sent = message.kind == "stop"
+        if message.kind == "stop":
+            self._stop_sent = True
         return message
 
     def answered(self, seq: int) -> Message:
@@ -169,16 +185,30 @@ class Mailbox:
         Raises:
             UnknownSequence: where none is on its way under it.
         """
+        message = self.expect(seq)
+        self.take_off(message)
+        return message
+
+    def expect(self, seq: int) -> Message:
+        """Return the message of this number, which is on its way.
+
+        Raises:
+            UnknownSequence: where none is on its way under it.
+        """
         message = self._on_way.get(seq)
         if message is None or message.kind == "stop":
             raise UnknownSequence(f"an answer to message {seq}, which is not on its way")
-        self._highest_answered = max(self._highest_answered, seq)
-        self._forget(message)
         return message
+
+    def take_off(self, message: Message) -> None:
+        """Take a message off its way: it is answered."""
+        if message.seq > self._highest_answered:
+            self._highest_answered = message.seq
+        self._forget(message)
 
     def _forget(self, message: Message) -> None:
         del self._on_way[message.seq]
-        self._on_way_bytes -= len(message.payload)
+        self._on_way_bytes = self._on_way_bytes - len(message.payload) if self._on_way else 0
 
     def give_up(self, message: Message) -> bool:
         """Take out a message whose caller gave up on it; False where it does not wait here (any more)."""

@@ -26,6 +26,7 @@ class _Companion:
     """What both have in common: they are the `Owner` of a generation that is not the isolate's current one."""
 
     generation: Generation
+    answers_anywhere = False
 
     def __init__(self, isolate: Isolate, current: Current, number: int) -> None:
         self.isolate = isolate
@@ -55,6 +56,14 @@ class _Companion:
     def on_fault(self, error: Exception) -> None:
         """See `Owner`."""
         self.kill(endings.kind_of_fault(error), f"{type(error).__name__}: {error}")
+
+    def on_answer(self, frame: wire.Frame, again: bool) -> None:
+        """See `Owner`: what is to take over, or has been, has nothing to answer; see each of the two."""
+        self.on_frame(frame)
+
+    def on_frame(self, frame: wire.Frame) -> None:
+        """See `Owner`."""
+        raise NotImplementedError
 
     def _on_any_frame(self, frame: wire.Frame) -> bool:
         """Handle what may come at any time; False where it was something else."""

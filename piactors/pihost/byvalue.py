@@ -16,6 +16,14 @@ _objects: Dict[str, Any] = {}
 _keys: Dict[int, str] = {}
 
 
+_HERE = b"piactors.pihost.byvalue"
+_MAIN = b"__main__"
+_SMALL = 65536
+_SIMPLE = frozenset((int, float, str, bytes, bool, type(None), tuple, list, dict, set, frozenset))
+"""Types that plain pickle, which is faster, is tried on first.  What is in them may still have come by value: then
+pickle does not find it by its name, or finds it in ``__main__``."""
+
+
 class NeedsDill(ImportError):
     """The interpreter of an isolate lacks dill, which a definition sent by value needs."""
 
@@ -57,6 +65,8 @@ class _Unpickler(pickle.Unpickler):
 
 def loads(data: Any) -> Any:
     """Deserialise what the host sent."""
+    if len(data) < _SMALL and _HERE not in data:
+        return pickle.loads(data)  # nothing in it is to be found in this module, which has another name here
     return _Unpickler(io.BytesIO(data)).load()
 
 
@@ -74,6 +84,13 @@ class _Pickler(pickle.Pickler):
 
 def dumps(obj: Any) -> bytes:
     """Serialise a reply; what plain pickle cannot take goes through dill where that is installed."""
+    if type(obj) in _SIMPLE:
+        try:
+            data = pickle.dumps(obj, 5)
+        except Exception:
+            data = _MAIN
+        if _MAIN not in data:
+            return data
     buffer = io.BytesIO()
     try:
         _Pickler(buffer, 5).dump(obj)

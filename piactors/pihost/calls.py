@@ -59,16 +59,17 @@ class CallLoop:
         return self.coroutines.run(value) if type(value) is hosted.CoroutineType else value
 
     def _serve(self, slot: int) -> None:
+        begin, handle, turn = self._page.begin, self._handle, self._turn
         while True:
-            with self._turn:
+            with turn:
                 if self._ending is not None:
                     return
                 frame = self._next()
                 if frame is None:
                     return
-                wanted = self._page.begin(slot, frame.seq)
+                wanted = begin(slot, frame.seq)
             if wanted:
-                self._handle(frame)
+                handle(frame)
             else:
                 self._data.send(wire.SKIPPED, 0, frame.seq)
 

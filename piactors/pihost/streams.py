@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import List, Optional
+from collections import deque
+from typing import Deque, List, Optional
 
 from . import wire
 
-_SCRATCH = 65536
+_AT_ONCE = 65536
 _JOIN_UP_TO = 32768
 
 
@@ -20,8 +21,7 @@ class FrameStream:
         self.generation = 0
         self._waits_when_gone = waits_when_gone
         self._decoder = wire.FrameDecoder(max_frame)
-        self._frames: List[wire.Frame] = []
-        self._scratch = bytearray(_SCRATCH)
+        self._frames: Deque[wire.Frame] = deque()
         self._lock = threading.Lock()
 
     def fileno(self) -> int:
@@ -33,12 +33,12 @@ class FrameStream:
         while not self._frames:
             if not self._receive():
                 return None
-        return self._frames.pop(0)
+        return self._frames.popleft()
 
     def ready(self) -> List[wire.Frame]:
         """Return the frames already here after one more receive, which must not block."""
         alive = self._receive()
-        frames, self._frames = self._frames, []
+        frames, self._frames = list(self._frames), deque()
         if not alive and not frames:
             raise EOFError
         return frames
@@ -67,7 +67,8 @@ class FrameStream:
             count = self.sock.recv_into(target)
             self._frames.extend(self._decoder.received(count))
         else:
-            count = self.sock.recv_into(self._scratch)
+            data = self.sock.recv(_AT_ONCE)
+            count = len(data)
             if count:
-                self._frames.extend(self._decoder.feed(memoryview(self._scratch)[:count]))
+                self._frames.extend(self._decoder.feed(data))
         return count > 0

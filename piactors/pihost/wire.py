@@ -121,6 +121,11 @@ class FrameDecoder:
         frames: List[Frame] = []
         if self._head is not None:
             data = self._feed_body(memoryview(data), frames)
+        elif not self._rest and HEADER_SIZE <= len(data) < DIRECT_FROM and type(data) is bytes:
+            # What nearly always comes: one frame, whole.
+            length, kind, flags, generation, seq = HEADER.unpack_from(data)
+            if length == len(data) - HEADER_SIZE and length <= self.max_frame and kind in KINDS:
+                return [Frame(kind, flags, generation, seq, data[HEADER_SIZE:])]
         self._feed_frames(data, frames)
         return frames
 
@@ -149,7 +154,7 @@ class FrameDecoder:
         return frames
 
     def _feed_frames(self, data: Union[bytes, bytearray, memoryview], frames: List[Frame]) -> None:
-        buffer = self._rest + bytes(data) if self._rest else bytes(data)
+        buffer = self._rest + bytes(data) if self._rest else data if type(data) is bytes else bytes(data)
         position, end = 0, len(buffer)
         while end - position >= HEADER_SIZE:
             length, kind, flags, generation, seq = HEADER.unpack_from(buffer, position)

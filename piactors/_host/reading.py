@@ -1,0 +1,229 @@
+"""The reading of one data channel: by the loop, or by a caller that waits for an answer and reads it itself.
+
+A caller saves the two thread switches to the I/O thread and back.  It takes the turn (`piactors._lifecycle.turns`),
+has the loop pause, and handles what comes: its own answer, and those of others, whose futures it settles.  What is no
+answer is for the loop, and so is all that came after it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from piactors._host.channel import SocketChannel
+from piactors._host.loop import Loop
+from piactors._host.spin import Spin
+from piactors._lifecycle.turns import Turns
+from piactors._platform import wake
+from piactors.pihost import wire
+
+_DRAIN_READS = 64
+"""Reads for what a peer sent before it stopped: a socket holds about 200 KiB, and more comes from one that floods."""
+_REST_SECONDS = 0.005
+"""How long nobody watches a channel after a caller has read it: what comes unasked is seen after twice that."""
+ANSWERS = frozenset({wire.REPLY, wire.ERROR, wire.DONE, wire.SKIPPED})
+"""What comes for a message that was sent: whoever reads may handle it."""
+
+
+class Waiting(Protocol):
+    """A future whose outcome somebody waits for."""
+
+    def is_settled(self) -> bool:
+        """Whether it has an outcome."""
+
+
+class Reader:
+    """Reads one channel.  `lend` comes from the threads of callers, the rest from the loop's."""
+
+    def __init__(
+        self, loop: Loop, channel: SocketChannel, handle: Callable[[wire.Frame, bool], None],
+        fault: Callable[[SocketChannel, Exception], None], ended: Callable[[SocketChannel], None],
+    ) -> None:  # fmt: skip
+        self._loop = loop
+        self._channel = channel
+        self._handle = handle
+        self._fault = fault
+        self._ended = ended
+        self._lock = threading.Lock()
+        self._turns = Turns()
+        self._waker: wake.Waker | None = None
+        self._interrupted = False
+        self._resting = False
+        self.answers_only = True
+        """Whether callers may handle the answers; not once somebody else owns the process."""
+
+    # Callers
+
+    def lend(
+        self, future: Waiting, spin: Spin, deadline: float | None, answers_due: Callable[[], bool]
+    ) -> None:
+        """Read for the caller that waits for `future`, until that is done or the time is over, where nobody else reads.
+
+        It may return before, too: where the channel has ended, or somebody else is to read it.
+
+        Args:
+            answers_due: whether more answers will come when this returns.
+        """
+        fd = self._borrow()
+        if fd < 0:
+            return
+        waker = self._waker = wake.mine()
+        try:
+            while not future.is_settled() and not self._turns.closed and not self._turns.handed:
+                waker.watch(fd)
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return
+                if spin.wait(waker, left) and not self._read_once():
+                    waker.drain()
+        finally:
+            self._give_back(fd, answers_due)
+
+    def _borrow(self) -> int:
+        if not self._loop.can_pause or self._loop.is_current():
+            return -1
+        with self._lock:
+            watched = self._turns.watched
+            if not self.answers_only or not self._turns.take(threading.get_ident()):
+                return -1
+            fd = self._channel.fileno()
+            if watched:
+                self._loop.pause(fd)
+        return fd
+
+    def _give_back(self, fd: int, answers_due: Callable[[], bool]) -> None:
+        with self._lock:
+            watch = self._turns.give_back(answers_due=answers_due())
+            if self._turns.reader is None:
+                self._waker = None
+            if watch:
+                self._loop.resume(fd)
+            rests = not self._turns.watched and not self._resting
+            self._resting = self._resting or rests
+        if rests:
+            self._loop.call_soon(self._look_later)
+
+    @property
+    def rests(self) -> bool:
+        """Whether nobody looks at what comes, for a moment."""
+        return not self._turns.watched
+
+    def watch(self) -> None:
+        """Have the loop read what comes: answers are due that nobody waits for, or not in a way that reads them."""
+        with self._lock:
+            if self._turns.watch():
+                self._loop.resume(self._channel.fileno())
+
+    def _look_later(self) -> None:
+        self._loop.call_later(_REST_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Have the loop read again what no caller has read for a while."""
+        with self._lock:
+            if self._turns.closed:
+                return
+            if not self._turns.unused():
+                self._look_later()
+                return
+            self._resting = False
+            if self._turns.watch():
+                self._loop.resume(self._channel.fileno())
+
+    def _read_once(self) -> bool:
+        """Read and handle what is there; False where nothing was."""
+        with self._lock:
+            if self._turns.closed or self._turns.handed:
+                return True
+            channel = self._channel
+            try:
+                channel.receive()
+                frames = channel.frames
+                found = bool(frames)
+                while frames:
+                    if frames[0].kind not in ANSWERS:
+                        self._hand_over()
+                        return True
+                    self._handle(frames[0], self._interrupted)
+                    self._interrupted = False
+                    frames.popleft()  # after it was handled: what is interrupted is handled again
+                if channel.fault is not None or channel.ended:
+                    self._hand_over()
+            except BaseException as error:
+                if isinstance(error, Exception):
+                    self._turns.close()
+                    self._loop.call_soon(self._fault, channel, error)
+                    return True
+                self._interrupted = True
+                self._hand_over()
+                raise
+        return found or not channel.dry
+
+    def _hand_over(self) -> None:
+        self._turns.hand_over()
+        self._loop.call_soon(self.read)
+
+    # The loop
+
+    def read(self) -> None:
+        """Read once, or handle what a caller has left; a defect of ours must end one isolate, not the I/O thread."""
+        with self._lock:
+            if self._turns.closed:
+                return
+            try:
+                if not self._turns.handed:
+                    self._channel.receive()
+                self._turns.taken_over()
+                self._handle_all()
+            except Exception as error:
+                self._turns.close()
+                self._fault(self._channel, error)
+            if self._channel.ended:
+                self._turns.close()
+                self._ended(self._channel)
+
+    def drain(self) -> None:
+        """Read until nothing is there, or the end.
+
+        Raises:
+            ProtocolError: where what came should not have come.
+        """
+        with self._lock:
+            if self._turns.closed:
+                return
+            self._turns.taken_over()
+            self._handle_all()
+            for _ in range(_DRAIN_READS):
+                if self._channel.ended:
+                    return
+                self._channel.receive()
+                if self._channel.dry:
+                    return
+                self._handle_all()
+
+    def _handle_all(self) -> None:
+        frames = self._channel.frames
+        while frames:
+            again, self._interrupted = self._interrupted, False
+            self._handle(frames.popleft(), again)
+        if self._channel.fault is not None:
+            raise self._channel.fault
+
+    def want_write(self, wanted: bool) -> None:
+        """Have the loop tell when there is room to write, or not any more."""
+        with self._lock:
+            if not self._turns.closed:
+                self._loop.want_write(self._channel.fileno(), wanted)
+
+    def close(self) -> None:
+        """Read nothing any more; a caller that reads is told."""
+        with self._lock:
+            self._turns.close()
+            self._loop.unwatch(self._channel.fileno())
+            if self._waker is not None:
+                self._waker.wake()
+
+    def abandon(self) -> None:
+        """In a forked copy of the host: nobody reads."""
+        self._turns.close()

@@ -1,0 +1,102 @@
+"""The writing of one channel, from any thread: at once where the socket has room, else when the loop says so.
+
+Messages that follow each other closely may be held back for a moment, to leave in one system call.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from piactors._host.channel import SocketChannel
+from piactors._host.loop import Loop
+from piactors.pihost import wire
+
+HOLD_SECONDS = 50e-6
+"""How long a message may be held back, where a thread sends many and others are on their way already."""
+_HOLD_BYTES = 32_768
+
+
+class Writer:
+    """Writes frames of one generation to one channel.  Its lock is held for single steps, and is the innermost."""
+
+    def __init__(
+        self, loop: Loop, channel: SocketChannel, number: int, want_write: Callable[[bool], None]
+    ) -> None:
+        self._loop = loop
+        self._channel = channel
+        self._number = number
+        self._want_write = want_write
+        self._lock = threading.Lock()
+        self._last_write = 0.0
+        self._flush_due = False
+
+    def send(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
+        """Send one frame; never blocks."""
+        channel = self._channel
+        with self._lock:
+            had_backlog = bool(channel.out)
+            wait = not channel.send(kind, flags, self._number, seq, payload) and not had_backlog
+        if wait:
+            self._loop.call_soon(self._want_write, True)
+
+    def send_soon(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
+        """Send one frame of many: now, or together with those that follow it within `HOLD_SECONDS`.
+
+        What is held back leaves at the latest with `flush` or the loop's next turn.
+        """
+        channel = self._channel
+        with self._lock:
+            now = time.monotonic()
+            waits_for_room = channel.out and not channel.held_back
+            if waits_for_room or len(payload) > _HOLD_BYTES or now - self._last_write > HOLD_SECONDS:
+                had_backlog = bool(channel.out)
+                self._last_write = now
+                wait = not channel.send(kind, flags, self._number, seq, payload) and not had_backlog
+                due = False
+            else:
+                held = channel.hold_back(kind, flags, self._number, seq, payload)
+                wait = held > _HOLD_BYTES and not self._flush_now()
+                due, self._flush_due = not self._flush_due, True
+        if wait:
+            self._loop.call_soon(self._want_write, True)
+        elif due:
+            self._loop.call_soon(self._flush_held)
+
+    def flush(self) -> None:
+        """Send what is held back."""
+        if self._channel.held_back:
+            with self._lock:
+                done = self._flush_now()
+            if not done:
+                self._loop.call_soon(self._want_write, True)
+
+    def _flush_now(self) -> bool:
+        self._last_write = time.monotonic()
+        return self._channel.flush()
+
+    def _flush_held(self) -> None:
+        self._flush_due = False
+        self.flush()
+
+    def write(self) -> None:
+        """Write what waits, on the loop: there is room."""
+        with self._lock:
+            done = self._channel.flush()
+        if done:
+            self._want_write(False)
+            with self._lock:
+                again = bool(self._channel.out)
+            if again:
+                self._want_write(True)
+
+    def unsent_bytes(self) -> int:
+        """How many bytes the kernel has not taken yet."""
+        with self._lock:
+            return sum(map(len, self._channel.out))
+
+    def close(self) -> None:
+        """Close the channel, and its socket."""
+        with self._lock:
+            self._channel.close()

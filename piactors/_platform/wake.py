@@ -1,0 +1,83 @@
+"""Waiting for a descriptor and for another thread at once: an eventfd, or a pipe where there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+import threading
+
+from piactors._platform import taken_away
+
+
+class Waker:
+    """A thread's own: it waits in `wait`, and `wake` of any other thread ends that."""
+
+    def __init__(self) -> None:
+        if hasattr(os, "eventfd") and not taken_away("eventfd"):
+            self._read = self._write = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        else:
+            self._read, self._write = os.pipe()
+            os.set_blocking(self._read, False)
+            os.set_blocking(self._write, False)
+        self._poll = select.poll()
+        self._poll.register(self._read, select.POLLIN)
+        self._watched = -1
+        self._owner = threading.get_ident()
+
+    def watch(self, fd: int) -> None:
+        """Say which descriptor `ready` and `wait` are about."""
+        if fd != self._watched:
+            if self._watched >= 0:
+                self._poll.unregister(self._watched)
+            self._poll.register(fd, select.POLLIN)
+            self._watched = fd
+
+    def ready(self) -> bool:
+        """Whether the descriptor is readable, or this has been woken."""
+        return bool(self._poll.poll(0))
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until the descriptor is readable or somebody wakes this; False after `timeout` seconds without."""
+        milliseconds = None if timeout is None else min(math.ceil(timeout * 1000), 2**31 - 1)
+        return bool(self._poll.poll(milliseconds))
+
+    def wake(self) -> None:
+        """End the wait, or the next one; nothing to do where the waiting thread itself calls this."""
+        if threading.get_ident() == self._owner:
+            return
+        with contextlib.suppress(OSError):  # it has been woken very often, and not looked
+            os.write(self._write, b"\1\0\0\0\0\0\0\0")
+
+    def drain(self) -> None:
+        """Forget that it was woken."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._read, 4096 if self._read != self._write else 8):
+                pass
+
+    def __del__(self) -> None:
+        for fd in {self._read, self._write}:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+_local = threading.local()
+
+
+def mine() -> Waker:
+    """Return the waker of this thread, made the first time."""
+    try:
+        waker: Waker = _local.waker
+    except AttributeError:
+        waker = _local.waker = Waker()
+    return waker
+
+
+def _forget_all() -> None:
+    """In a forked copy of the process: what woke the parent's threads is not for its own."""
+    global _local
+    _local = threading.local()
+
+
+os.register_at_fork(after_in_child=_forget_all)
