@@ -51,6 +51,7 @@ class Reader:
         self._waker: wake.Waker | None = None
         self._interrupted = False
         self._resting = False
+        self._wanted = False
         self.answers_only = True
         """Whether callers may handle the answers; not once somebody else owns the process."""
 
@@ -104,6 +105,8 @@ class Reader:
             self._resting = self._resting or rests
         if rests:
             self._loop.call_soon(self._look_later)
+        if self._wanted:
+            self.watch()
 
     @property
     def rests(self) -> bool:
@@ -111,10 +114,19 @@ class Reader:
         return not self._turns.watched
 
     def watch(self) -> None:
-        """Have the loop read what comes: answers are due that nobody waits for, or not in a way that reads them."""
-        with self._lock:
-            if self._turns.watch():
-                self._loop.resume(self._channel.fileno())
+        """Have the loop read what comes: answers are due that nobody waits for, or not in a way that reads them.
+
+        It never waits, because it may be called while the caller handles an answer.  Who holds the lock meanwhile
+        does this after it.
+        """
+        self._wanted = True
+        while self._wanted and self._lock.acquire(blocking=False):
+            self._wanted = False
+            try:
+                if self._turns.watch():
+                    self._loop.resume(self._channel.fileno())
+            finally:
+                self._lock.release()
 
     def _look_later(self) -> None:
         self._loop.call_later(_REST_SECONDS, self._look)
@@ -128,8 +140,7 @@ class Reader:
                 self._look_later()
                 return
             self._resting = False
-            if self._turns.watch():
-                self._loop.resume(self._channel.fileno())
+        self.watch()
 
     def _read_once(self) -> bool:
         """Read and handle what is there; False where nothing was."""
