@@ -6,6 +6,7 @@ None of them sends arrays as such, so they send and return the bytes of one, and
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -40,9 +41,8 @@ daemon.requestLoop()
 """
 
 ECHO_OF_RPYC = """
-import os, signal, sys
+import os, signal, socket, sys
 import rpyc
-from rpyc.utils.server import OneShotServer
 rpyc.core.channel.Channel.COMPRESSION_THRESHOLD = sys.maxsize
 
 class Echo(rpyc.Service):
@@ -53,17 +53,18 @@ class Echo(rpyc.Service):
     def exposed_crash(self):
         os.kill(os.getpid(), signal.SIGKILL)
 
-server = OneShotServer(Echo, hostname="127.0.0.1", port=0)
-print(server.port, flush=True)
-server.start()
+stream = rpyc.core.stream.SocketStream(socket.socket(fileno=int(sys.argv[1])))
+print("ready", flush=True)
+rpyc.connect_stream(stream, Echo).serve_all()
 """
 
 
 class _Program:
-    """A server of ours in a process of its own, which says in its first line where it listens."""
+    """A server of ours in a process of its own, which says in its first line that it is there, or where."""
 
-    def __init__(self, code: str) -> None:
-        self._process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    def __init__(self, code: str, *inherited: int) -> None:
+        command = [sys.executable, "-c", code, *map(str, inherited)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, pass_fds=inherited)
         assert self._process.stdout is not None
         self.address = self._process.stdout.readline().strip()
 
@@ -139,7 +140,7 @@ class Execnet:
 
 
 class Rpyc:
-    """A connection to a service, without compression: that is for networks."""
+    """A connection to a service, without what is for networks: compression, and TCP, which waits for more to send."""
 
     @staticmethod
     def check() -> None:
@@ -150,9 +151,11 @@ class Rpyc:
         import rpyc
 
         rpyc.core.channel.Channel.COMPRESSION_THRESHOLD = sys.maxsize
-        self._program = _Program(ECHO_OF_RPYC)
-        config = {"sync_request_timeout": 60}
-        self._connection: Any = rpyc.connect("127.0.0.1", int(self._program.address), config=config)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._program = _Program(ECHO_OF_RPYC, theirs.fileno())
+        stream, config = rpyc.core.stream.SocketStream(ours), {"sync_request_timeout": 60}
+        self._connection: Any = rpyc.connect_stream(stream, config=config)
         self._echo = self._connection.root.echo
         self._later = rpyc.async_(self._echo)
 
