@@ -9,9 +9,12 @@ import contextlib
 import socket
 import subprocess
 import sys
+from collections import deque
 from typing import Any
 
 from benchmarks.peers import CRASH_SECONDS
+
+WINDOW = 64
 
 ECHO_OF_EXECNET = """
 import os, signal
@@ -170,8 +173,13 @@ class Rpyc:
         return result.value
 
     def pipelined(self, value: Any, calls: int) -> None:
-        """See `Peer`."""
-        for result in [self._later(value) for _ in range(calls)]:
+        """See `Peer`: it reads no answers while it sends, so no more are under way than the socket holds."""
+        waiting: deque[Any] = deque()
+        for _ in range(calls):
+            if len(waiting) == WINDOW:
+                waiting.popleft().wait()
+            waiting.append(self._later(value))
+        for result in waiting:
             result.wait()
 
     def array(self, value: Any) -> Any:
