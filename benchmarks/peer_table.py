@@ -87,7 +87,8 @@ def one_round(name: str, commands: Mapping[str, str], results: Results) -> None:
             try:
                 answer = driver.ask(command)
             except DriverFailed as error:
-                answer = {"cannot": str(error)}
+                results.cannot[key] = str(error)
+                break  # the other commands have the next round
             if "cannot" in answer:
                 results.cannot[key] = answer["cannot"]
             else:
