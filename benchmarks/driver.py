@@ -77,9 +77,10 @@ class Driver:
 
     def _descendants(self) -> list[psutil.Process]:
         try:
-            return psutil.Process(self._process.pid).children(recursive=True)
+            found: list[psutil.Process] = psutil.Process(self._process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
+        return found
 
     def __enter__(self) -> Self:
         return self

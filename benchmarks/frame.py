@@ -22,6 +22,7 @@ import attrs
 
 import piactors
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 MIB = 1 << 20
@@ -57,13 +58,13 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def take_turns(rounds: int, contestants: Mapping[str, Callable[[], T]]) -> dict[str, list[T]]:
+def take_turns(rounds: int, contestants: Mapping[K, Callable[[], T]]) -> dict[K, list[T]]:
     """Run each contestant once a round and return their results by name.
 
     Each round begins with another one, so that nobody always has the same neighbour before it.
     """
     names = list(contestants)
-    results: dict[str, list[T]] = {name: [] for name in names}
+    results: dict[K, list[T]] = {name: [] for name in names}
     for number in range(rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:

@@ -103,7 +103,7 @@ def measure(names: Iterable[str], rounds: int, quick: bool) -> dict[str, Results
     if quick:
         for found in results.values():
             found.cannot.update(dict.fromkeys(NOT_QUICK, "left out by --quick"))
-    turns = {name: lambda name=name: one_round(name, commands, results[name]) for name in results}  # type: ignore[misc]
+    turns = {name: lambda name=name: one_round(name, commands, results[name]) for name in results}
     frame.take_turns(rounds, turns)
     return results
 

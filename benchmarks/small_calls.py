@@ -97,7 +97,7 @@ def one_round(contestant: Contestant, cores: tuple[set[int], set[int]], calls: i
 def measure(rounds: int, calls: int) -> dict[tuple[str, str], list[Times]]:
     """Return the rounds by placement and contestant; the placements take turns as well."""
     with contestants() as found:
-        pairs: dict[Any, Callable[[], Times]] = {
+        pairs: dict[tuple[str, str], Callable[[], Times]] = {
             (place, name): lambda one=one, cores=cores: one_round(one, cores, calls)  # type: ignore[misc]
             for place, cores in placement.placements().items()
             for name, one in found.items()
