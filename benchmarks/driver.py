@@ -30,7 +30,7 @@ class Driver:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         self._read = b""
 
-    def ask(self, command: str, timeout: float = 120.0) -> dict[str, Any]:
+    def ask(self, command: str, timeout: float = 60.0) -> dict[str, Any]:
         """Send a command and return its answer.
 
         Raises:
@@ -41,16 +41,17 @@ class Driver:
             self._process.stdin.write(command.encode() + b"\n")
         except BrokenPipeError:
             raise DriverFailed(f"its process ended before {command!r}") from None
-        answer: dict[str, Any] = json.loads(self._line(command, time.monotonic() + timeout))
+        answer: dict[str, Any] = json.loads(self._line(command, timeout))
         return answer
 
-    def _line(self, command: str, deadline: float) -> bytes:
+    def _line(self, command: str, timeout: float) -> bytes:
+        deadline = time.monotonic() + timeout
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._read:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise DriverFailed(f"no answer to {command!r} in time")
+                    raise DriverFailed(f"no answer to {command!r} within {timeout:g} seconds")
                 got = self._process.stdout.read(65536)
                 if not got:
                     raise DriverFailed(f"its process ended in {command!r}")

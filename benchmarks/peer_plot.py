@@ -41,7 +41,8 @@ PANELS = (
 
 def draw(found: dict[str, Any], path: Path) -> None:
     """Draw all charts into one file."""
-    figure, axes = pyplot.subplots(2, 2, figsize=(12, 9), layout="constrained")
+    figure, axes = pyplot.subplots(2, 2, figsize=(13, 9.5), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.2, h_pad=0.15, wspace=0.03, hspace=0.03)
     for panel, axis in zip(PANELS, axes.flat, strict=True):
         draw_panel(axis, panel, found["peers"])
     machine = found["machine"]
@@ -69,7 +70,7 @@ def draw_panel(axis: Any, panel: Panel, peers: dict[str, Any]) -> None:
     decorate(axis, panel, values)
     missing = [peers[name]["title"] for name in pairs if not pairs[name]]
     if missing:
-        axis.text(1, -0.13, f"no figure: {', '.join(missing)}", transform=axis.transAxes, ha="right", fontsize=8,
+        axis.text(1, -0.1, f"no figure: {', '.join(missing)}", transform=axis.transAxes, ha="right", fontsize=8,
                   color=FAINT)  # fmt: skip
 
 
@@ -79,11 +80,12 @@ def decorate(axis: Any, panel: Panel, values: list[float]) -> None:
     axis.set_title(f"{panel.title} ({panel.unit}, {better})", loc="left", fontsize=11, fontweight="bold", color=INK)
     if values:  # there is no logarithm of nothing
         axis.set_xscale("log")
-        axis.set_xlim(min(values) / 2, max(values) * 3)
+        axis.set_xlim(min(values) / 2, max(values) * 3)  # room for the labels; the shortest bar still shows
     axis.invert_yaxis()
     axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: short(value)))
     axis.xaxis.set_minor_formatter(ticker.NullFormatter())
     axis.tick_params(axis="x", labelsize=8, colors=FAINT)
+    axis.tick_params(axis="x", which="minor", length=0)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", color="#e9ecef")
     axis.set_axisbelow(True)

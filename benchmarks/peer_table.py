@@ -16,7 +16,7 @@ import attrs
 
 from benchmarks import frame
 from benchmarks.driver import Driver, DriverFailed
-from benchmarks.peers import CRASH_SECONDS, PEERS, TITLES
+from benchmarks.peers import CRASH_SECONDS, PEERS, REMARKS, TITLES
 
 FULL = {
     "first": "start", "start": "start", "small": "small 1000", "pipelined": "pipelined 3000", "uss": "uss",
@@ -143,6 +143,7 @@ class Table:
     """Cells as text; a missing figure has the number of its reason, and the reasons follow the table."""
 
     def __init__(self, results: Mapping[str, Results]) -> None:
+        self._names = list(results)
         self._reasons: dict[str, int] = {}
         self.head = ["library", *(column.title for column in COLUMNS)]
         self.rows = [self._row(name, found) for name, found in results.items()]
@@ -159,9 +160,12 @@ class Table:
         return frame.number(value)
 
     def notes(self) -> Iterator[str]:
-        """Return the reasons."""
+        """Return the reasons, and what one has to know of the libraries."""
         for reason, number in self._reasons.items():
             yield f"[{number}] {reason}"
+        for name in self._names:
+            if name in REMARKS:
+                yield f"{title(name)}: {REMARKS[name]}"
 
     def text(self) -> str:
         """Return it for a terminal."""

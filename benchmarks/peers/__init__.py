@@ -36,6 +36,20 @@ TITLES = {
 }
 """How tables call them, where that is not their key."""
 
+REMARKS = {
+    "pipe": "a spawned process; 64 pipelined calls under way",
+    "executor": "a spawned worker",
+    "multiprocess": "a worker forked from the program",
+    "pebble": "a worker forked from the program",
+    "execnet": "arrays as bytes",
+    "rpyc": "arrays as bytes; no compression; 64 pipelined calls under way",
+    "pyro5": "arrays as bytes, by msgpack; pipelined calls in one batch, so in one message",
+    "pykka": "threads of the program: what the calls cost without isolation",
+    "ray": "the start includes that of its cluster",
+    "xoscar": "the start includes that of its pool",
+}
+"""What one has to know to compare them."""
+
 CRASH_SECONDS = 5.0
 """How long a library has to see that its worker is dead."""
 
