@@ -29,11 +29,12 @@ class Panel:
     title: str
     unit: str
     less_is_better: bool
+    remark: str = ""
 
 
 PANELS = (
     Panel("small.p50", "Small blocking call, median", "µs", True),
-    Panel("pipelined.rate", "Pipelined small calls", "calls/s", False),
+    Panel("pipelined.rate", "Pipelined small calls", "calls/s", False, "Pyro5: all calls in one message"),
     Panel("array_16.rate", "16 MiB array, there and back", "GB/s", False),
     Panel("first.ms", "Cold start: create to first reply", "ms", True),
 )
@@ -69,9 +70,8 @@ def draw_panel(axis: Any, panel: Panel, peers: dict[str, Any]) -> None:
         label.set_fontweight("bold" if name == "piactors" else "normal")
     decorate(axis, panel, values)
     missing = [peers[name]["title"] for name in pairs if not pairs[name]]
-    if missing:
-        axis.text(1, -0.1, f"no figure: {', '.join(missing)}", transform=axis.transAxes, ha="right", fontsize=8,
-                  color=FAINT)  # fmt: skip
+    remarks = [panel.remark] * bool(panel.remark) + [f"no figure: {', '.join(missing)}"] * bool(missing)
+    axis.text(1, -0.1, "; ".join(remarks), transform=axis.transAxes, ha="right", fontsize=8, color=FAINT)
 
 
 def decorate(axis: Any, panel: Panel, values: list[float]) -> None:
