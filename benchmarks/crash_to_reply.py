@@ -120,6 +120,8 @@ CONTESTANTS: dict[str, Callable[[], Contestant]] = {
     "pebble": Pebble,
     "ray": Ray,
 }
+SETTLE_SECONDS = 0.1
+"""Nobody crashes again at once: what a library does after a crash, such as to start a spare process, is done then."""
 NOT_QUICK = ("ray",)
 """Those whose start alone takes seconds."""
 
@@ -150,6 +152,7 @@ def measure(names: Sequence[str], rounds: int, quick: bool) -> tuple[dict[str, l
 def one_round(contestant: Contestant) -> float:
     """Return the milliseconds from a call in which the process dies to the first reply of the next one."""
     before = contestant.pid()
+    time.sleep(SETTLE_SECONDS)
     started = time.perf_counter()
     contestant.crash()
     after = contestant.pid()
