@@ -1,25 +1,23 @@
 """How long after a crash (SIGKILL in a call) does the next generation answer?  And with other libraries?
 
     python -m benchmarks.crash_to_reply                 needs `pip install 'piactors[bench]'`
-    python -m benchmarks.crash_to_reply --rounds 40 --json result.json
+    python -m benchmarks.crash_to_reply --rounds 40 --only piactors pebble
 
-The rounds of all libraries are interleaved, so that a noisy machine is noisy to all of them.
+The libraries take turns round by round, so that a noisy machine is noisy to all of them.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import contextlib
 import logging
 import os
-import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
-import piactors
-from benchmarks import victims
+from benchmarks import frame, victims
 from piactors import ChildSpec, IsolationOptions, Supervisor
 
 
@@ -42,8 +40,9 @@ class Piactors:
     Its module is preloaded: the workers of the others are forked from this program, and so have it as well.
     """
 
-    def __init__(self) -> None:
-        spec = ChildSpec("victim", victims.Victim, options=IsolationOptions(preload=("benchmarks.victims",)))
+    def __init__(self, **options: Any) -> None:
+        fixed = IsolationOptions(preload=("benchmarks.victims",), **options)
+        spec = ChildSpec("victim", victims.Victim, options=fixed)
         self._tree = Supervisor.start(children=[spec], max_restarts=None)
         self._proxy = self._tree.child("victim").proxy()
 
@@ -115,58 +114,69 @@ class Ray:
         self._ray.shutdown()
 
 
-CONTESTANTS: dict[str, Callable[[], Contestant]] = {"piactors": Piactors, "pebble": Pebble, "ray": Ray}
+CONTESTANTS: dict[str, Callable[[], Contestant]] = {
+    "piactors": Piactors,
+    "piactors_standby": partial(Piactors, standby=True),
+    "pebble": Pebble,
+    "ray": Ray,
+}
+SETTLE_SECONDS = 0.1
+"""Nobody crashes again at once: what a library does after a crash, such as to start a spare process, is done then."""
+NOT_QUICK = ("ray",)
+"""Those whose start alone takes seconds."""
 
 
-def measure(rounds: int) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Return the seconds from kill to answer of each library, and why one is missing."""
-    running, missing = {}, {}
-    for name, make in CONTESTANTS.items():
-        try:
-            running[name] = make()
-        except ImportError as error:
-            missing[name] = str(error)
-    times: dict[str, list[float]] = {name: [] for name in running}
-    try:
-        for _ in range(rounds):
-            for name, contestant in running.items():
-                times[name].append(one_round(contestant))
-    finally:
-        for contestant in running.values():
-            contestant.close()
-    return times, missing
+def why_not(name: str, quick: bool) -> str | None:
+    """Return why a library is left out, as far as that is known before it is tried."""
+    if name == "piactors_standby" and not frame.has_option("standby"):
+        return "this piactors has no option 'standby'"
+    return "left out by --quick" if quick and name in NOT_QUICK else None
+
+
+def measure(names: Sequence[str], rounds: int, quick: bool) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Return the milliseconds from kill to answer of each library, and why one is missing."""
+    missing = {name: why for name in names if (why := why_not(name, quick)) is not None}
+    with contextlib.ExitStack() as stack:
+        running: dict[str, Contestant] = {}
+        for name in (name for name in names if name not in missing):
+            try:
+                running[name] = CONTESTANTS[name]()
+            except ImportError as error:
+                missing[name] = str(error)
+            else:
+                stack.callback(running[name].close)
+        turns = {name: partial(one_round, contestant) for name, contestant in running.items()}
+        return frame.take_turns(rounds, turns), missing
 
 
 def one_round(contestant: Contestant) -> float:
-    """Return the seconds from a call in which the process dies to the first reply of the next one."""
+    """Return the milliseconds from a call in which the process dies to the first reply of the next one."""
     before = contestant.pid()
+    time.sleep(SETTLE_SECONDS)
     started = time.perf_counter()
     contestant.crash()
     after = contestant.pid()
     seconds = time.perf_counter() - started
     assert after != before, "the process has not died"
-    return seconds
+    return seconds * 1e3
 
 
 def main() -> int:
-    """Print the medians and their ratios."""
-    parser = argparse.ArgumentParser(description="From a kill -9 to the next generation's first reply.")
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--json", help="a file to write the figures to")
-    given = parser.parse_args()
-    logging.getLogger("piactors").setLevel(logging.CRITICAL)
-    times, missing = measure(given.rounds)
-    own = statistics.median(times["piactors"])
-    print(f"{'library':10} {'median':>10} {'slowest':>10}   times piactors")
-    for name, seconds in times.items():
-        median = statistics.median(seconds)
-        print(f"{name:10} {median * 1e3:7.1f} ms {max(seconds) * 1e3:7.1f} ms   {median / own:6.1f}")
+    """Measure and report."""
+    parser = frame.arguments("From a kill -9 to the next generation's first reply.", rounds=25)
+    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="LIBRARY")
+    given = frame.parsed(parser)
+    report = frame.Report("crash_to_reply", given)
+    times, missing = measure(given.only, given.rounds, given.quick)
+    for name, found in times.items():
+        report.add_median(name, found, "ms")
+        report.add(f"{name}.slowest", max(found), "ms")
+    for own in (name for name in times if name.startswith("piactors")):
+        for name in (name for name in times if not name.startswith("piactors")):
+            report.add_ratio(f"{own}_over_{name}", times[own], times[name])
     for name, why in missing.items():
-        print(f"{name:10} not measured: {why}")
-    if given.json:
-        with open(given.json, "w", encoding="utf-8") as file:
-            json.dump({"piactors": piactors.__version__, "rounds": given.rounds, "seconds": times}, file, indent=1)
-    return 0
+        report.miss(name, why)
+    return report.finish()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 
 from piactors import ProcessActor
 
@@ -27,3 +28,10 @@ class Plain:
 
 class Victim(Plain, ProcessActor):
     """The same as an actor."""
+
+
+class Bomb:
+    """Kills the process that unpickles it: for those that only exchange values."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return kill_myself, ()

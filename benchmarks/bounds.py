@@ -1,0 +1,81 @@
+"""What is expected of piactors, as bounds on figures that were measured in one run."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from benchmarks import frame
+
+HOLDS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, "<": operator.lt, ">=": operator.ge}
+
+
+@attrs.frozen
+class Bound:
+    """A question, the figure that answers it, and what it should be."""
+
+    question: str
+    benchmark: str
+    key: str
+    relation: Literal["<=", "<", ">="]
+    limit: float
+    unit: str = "x"
+
+    def figure(self, results: Mapping[str, Any]) -> float | None:
+        """Return the figure, or None where it was not measured."""
+        found: float | None = results.get(self.benchmark, {}).get("figures", {}).get(self.key)
+        return found
+
+    def verdict(self, results: Mapping[str, Any]) -> str:
+        """Return whether it holds, as text."""
+        found = self.figure(results)
+        if found is None:
+            return "not measured"
+        return "met" if HOLDS[self.relation](found, self.limit) else "NOT MET"
+
+
+BOUNDS = (
+    Bound("small call p50 / pipe", "small_calls", "unpinned.proxy.p50_over_pipe", "<=", 0.7),
+    Bound("small call p99 / pipe", "small_calls", "unpinned.proxy.p99_over_pipe", "<=", 1.0),
+    Bound("small call p50 / pipe, no spinning", "small_calls", "unpinned.proxy_no_spin.p50_over_pipe", "<=", 1.15),
+    Bound("pipelined / pipe with 64 under way", "pipelined", "piactors_over_pipe", ">=", 1.5),
+    *(
+        Bound(f"{size} MiB array / pipe, trust={trust}", "arrays", f"array.{size}MiB.{trust}_over_pipe", ">=", least)
+        for size, least in ((1, 4), (16, 10), (128, 10))
+        for trust in ("code", "data")
+    ),
+    *(
+        Bound(f"{size} MiB array / memcpy, trust={trust}", "arrays", f"array.{size}MiB.{trust}_over_memcpy", ">=", 0.6)
+        for size in (16, 128)
+        for trust in ("code", "data")
+    ),
+    Bound("first reply / ProcessPoolExecutor(spawn)", "start", "launcher_over_executor", "<=", 1 / 15),
+    Bound("first reply / bare fork", "start", "launcher_over_fork", "<=", 4),
+    Bound("crash to reply / pebble", "crash_to_reply", "piactors_over_pebble", "<=", 1 / 8),
+    Bound("crash to reply / pebble, standby", "crash_to_reply", "piactors_standby_over_pebble", "<=", 1 / 8),
+    Bound("memory of an idle isolate", "idle_cost", "isolate.uss", "<=", 2.5, "MiB"),
+    Bound("start of 1,000 isolates", "scale", "start", "<", 10, "s"),
+    Bound("host memory for each", "scale", "host.memory", "<=", 100, "KiB"),
+    Bound("host descriptors for each", "scale", "host.descriptors", "<=", 6, ""),
+    Bound("host threads", "scale", "host.threads", "<=", 5, ""),
+    Bound("call to one of them / to a lone one", "scale", "call.random_over_lone", "<=", 1.5),
+    Bound("idle host", "scale", "host.idle_cpu", "<", 1, "% of a core"),
+    Bound("restarted that should not be, or not", "scale", "killed.in_wrong_generation", "<=", 0, ""),
+    Bound("supervised call / one alone", "supervision_overhead", "supervised_over_alone", "<", 1.03),
+)
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Return the table of all bounds on what was measured."""
+    chosen = [bound for bound in BOUNDS if bound.benchmark in results]
+    width = max((len(bound.question) for bound in chosen), default=8)
+    lines = [f"{'question':{width}}  {'figure':>10}  {'bound':>20}"]
+    for bound in chosen:
+        found = bound.figure(results)
+        figure = "-" if found is None else frame.number(found)
+        limit = f"{bound.relation} {frame.number(bound.limit)} {bound.unit}".rstrip()
+        lines.append(f"{bound.question:{width}}  {figure:>10}  {limit:>20}  {bound.verdict(results)}")
+    return "\n".join(lines)
