@@ -23,6 +23,9 @@ from piactors.spec import Current
 if TYPE_CHECKING:
     from piactors.isolate import Isolate
 
+_MOST_TIMES_TOLD = 3
+"""So many times in a row what was set with `set_data` is waited for."""
+
 
 class _Companion:
     """What both have in common: they are the `Owner` of a generation that is not the isolate's current one."""
@@ -104,6 +107,7 @@ class Newcomer(_Companion):
         self._on_ready = on_ready
         self._on_gone = on_gone
         self._announced = announced
+        self._times_told = 0
 
     @property
     def is_ready(self) -> bool:
@@ -116,23 +120,51 @@ class Newcomer(_Companion):
         doomed = current.intent is not None or current.start_failure is not None
         return not doomed and not pidfd.has_ended(self.generation.process_fd)
 
-    def install(self) -> list[tuple[str, bytes]]:
-        """Be the isolate's process from here on, ready or not; under the isolate's lock.
+    def unknown_data(self) -> list[tuple[str, bytes]]:
+        """Return what was set with `set_data` since it was started, and has to be told before it runs a call.
 
-        Returns:
-            what was set with `set_data` since it was started.
+        Where somebody sets values without a pause, the last ones are told here, and not waited for.
         """
-        isolate, current = self.isolate, self.current
-        isolate.process, isolate.current = self.generation, current
+        known, values = self.current.data, list(self.isolate.data.items())
+        unknown = [(key, value) for key, value in values if known.get(key) is not value]
+        if unknown and self._times_told >= _MOST_TIMES_TOLD:
+            self.tell_data(unknown, _nothing)
+            return []
+        return unknown
+
+    def tell_data(self, values: list[tuple[str, bytes]], then: Callable[[], None]) -> None:
+        """Give it such values, and call `then()` once it has them; end it where that takes over `start_timeout`."""
+        isolate, left = self.isolate, len(values)
+        self._times_told += 1
+
+        def taken(frame: wire.Frame | None) -> None:
+            nonlocal left
+            left -= frame is not None  # None: it has ended
+            if not left:
+                self.cancel_timers()
+                then()
+
+        if not isolate.options.debug:
+            late = partial(self.kill, "start_failed", "it does not take what was set with set_data")
+            self.current.timers.append(isolate.loop.call_later(isolate.options.start_timeout, late))
+        for key, value in values:
+            self.current.data[key] = value
+            self.generation.request("set_data", (key, value), taken)
+
+    def install(self) -> None:
+        """Be the isolate's process from here on, ready or not; under the isolate's lock."""
+        isolate = self.isolate
+        isolate.process, isolate.current = self.generation, self.current
         isolate.generation_number = self.number
         isolate.mailbox.next_generation()
         self.generation.hand_over(isolate)
         if self.wants_stop:
             isolate.mailbox.put_first(Message("stop", b"", own_wish=True))
-        if self.is_ready:
-            isolate.raw_description = self.description
-            current.ready_at = time.monotonic()  # it has waited, and begins to run only now
-        return [(key, value) for key, value in isolate.data.items() if current.data.get(key) is not value]
+
+    def begin_to_run(self) -> None:
+        """Count as ready from now on, whatever it has waited for; under the isolate's lock."""
+        self.isolate.raw_description = self.description
+        self.current.ready_at = time.monotonic()
 
     def on_frame(self, frame: wire.Frame) -> None:
         """See `Owner`."""
@@ -170,6 +202,10 @@ class Newcomer(_Companion):
         if self._announced and reason.kind != "shutdown":
             self._publish(events.IsolateStartFailed, reason)
         self._on_gone(reason)
+
+
+def _nothing() -> None:
+    """What follows nobody waits for."""
 
 
 class Retiree(_Companion):

@@ -214,21 +214,23 @@ class Recycler:
         """Let the newcomer run the calls from here on."""
         isolate, newcomer = self._isolate, self._newcomer
         assert newcomer is not None
-        retiree, late = None, []
+        retiree = None
         with isolate.lock:  # from the check on: a stop that comes between would be lost with the old process
             called_off = self._is_doomed() if self._cold else not self._may_go_on()
-            if not called_off:
+            unknown = [] if called_off else newcomer.unknown_data()
+            if not (called_off or unknown):
                 retiree = None if isolate.process is None else self._retire()
-                late = self._take_over(newcomer)
+                self._take_over(newcomer)
                 warm, self._cold, self._asked = not self._cold, False, False
                 isolate.pump()
         if called_off:
             self._give_up("the isolate stops")
+        if unknown:
+            newcomer.tell_data(unknown, lambda: self._swap() if self._newcomer is newcomer else None)
+        if called_off or unknown:
             return
         if retiree is not None:
             retiree.retire()
-        for key, value in late:
-            isolate.control("set_data", key, value)
         isolate.publish(events.IsolateStarted)
         isolate.publish(
             events.IsolateRecycled, pid=self._replaced[0], generation=self._replaced[1], reason=self._reason,
@@ -236,10 +238,11 @@ class Recycler:
         )  # fmt: skip
         isolate.policies_begin()
 
-    def _take_over(self, newcomer: Newcomer) -> list[tuple[str, bytes]]:
-        """Make the newcomer the isolate's process; return what was set with `set_data` since it was started."""
+    def _take_over(self, newcomer: Newcomer) -> None:
+        """Make the newcomer the isolate's process."""
         self._newcomer, self.draining = None, False
-        return newcomer.install()
+        newcomer.install()
+        newcomer.begin_to_run()
 
     # When it does not work out, or the isolate ends
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from piactors import arrivals, endings, starting
@@ -90,23 +91,23 @@ class Standby:
         """It has ended by itself, or did not start, or was told to end before it was ready."""
         newcomer, self.newcomer = self.newcomer, None
         if reason.kind != "shutdown" and self._may_be_of_use():
-            self._put_off(newcomer)
+            pause, pid = self._put_off(newcomer), None if newcomer is None else newcomer.generation.pid
             self._isolate.log(
-                logging.WARNING, "isolate %s: its standby (pid %s) has ended, the next one starts in %g s or more: %s",
-                self._isolate.spec.name, None if newcomer is None else newcomer.generation.pid,
-                self._not_before - time.monotonic(), reason.report(),
+                logging.WARNING, "isolate %s: its standby (pid %s) has ended, and none is started for %g s: %s",
+                self._isolate.spec.name, pid, pause, reason.report(),
             )  # fmt: skip
-            self.begin()
+        self.begin()
         self._recycler.go_on_with_end()
 
-    def _put_off(self, newcomer: Newcomer | None) -> None:
+    def _put_off(self, newcomer: Newcomer | None) -> float:
         """Have the next one wait, longer each time, so that one that cannot live costs next to nothing."""
         now = time.monotonic()
         ready_at = None if newcomer is None else newcomer.current.ready_at
         if ready_at is not None and now - ready_at >= _LONGEST_PAUSE:
             self._pause = _FIRST_PAUSE
-        self._not_before = now + self._pause
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+        self._not_before = now + pause
+        return pause
 
     # Using it
 
@@ -142,21 +143,36 @@ class Standby:
         newcomer = self.give()
         if newcomer is None:
             return False
-        isolate, seconds = self._isolate, _time_left(newcomer)
-        with isolate.lock:
+        isolate = self._isolate
+        with isolate.lock:  # from the check on: a stop that comes between would find no process
             called_off = isolate.stop_requested or isolate.halting
             if not called_off:
-                late, ready = newcomer.install(), newcomer.is_ready
-                if ready:
-                    arrivals.let_run(isolate)
-                elif seconds is not None:
-                    isolate.after(seconds, lambda: starting.start_too_late(isolate))
+                seconds, ready = _time_left(newcomer), newcomer.is_ready
+                newcomer.install()
+                newcomer.current.ready_at = None  # from here on it is a start like any other one
+                if seconds is not None:
+                    isolate.after(seconds, partial(starting.start_too_late, isolate))
         if called_off:
             self.newcomer = newcomer
             endings.ended_without_process(isolate, "stopped before it started")
         elif ready:
-            arrivals.tell_started(isolate, late)
+            self._let_run(newcomer)
         return True
+
+    def _let_run(self, newcomer: Newcomer) -> None:
+        """Let what has taken over run, once it knows all that was set with `set_data`."""
+        isolate, current = self._isolate, newcomer.current
+        with isolate.lock:
+            if isolate.process is not newcomer.generation or current.intent is not None or current.ready_at is not None:
+                return
+            unknown = newcomer.unknown_data()
+            if not unknown:
+                newcomer.begin_to_run()
+                arrivals.let_run(isolate)
+        if unknown:
+            newcomer.tell_data(unknown, partial(self._let_run, newcomer))
+        else:
+            arrivals.tell_started(isolate, [])
 
     # Ending it
 

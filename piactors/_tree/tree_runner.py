@@ -286,14 +286,13 @@ class TreeRunner:
         self._is_up = True
         self.link.started()
 
-    def _forget_others(self) -> None:
-        """End those that are not declared (any more): children added at run time, too."""
+    def _forget_others(self) -> list[Runner]:
+        """End those that are not declared (any more), and return them: children added at run time, too."""
         declared = {spec.id for spec in self.settings.children}
         others = [self.runners.pop(id) for id in list(self.runners) if id not in declared]
         for runner in others:
             runner.put_down()
-        for runner in others:
-            runner.await_end()
+        return others
 
     def _engine_ended(self, reason: ExitReason, failed: str | None) -> None:
         with self._lock:
@@ -303,7 +302,8 @@ class TreeRunner:
         if self._timer is not None:
             self._timer.cancel()
         runner = None if failed is None else self.runners.get(failed)
-        self._forget_others()
+        for other in self._forget_others():
+            other.await_end()
         self._last_reason = reason
         if failed is not None:
             text = f"supervisor {self.name}: its child {failed!r}"
