@@ -652,6 +652,7 @@ def test_its_restarts_are_charged_and_the_tree_ends_with_all_that_stood_by(tmp_p
     spec = child("a", str(log), str(tmp_path))
     tree = Supervisor.start(children=[spec, child("b", str(log))], max_restarts=2, within=60.0)
     ref = tree.child("a")
+    ready_beside(tree.child("b"))
     for number in range(3):
         ready_beside(ref)
         before = ref.generation
@@ -690,6 +691,7 @@ def test_terminate_and_restart_child(tmp_path: Path) -> None:
             tree.restart_child("a")
             assert ref.ask(number, timeout=20) == number
         assert numbers == sorted(set(numbers))
+        ready_beside(ref)
     assert all(what == ["start", "stop", "stopped"] for what in lines_of(log).values())
 
 
