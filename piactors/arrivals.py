@@ -85,10 +85,20 @@ def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
             raise ProtocolError("it became ready after it had failed to start")
         isolate.raw_description = checked_size(frame)
         isolate.current.ready_at = time.monotonic()
-        isolate.launchers_lost = 0
-        isolate.state = states.after(isolate.state, Happening.READY)
-        isolate.pump()
+        let_run(isolate)
         late = [(key, value) for key, value in isolate.data.items() if isolate.current.data.get(key) is not value]
+    tell_started(isolate, late)
+
+
+def let_run(isolate: Isolate) -> None:
+    """Let a generation that is ready run what waits; under the isolate's lock."""
+    isolate.launchers_lost = 0
+    isolate.state = states.after(isolate.state, Happening.READY)
+    isolate.pump()
+
+
+def tell_started(isolate: Isolate, late: list[tuple[str, bytes]]) -> None:
+    """Tell everybody of a generation that runs, and that itself what was set with `set_data` since its start."""
     for key, value in late:
         isolate.control("set_data", key, value)
     isolate.publish(events.IsolateStarted)

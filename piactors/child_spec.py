@@ -15,7 +15,7 @@ from piactors._supervision.rules import Budget, ChildRule
 from piactors._validate import NONE
 from piactors.actor import ActorStarter, ProcessActor
 from piactors.exit_reason import KINDS, ExitReason
-from piactors.options import Backoff, IsolationOptions, RestartType
+from piactors.options import Backoff, IsolationOptions, RestartType, check_standby
 from piactors.pihost import targets
 
 logger = logging.getLogger("piactors")
@@ -135,6 +135,8 @@ class ChildSpec:
             self._refuse("restart_on", self.restart_on, "a temporary child is never restarted")
         if self.options is not None and not self.is_isolate:
             self._refuse("options", self.options, "only a child with a process of its own has options")
+        if self.is_isolate:
+            check_standby(self.isolation, self.restart, f" of child {self.id!r}")
 
     def _refuse(self, field: str, value: object, why: str) -> None:
         raise ValueError(f"ChildSpec.{field} of child {self.id!r}: {rule.shortened(value)} is not allowed; {why}")
@@ -157,6 +159,16 @@ class ChildSpec:
     def is_isolate(self) -> bool:
         """Whether the child has a process of its own."""
         return not (self.is_supervisor or self.is_thread)
+
+    @property
+    def isolation(self) -> IsolationOptions:
+        """The options of a child with a process of its own: the spec's, or those of its class."""
+        if self.options is not None:
+            return self.options
+        if isinstance(self.target, ActorStarter):
+            return self.target.options
+        is_actor = isinstance(self.target, type) and issubclass(self.target, ProcessActor)
+        return self.target.isolation if is_actor else IsolationOptions()
 
     def check(self) -> None:
         """Check also what the fields alone do not show: that the arguments fit, and the children of a supervisor.

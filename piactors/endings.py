@@ -142,7 +142,7 @@ def _hold(
     fail_all(refused, lambda: ActorDeadError(f"{isolate.ref} is restarting, and while_restarting is 'fail'"))
     tell = partial(_tell_held, isolate, keeper, reason, current, aftermath, lost=lost)
     if isolate.halting:
-        isolate.recycler.when_alone(tell)
+        isolate.recycler.when_alone(tell, for_good=False)
     else:
         tell()
 

@@ -13,7 +13,7 @@ from piactors import events, spawning
 from piactors.errors import InvalidTarget, PiactorsError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.options import IsolationOptions
+from piactors.options import IsolationOptions, check_standby
 from piactors.ref import IsolateRef
 from piactors.usage import ResourceUsage, UsageSample
 
@@ -34,6 +34,7 @@ class ProcessIsolator:
 
     def __init__(self, options: IsolationOptions | None = None, name: str | None = None) -> None:
         options = options or IsolationOptions()
+        check_standby(options, options.restart)
         self.options: IsolationOptions = options if name is None else attrs.evolve(options, name=name)
         self._ref: IsolateRef | None = None
         self.events = events

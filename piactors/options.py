@@ -24,6 +24,7 @@ __all__ = [
     "StartMethod",
     "TrustLevel",
     "WhileRestarting",
+    "check_standby",
     "inherited_env",
     "needs_fresh_interpreter",
     "parse_size",
@@ -133,6 +134,9 @@ class IsolationOptions:
             raises; default "queue".
         limits: What the isolate may use of the machine, default None: anything.
         recycle: When the isolate is renewed between two calls, default None: never.
+        standby: Whether a second process is kept ready beside the one that runs (its `on_start` has run), so that a
+            restart takes only a handover; it takes as much memory again. Of use only where a restart or a recycling may
+            follow: an isolate that is started with "temporary" and without `recycle` refuses it. Default False.
         heartbeat: How often the isolate has to show that it lives while it runs no call: a `Heartbeat`, or its number
             of seconds, more than 0; default None: it need not.
         output: Where the isolate's stdout and stderr go: "log" to the host's logging, "inherit" to the host's own,
@@ -197,6 +201,7 @@ class IsolationOptions:
         default=None, validator=[rule.check("IsolationLimits", (IsolationLimits,), also=NONE), _room_for_calls]
     )
     recycle: Recycle | None = attrs.field(default=None, validator=rule.check("a Recycle", (Recycle,), also=NONE))
+    standby: bool = attrs.field(default=False, validator=rule.flag())
     heartbeat: Heartbeat | None = attrs.field(
         default=None,
         converter=to_heartbeat,
@@ -224,6 +229,26 @@ class IsolationOptions:
     # finding faults
     die_on_crash: bool = attrs.field(default=False, validator=rule.flag())
     debug: bool = attrs.field(default=False, validator=rule.flag())
+
+
+def check_standby(options: IsolationOptions, restart: RestartType, whose: str = "") -> None:
+    """Refuse a standby that could never take over.
+
+    Not at the construction of options: a `ChildSpec` that they are handed to has a restart type of its own.
+
+    Args:
+        restart: the restart type that counts.
+        whose: of which child the options are, for the text.
+
+    Raises:
+        ValueError: where neither a restart nor a recycling can follow.
+    """
+    soft = None if options.limits is None else options.limits.on_soft_memory
+    if options.standby and restart == "temporary" and options.recycle is None and soft != "recycle":
+        raise ValueError(
+            f"IsolationOptions.standby{whose}: True is not allowed with restart='temporary' and without recycle, where "
+            "nothing could take over; use restart='transient' or 'permanent', or a Recycle"
+        )
 
 
 def inherited_env(options_inherit: bool | Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from piactors._host import serialise
 from piactors._host.launching import MARKER_PREFIX, Order
 from piactors.errors import InvalidTarget
 from piactors.keeper import Keeper
-from piactors.options import IsolationOptions, inherited_env, needs_fresh_interpreter
+from piactors.options import IsolationOptions, check_standby, inherited_env, needs_fresh_interpreter
 from piactors.pihost import PROTOCOL, plain_tags, targets
 from piactors.ref import IsolateRef
 from piactors.spec import Spec
@@ -119,6 +119,8 @@ def _started(ref: IsolateRef) -> IsolateRef:
 
 
 def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> IsolateRef:
+    if keeper is None:
+        check_standby(options, options.restart)
     name = options.name or f"{re.sub('[^A-Za-z0-9_.]+', '_', what.label)}-{next(_counter)}"
     own = options.python is None or _is_own(options.python)
     interpreter = sys.executable if options.python is None else os.path.abspath(options.python)

@@ -24,6 +24,10 @@ def launch(isolate: Isolate) -> None:
     if _is_called_off(isolate):
         endings.ended_without_process(isolate, "stopped before it started")
         return
+    if isolate.recycler.standby.take_over():
+        return
+    with isolate.lock:
+        isolate.generation_number = isolate.recycler.next_number()
     refusal = None if isolate.plan is None else isolate.plan.refusal
     if refusal is not None:
         endings.ended_without_process(isolate, f"its limits cannot be enforced here: {refusal}")
@@ -36,7 +40,7 @@ def launch(isolate: Isolate) -> None:
     with isolate.lock:
         isolate.process = generation
         if not isolate.options.debug:
-            isolate.after(isolate.options.start_timeout, partial(_start_too_late, isolate))
+            isolate.after(isolate.options.start_timeout, partial(start_too_late, isolate))
         doomed = isolate.stop_requested or isolate.halting
     if doomed:
         isolate.intend("shutdown" if isolate.halting else "killed", "stopped while it started")
@@ -47,10 +51,7 @@ def _is_called_off(isolate: Isolate) -> bool:
     with isolate.lock:
         isolate.told_exit = False
         isolate.current = Current(data=dict(isolate.data))
-        called_off = (isolate.stop_requested or isolate.halting) and isolate.state is not State.STOPPED
-        if not called_off:
-            isolate.generation_number = max(isolate.generation_number, isolate.recycler.last_number) + 1
-    return called_off
+        return (isolate.stop_requested or isolate.halting) and isolate.state is not State.STOPPED
 
 
 def new_generation(isolate: Isolate, owner: Owner, current: Current, number: int) -> Generation:
@@ -83,7 +84,8 @@ def _fell_back(isolate: Isolate, text: str) -> None:
     isolate.log(logging.WARNING, "isolate %s starts in a fresh interpreter: %s", isolate.spec.name, text)
 
 
-def _start_too_late(isolate: Isolate) -> None:
+def start_too_late(isolate: Isolate) -> None:
+    """End a process that has not become ready within its time."""
     with isolate.lock:
         if isolate.current.ready_at is not None or isolate.process is None:
             return

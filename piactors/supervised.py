@@ -15,6 +15,7 @@ _SECONDS = 5.0
 def succeed(isolate: Isolate, earlier: Isolate) -> None:
     """Go on where an isolate of the same ref has ended: count its generations, keep what was set."""
     isolate.generation_number, isolate.last_reason = earlier.generation_number, earlier.last_reason
+    isolate.recycler.last_number = earlier.recycler.last_number
     isolate.data = earlier.data
     isolate.raw_description = earlier.raw_description  # for proxies, until the new one describes itself
 
@@ -70,3 +71,10 @@ def put_down(isolate: Isolate, *, unused: bool) -> None:
     isolate.loop.call_soon(end_it)
     if not isolate.loop.is_current():
         done.wait(_SECONDS)
+
+
+def await_end(isolate: Isolate) -> None:
+    """Wait until an isolate that was put down is gone with its standby: that may have an `on_stop` to run."""
+    seconds = isolate.options.shutdown_timeout
+    if isolate.options.standby and not isolate.loop.is_current():
+        isolate.ended.wait(None if seconds is None else seconds + _SECONDS)

@@ -300,7 +300,7 @@ class Lab:
         """Return what runs a child."""
         if spec.is_supervisor:
             return surroundings.tree_runner(spec, link, self)
-        options = surroundings.options_of(spec)
+        options = spec.isolation
         if spec.is_isolate and not _is_actor(spec.target):
             args = (spec.target, spec.args, dict(spec.kwargs))
             spec = attrs.evolve(spec, target=_Hosting, args=args, kwargs={}, options=None)

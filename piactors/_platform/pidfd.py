@@ -30,6 +30,15 @@ def wait_ended(pidfd: int, seconds: float) -> bool:
     return ended
 
 
+def has_ended(pidfd: int) -> bool:
+    """Whether the process behind `pidfd` has ended, as far as a descriptor tells; -1 tells nothing.  Reaps nothing."""
+    if pidfd < 0:
+        return False
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(0))
+
+
 def kill(pidfd: int) -> bool:
     """Send SIGKILL to the process behind `pidfd`; False where it has ended already, or is not ours to end."""
     return send(pidfd, signal.SIGKILL)

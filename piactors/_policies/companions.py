@@ -1,6 +1,6 @@
 """Processes of an isolate besides the one that runs its calls: one that is to take over, and one that has been.
 
-Both belong to a `Recycler`, and all of it runs on the I/O thread.
+Both belong to a `Recycler` or its `Standby`, and all of it runs on the I/O thread.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from piactors import arrivals, endings, events, starting
 from piactors._host.generation import End, Generation
+from piactors._lifecycle.mailbox import Message
+from piactors._platform import pidfd
 from piactors.errors import ProtocolError
 from piactors.exit_reason import ExitReason, Kind
 from piactors.pihost import wire
@@ -20,6 +22,9 @@ from piactors.spec import Current
 
 if TYPE_CHECKING:
     from piactors.isolate import Isolate
+
+_MOST_TIMES_TOLD = 3
+"""So many times in a row what was set with `set_data` is waited for."""
 
 
 class _Companion:
@@ -83,21 +88,92 @@ class _Companion:
 
 
 class Newcomer(_Companion):
-    """A process that is started to take over; `on_ready` is called once, `on_gone` where it ends before that."""
+    """A process that is started to take over; `on_ready` is called once, `on_gone` where it ends before that.
+
+    Args:
+        announced: whether subscribers of events hear of a start that fails.
+    """
 
     def __init__(
-        self, isolate: Isolate, number: int, on_ready: Callable[[], None], on_gone: Callable[[ExitReason], None]
-    ) -> None:
+        self, isolate: Isolate, number: int, on_ready: Callable[[], None], on_gone: Callable[[ExitReason], None],
+        *, announced: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__(isolate, Current(data=dict(isolate.data)), number)
+        self.spec = isolate.spec
         self.description = b""
         self.wants_stop = False
-        self._on_ready = on_ready
-        self._on_gone = on_gone
+        self.serve(on_ready, on_gone, announced=announced)
         self.generation = starting.new_generation(isolate, self, self.current, number)
         if not isolate.options.debug:
             seconds = isolate.options.start_timeout
             late = partial(self.kill, "start_failed", f"not ready within start_timeout, {seconds:g} s")
             self.current.timers.append(isolate.loop.call_later(seconds, late))
+
+    def serve(
+        self, on_ready: Callable[[], None], on_gone: Callable[[ExitReason], None], *, announced: bool = True
+    ) -> None:
+        """Tell these from here on what becomes of it."""
+        self._on_ready = on_ready
+        self._on_gone = on_gone
+        self._announced = announced
+        self._times_told = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its `on_start` has returned."""
+        return self.current.ready_at is not None
+
+    def is_fit(self) -> bool:
+        """Whether it lives, as far as is known, and nothing has been decided or said that will end it."""
+        current = self.current
+        doomed = current.intent is not None or current.start_failure is not None
+        return not doomed and not pidfd.has_ended(self.generation.process_fd)
+
+    def unknown_data(self) -> list[tuple[str, bytes]]:
+        """Return what was set with `set_data` since it was started, and has to be told before it runs a call.
+
+        Where somebody sets values without a pause, the last ones are told here, and not waited for.
+        """
+        known, values = self.current.data, list(self.isolate.data.items())
+        unknown = [(key, value) for key, value in values if known.get(key) is not value]
+        if unknown and self._times_told >= _MOST_TIMES_TOLD:
+            self.tell_data(unknown, _nothing)
+            return []
+        return unknown
+
+    def tell_data(self, values: list[tuple[str, bytes]], then: Callable[[], None]) -> None:
+        """Give it such values, and call `then()` once it has them; end it where that takes over `start_timeout`."""
+        isolate, left = self.isolate, len(values)
+        self._times_told += 1
+
+        def taken(frame: wire.Frame | None) -> None:
+            nonlocal left
+            left -= frame is not None  # None: it has ended
+            if not left:
+                self.cancel_timers()
+                then()
+
+        if not isolate.options.debug:
+            late = partial(self.kill, "start_failed", "it does not take what was set with set_data")
+            self.current.timers.append(isolate.loop.call_later(isolate.options.start_timeout, late))
+        for key, value in values:
+            self.current.data[key] = value
+            self.generation.request("set_data", (key, value), taken)
+
+    def install(self) -> None:
+        """Be the isolate's process from here on, ready or not; under the isolate's lock."""
+        isolate = self.isolate
+        isolate.process, isolate.current = self.generation, self.current
+        isolate.generation_number = self.number
+        isolate.mailbox.next_generation()
+        self.generation.hand_over(isolate)
+        if self.wants_stop:
+            isolate.mailbox.put_first(Message("stop", b"", own_wish=True))
+
+    def begin_to_run(self) -> None:
+        """Count as ready from now on, whatever it has waited for; under the isolate's lock."""
+        self.isolate.raw_description = self.description
+        self.current.ready_at = time.monotonic()
 
     def on_frame(self, frame: wire.Frame) -> None:
         """See `Owner`."""
@@ -132,9 +208,13 @@ class Newcomer(_Companion):
         self.cancel_timers()
         if self.current.confined is not None:
             self.current.confined.ended(None, None)
-        if reason.kind != "shutdown":
+        if self._announced and reason.kind != "shutdown":
             self._publish(events.IsolateStartFailed, reason)
         self._on_gone(reason)
+
+
+def _nothing() -> None:
+    """What follows nobody waits for."""
 
 
 class Retiree(_Companion):
@@ -182,7 +262,8 @@ class Retiree(_Companion):
             self._publish(events.IsolateExited, reason)
         if not reason.is_normal and self.isolate.options.shutdown_timeout != 0:
             place = (self.isolate.spec.name, self.generation.pid, self.number)
+            what = "recycled" if self._announced else "not needed"
             self.isolate.log(
-                logging.WARNING, "isolate %s (pid %s, generation %s), recycled: %s", *place, reason.report()
+                logging.WARNING, "isolate %s (pid %s, generation %s), %s: %s", *place, what, reason.report()
             )
         self._on_gone(self)

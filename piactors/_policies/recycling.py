@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 import psutil
 
 from piactors import endings, events
-from piactors._lifecycle.mailbox import Message
 from piactors._lifecycle.states import State
 from piactors._platform import process_stats
 from piactors._platform.limits import cgroups
 from piactors._policies.companions import Newcomer, Retiree
+from piactors._policies.standby import Standby
 from piactors.exit_reason import ExitReason
 from piactors.spec import Current
 
@@ -45,6 +45,7 @@ class Recycler:
         draining: whether no further message may be sent; read under the isolate's lock.
         last_number: the highest number that a generation of this isolate has had, those that never ran calls included.
         counts: whether it wants to know of calls that are done.
+        standby: keeps a process ready, where the options ask for one; it is the newcomer then.
     """
 
     def __init__(self, isolate: Isolate) -> None:
@@ -62,15 +63,18 @@ class Recycler:
         self._retirees: set[Retiree] = set()
         self._replaced: tuple[int | None, int] = (None, 0)
         self._then: Callable[[], object] | None = None
+        self._for_good = False
         self.draining = False
         self.last_number = 0
         self.counts = self._after_calls is not None
+        self.standby = Standby(isolate, self)
 
     # What can ask for it
 
     def generation_ready(self) -> None:
-        """A generation runs: begin to count its calls and seconds."""
+        """A generation runs: begin to count its calls and seconds, and have another one stand by."""
         self._calls = 0
+        self.standby.begin()
         self._look_at_birth()
         if self._options is not None and self._options.after_seconds is not None:
             with self._isolate.lock:
@@ -121,7 +125,7 @@ class Recycler:
         if self._retirees:
             return  # one old process at a time; `_retiree_gone` goes on from here
         process = isolate.process
-        if process is not None and _has_room(process):
+        if process is not None and (self.standby.is_fit() or _has_room(process)):
             self._start_newcomer()
         else:
             self._cold = True
@@ -137,10 +141,21 @@ class Recycler:
         """Whether an isolate between two processes is to have none any more; a stop waits for the next one."""
         return self._over or self._isolate.halting or self._isolate.current.intent is not None
 
+    def next_number(self) -> int:
+        """Return a number for one more process of this isolate."""
+        self.last_number = max(self.last_number, self._isolate.generation_number) + 1
+        return self.last_number
+
     def _start_newcomer(self) -> None:
-        number = self.last_number = max(self.last_number, self._isolate.generation_number) + 1
+        """Have a newcomer: what stands by, or one that is started now."""
+        self._newcomer = self.standby.give()
+        if self._newcomer is not None:
+            self._newcomer.serve(self._ready, self._newcomer_gone)
+            if self._newcomer.is_ready:
+                self._ready()
+            return
         try:
-            self._newcomer = Newcomer(self._isolate, number, self._ready, self._newcomer_gone)
+            self._newcomer = Newcomer(self._isolate, self.next_number(), self._ready, self._newcomer_gone)
         except OSError as error:
             self._newcomer_gone(ExitReason(kind="start_failed", detail=f"no process could be made: {error}"))
 
@@ -199,21 +214,23 @@ class Recycler:
         """Let the newcomer run the calls from here on."""
         isolate, newcomer = self._isolate, self._newcomer
         assert newcomer is not None
-        retiree, late = None, []
+        retiree = None
         with isolate.lock:  # from the check on: a stop that comes between would be lost with the old process
             called_off = self._is_doomed() if self._cold else not self._may_go_on()
-            if not called_off:
+            unknown = [] if called_off else newcomer.unknown_data()
+            if not (called_off or unknown):
                 retiree = None if isolate.process is None else self._retire()
-                late = self._take_over(newcomer)
+                self._take_over(newcomer)
                 warm, self._cold, self._asked = not self._cold, False, False
                 isolate.pump()
         if called_off:
             self._give_up("the isolate stops")
+        if unknown:
+            newcomer.tell_data(unknown, lambda: self._swap() if self._newcomer is newcomer else None)
+        if called_off or unknown:
             return
         if retiree is not None:
             retiree.retire()
-        for key, value in late:
-            isolate.control("set_data", key, value)
         isolate.publish(events.IsolateStarted)
         isolate.publish(
             events.IsolateRecycled, pid=self._replaced[0], generation=self._replaced[1], reason=self._reason,
@@ -221,18 +238,11 @@ class Recycler:
         )  # fmt: skip
         isolate.policies_begin()
 
-    def _take_over(self, newcomer: Newcomer) -> list[tuple[str, bytes]]:
-        """Make the newcomer the isolate's process; return what was set with `set_data` since it was started."""
-        isolate = self._isolate
-        isolate.process, isolate.current = newcomer.generation, newcomer.current
-        isolate.generation_number = newcomer.number
-        isolate.raw_description = newcomer.description
-        isolate.mailbox.next_generation()
-        newcomer.generation.hand_over(isolate)
-        if newcomer.wants_stop:
-            isolate.mailbox.put_first(Message("stop", b"", own_wish=True))
+    def _take_over(self, newcomer: Newcomer) -> None:
+        """Make the newcomer the isolate's process."""
         self._newcomer, self.draining = None, False
-        return [(key, value) for key, value in isolate.data.items() if newcomer.current.data.get(key) is not value]
+        newcomer.install()
+        newcomer.begin_to_run()
 
     # When it does not work out, or the isolate ends
 
@@ -251,58 +261,84 @@ class Recycler:
         self.draining = False
         self._over |= for_good
         newcomer = self._newcomer
+        self.standby.look_again()
         if newcomer is not None:
             self._isolate.loop.call_soon(self._dismiss, newcomer, detail)
         elif not self._cold:
             self._asked = False
 
     def _dismiss(self, newcomer: Newcomer, detail: str) -> None:
-        """End one that is not needed any more; once its `on_start` has run, its `on_stop` is to run too."""
+        """Let one stand by that is not needed now, or end it."""
         if self._newcomer is not newcomer:
             return
-        if newcomer.current.ready_at is None:
+        kept = not self._cold and self.standby.keep(newcomer)
+        if kept or self.let_go(newcomer, detail):
+            self._newcomer, self._asked = None, False
+            self.go_on_with_end()
+
+    def let_go(self, newcomer: Newcomer, detail: str) -> bool:
+        """End one that is not needed any more; once its `on_start` has run, its `on_stop` is to run too.
+
+        Returns:
+            whether it is a retiree from here on; where not, its own `on_gone` tells of its end.
+        """
+        if not newcomer.is_ready:
             newcomer.kill("shutdown", detail)
-            return
-        self._newcomer, self._asked = None, False
+            return False
         retiree = Retiree(self._isolate, newcomer.generation, newcomer.current, self._retiree_gone, announced=False)
         self._retirees.add(retiree)
         newcomer.generation.hand_over(retiree)
         retiree.retire()
+        return True
 
     def abandon(self) -> None:
         """In a forked copy of the host: close the descriptors of what is not this process's."""
-        for companion in [self._newcomer, *self._retirees]:
+        for companion in [self._newcomer, self.standby.newcomer, *self._retirees]:
             if companion is not None:
                 companion.generation.abandon()
 
     def kill_all(self, detail: str) -> None:
-        """End all that is besides the current generation."""
-        for companion in [self._newcomer, *self._retirees]:
+        """End all that is besides the current generation, but for what may still take over from it."""
+        spare = self.standby.newcomer if self._isolate.stop_requested else None
+        for companion in [self._newcomer, spare, *self._retirees]:
             if companion is not None:
                 companion.kill("killed", detail)
 
     def generation_ended(self) -> None:
         """The current generation has ended by itself: nothing is to be swapped any more."""
+        if self._newcomer is not None and self.standby.keep(self._newcomer):  # it is what a restart would start
+            self._newcomer = None
         with self._isolate.lock:
             self.abort("the generation that it was to replace has ended")
         self._cold = False
         self._asked = self._newcomer is not None
 
-    def when_alone(self, then: Callable[[], object]) -> None:
-        """Call `then()` once there is no process of this isolate, now where there is none."""
-        if self._newcomer is None and not self._retirees:
+    def when_alone(self, then: Callable[[], object], *, for_good: bool = True) -> None:
+        """Call `then()` once there is no process of this isolate, now where there is none.
+
+        Args:
+            for_good: whether no generation will follow; where one may, what stands by for it goes on to do so.
+        """
+        self._for_good = for_good
+        if for_good:
+            self.standby.close()
+        if self._is_alone():
             then()
         else:
             self._then = then
             with self._isolate.lock:
                 self.abort("the isolate ends")
 
+    def _is_alone(self) -> bool:
+        stands_by = self._for_good and self.standby.newcomer is not None
+        return self._newcomer is None and not self._retirees and not stands_by
+
     def wish_to_stop(self, generation: Generation) -> bool:
         """An actor asks for its own stop: True where that is no matter of the generation that runs the calls."""
-        newcomer = self._newcomer
-        if newcomer is not None and newcomer.generation is generation:
-            newcomer.wants_stop = True
-            return True
+        for newcomer in (self._newcomer, self.standby.newcomer):
+            if newcomer is not None and newcomer.generation is generation:
+                newcomer.wants_stop = True
+                return True
         return generation is not self._isolate.process
 
     def _newcomer_gone(self, reason: ExitReason) -> None:
@@ -324,7 +360,7 @@ class Recycler:
                 isolate.after(_PAUSE_AFTER_FAILURE, partial(self.ask, self._reason))
             self.draining = False
             isolate.pump()
-        self._go_on_with_end()
+        self.go_on_with_end()
 
     def _retiree_gone(self, retiree: Retiree) -> None:
         self._retirees.discard(retiree)
@@ -338,7 +374,7 @@ class Recycler:
                 self._end_without_generation(reason, None)
         elif self._asked and self._newcomer is None and not self.draining:
             self._begin(self._reason)
-        self._go_on_with_end()
+        self.go_on_with_end()
 
     def _end_without_generation(self, reason: ExitReason, newcomer: Newcomer | None) -> None:
         """There is no old generation to go on with: the isolate's own rules decide what follows."""
@@ -348,8 +384,9 @@ class Recycler:
                 self._isolate.current = newcomer.current
         endings.settle_end(self._isolate, reason, None)
 
-    def _go_on_with_end(self) -> None:
-        if self._then is not None and self._newcomer is None and not self._retirees:
+    def go_on_with_end(self) -> None:
+        """A process of this isolate is gone: go on with what waits until all are."""
+        if self._then is not None and self._is_alone():
             then, self._then = self._then, None
             then()
 

@@ -61,6 +61,10 @@ class IsolateRunner:
         supervised.put_down(self._isolate, unused=self._unused)
         self._unused = False
 
+    def await_end(self) -> None:
+        """See `Runner`."""
+        supervised.await_end(self._isolate)
+
     def kill(self) -> None:
         """See `Runner`."""
         if not self._unused:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Runner(Protocol):
     """Runs one child, whatever it is; it keeps its ref over all restarts.
 
-    None of its methods blocks.  What comes of them is reported to `link`.
+    None of its methods but `await_end` blocks.  What comes of them is reported to `link`.
     """
 
     link: Link
@@ -38,6 +38,12 @@ class Runner(Protocol):
 
     def put_down(self) -> None:
         """It stays down: fail what waits for it."""
+
+    def await_end(self) -> None:
+        """After `put_down`, at the end of the supervisor: wait until what stood by for its restart is gone as well.
+
+        The one method that may block, by the shutdown time.
+        """
 
     def kill(self) -> None:
         """End it at once; report `exited`."""

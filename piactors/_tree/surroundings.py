@@ -59,21 +59,11 @@ def _seconds(spec: ChildSpec, usual: float | None) -> float | None:
     return 0.0 if spec.shutdown == "kill" else spec.shutdown
 
 
-def options_of(spec: ChildSpec) -> IsolationOptions:
-    """Return the options of a child with a process of its own: the spec's, or those of its class."""
-    if spec.options is not None:
-        return spec.options
-    if isinstance(spec.target, ActorStarter):
-        return spec.target.options
-    is_actor = isinstance(spec.target, type) and issubclass(spec.target, ProcessActor)
-    return spec.target.isolation if is_actor else IsolationOptions()
-
-
 def _prepare(spec: ChildSpec, link: Link) -> IsolateRef:
     target = spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target
     is_actor = isinstance(target, type) and issubclass(target, ProcessActor)
     prepare = spawning.prepare_actor if is_actor else spawning.prepare_target
-    return prepare(target, _named(options_of(spec), spec), spec.args, dict(spec.kwargs), link)
+    return prepare(target, _named(spec.isolation, spec), spec.args, dict(spec.kwargs), link)
 
 
 def _named(options: IsolationOptions, spec: ChildSpec) -> IsolationOptions:

@@ -126,6 +126,9 @@ class ThreadRunner:
             life = self._life
             self.ref.end(ExitReason(kind="shutdown") if life is None or life.reason is None else life.reason)
 
+    def await_end(self) -> None:
+        """See `Runner`: nothing stands by for a thread."""
+
     def kill(self) -> None:
         """See `Runner`."""
         self.told_to_stop = True

@@ -66,7 +66,7 @@ class Top(Link):
         """See `Link`."""
 
     def _over(self) -> None:
-        self.runner.put_down()
+        self.runner.put_down(wait=True)
         runtime.current().remove_tree(self)
 
     # For the runtime (see `Member`)

@@ -106,16 +106,23 @@ class TreeRunner:
         elif self._shutdown is not None:
             self._timer = self.surroundings.clock.call_later(self._shutdown, self.kill)
 
-    def put_down(self) -> None:
-        """See `Runner`."""
+    def put_down(self, *, wait: bool = False) -> None:
+        """See `Runner`; with `wait` it blocks as `await_end` does, before it is over for those who wait for that."""
         if self.stopped.is_set() and self.over.is_set():
             return
         for runner in list(self.runners.values()):
             runner.put_down()
         self.take_no_more()
+        if wait:
+            self.await_end()
         self.ends.tell(self._last_reason)
         self.over.set()
         self._answer_stoppers()
+
+    def await_end(self) -> None:
+        """See `Runner`."""
+        for runner in list(self.runners.values()):
+            runner.await_end()
 
     def kill(self) -> None:
         """See `Runner`."""
@@ -279,11 +286,13 @@ class TreeRunner:
         self._is_up = True
         self.link.started()
 
-    def _forget_others(self) -> None:
-        """End those that are not declared (any more): children added at run time, too."""
+    def _forget_others(self) -> list[Runner]:
+        """End those that are not declared (any more), and return them: children added at run time, too."""
         declared = {spec.id for spec in self.settings.children}
-        for id in [id for id in self.runners if id not in declared]:
-            self.runners.pop(id).put_down()
+        others = [self.runners.pop(id) for id in list(self.runners) if id not in declared]
+        for runner in others:
+            runner.put_down()
+        return others
 
     def _engine_ended(self, reason: ExitReason, failed: str | None) -> None:
         with self._lock:
@@ -293,7 +302,8 @@ class TreeRunner:
         if self._timer is not None:
             self._timer.cancel()
         runner = None if failed is None else self.runners.get(failed)
-        self._forget_others()
+        for other in self._forget_others():
+            other.await_end()
         self._last_reason = reason
         if failed is not None:
             text = f"supervisor {self.name}: its child {failed!r}"

@@ -197,3 +197,13 @@ class StopsTwice(Policed):
     def on_stop(self) -> None:
         self.stop()
         super().on_stop()
+
+
+class SlowStarter(Policed):
+    """Takes as long to start as the file ``start`` in its folder says, and as much memory as ``grow`` says."""
+
+    def on_start(self) -> None:
+        for name, act in (("start", lambda text: time.sleep(float(text))), ("grow", lambda text: self.grow(int(text)))):
+            if (self._folder / name).exists():
+                act((self._folder / name).read_text())
+        super().on_start()

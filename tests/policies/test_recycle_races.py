@@ -34,13 +34,13 @@ def test_an_end_in_the_moment_of_a_swap_is_not_lost(way: str, monkeypatch: pytes
     threads: list[threading.Thread] = []
     take_over = Recycler._take_over
 
-    def taken_over(self: Recycler, newcomer: Newcomer) -> list[tuple[str, bytes]]:
+    def taken_over(self: Recycler, newcomer: Newcomer) -> None:
         if not threads:
             threads.append(threading.Thread(target=WAYS[way], args=(self._isolate,)))
             threads[0].start()
             threads[0].join(0.2)
             assert threads[0].is_alive()
-        return take_over(self, newcomer)
+        take_over(self, newcomer)
 
     monkeypatch.setattr(Recycler, "_take_over", taken_over)
     ref = Plain.with_options(recycle=Recycle(after_calls=1), shutdown_timeout=1).start()

@@ -46,7 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "start_method": None, "preload": (), "start_timeout": 30.0, "call_timeout": None, "shutdown_timeout": 5.0,
     "restart": "temporary", "max_restarts": 10, "within": 60.0, "backoff": None, "concurrency": 1,
     "mailbox_capacity": None, "overflow": "block", "while_restarting": "queue", "limits": None, "recycle": None,
-    "heartbeat": None, "output": "log", "log_level": None, "trust": "auto",
+    "standby": False, "heartbeat": None, "output": "log", "log_level": None, "trust": "auto",
     "accept": (), "max_frame": 1024**3, "die_on_crash": False, "debug": False,
 }  # fmt: skip
 BACKOFF_DEFAULTS: dict[str, Any] = {
@@ -76,6 +76,7 @@ ACCEPTED: dict[str, list[tuple[Any, Any]]] = {
     "while_restarting": [("fail", "fail")],
     "limits": [(IsolationLimits(), IsolationLimits())],
     "recycle": [(Recycle(after_calls=1), Recycle(after_calls=1))],
+    "standby": [(True, True)],
     "heartbeat": [(5, Heartbeat(5)), (0.5, Heartbeat(0.5)), (Heartbeat(1), Heartbeat(1))],
     "output": [("inherit", "inherit"), ("discard", "discard"), (print, print)],
     "log_level": [("debug", logging.DEBUG), ("Warning", logging.WARNING), (0, 0), (15, 15)],
@@ -116,6 +117,7 @@ REFUSED: list[Refused] = [
     ("while_restarting", "use 'queue' or 'fail'", ["wait"], [False]),
     ("limits", "use IsolationLimits, or None", [], [{"max_memory": 1}, "1 GiB", 1024**3, IsolationLimits]),
     ("recycle", "use a Recycle, or None", [], [{"after_calls": 1}, 100, Recycle]),
+    ("standby", "use True or False", [], [1, "yes", None]),
     ("heartbeat", "use a Heartbeat, a finite number of seconds, more than 0, or None", [0, -1.0, NAN, INF], ["5"]),
     ("heartbeat", "use a Heartbeat", [], [True, {"every": 5}, Heartbeat]),
     ("output", "use 'log', 'inherit', 'discard' or a callable", ["null"], [None, 3]),
