@@ -10,6 +10,8 @@ from . import wire
 
 _SCRATCH = 65536
 _JOIN_UP_TO = 32768
+_made_before = [bytearray(_SCRATCH) for _ in range(2)]
+"""Zeroes to read into, made before the launcher forks: an isolate gets copies of those pages only that it fills."""
 
 
 class FrameStream:
@@ -21,7 +23,7 @@ class FrameStream:
         self._waits_when_gone = waits_when_gone
         self._decoder = wire.FrameDecoder(max_frame)
         self._frames: List[wire.Frame] = []
-        self._scratch = bytearray(_SCRATCH)
+        self._scratch = _made_before.pop() if _made_before else bytearray(_SCRATCH)
         self._lock = threading.Lock()
 
     def fileno(self) -> int:
