@@ -19,6 +19,10 @@ CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _MAX_ORDER = 1 << 16
 _DELAY_MS = 5
 """How long the launcher waits for something else to do before it makes a spare."""
+_MANY = 3
+_DELAY_OF_MANY_MS = 50
+"""How long it waits where one isolate was started after the other, and none has ended: more will follow, and the
+work for a spare would only be in their way."""
 _MOST_FAILURES = 3
 _OF_THREADS = frozenset({"affinity", "nice", "io_class"})
 """Orders that hold for one thread and those that it starts: a spare has its second thread already."""
@@ -38,6 +42,7 @@ class Spares:
         self.current: Optional[Spare] = None
         self._wanted = False
         self._failures = 0
+        self._in_a_row = 0
 
     def pids(self) -> List[int]:
         """Return the pids of spares that live, as far as the launcher knows."""
@@ -45,11 +50,14 @@ class Spares:
 
     def want(self) -> None:
         """Have one made soon: somebody starts isolates here."""
+        self._in_a_row += 1
         self._wanted = self._failures < _MOST_FAILURES and hasattr(socket, "SOCK_SEQPACKET")
 
     def patience(self) -> Optional[int]:
         """Return for how many milliseconds the launcher should wait for something else to do."""
-        return _DELAY_MS if self._wanted and self.current is None else None
+        if not self._wanted or self.current is not None:
+            return None
+        return _DELAY_MS if self._in_a_row < _MANY else _DELAY_OF_MANY_MS
 
     def make(self, fork: Callable[[socket.socket], int]) -> int:
         """Have `fork` make one that waits at the channel it gets; return its pid, or 0."""
@@ -84,6 +92,7 @@ class Spares:
 
     def died(self, pid: int) -> None:
         """Take note of the end of a child, which may have been the spare."""
+        self._in_a_row = 0
         if pid not in self.pids():
             return
         self._failures += 1
