@@ -1,46 +1,54 @@
 """piactors: Python code in supervised, isolated processes.
 
 Each isolate is an actor with a mailbox in a process of its own; a call into it is a message that
-returns a future.  Importing this package starts nothing.
+returns a future.  Importing this package starts nothing, and loads little: each name loads its module
+when it is first asked for, so that an isolate has only what its code needs.
 """
 
-from piactors import events
-from piactors.actor import ActorStarter, ProcessActor, call_options, idempotent
-from piactors.application import run, run_async
-from piactors.child_spec import ChildSpec
-from piactors.enforcement import Enforcement
-from piactors.errors import (
-    CallTimeout,
-    ChildAlreadyPresent,
-    ChildAlreadyStarted,
-    ChildNotFound,
-    ChildRestarting,
-    ChildRunning,
-    InvalidTarget,
-    IsolateCrashed,
-    LimitExceeded,
-    MailboxFull,
-    PiactorsError,
-    PoisonMessage,
-    ProtocolError,
-    RemoteError,
-    RemoteTraceback,
-    StartError,
-    TooManyChildren,
-    UntrustedReply,
-)
-from piactors.exit_reason import Breach, ExitReason, Rusage
-from piactors.future import Future
-from piactors.isolator import ProcessIsolator
-from piactors.limits import Heartbeat, IsolationLimits, Recycle
-from piactors.options import Backoff, IsolationOptions
-from piactors.proxies import CallProxy, IsolateProxy
-from piactors.ref import IsolateRef
-from piactors.spawning import spawn
-from piactors.supervisor import DynamicSupervisor, Supervisor
-from piactors.supervisor_ref import ChildCounts, ChildInfo, SupervisorRef
-from piactors.usage import GcStats, ResourceUsage, TreeUsage, UsageSample
-from piactors.watching import Down, link, watch
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from piactors import events
+    from piactors.actor import ActorStarter, ProcessActor, call_options, idempotent
+    from piactors.application import run, run_async
+    from piactors.child_spec import ChildSpec
+    from piactors.enforcement import Enforcement
+    from piactors.errors import (
+        CallTimeout,
+        ChildAlreadyPresent,
+        ChildAlreadyStarted,
+        ChildNotFound,
+        ChildRestarting,
+        ChildRunning,
+        InvalidTarget,
+        IsolateCrashed,
+        LimitExceeded,
+        MailboxFull,
+        PiactorsError,
+        PoisonMessage,
+        ProtocolError,
+        RemoteError,
+        RemoteTraceback,
+        StartError,
+        TooManyChildren,
+        UntrustedReply,
+    )
+    from piactors.exit_reason import Breach, ExitReason, Rusage
+    from piactors.future import Future
+    from piactors.isolator import ProcessIsolator
+    from piactors.limits import Heartbeat, IsolationLimits, Recycle
+    from piactors.options import Backoff, IsolationOptions
+    from piactors.proxies import CallProxy, IsolateProxy
+    from piactors.ref import IsolateRef
+    from piactors.spawning import spawn
+    from piactors.supervisor import DynamicSupervisor, Supervisor
+    from piactors.supervisor_ref import ChildCounts, ChildInfo, SupervisorRef
+    from piactors.usage import GcStats, ResourceUsage, TreeUsage, UsageSample
+    from piactors.watching import Down, link, watch
 
 __version__ = "0.1.0"
 
@@ -101,6 +109,48 @@ __all__ = [
     "watch",
 ]
 
+_HOMES = {
+    "actor": ("ActorStarter", "ProcessActor", "call_options", "idempotent"),
+    "application": ("run", "run_async"),
+    "child_spec": ("ChildSpec",),
+    "enforcement": ("Enforcement",),
+    "errors": (
+        "CallTimeout", "ChildAlreadyPresent", "ChildAlreadyStarted", "ChildNotFound", "ChildRestarting",
+        "ChildRunning", "InvalidTarget", "IsolateCrashed", "LimitExceeded", "MailboxFull", "PiactorsError",
+        "PoisonMessage", "ProtocolError", "RemoteError", "RemoteTraceback", "StartError", "TooManyChildren",
+        "UntrustedReply",
+    ),
+    "exit_reason": ("Breach", "ExitReason", "Rusage"),
+    "future": ("Future",),
+    "isolator": ("ProcessIsolator",),
+    "limits": ("Heartbeat", "IsolationLimits", "Recycle"),
+    "options": ("Backoff", "IsolationOptions"),
+    "proxies": ("CallProxy", "IsolateProxy"),
+    "ref": ("IsolateRef",),
+    "spawning": ("spawn",),
+    "supervisor": ("DynamicSupervisor", "Supervisor"),
+    "supervisor_ref": ("ChildCounts", "ChildInfo", "SupervisorRef"),
+    "usage": ("GcStats", "ResourceUsage", "TreeUsage", "UsageSample"),
+    "watching": ("Down", "link", "watch"),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the module of a public name, or a module by its own name, when it is first asked for."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        if importlib.util.find_spec(f"piactors.{name}") is None:
+            raise AttributeError(f"module 'piactors' has no attribute {name!r}")
+        return importlib.import_module(f"piactors.{name}")
+    found = getattr(importlib.import_module(f"piactors.{home}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 def tree(root: SupervisorRef) -> None:
     """Print the tree below a supervisor: state, pid, generation, restarts and memory of each child.
@@ -108,6 +158,7 @@ def tree(root: SupervisorRef) -> None:
     With colours where `rich` is installed (``pip install piactors[cli]``), as plain text where not.
     """
     from piactors.cli import trees
+    from piactors.supervisor_ref import SupervisorRef
 
     if not isinstance(root, SupervisorRef):
         raise TypeError(f"tree: {root!r} is no supervisor; pass what Supervisor.start(...) returns")

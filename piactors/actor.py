@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 import attrs
 import pykka
 
-from piactors import actor_child, spawning
+from piactors import actor_child
 from piactors.future import Future
 from piactors.options import IsolationOptions
 from piactors.proxies import check_call_options
-from piactors.ref import IsolateRef
+
+if TYPE_CHECKING:
+    from piactors.ref import IsolateRef
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,7 +55,7 @@ class ProcessActor(pykka.Actor):
         Raises:
             StartError: where that fails; its cause is what `__init__` or `on_start` raised.
         """
-        return spawning.start_actor(cls, cls.isolation, args, kwargs)
+        return _start(cls, cls.isolation, args, kwargs)
 
     @classmethod
     def with_options(cls, options: IsolationOptions | None = None, /, **fields: Any) -> ActorStarter:
@@ -91,7 +93,16 @@ class ActorStarter:
 
     def start(self, *args: Any, **kwargs: Any) -> IsolateRef:
         """Start the actor; see `ProcessActor.start`."""
-        return spawning.start_actor(self.actor_class, self.options, args, kwargs)
+        return _start(self.actor_class, self.options, args, kwargs)
+
+
+def _start(
+    actor_class: type[ProcessActor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> IsolateRef:
+    # Not before it is needed: an isolate has this module, and seldom starts isolates of its own.
+    from piactors import spawning
+
+    return spawning.start_actor(actor_class, options, args, kwargs)
 
 
 @overload

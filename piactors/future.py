@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextlib
 import functools
@@ -14,9 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import pykka
+
+if TYPE_CHECKING:
+    import asyncio
 
 logger = logging.getLogger("piactors")
 
@@ -172,6 +174,8 @@ class Future(pykka.Future[T], Generic[T]):
         self._when_done(functools.partial(callback, self), direct=False)
 
     def __await__(self) -> Generator[Any, None, T]:
+        import asyncio  # whoever awaits has it; an isolate mostly does without
+
         if not self.done():
             try:
                 loop = asyncio.get_running_loop()
@@ -382,6 +386,8 @@ class Future(pykka.Future[T], Generic[T]):
         return value
 
     def _await_on(self, loop: asyncio.AbstractEventLoop) -> Generator[Any, None, None]:
+        import asyncio
+
         waiter = loop.create_future()
 
         def wake() -> None:

@@ -6,8 +6,8 @@ got by asking itself, and returns, is the host's future of the same request.
 
 from __future__ import annotations
 
+import os
 import queue
-import secrets
 import sys
 import weakref
 from typing import Any, NoReturn
@@ -29,7 +29,7 @@ def token_of(future: Future[Any]) -> str:
     """Return the name under which an isolate can set a future of this process."""
     token: str | None = future.__dict__.get("_token")
     if token is None:
-        token = future.__dict__["_token"] = secrets.token_hex(16)
+        token = future.__dict__["_token"] = os.urandom(16).hex()
     _sent[token] = future
     return token
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import logging
 import os
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("piactors")
 
+_WITHOUT_COROUTINES = frozenset({"builtins", "piactors", "pykka"})
 _counter = itertools.count(1)
 _TARGETS = "pass a class, a function, or a name such as 'package.module:name' or 'path/to/file.py:name'"
 
@@ -125,7 +127,7 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
     own = options.python is None or _is_own(options.python)
     interpreter = sys.executable if options.python is None else os.path.abspath(options.python)
     env = _environment(options)
-    order = Order(interpreter, env, _wants_fresh(options, own, name))
+    order = Order(interpreter, env, _wants_fresh(options, own, name), needs=_needs(what) if own else ())
     urn = uuid.uuid4().urn
     trusted = what.code if options.trust == "auto" else options.trust == "code"
     fixed = {
@@ -192,6 +194,15 @@ def _wants_fresh(options: IsolationOptions, own: bool, name: str) -> bool:
 def _paths(options: IsolationOptions, own: bool, folder: str | None) -> list[str]:
     extra = [os.path.abspath(path) for path in options.sys_path] + ([folder] if folder is not None else [])
     return [*extra, *(path for path in sys.path if path not in extra)] if own else extra
+
+
+def _needs(what: _What) -> tuple[str, ...]:
+    """Return the large modules that an isolate will import for certain, so that its launcher does so once."""
+    needs = ["dill"] if serialise.holds_definitions(what.payload) else []
+    mine = [cls for cls in what.actor_class.__mro__ if cls.__module__.partition(".")[0] not in _WITHOUT_COROUTINES]
+    if any(inspect.iscoroutinefunction(found) for cls in mine for found in vars(cls).values()):
+        needs.append("asyncio")
+    return tuple(needs)
 
 
 def _level(options: IsolationOptions) -> int:

@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,8 @@ class Plugin:
     def custom(self):
         class Custom(Exception): pass
         raise Custom('mine')
+    def parent(self):
+        return os.getppid()
     def die(self):
         os._exit(4)
     def log(self):
@@ -135,3 +139,83 @@ def test_a_warm_launcher_of_another_interpreter(python: str, tmp_path: Path) -> 
     assert "json" in ref.proxy().modules().get(timeout=30)
     ref.stop()
     assert sys.executable
+
+
+# Warm launchers of other interpreters
+
+
+def spawned(folder: Path, **fields: Any) -> piactors.IsolateRef:
+    """Start the plugin from a warm launcher."""
+    (folder / "plugin.py").write_text(PLUGIN)
+    return piactors.spawn(
+        f"{folder}/plugin.py:Plugin", 2, options=IsolationOptions(start_method="launcher", **fields)
+    )
+
+
+def parent(ref: piactors.IsolateRef) -> int:
+    found: int = ref.proxy().parent().get(timeout=30)
+    return found
+
+
+def test_isolates_of_one_interpreter_and_preload_share_a_launcher(python: str, tmp_path: Path) -> None:
+    first, second = (spawned(tmp_path, python=python, preload=["json"]) for _ in range(2))
+    other = spawned(tmp_path, python=python, preload=["json", "decimal"])
+    plain = spawned(tmp_path, python=python)
+    assert parent(first) == parent(second)
+    assert len({parent(first), parent(other), parent(plain), os.getpid()}) == 4
+    assert "decimal" in other.proxy().modules().get(timeout=30)
+    assert not {"piactors", "pykka", "attr", "dill"} & set(first.proxy().modules().get(timeout=30))
+    for ref in (first, second, other, plain):
+        ref.stop()
+
+
+def test_its_crash_is_followed_by_another_from_the_same_launcher(python: str, tmp_path: Path) -> None:
+    ref = spawned(tmp_path, python=python, restart="permanent", max_restarts=5)
+    launcher = parent(ref)
+    for generation in (2, 3):
+        crash = ref.proxy().die()
+        assert parent(ref) == launcher
+        assert isinstance(crash.exception(timeout=30), IsolateCrashed)
+        assert ref.generation == generation
+    ref.stop()
+
+
+def test_a_preload_that_cannot_be_imported_there_is_a_start_error(python: str, tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="'no_such_module_there' of preload cannot be imported"):
+        spawned(tmp_path, python=python, preload=["no_such_module_there"])
+
+
+@pytest.mark.parametrize("start_method", ["launcher", "spawn", None])
+def test_an_interpreter_that_does_not_exist_is_a_start_error(tmp_path: Path, start_method: Any) -> None:
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    options = IsolationOptions(python=tmp_path / "none", start_method=start_method, restart="permanent")
+    began = time.monotonic()
+    with pytest.raises(StartError, match="No such file") as caught:
+        piactors.spawn(f"{tmp_path}/plugin.py:Plugin", 2, options=options)
+    assert "lost" not in str(caught.value)
+    assert time.monotonic() - began < 5
+
+
+def test_what_is_no_interpreter_is_a_start_error(tmp_path: Path) -> None:
+    fake = tmp_path / "python"
+    fake.write_text("#!/bin/sh\nexit 3\n")
+    fake.chmod(0o755)
+    with pytest.raises(StartError, match="cannot run a launcher: it ended with exit code 3"):
+        spawned(tmp_path, python=fake)
+
+
+def test_a_heavy_module_of_preload_costs_each_isolate_nothing(tmp_path: Path) -> None:
+    """It is there from the start: the isolate does not import it, it finds it."""
+    (tmp_path / "heavy.py").write_text("import os, time; time.sleep(0.5); made_by = os.getpid()")
+    (tmp_path / "user.py").write_text("def who():\n import heavy, os\n return heavy.made_by == os.getppid()")
+    options = IsolationOptions(preload=["heavy"], sys_path=[str(tmp_path)])
+    sys.path.insert(0, str(tmp_path))
+    try:
+        piactors.spawn(f"{tmp_path}/user.py:who", options=options).stop()
+        began = time.monotonic()
+        ref = piactors.spawn(f"{tmp_path}/user.py:who", options=options)
+        assert ref.proxy().call().get(timeout=30)
+        assert time.monotonic() - began < 0.5
+        ref.stop()
+    finally:
+        sys.path.remove(str(tmp_path))

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ import attrs
 
 from piactors._host.confining import Confiner
 from piactors._host.loop import Loop
-from piactors._platform import markers, pidfd
+from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
 from piactors.pihost import wire
@@ -30,9 +31,13 @@ logger = logging.getLogger("piactors")
 
 PIHOST = str(Path(__file__).resolve().parent.parent / "pihost" / "__main__.py")
 MARKER_PREFIX = "PIACTORS_"
-WARM_MODULES = ("piactors.actor", "dill")
-"""What a launcher of the host's own interpreter imports besides `preload`: what actors need in an isolate."""
+WARM_MODULES = ("piactors.actor",)
+"""What a launcher of the host's own interpreter imports besides `preload`: what actors need in an isolate.
 
+Little: each page that a launcher has makes each fork slower.  What only some isolates need, these ask for.
+"""
+
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _SWEEP_SECONDS = 5.0
 _END_SECONDS = 5.0
 
@@ -46,12 +51,14 @@ class Order:
         env: the process's environment.
         fresh: whether to start a fresh interpreter rather than fork a warm one.
         orders: what it does to itself before it runs anything (see `piactors.pihost.confine`).
+        needs: modules that its launcher imports before it forks, where it can.
     """
 
     interpreter: str
     env: dict[str, str]
     fresh: bool
     orders: dict[str, Any] = attrs.field(factory=dict)
+    needs: tuple[str, ...] = ()
 
     @property
     def argv(self) -> list[str]:
@@ -104,6 +111,9 @@ class LauncherBackend:
         self._groups: dict[int, list[str]] = {}
         self._next_id = 1
         self._fds: list[int] = []
+        self._spare_fd = -1
+        self._is_warm = False
+        self._interpreter = interpreter
         self.marker = MARKER_PREFIX + secrets.token_hex(12)
         self.lost = False
         ours, theirs = socket.socketpair()
@@ -111,12 +121,17 @@ class LauncherBackend:
         self._sock = ours
         self._decoder = wire.FrameDecoder(1 << 20)
         self._outbox: deque[tuple[bytes, Sequence[int]]] = deque()
-        self._process = self._start(interpreter, theirs, host_pidfd)
-        theirs.close()
+        try:
+            self._process = self._start(interpreter, theirs, host_pidfd)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self._pidfd = pidfd.open_pid(self._process.pid)
         loop.watch(ours.fileno(), self._read, self._flush)
         if self._pidfd >= 0:
-            loop.watch(self._pidfd, self._lose)
+            loop.watch(self._pidfd, self._ended)
         modules = [*(WARM_MODULES if own else ()), *preload]
         setup = {
             "sys_path": list(sys.path) if own else None, "preload": modules, "bases": cgroups.possible_bases(),
@@ -150,6 +165,7 @@ class LauncherBackend:
         env = {**order.env, self.marker: "1"}
         request = {
             "argv": order.argv if order.fresh else None, "env": env if order.fresh else None, "orders": order.orders,
+            "needs": () if order.fresh else order.needs,
         }  # fmt: skip
         self._send(wire.LAUNCH, launch_id, request, fds)
 
@@ -176,11 +192,12 @@ class LauncherBackend:
                 self._outbox.popleft()
         self._loop.want_write(self._sock.fileno(), False)
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Take what the launcher has told; False where nothing was there."""
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(65_536, socket.CMSG_SPACE(64 * 4))
+            data, ancillary, _, _ = self._sock.recvmsg(65_536, socket.CMSG_SPACE(64 * 4), _CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError:
             data, ancillary = b"", []
         for level, kind, block in ancillary:
@@ -190,20 +207,26 @@ class LauncherBackend:
                 self._fds.extend(numbers)
         if not data:
             self._lose()
-            return
+            return True
         try:
             for frame in self._decoder.feed(data):
                 self._handle(frame)
         except wire.WireError:
             self._lose()
+        return True
 
     def _handle(self, frame: wire.Frame) -> None:
         news = pickle.loads(frame.payload)  # the launcher runs nothing but our code and preload
         if frame.kind == wire.WARM:
+            self._is_warm = True
+            if "spare" in news:
+                _close(self._spare_fd)
+                self._spare_fd = self._next_fd()
             return
         listener = self._listeners[frame.seq]
         if frame.kind == wire.LAUNCHED:
-            listener.launched(news["pid"], self._fds.pop(0) if self._fds else -1)
+            process_fd, self._spare_fd = (self._spare_fd, -1) if news["spare"] else (self._next_fd(), self._spare_fd)
+            listener.launched(news["pid"], process_fd)
         elif frame.kind == wire.REFUSED:
             del self._listeners[frame.seq], self._groups[frame.seq]
             listener.refused(news["why"], news["text"])
@@ -213,19 +236,30 @@ class LauncherBackend:
                 cgroups.remove_stale(self._pen, kill=False)
             listener.exited(news["status"], _rusage(news["rusage"]), lost=False)
 
+    def _next_fd(self) -> int:
+        """Return the descriptor that came with what is being handled; -1 where there are no pidfds."""
+        return self._fds.pop(0) if self._fds else -1
+
+    def _ended(self) -> None:
+        """The launcher is gone: hear first what it had told, so that all its processes are known."""
+        while not self.lost and self._read():
+            pass
+        self._lose()
+
     def _lose(self) -> None:
         """The launcher is gone: end what escaped, then tell its listeners."""
         if self.lost:
             return
         self.lost = True
+        processes = [self._spare_fd, *(listener.process_fd for listener in self._listeners.values())]
+        processes = [os.dup(fd) for fd in processes if fd >= 0]
         self._close_descriptors()
-        processes = [os.dup(listener.process_fd) for listener in self._listeners.values() if listener.process_fd >= 0]
         threading.Thread(target=self._sweep, args=(processes,), name="piactors-sweep", daemon=True).start()
 
     def _sweep(self, processes: Sequence[int]) -> None:
         logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
         self._process.kill()
-        self._process.wait()
+        code = self._process.wait()
         for fd in processes:
             # The kernel's parent-death signal spares a process that has changed its user.
             pidfd.kill(fd)
@@ -234,14 +268,35 @@ class LauncherBackend:
         groups = [folder for folders in self._groups.values() for folder in folders]
         left = cgroups.kill_all([*groups, *([self._pen] if self._pen else [])], _SWEEP_SECONDS)
         left += markers.kill_marked(self.marker, _SWEEP_SECONDS)
+        self._reap_adopted()
         if left:
             logger.error("processes %s of a lost launcher do not end", left)
-        self._loop.call_soon(self._tell_lost)
+        self._loop.call_soon(self._tell_lost, code)
 
-    def _tell_lost(self) -> None:
+    def _reap_adopted(self) -> None:
+        """Reap what came to this process from the launcher, as it does to the first process of a container.
+
+        A spare may be among it of which the launcher had not told yet.  All have the launcher's session.
+        """
+        deadline = time.monotonic() + _SWEEP_SECONDS
+        while time.monotonic() < deadline:
+            adopted = [pid for pid in process_stats.children(os.getpid()) if _session(pid) == self._process.pid]
+            for pid in adopted:
+                with contextlib.suppress(OSError):
+                    os.waitpid(pid, os.WNOHANG)
+            if not adopted:
+                return
+            time.sleep(0.01)
+
+    def _tell_lost(self, code: int) -> None:
         listeners, self._listeners = self._listeners, {}
+        useless = not self._is_warm and code >= 0  # it has ended by itself, before it could serve anybody
         for listener in listeners.values():
-            listener.exited(None, None, lost=True)
+            if useless:
+                text = f"{self._interpreter} cannot run a launcher: it ended with exit code {code}; see its stderr"
+                listener.refused("launcher", text)
+            else:
+                listener.exited(None, None, lost=True)
 
     def kill_tree(self, pid: int) -> bool:
         """See `Backend`: the launcher ends what a dead isolate leaves."""
@@ -264,7 +319,7 @@ class LauncherBackend:
         self.lost = True
         self._sock.close()
         self._process.returncode = 0  # not our child: nothing to wait for
-        for fd in (self._pidfd, *self._fds):
+        for fd in (self._pidfd, self._spare_fd, *self._fds):
             _close(fd)
 
     def _close_descriptors(self) -> None:
@@ -272,15 +327,22 @@ class LauncherBackend:
         self._sock.close()
         if self._pidfd >= 0:
             self._loop.unwatch(self._pidfd)
-        for fd in (self._pidfd, *self._fds):
+        for fd in (self._pidfd, self._spare_fd, *self._fds):
             _close(fd)
-        self._pidfd, self._fds = -1, []
+        self._pidfd, self._spare_fd, self._fds = -1, -1, []
 
 
 def _rusage(values: Sequence[float]) -> Rusage:
     """Make a `Rusage` of what `wait4` returned; Linux counts memory in KiB there, macOS in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return Rusage(float(values[0]), float(values[1]), int(values[2]) * unit)
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return -1
 
 
 def _close(fd: int) -> None:

@@ -63,6 +63,11 @@ def _dumps_with_dill(value: Any, error: Exception) -> bytes:
     return data
 
 
+def holds_definitions(data: bytes) -> bool:
+    """Whether dill is needed to load what `dumps` has made; at times also where it is not."""
+    return b"load_definition" in data or b"dill._dill" in data
+
+
 class NotSendable(TypeError):
     """An object of piactors that cannot leave its process."""
 

@@ -9,14 +9,17 @@ import json
 import logging
 import os
 import pickle
-import random
-import signal
 import socket
 import sys
 import threading
 import types
 import weakref
-from typing import Any, Dict, List, NamedTuple, NoReturn, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, NoReturn, Optional, Tuple
+
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal
 
 from . import PROTOCOL, byvalue, confine, control, hosted, linux, plain_encode, wire
 from .calls import CallLoop, Ending
@@ -43,21 +46,34 @@ def main(arguments: List[str]) -> None:
     for fd in fds:
         if fd >= 0:
             os.set_inheritable(fd, False)
-    Isolate(parent, fds, json.loads(arguments[-1]), fresh=True).run()
+    _guard(parent)
+    Isolate(fds, json.loads(arguments[-1]), fresh=True).run()
 
 
-def run_forked(parent: int, fds: Descriptors, orders: Dict[str, Any]) -> None:
-    """Run an isolate in a process that the launcher has just forked."""
+def prepare_fork(parent: int) -> None:
+    """In a process that the launcher has just forked: do what does not depend on what it will be."""
+    _guard(parent)
     _forget_parents_exit()
+    _reseed()
     linux.name_process("pi-isolate")
-    Isolate(parent, fds, orders, fresh=False).run()
+
+
+def run_forked(fds: List[int], host_pidfd: int, orders: Dict[str, Any]) -> None:
+    """Run an isolate in a prepared fork, with descriptors for data, control, stdout, stderr and page."""
+    data, control_fd, out, err, page = fds
+    null = os.open(os.devnull, os.O_RDONLY)
+    for fd, target in ((null, 0), (out, 1), (err, 2)):
+        os.dup2(fd, target)
+        os.close(fd)
+    for fd in (data, control_fd, page):
+        os.set_inheritable(fd, False)
+    Isolate(Descriptors(data, control_fd, page, host_pidfd), orders, fresh=False).run()
 
 
 class Isolate:
     """The process's own view of itself."""
 
-    def __init__(self, parent: int, fds: Descriptors, orders: Dict[str, Any], fresh: bool) -> None:
-        self._parent = parent
+    def __init__(self, fds: Descriptors, orders: Dict[str, Any], fresh: bool) -> None:
         self._fds = fds
         self._orders = orders
         self._fresh = fresh
@@ -66,7 +82,31 @@ class Isolate:
 
     def run(self) -> NoReturn:
         """Set up, serve until told to stop, and end the process."""
-        self._guard()
+        init, replies = self._greet()
+        self._set_up(init)
+        loop, control = self._make_loop(init, replies)
+        control.start()
+        try:
+            self._start(init, loop, control)
+        except BaseException as error:
+            self._start_failed(error, replies)
+        self._tell_ready(loop)
+        self._finish(loop, control, replies, loop.run())
+
+    def rehearse(self) -> None:
+        """Do what `run` does, but for its end and its thread (see `rehearsal`)."""
+        init, replies = self._greet()
+        self._set_up(init)
+        loop, control = self._make_loop(init, replies)
+        self._start(init, loop, control)
+        self._tell_ready(loop)
+        loop.run()
+        loop.hosted.on_stop()
+        self._data.sock.close()
+        self._control_stream.sock.close()
+
+    def _greet(self) -> Tuple[Dict[str, Any], Replies]:
+        """Tell the host who this is, and read what to be."""
         greeting = {**_greeting(), "unconfined": confine.confine(self._orders)}
         self._control_stream.send(wire.HELLO, wire.PLAIN, 0, plain_encode.encode(greeting))
         frame = self._data.next()
@@ -78,17 +118,7 @@ class Isolate:
         replies = Replies(init.get("code", False), frozenset(init.get("accept", ())))
         if init["protocol"] != PROTOCOL:
             self._refuse_protocol(replies, init["protocol"])
-        self._set_up(init)
-        self._serve(init, replies)
-
-    def _guard(self) -> None:
-        """Arm what ends this process, and its descendants, with the host."""
-        control.parent_pid = self._parent
-        linux.die_with_parent()
-        linux.become_subreaper()
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # started by a host, it has what that thread blocked
-        if os.getppid() != self._parent:
-            os._exit(71)  # the parent died before the kernel could be told
+        return init, replies
 
     def _refuse_protocol(self, replies: Replies, theirs: int) -> NoReturn:
         text = (
@@ -106,12 +136,7 @@ class Isolate:
         sys.modules["__main__"] = main_module
         sys.argv[:] = [init["name"]]
         if not self._fresh:
-            _reseed()
-            # The launcher's mark stays: it is how the host finds what outlives a lost launcher.
-            marks = {name: value for name, value in os.environ.items() if name.startswith("PIACTORS_")}
-            os.environ.clear()
-            os.environ.update(marks)
-            os.environ.update(init["env"])
+            _set_environment(init["env"])
         if init["own_interpreter"]:
             sys.path[:] = init["sys_path"]
         else:
@@ -122,7 +147,7 @@ class Isolate:
         if DUMP_SIGNAL and hasattr(faulthandler, "register"):
             faulthandler.register(DUMP_SIGNAL, self._fds.page, all_threads=True)
 
-    def _serve(self, init: Dict[str, Any], replies: Replies) -> NoReturn:
+    def _make_loop(self, init: Dict[str, Any], replies: Replies) -> Tuple[CallLoop, Control]:
         loop = CallLoop(self._data, SequencePage(self._fds.page), replies, init["concurrency"], init["max_frame"])
         control = Control(
             self._control_stream, self._data, self._fds.host_pidfd, replies, lambda: loop.hosted.describe()
@@ -133,13 +158,10 @@ class Isolate:
         logging.getLogger().addHandler(handler)
         logging.getLogger().setLevel(init["log_level"])
         threading.current_thread().name = "MainThread"
-        control.start()
-        try:
-            self._start(init, loop, control)
-        except BaseException as error:
-            self._start_failed(error, replies)
+        return loop, control
+
+    def _tell_ready(self, loop: CallLoop) -> None:
         self._data.send(wire.READY, wire.PLAIN, 0, plain_encode.encode(loop.hosted.describe()))
-        self._finish(loop, control, replies, loop.run())
 
     def _start(self, init: Dict[str, Any], loop: CallLoop, control: Control) -> None:
         if init["cwd"] is not None:
@@ -187,6 +209,24 @@ class Isolate:
             loop.hosted.on_stop()
 
 
+def usual_signals() -> None:
+    """Undo what the launcher has set, with the functions of C: those of `signal` make enums of what they return."""
+    _signal.set_wakeup_fd(-1)
+    for number in (_signal.SIGHUP, _signal.SIGTERM, _signal.SIGCHLD):
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+
+
+def _guard(parent: int) -> None:
+    """Arm what ends this process, and its descendants, with the host."""
+    control.parent_pid = parent
+    linux.die_with_parent()
+    linux.become_subreaper()
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])  # started by a host, it has what that thread blocked
+    if os.getppid() != parent:
+        os._exit(71)  # the parent died before the kernel could be told
+
+
 def _forget_parents_exit() -> None:
     """Drop the launcher's exit handlers and finalisers; this process runs its own, and only those."""
     atexit._clear()
@@ -210,9 +250,19 @@ def _greeting() -> Dict[str, Any]:
     }
 
 
+def _set_environment(wanted: Dict[str, str]) -> None:
+    """Change what is different: most of it is not, and each change of a variable is a copy of the whole list."""
+    for name in list(os.environ):
+        # The launcher's mark stays: it is how the host finds what outlives a lost launcher.
+        if name not in wanted and not name.startswith("PIACTORS_"):
+            del os.environ[name]
+    for name, value in wanted.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+
+
 def _reseed() -> None:
-    """A fork has its parent's random numbers before it; give this process its own."""
-    random.seed()
+    """A fork has its parent's random numbers before it; `random` sees to its own, numpy does not."""
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()

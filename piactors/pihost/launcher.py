@@ -15,7 +15,6 @@ import array
 import contextlib
 import errno
 import fcntl
-import gc
 import importlib
 import json
 import os
@@ -26,9 +25,9 @@ import socket
 import sys
 import threading
 import traceback
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Set, Tuple
 
-from . import confine, linux, wire
+from . import confine, control, isolate, linux, packing, rehearsal, spares, wire
 
 _MAX_FRAME = 1 << 26
 _FDS_PER_LAUNCH = 5
@@ -52,10 +51,11 @@ class Launcher:
         self._bases: List[str] = []
         self._decoder = wire.FrameDecoder(_MAX_FRAME)
         self._fds: List[int] = []
-        self._isolates: Dict[int, Tuple[int, int]] = {}
+        self._isolates: Dict[int, int] = {}
         self._unkillable: Set[int] = set()
         self._dead: List[_Dead] = []
         self._refusal: Optional[str] = None
+        self._spares = spares.Spares()
         self._wake_read, self._wake_write = os.pipe()
 
     def run(self) -> None:
@@ -67,7 +67,9 @@ class Launcher:
         if self._host_pidfd >= 0:
             poller.register(self._host_pidfd, select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poller.poll()}
+            ready = {fd for fd, _ in poller.poll(self._spares.patience())}
+            if not ready and self._may_fork():
+                self._make_spare()
             if self._host_pidfd in ready:
                 self._end_all()
             if self._wake_read in ready:
@@ -92,7 +94,7 @@ class Launcher:
 
     def _read_control(self) -> None:
         try:
-            data, ancillary, _, _ = self._control.recvmsg(65536, socket.CMSG_SPACE(64 * 4))
+            data, ancillary, _, _ = self._control.recvmsg(65536, socket.CMSG_SPACE(64 * 4), spares.CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -132,63 +134,108 @@ class Launcher:
                     name, traceback.format_exc()
                 )
                 break
-        importlib.import_module(__package__ + ".isolate")  # so that a fork need not
-        gc.collect()
-        if hasattr(gc, "freeze"):
-            gc.freeze()  # keeps the collector of a fork from copying every page it inherits
+        self._rehearse()
+        packing.settle()
         linux.die_with_parent(False)
         self._tell(wire.WARM, 0, {"refusal": self._refusal})
+
+    def _import_more(self, names: Sequence[str]) -> None:
+        """Import what the next isolate needs; what cannot be imported here, that will tell."""
+        missing = [name for name in names if name not in sys.modules]
+        for name in missing:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+        if missing:
+            self._spares.dismiss()
+            packing.settle()
+
+    def _rehearse(self) -> None:
+        """Fill the caches that every isolate would fill for itself."""
+        with contextlib.suppress(Exception):
+            rehearsal.rehearse(threads=False)
+            threading.current_thread().name = "launcher"
 
     def _launch(self, launch_id: int, request: Dict[str, Any], fds: List[int]) -> None:
         threads = len(sys._current_frames())
         if self._refusal is not None:
             self._tell(wire.REFUSED, launch_id, {"why": "preload", "text": self._refusal})
-        elif request["argv"] is None and threads > 1:
+        elif request["argv"] is not None:
+            self._launch_by(lambda: self._spawn(request, fds), launch_id)
+        elif threads > 1:
             text = "preloaded modules run {} Python threads, and a fork would lose them".format(threads - 1)
             self._tell(wire.REFUSED, launch_id, {"why": "threads", "text": text})
         else:
-            try:
-                pid = self._fork(request, fds) if request["argv"] is None else self._spawn(request, fds)
-            except OSError as error:
-                self._tell(wire.REFUSED, launch_id, {"why": "os", "text": str(error), "errno": error.errno})
-                return
-            pidfd = linux.pidfd_open(pid)
-            self._isolates[pid] = (launch_id, pidfd)
-            self._tell(wire.LAUNCHED, launch_id, {"pid": pid}, pidfd)
+            self._import_more(request["needs"])
+            spare = self._spares.take(request["orders"])
+            if spare is None:
+                self._launch_by(lambda: self._fork(request["orders"], fds), launch_id)
+            else:
+                # First the news, then the work: the host must know of a process before it is ready.
+                self._isolates[spare.pid] = launch_id
+                self._tell(wire.LAUNCHED, launch_id, {"pid": spare.pid, "spare": True})
+                spares.hand_over(spare, request["orders"], fds)
+            self._spares.want()
 
-    def _fork(self, request: Dict[str, Any], fds: List[int]) -> int:
+    def _launch_by(self, make: Callable[[], int], launch_id: int) -> None:
+        try:
+            pid = make()
+        except OSError as error:
+            self._tell(wire.REFUSED, launch_id, {"why": "os", "text": str(error), "errno": error.errno})
+        else:
+            self._launched(launch_id, pid, linux.pidfd_open(pid))
+
+    def _launched(self, launch_id: int, pid: int, pidfd: int) -> None:
+        self._isolates[pid] = launch_id
+        self._tell_with(wire.LAUNCHED, launch_id, {"pid": pid, "spare": False}, pidfd)
+
+    def _may_fork(self) -> bool:
+        return self._refusal is None and len(sys._current_frames()) == 1
+
+    def _fork(self, orders: Dict[str, Any], fds: List[int]) -> int:
         parent = os.getpid()
         pid = os.fork()
-        if pid:
-            return pid
-        try:
-            self._leave(fds)
-            from . import isolate
+        if pid == 0:
+            self._be_isolate(parent, lambda: (orders, fds))
+        return pid
 
-            data, control, _, _, page = fds
-            descriptors = isolate.Descriptors(data, control, page, self._host_pidfd)
-            isolate.run_forked(parent, descriptors, request["orders"])
+    def _make_spare(self) -> None:
+        pid = self._spares.make(self._fork_spare)
+        if pid:
+            # The host has its descriptor from now on: where this launcher dies, it sees to the spare's end as well.
+            self._tell_with(wire.WARM, 0, {"spare": pid}, linux.pidfd_open(pid))
+
+    def _fork_spare(self, channel: socket.socket) -> int:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._be_isolate(parent, lambda: self._wait_as_spare(channel))
+        return pid
+
+    def _wait_as_spare(self, channel: socket.socket) -> Tuple[Dict[str, Any], List[int]]:
+        rehearsal.rehearse(threads=True)
+        return spares.wait(channel, self._host_pidfd, control.end_with_host)
+
+    def _be_isolate(self, parent: int, wait: Callable[[], Tuple[Dict[str, Any], List[int]]]) -> NoReturn:
+        """In a fork: be an isolate, once `wait` returns what it is to do and its descriptors."""
+        try:
+            self._leave()
+            isolate.prepare_fork(parent)
+            orders, fds = wait()
+            isolate.run_forked(fds, self._host_pidfd, orders)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(70)
-        return 0
 
-    def _leave(self, fds: List[int]) -> None:
-        """In the new isolate: drop what is the launcher's, and put the output where it belongs."""
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def _leave(self) -> None:
+        """In a fork: drop what is the launcher's."""
+        isolate.usual_signals()
         os.setpgid(0, 0)
         self._control.close()
-        _, _, out, err, _ = fds
-        null = os.open(os.devnull, os.O_RDONLY)
-        for fd, target in ((null, 0), (out, 1), (err, 2)):
-            os.dup2(fd, target)
-        # A descriptor of a sibling kept open here would hide that sibling's end from the host.
-        siblings = [pidfd for _, pidfd in self._isolates.values() if pidfd >= 0]
-        for fd in [null, out, err, self._wake_read, self._wake_write, *siblings, *self._fds]:
+        spare = self._spares.current
+        if spare is not None:
+            spare.channel.close()
+        for fd in [self._wake_read, self._wake_write, *self._fds]:
             os.close(fd)
 
     def _spawn(self, request: Dict[str, Any], fds: List[int]) -> int:
@@ -223,17 +270,15 @@ class Launcher:
             if pid == 0:
                 break
             self._unkillable.discard(pid)
+            self._spares.died(pid)
             if pid in self._isolates:
-                launch_id, pidfd = self._isolates.pop(pid)
-                if pidfd >= 0:
-                    os.close(pidfd)
-                self._dead.append(_Dead(launch_id, status, tuple(usage)))
+                self._dead.append(_Dead(self._isolates.pop(pid), status, tuple(usage)))
         if self._dead:
             self._sweep()
 
     def _sweep(self) -> None:
         """Kill what dead isolates left; when nothing of it is there any more, report the deaths."""
-        strangers = {pid for pid in linux.children() if pid not in self._isolates} - self._unkillable
+        strangers = {*linux.children()} - {*self._isolates, *self._spares.pids()} - self._unkillable
         for pid in strangers:
             # Unreaped children of this process: their pids cannot have passed to others.
             if not _kill(pid):
@@ -263,6 +308,12 @@ class Launcher:
             with contextlib.suppress(OSError):
                 confine.join(os.path.dirname(os.path.dirname(self._pen)))
         confine.remove_groups(self._bases)
+
+    def _tell_with(self, kind: int, launch_id: int, news: Dict[str, Any], pidfd: int) -> None:
+        """Tell something, and pass on a descriptor.  Kept here, each fork would have to close those of its siblings."""
+        self._tell(kind, launch_id, news, pidfd)
+        if pidfd >= 0:
+            os.close(pidfd)
 
     def _tell(self, kind: int, launch_id: int, news: Dict[str, Any], pidfd: int = -1) -> None:
         data = wire.encode(kind, 0, 0, launch_id, pickle.dumps(news, 4))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from typing import List, Optional
+from typing import Any, Callable, List, Optional
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -23,12 +23,19 @@ def _libc() -> Optional[ctypes.CDLL]:
         return None
 
 
-def _prctl(option: int, argument: int) -> bool:
-    libc = _libc()
-    try:
-        return libc is not None and libc.prctl(option, argument, 0, 0, 0) == 0
-    except AttributeError:
-        return False
+def _function(name: str) -> Optional[Callable[..., int]]:
+    # Looked up once, when this module loads: each CDLL makes a class of its own, and a class made
+    # after the fork costs an isolate some fifty pages.
+    found: Optional[Callable[..., int]] = getattr(_libc(), name, None)
+    return found
+
+
+_libc_prctl = _function("prctl")
+_libc_syscall = _function("syscall")
+
+
+def _prctl(option: int, argument: Any) -> bool:
+    return _libc_prctl is not None and _libc_prctl(option, argument, 0, 0, 0) == 0
 
 
 def die_with_parent(on: bool = True) -> bool:
@@ -43,11 +50,7 @@ def become_subreaper() -> bool:
 
 def name_process(name: str) -> bool:
     """Set the name that ps and top show."""
-    libc = _libc()
-    try:
-        return libc is not None and libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0) == 0
-    except AttributeError:
-        return False
+    return _prctl(_PR_SET_NAME, name.encode()[:15])
 
 
 def pidfd_open(pid: int) -> int:
@@ -55,12 +58,11 @@ def pidfd_open(pid: int) -> int:
     try:
         if hasattr(os, "pidfd_open"):
             return os.pidfd_open(pid, 0)
-        libc = _libc()
-        fd = -1 if libc is None else int(libc.syscall(_SYS_PIDFD_OPEN, pid, 0))
+        fd = -1 if _libc_syscall is None else int(_libc_syscall(_SYS_PIDFD_OPEN, pid, 0))
         if fd >= 0:
             os.set_inheritable(fd, False)
         return fd
-    except (OSError, AttributeError):
+    except OSError:
         return -1
 
 
@@ -75,6 +77,6 @@ def children() -> List[int]:
     if os.readlink("/proc/self") != str(os.getpid()):
         return found
     for task in os.listdir("/proc/self/task"):
-        with open("/proc/self/task/{}/children".format(task), "rb") as file:
+        with open("/proc/self/task/{}/children".format(task), "rb", buffering=0) as file:
             found.extend(int(word) for word in file.read().split())
     return found

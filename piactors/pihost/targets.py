@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import binascii
 import importlib
 import importlib.util
 import os
@@ -77,8 +77,8 @@ def _load_file(path: str, target: str) -> Any:
     path = os.path.abspath(path)
     if not os.path.isfile(path):
         raise TargetError("{!r}: there is no file {}".format(target, path))
-    name = "_pihost_file_{}_{}".format(
-        os.path.splitext(os.path.basename(path))[0], hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+    name = "_pihost_file_{}_{:08x}".format(
+        os.path.splitext(os.path.basename(path))[0], binascii.crc32(os.fsencode(path))
     )
     with _loading:
         return sys.modules[name] if name in sys.modules else _load_module(name, path, target)

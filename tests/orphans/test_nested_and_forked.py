@@ -198,6 +198,7 @@ wait_for_go()
 """
     host = watch.host(script, start_method=start_method)
     mine, line = host.hear("mine"), host.hear_line("own")
+    line["own"] += watch.add_tree(line["copy"]) - set(line["own"])  # its launcher's spare
     watch.add_tree(host.pid)
     if "kill" in end:
         since = host.signal(signal.SIGKILL)
