@@ -349,15 +349,29 @@ class Future(pykka.Future[T], Generic[T]):
         return self._value
 
     def _produce(self) -> None:
-        with self._one_at_a_time():
-            producer = self._producer
-            if producer is None:
-                return
-            try:
-                self._value = producer()
-            except BaseException as error:
-                self._error, self._error_traceback = error, None
-            self._producer = None
+        me = threading.get_ident()
+        if self.__dict__.setdefault("_maker", me) != me:  # one step for Python: one thread is the first
+            self._await_maker()
+            return
+        producer = self._producer
+        if producer is None:
+            return
+        try:
+            self._value = producer()
+        except BaseException as error:
+            self._error, self._error_traceback = error, None
+        self._producer = None
+        if self._wakers:
+            self._tell()
+
+    def _await_maker(self) -> None:
+        """Wait until the thread has made the result that was the first to ask for it."""
+        latch = threading.Lock()
+        latch.acquire()
+        with _lock:
+            self._wakers = (*self._wakers, latch.release)
+        if self._producer is not None:
+            latch.acquire()
 
     def _one_at_a_time(self) -> Any:
         """Return the lock under which this future's result is made."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -185,33 +184,40 @@ class IsolateRef(ActorRef[Any]):
     def _ask(self, message: Any, retries: int, call_timeout: float | None) -> Future[Any]:
         if isinstance(message, _ActorStop):
             return self._ask_stop()
-        return self._send(partial(self._encoded, message), _path_of(message), retries, call_timeout)
+        isolate = self._isolate
+        future = CallFuture(isolate)
+        try:
+            if isolate.actor_stopped.is_set():
+                raise ActorDeadError(f"{self} not found")
+            self._send(future, self._encoded(message), _path_of(message), retries, call_timeout)
+        except Exception as error:
+            future.fail(error)
+        return future
 
     def call(
         self, path: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any], retries: int = 0,
         call_timeout: float | None = None,
     ) -> Future[Any]:  # fmt: skip
         """Call a method of the hosted object; what its proxies do."""
-        return self._send(partial(serialise.dumps_call, "call", path, args, kwargs), path, retries, call_timeout)
-
-    def _send(
-        self, encode: Callable[[], bytes], path: tuple[str, ...], retries: int, call_timeout: float | None
-    ) -> Future[Any]:
         isolate = self._isolate
         future = CallFuture(isolate)
         try:
             if isolate.actor_stopped.is_set():
                 raise ActorDeadError(f"{self} not found")
-            message = Message("call", encode(), future)
-            if retries or call_timeout is not None or self._call_options:
-                self._set_options(message, path, retries, call_timeout)
-            if path:
-                message.path = path
-            future.message = message
-            isolate.put(message)
+            self._send(future, serialise.dumps_call("call", path, args, kwargs), path, retries, call_timeout)
         except Exception as error:
             future.fail(error)
         return future
+
+    def _send(
+        self, future: CallFuture, payload: bytes, path: tuple[str, ...], retries: int, call_timeout: float | None
+    ) -> None:
+        message = future.message = Message("call", payload, future)
+        message.path = path
+        said = self._said_of_calls
+        if retries or call_timeout is not None or said or said is None:
+            self._set_options(message, path, retries, call_timeout)
+        self._isolate.put(message)
 
     def _encoded(self, message: Any) -> bytes:
         if isinstance(message, messages.ProxyCall):
@@ -230,7 +236,8 @@ class IsolateRef(ActorRef[Any]):
         said = self._call_options.get(".".join(path)) if path else None
         if said is not None:
             retries, call_timeout = retries or said[0], call_timeout or said[1] or None
-        message.retries, message.call_timeout = retries, call_timeout
+        if retries or call_timeout is not None:
+            message.retries, message.call_timeout = retries, call_timeout
 
     @property
     def _call_options(self) -> dict[str, tuple[int, float]]:
@@ -249,10 +256,10 @@ class IsolateRef(ActorRef[Any]):
         isolate = self._isolate
         future = CallFuture(isolate)
         try:
-            message = Message("call", serialise.dumps_call("invoke", (), (target, *args), kwargs), future)
+            payload = serialise.dumps_call("invoke", (), (target, *args), kwargs)
             name = target.rpartition(":")[2] if isinstance(target, str) else getattr(target, "__qualname__", "")
+            message = future.message = Message("call", payload, future)
             message.path = (name,)
-            future.message = message
             isolate.put(message)
         except Exception as error:
             future.fail(error)

@@ -15,8 +15,6 @@ _MOST_BUFFERS = 64
 _JOIN_UP_TO = 32_768
 
 
-_READ_SIZE = 65_536
-_ONCE = (_READ_SIZE,)
 
 
 class Channel(Protocol):
@@ -53,6 +51,7 @@ class SocketChannel:
         sock.setblocking(False)
         self.sock = sock
         self._decoder = wire.FrameDecoder(max_frame)
+        self._read_size = wire.LEAST_READ
         self._chunks: list[bytes] = []
         self._decoding = False
         self.frames: deque[wire.Frame] = deque()
@@ -138,8 +137,9 @@ class SocketChannel:
             else:
                 if not self._chunks:
                     # One step for Python, so that no KeyboardInterrupt comes between the reading and the keeping.
-                    self._chunks.extend(map(self.sock.recv, _ONCE))
+                    self._chunks.extend(map(self.sock.recv, (self._read_size,)))
                 count = len(self._chunks[0])
+                self._read_size = wire.next_read(self._read_size, count)
                 self._decoding = True
                 if count:
                     self.frames.extend(self._decoder.feed(self._chunks[0]))

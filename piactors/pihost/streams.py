@@ -9,7 +9,6 @@ from typing import Deque, List, Optional
 
 from . import wire
 
-_AT_ONCE = 65536
 _JOIN_UP_TO = 32768
 
 
@@ -21,6 +20,7 @@ class FrameStream:
         self.generation = 0
         self._waits_when_gone = waits_when_gone
         self._decoder = wire.FrameDecoder(max_frame)
+        self._read_size = wire.LEAST_READ
         self._frames: Deque[wire.Frame] = deque()
         self._lock = threading.Lock()
 
@@ -67,8 +67,9 @@ class FrameStream:
             count = self.sock.recv_into(target)
             self._frames.extend(self._decoder.received(count))
         else:
-            data = self.sock.recv(_AT_ONCE)
+            data = self.sock.recv(self._read_size)
             count = len(data)
+            self._read_size = wire.next_read(self._read_size, count)
             if count:
                 self._frames.extend(self._decoder.feed(data))
         return count > 0

@@ -52,6 +52,10 @@ KINDS = frozenset(
 PLAIN = 0
 PICKLE = 1
 
+LEAST_READ = 4096
+MOST_READ = 65536
+"""How many bytes to read at once.  A buffer of the larger size for each small message costs more than the message."""
+
 DIRECT_FROM = 65536
 """Payloads from this size on are received straight into their own buffer."""
 
@@ -89,6 +93,13 @@ def header(kind: int, flags: int, generation: int, seq: int, length: int) -> byt
 def encode(kind: int, flags: int = 0, generation: int = 0, seq: int = 0, payload: Payload = b"") -> bytes:
     """Return a whole frame as bytes (it copies the payload: for small frames)."""
     return header(kind, flags, generation, seq, len(payload)) + payload
+
+
+def next_read(size: int, got: int) -> int:
+    """Return how many bytes to read at once, after a read of up to `size` has returned `got`."""
+    if got == size:
+        return MOST_READ
+    return LEAST_READ if got < LEAST_READ else size
 
 
 class FrameDecoder:
