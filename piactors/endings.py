@@ -90,6 +90,7 @@ def settle_end(isolate: Isolate, reason: ExitReason, end: End | None) -> None:
         aftermath = Aftermath([], [], [])
         if end is not None:
             aftermath = isolate.mailbox.generation_ended(end.evidence)
+            isolate.outbox.generation_ended()
         lost = end is not None and end.lost
         decision = _decide(isolate, reason, current, lost=lost)
         pid = None if generation is None else generation.pid

@@ -22,6 +22,7 @@ from piactors._host import relay, runtime, serialise
 from piactors._host.confining import Plan
 from piactors._host.generation import End, Generation
 from piactors._host.loop import Timer
+from piactors._host.parcels import Outbox, bound
 from piactors._host.spin import Spin, several_cores
 from piactors._lifecycle.mailbox import Mailbox, Message
 from piactors._lifecycle.states import State
@@ -34,7 +35,9 @@ from piactors.exit_reason import ExitReason, Kind
 from piactors.future import Future, run_callbacks_with
 from piactors.keeper import Keeper
 from piactors.pihost import page, wire
+from piactors.pihost.segments import Parcel
 from piactors.shape import Described
+from piactors.sinks import CallFuture
 from piactors.spec import Current, Spec
 
 logger = logging.getLogger("piactors")
@@ -70,6 +73,7 @@ class Isolate:
         self.lock = threading.Lock()
         self.room = threading.Condition(self.lock)
         self.mailbox = Mailbox(page.WINDOW, WINDOW_BYTES)
+        self.outbox = Outbox(bound(spec.options))
         self._capacity = spec.options.mailbox_capacity
         self._spin = Spin(spec.options.spin and several_cores())
         self.process: Generation | None = None
@@ -151,10 +155,9 @@ class Isolate:
             ActorDeadError: where the isolate takes none (any more).
             MailboxFull: where the mailbox is full and the options say to fail.
         """
-        if len(message.payload) > self.options.max_frame:
-            raise ValueError(
-                f"{self.ref}: a message of {len(message.payload):,} bytes, and max_frame is {self.options.max_frame:,}"
-            )
+        size = message.payload.nbytes if type(message.payload) is Parcel else len(message.payload)
+        if size > self.options.max_frame:
+            raise ValueError(f"{self.ref}: a message of {size:,} bytes, and max_frame is {self.options.max_frame:,}")
         dropped = None
         if message.call_timeout is not None or self.options.call_timeout is not None:
             self._set_timeout(message)
@@ -304,8 +307,14 @@ class Isolate:
         return self.state is State.RUNNING and self.current.intent is None and not self.recycler.draining
 
     def _send(self, generation: Generation, message: Message) -> None:
-        send = generation.send if self.mailbox.on_way == 1 else generation.send_soon
-        send(_FRAME_KINDS[message.kind], wire.PICKLE, message.seq, message.payload)
+        kind, payload = _FRAME_KINDS[message.kind], message.payload
+        flags = wire.PICKLE if type(message.sink) is CallFuture else wire.PICKLE | wire.INLINE
+        if type(payload) is Parcel:
+            generation.send_parcel(flags, kind, message.seq, payload, self.outbox.dropped())
+        elif self.mailbox.on_way == 1:
+            generation.send(kind, flags, message.seq, payload)
+        else:
+            generation.send_soon(kind, flags, message.seq, payload)
 
     def _interrupted(self, generation: Generation | None, error: BaseException) -> None:
         if generation is not None and generation is self.process:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pykka import Actor
 
 _DESCRIBE_SECONDS = 1.0
+_Call = tuple[str, tuple[str, ...], tuple[Any, ...], dict[str, Any]]
 
 
 class IsolateRef(ActorRef[Any]):
@@ -153,7 +154,7 @@ class IsolateRef(ActorRef[Any]):
         if isinstance(message, _ActorStop):
             self.stop(block=False)
             return
-        envelope = Message("tell", self._encoded(message))
+        envelope = Message("tell", serialise.dumps_call(*_described(message)))
         envelope.path = _path_of(message)
         if retries or call_timeout is not None or self._call_options:
             self._set_options(envelope, envelope.path, retries, call_timeout)
@@ -189,7 +190,7 @@ class IsolateRef(ActorRef[Any]):
         try:
             if isolate.actor_stopped.is_set():
                 raise ActorDeadError(f"{self} not found")
-            self._send(future, self._encoded(message), _path_of(message), retries, call_timeout)
+            self._send(future, _path_of(message), _described(message), retries, call_timeout)
         except Exception as error:
             future.fail(error)
         return future
@@ -204,29 +205,33 @@ class IsolateRef(ActorRef[Any]):
         try:
             if isolate.actor_stopped.is_set():
                 raise ActorDeadError(f"{self} not found")
-            self._send(future, serialise.dumps_call("call", path, args, kwargs), path, retries, call_timeout)
+            self._send(future, path, ("call", path, args, kwargs), retries, call_timeout)
         except Exception as error:
             future.fail(error)
         return future
 
     def _send(
-        self, future: CallFuture, payload: bytes, path: tuple[str, ...], retries: int, call_timeout: float | None
+        self, future: CallFuture, path: tuple[str, ...], said_call: _Call, retries: int, call_timeout: float | None
     ) -> None:
-        message = future.message = Message("call", payload, future)
+        message = future.message = Message("call", b"", future)
         message.path = path
         said = self._said_of_calls
         if retries or call_timeout is not None or said or said is None:
             self._set_options(message, path, retries, call_timeout)
+        message.payload = self._payload(said_call, message.retries)
         self._isolate.put(message)
 
-    def _encoded(self, message: Any) -> bytes:
-        if isinstance(message, messages.ProxyCall):
-            return serialise.dumps_call("call", tuple(message.attr_path), tuple(message.args), message.kwargs)
-        if isinstance(message, messages.ProxyGetAttr):
-            return serialise.dumps_call("get", tuple(message.attr_path), (), {})
-        if isinstance(message, messages.ProxySetAttr):
-            return serialise.dumps_call("set", tuple(message.attr_path), (message.value,), {})
-        return serialise.dumps_call("message", (), (message,), {})
+    def _payload(self, call: _Call, retries: int) -> Any:
+        """Serialise a call, into shared memory where it is large.
+
+        What may be run again does not go there: the first run may have changed it.
+        """
+        outbox = self._isolate.outbox
+        if not retries and outbox.offers and serialise.may_be_large(call[2], call[3]):
+            parcel = serialise.pack_call(outbox, *call)
+            if parcel is not None:
+                return parcel
+        return serialise.dumps_call(*call)
 
     def _set_options(
         self, message: Message, path: tuple[str, ...], retries: int, call_timeout: float | None
@@ -256,7 +261,7 @@ class IsolateRef(ActorRef[Any]):
         isolate = self._isolate
         future = CallFuture(isolate)
         try:
-            payload = serialise.dumps_call("invoke", (), (target, *args), kwargs)
+            payload = self._payload(("invoke", (), (target, *args), kwargs), 0)
             name = target.rpartition(":")[2] if isinstance(target, str) else getattr(target, "__qualname__", "")
             message = future.message = Message("call", payload, future)
             message.path = (name,)
@@ -316,6 +321,17 @@ class IsolateRef(ActorRef[Any]):
     def proxy(self) -> IsolateProxy:
         """Return a `pykka.ActorProxy`: attributes and methods of the hosted object, as futures."""
         return IsolateProxy(actor_ref=self)
+
+
+def _described(message: Any) -> _Call:
+    """Return what a message asks for: the operation, the path, the arguments."""
+    if isinstance(message, messages.ProxyCall):
+        return "call", tuple(message.attr_path), tuple(message.args), message.kwargs
+    if isinstance(message, messages.ProxyGetAttr):
+        return "get", tuple(message.attr_path), (), {}
+    if isinstance(message, messages.ProxySetAttr):
+        return "set", tuple(message.attr_path), (message.value,), {}
+    return "message", (), (message,), {}
 
 
 def _path_of(message: object) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from piactors._host import serialise
+from piactors._host import parcels, serialise
 from piactors._host.launching import MARKER_PREFIX, Order
 from piactors.errors import InvalidTarget
 from piactors.keeper import Keeper
@@ -134,7 +134,7 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
         "protocol": PROTOCOL, "name": name, "env": env, "cwd": options.cwd, "own_interpreter": own,
         "sys_path": _paths(options, own, what.folder), "concurrency": options.concurrency, "log_level": _level(options),
         "code": trusted, "accept": [plain_tags.class_key(cls) for cls in options.accept], "debug": options.debug,
-        "max_frame": options.max_frame,
+        "max_frame": options.max_frame, "shared": parcels.bound(options),
         "target": (what.kind, what.payload),
     }  # fmt: skip
     spec = Spec(

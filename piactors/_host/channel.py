@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
+import os
 import socket
 from collections import deque
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Protocol
 
 from piactors.errors import ProtocolError
-from piactors.pihost import wire
+from piactors.pihost import segments, wire
 
 _MOST_BUFFERS = 64
+_MOST_FDS = 64
 _JOIN_UP_TO = 32_768
 
 
@@ -47,9 +50,13 @@ class SocketChannel:
     next one goes on from there, or finds the stream `torn`.
     """
 
-    def __init__(self, sock: socket.socket, max_frame: int) -> None:
+    def __init__(self, sock: socket.socket, max_frame: int, *, takes_fds: bool = False) -> None:
         sock.setblocking(False)
         self.sock = sock
+        self.fds: list[int] = []
+        """Descriptors that came along, in their order."""
+        self._takes_fds = takes_fds
+        self._rights: dict[int, int] = {}
         self._decoder = wire.FrameDecoder(max_frame)
         self._read_size = wire.LEAST_READ
         self._chunks: list[bytes] = []
@@ -95,13 +102,25 @@ class SocketChannel:
         self.held_back += wire.HEADER_SIZE + len(payload)
         return self.held_back
 
+    def send_descriptor(self, kind: int, generation: int, seq: int, fd: int) -> bool:
+        """Send a frame without a payload and a descriptor, which stays open here until it has left; see `send`."""
+        head = wire.header(kind, 0, generation, seq, 0)
+        self._rights[id(head)] = os.dup(fd)
+        self.out.append(head)
+        return self.flush()
+
+    def _receive_with_fds(self, size: int) -> bytes:
+        data, ancillary, _, _ = self.sock.recvmsg(size, socket.CMSG_SPACE(_MOST_FDS * 4))
+        self.fds.extend(segments.received_descriptors(ancillary))
+        return data
+
     def flush(self) -> bool:
         """See `Channel`; what a dead peer will never read is dropped."""
         self.held_back = 0
         while self.out and not self.broken:
             data = self._joined()
             try:
-                sent = self.sock.sendmsg(data)
+                sent = self._send_with_rights(data) if self._rights else self.sock.sendmsg(data)
             except BlockingIOError:
                 return False
             except OSError:
@@ -111,6 +130,16 @@ class SocketChannel:
         if self.broken:
             self.out.clear()
         return True
+
+    def _send_with_rights(self, data: list[memoryview | bytes]) -> int:
+        """Send up to the next piece that has a descriptor to go along, or that piece alone."""
+        plain = list(takewhile(lambda piece: id(piece) not in self._rights, data))
+        if plain:
+            return self.sock.sendmsg(plain)
+        fd = self._rights[id(data[0])]
+        sent = self.sock.sendmsg(data[:1], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
+        os.close(self._rights.pop(id(data[0])))
+        return sent
 
     def _joined(self) -> list[memoryview | bytes]:
         return list(islice(self.out, _MOST_BUFFERS))
@@ -137,7 +166,8 @@ class SocketChannel:
             else:
                 if not self._chunks:
                     # One step for Python, so that no KeyboardInterrupt comes between the reading and the keeping.
-                    self._chunks.extend(map(self.sock.recv, (self._read_size,)))
+                    read = self._receive_with_fds if self._takes_fds else self.sock.recv
+                    self._chunks.extend(map(read, (self._read_size,)))
                 count = len(self._chunks[0])
                 self._read_size = wire.next_read(self._read_size, count)
                 self._decoding = True
@@ -162,5 +192,9 @@ class SocketChannel:
         """Close the socket."""
         self.out.clear()
         self.broken = True
+        for fd in (*self.fds, *self._rights.values()):
+            os.close(fd)
+        self.fds.clear()
+        self._rights.clear()
         with contextlib.suppress(OSError):
             self.sock.close()

@@ -20,6 +20,7 @@ from piactors._host.ends import open_ends
 from piactors._host.launching import Backend, Order
 from piactors._host.loop import Loop
 from piactors._host.output import OutputPipe
+from piactors._host.parcels import Inbox
 from piactors._host.reading import ANSWERS, Reader, Waiting
 from piactors._host.spin import Spin
 from piactors._host.writing import Writer
@@ -28,13 +29,15 @@ from piactors._platform import pidfd
 from piactors._platform.identity import Identity
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Rusage
-from piactors.pihost import page, wire
+from piactors.pihost import page, segments, wire
 
 _REFUSED_THREADS = "threads"
 _MAX_CONTROL_FRAME = 1 << 26
 _DRAIN_READS = 64
 _ON_DATA = frozenset({wire.READY, wire.START_FAILED, wire.REQUEST})
-_ON_CONTROL = frozenset({wire.HELLO, wire.STOPPING, wire.LOG, wire.RESPONSE, wire.FAILURE})
+_ON_CONTROL = frozenset(
+    {wire.HELLO, wire.STOPPING, wire.LOG, wire.RESPONSE, wire.FAILURE, wire.MAP, wire.UNMAP}
+)
 _NEWS_SECONDS = 2.0
 """How long the news of a process's end may take after the end of its channels."""
 
@@ -120,9 +123,13 @@ class Generation:
         self._ends = open_ends(output)
         self._page = self._ends.page
         self._data = SocketChannel(self._ends.data, max_frame)
-        self._control = SocketChannel(self._ends.control, min(max_frame, _MAX_CONTROL_FRAME))
+        self._control = SocketChannel(self._ends.control, min(max_frame, _MAX_CONTROL_FRAME), takes_fds=True)
+        self._inbox = Inbox(max_frame)
+        self._mapped: set[int] = set()
         self._pipes = {stream: self._output_pipe(stream, fd) for stream, fd in self._ends.outputs.items()}
-        self._reader = Reader(loop, self._data, self._pass_on_data, self._fault, self._channel_ended)
+        self._reader = Reader(
+            loop, self._data, self._may_handle, self._pass_on_data, self._fault, self._channel_ended
+        )
         self._reader.answers_only = owner.answers_anywhere
         self._data_writer = Writer(loop, self._data, number, self._reader.want_write)
         self._control_writer = Writer(loop, self._control, number, self._want_write_of_control)
@@ -155,6 +162,19 @@ class Generation:
     def send_soon(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
         """Send one frame of many on the data channel (see `Writer.send_soon`)."""
         self._data_writer.send_soon(kind, flags, seq, payload)
+
+    def send_parcel(self, flags: int, kind: int, seq: int, parcel: segments.Parcel, dropped: list[int]) -> None:
+        """Send a message that lies in a segment; `dropped` are segments that are not used any more."""
+        segment = parcel.segment
+        assert segment is not None
+        for number in self._mapped.intersection(dropped):
+            self._mapped.discard(number)
+            self._control_writer.send(wire.UNMAP, 0, number, b"")
+        if segment.number not in self._mapped:
+            self._mapped.add(segment.number)
+            self._control_writer.send_descriptor(wire.MAP, segment.number, segment.fd)
+        segment.mark(segments.SENT)
+        self._data_writer.send(kind, flags | wire.SHARED, seq, parcel.table)
 
     def send_control(self, kind: int, seq: int, payload: wire.Payload) -> None:
         """Send one frame on the control channel; never blocks."""
@@ -272,11 +292,27 @@ class Generation:
         if frame.generation != self.number & 0xFFFF:
             raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self.number}")
         if frame.kind in ANSWERS:
+            if frame.flags & wire.SHARED:
+                frame = self._unpacked(frame)
             self._owner.on_answer(frame, again)
         elif frame.kind in _ON_DATA:
             self._owner.on_frame(frame)
         else:
             raise ProtocolError(f"a frame of kind {frame.kind} in a channel where it does not belong")
+
+    def _may_handle(self, frame: wire.Frame) -> bool:
+        """Whether a caller may handle a frame of the data channel: an answer that is here, wherever it lies."""
+        return frame.kind in ANSWERS and (not frame.flags & wire.SHARED or self._inbox.knows(frame))
+
+    def _unpacked(self, frame: wire.Frame) -> wire.Frame:
+        if not self._inbox.knows(frame):  # it was announced before, on the other channel: the loop reads that
+            self._control.receive()
+            for position, other in enumerate(self._control.frames):
+                if other.kind == wire.MAP:
+                    self._inbox.add(other.seq, self._control.fds)
+                    self._control.frames[position] = other._replace(kind=wire.UNMAP, seq=0)
+            self._loop.call_soon(self._read_control)
+        return self._inbox.unpacked(frame)
 
     def _pass_on_control(self) -> None:
         channel = self._control
@@ -289,11 +325,20 @@ class Generation:
             if frame.kind in (wire.RESPONSE, wire.FAILURE):
                 self._answered(frame)
                 continue
+            if frame.kind in (wire.MAP, wire.UNMAP):
+                self._segment_news(frame)
+                continue
             if frame.kind == wire.STOPPING:
                 self._reader.drain()  # what was answered before it stops was answered
             self._owner.on_frame(frame)
         if channel.fault is not None:
             raise channel.fault
+
+    def _segment_news(self, frame: wire.Frame) -> None:
+        if frame.kind == wire.MAP:
+            self._inbox.add(frame.seq, self._control.fds)
+        else:
+            self._inbox.drop(frame.seq)
 
     def _answered(self, frame: wire.Frame) -> None:
         with self._lock:

@@ -38,11 +38,13 @@ class Reader:
     """Reads one channel.  `lend` comes from the threads of callers, the rest from the loop's."""
 
     def __init__(
-        self, loop: Loop, channel: SocketChannel, handle: Callable[[wire.Frame, bool], None],
+        self, loop: Loop, channel: SocketChannel, may_handle: Callable[[wire.Frame], bool],
+        handle: Callable[[wire.Frame, bool], None],
         fault: Callable[[SocketChannel, Exception], None], ended: Callable[[SocketChannel], None],
     ) -> None:  # fmt: skip
         self._loop = loop
         self._channel = channel
+        self._may_handle = may_handle
         self._handle = handle
         self._fault = fault
         self._ended = ended
@@ -153,7 +155,7 @@ class Reader:
                 frames = channel.frames
                 found = bool(frames)
                 while frames:
-                    if frames[0].kind not in ANSWERS:
+                    if not self._may_handle(frames[0]):
                         self._hand_over()
                         return True
                     self._handle(frames[0], self._interrupted)

@@ -17,9 +17,9 @@ from typing import Any
 import attrs
 import dill
 
-from piactors._host import exports
+from piactors._host import exports, parcels
 from piactors.errors import InvalidTarget, ProtocolError, RemoteError, RemoteTraceback, UntrustedReply
-from piactors.pihost import byvalue, plain_decode, wire
+from piactors.pihost import byvalue, plain_decode, segments, wire
 
 _MAX_SHOWN = 500
 _SIMPLE = frozenset({int, float, str, bytes, bool, type(None), tuple, list, dict, set, frozenset})
@@ -28,8 +28,8 @@ of `__main__`, and so of a class that has to travel by value."""
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, buffer: io.BytesIO, fresh: bool) -> None:
-        super().__init__(buffer, 5)
+    def __init__(self, buffer: Any, fresh: bool, **more: Any) -> None:
+        super().__init__(buffer, 5, **more)
         self._fresh = fresh
 
     def reducer_override(self, obj: Any) -> Any:
@@ -87,9 +87,45 @@ def dumps_call(operation: str, path: tuple[str, ...], args: tuple[Any, ...], kwa
     return dumps(message) if b"__main__" in data else data
 
 
+def pack_call(
+    outbox: parcels.Outbox, operation: str, path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> segments.Parcel | None:
+    """Serialise one message into shared memory, where it is large; None where it is not, or none is to be had."""
+    chunks = segments.Chunks()
+    try:
+        _Pickler(chunks, False, buffer_callback=chunks.take).dump((operation, path, args, dict(kwargs)))
+    except (pickle.PicklingError, TypeError, AttributeError):
+        return None  # dill, or the error that there is, is for the usual way
+    return outbox.pack(chunks) if chunks.nbytes >= segments.LEAST else None
+
+
+def may_be_large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether arguments may be worth the way through shared memory: large bytes, or objects that may hold some."""
+    for arg in (*args, *kwargs.values()):
+        if type(arg) not in _SIMPLE:
+            return _nbytes(arg) >= segments.LEAST
+        if segments.is_heavy(arg):
+            return True
+        if type(arg) in (tuple, list, dict) and any(
+            _nbytes(item) >= segments.LEAST for item in (arg.values() if type(arg) is dict else arg[:16])
+        ):
+            return True
+    return False
+
+
+def _nbytes(value: Any) -> int:
+    """How many bytes an array says that it has; 0 where it says nothing."""
+    found = getattr(value, "nbytes", 0) if type(value) not in _SIMPLE else 0
+    return found if type(found) is int else 0
+
+
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: wire.Payload, requested: Callable[[int], Any]) -> None:
-        super().__init__(io.BytesIO(data))
+    def __init__(self, data: Any, requested: Callable[[int], Any]) -> None:
+        if type(data) is segments.Received:
+            first, *apart = data.chunks()
+            super().__init__(segments.ViewReader(first), buffers=apart)
+        else:
+            super().__init__(io.BytesIO(data))
         self._requested = requested
 
     def find_class(self, module: str, name: str) -> Any:
@@ -118,7 +154,7 @@ class Decoder:
     budget: int
     requested: Callable[[int], Any]
 
-    def value(self, flags: int, payload: wire.Payload) -> Any:
+    def value(self, flags: int, payload: Any) -> Any:
         """Return the value of a reply.
 
         Raises:
@@ -130,7 +166,10 @@ class Decoder:
             return _Unpickler(payload, self.requested).load()
         return self._plain(payload)
 
-    def _plain(self, payload: wire.Payload) -> Any:
+    def _plain(self, payload: Any) -> Any:
+        if type(payload) is segments.Received:
+            # What an isolate can still write to is copied before it is looked at.
+            payload = b"".join(payload.chunks())
         try:
             return plain_decode.decode(payload, budget=self.budget, accept=self.accept)
         except plain_decode.BadPlain as error:

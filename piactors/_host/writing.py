@@ -41,6 +41,14 @@ class Writer:
         if wait:
             self._loop.call_soon(self._want_write, True)
 
+    def send_descriptor(self, kind: int, seq: int, fd: int) -> None:
+        """Send a frame without a payload, and a descriptor with it; never blocks."""
+        with self._lock:
+            had_backlog = bool(self._channel.out)
+            wait = not self._channel.send_descriptor(kind, self._number, seq, fd) and not had_backlog
+        if wait:
+            self._loop.call_soon(self._want_write, True)
+
     def send_soon(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
         """Send one frame of many: now, or together with those that follow it within `HOLD_SECONDS`.
 

@@ -57,7 +57,7 @@ class Message:
     doubtful: bool = False
     """The isolate was told to skip it, and said at the same time that it begins: either may have come first."""
 
-    def __init__(self, kind: Kind, payload: bytes, sink: Any = None, retries: int = 0, **more: Any) -> None:
+    def __init__(self, kind: Kind, payload: Any, sink: Any = None, retries: int = 0, **more: Any) -> None:
         self.kind = kind
         self.payload = payload
         self.sink = sink

@@ -166,6 +166,7 @@ class Newcomer(_Companion):
         isolate.process, isolate.current = self.generation, self.current
         isolate.generation_number = self.number
         isolate.mailbox.next_generation()
+        isolate.outbox.generation_ended()
         self.generation.hand_over(isolate)
         if self.wants_stop:
             isolate.mailbox.put_first(Message("stop", b"", own_wish=True))

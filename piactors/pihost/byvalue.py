@@ -12,6 +12,8 @@ import pickle
 import types
 from typing import Any, Dict, List, Tuple
 
+from . import segments
+
 _objects: Dict[str, Any] = {}
 _keys: Dict[int, str] = {}
 
@@ -70,6 +72,11 @@ def loads(data: Any) -> Any:
     return _Unpickler(io.BytesIO(data)).load()
 
 
+def loads_chunks(chunks: List[memoryview]) -> Any:
+    """Deserialise what the host sent in shared memory; its large buffers stay there."""
+    return _Unpickler(segments.ViewReader(chunks[0]), buffers=chunks[1:]).load()
+
+
 def _reducer_override(_: Any, obj: Any) -> Any:
     if isinstance(obj, (type, types.FunctionType)):
         key = _keys.get(id(obj))
@@ -97,6 +104,26 @@ def dumps(obj: Any) -> bytes:
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         return _dump_with_dill(obj, error)
     return buffer.getvalue()
+
+
+def dumps_chunks(obj: Any) -> segments.Chunks:
+    """Serialise a reply with its large buffers apart, and with large bytes in pieces of their own."""
+    chunks = segments.Chunks()
+    if type(obj) in _SIMPLE and not segments.is_heavy(obj):
+        try:
+            data = pickle.dumps(obj, 5, buffer_callback=chunks.take)
+        except Exception:
+            data = _MAIN
+        if _MAIN not in data:
+            chunks.pieces.append(data)
+            return chunks
+        chunks = segments.Chunks()
+    try:
+        _Pickler(chunks, 5, buffer_callback=chunks.take).dump(obj)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        chunks = segments.Chunks()
+        chunks.pieces.append(_dump_with_dill(obj, error))
+    return chunks
 
 
 def _dump_with_dill(obj: Any, error: Exception) -> bytes:

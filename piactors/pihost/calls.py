@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import byvalue, hosted, plain_encode, wire
+from . import byvalue, hosted, plain_encode, segments, wire
 from .coroutines import CoroutineRunner
 from .page import SequencePage
 from .replies import Replies
+from .sharing import Sharing
 from .streams import FrameStream
+
+_SMALL = frozenset((int, float, bool, type(None)))
+"""Types of results that are never large, or that cannot hold what is."""
 
 
 class Ending(NamedTuple):
@@ -28,8 +32,9 @@ class CallLoop:
     """Runs the messages of one generation in `threads` threads, the main thread among them."""
 
     def __init__(
-        self, data: FrameStream, page: SequencePage, replies: Replies, threads: int, max_frame: int
+        self, data: FrameStream, page: SequencePage, replies: Replies, threads: int, max_frame: int, sharing: Sharing
     ) -> None:
+        self._sharing = sharing
         self._data = data
         self._page = page
         self._replies = replies
@@ -91,7 +96,7 @@ class CallLoop:
 
     def _handle(self, frame: wire.Frame) -> None:
         try:
-            operation, path, args, kwargs = byvalue.loads(frame.payload)
+            operation, path, args, kwargs = self._message(frame)
             value = self.settle(self.hosted.perform(operation, path, args, kwargs))
         except Exception as error:
             self._failed(frame, error)
@@ -100,6 +105,32 @@ class CallLoop:
             self._end(error)
         else:
             self._answer(frame, value)
+
+    def _message(self, frame: wire.Frame) -> Any:
+        if frame.flags & wire.SHARED:
+            return byvalue.loads_chunks(self._sharing.receive(frame.payload))
+        return byvalue.loads(frame.payload)
+
+    def _payload(self, value: Any, inline: bool) -> Tuple[int, bytes]:
+        """Return the flags and the payload of an answer; of a large one, the table of where it lies."""
+        if inline or type(value) in _SMALL:
+            flags, payload = self._replies.value(value)
+            self._check_size(len(payload))
+            return flags, payload
+        flags, chunks = self._replies.chunks(value)
+        size = chunks.nbytes
+        self._check_size(size)
+        if size >= segments.LEAST:
+            table = self._sharing.pack(chunks)
+            if table is not None:
+                return flags | wire.SHARED, table
+            if chunks.apart:
+                return self._replies.value(value)
+        return flags, chunks.joined()
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_frame:
+            raise ValueError("it takes {:,} bytes, and max_frame is {:,}".format(size, self._max_frame))
 
     def _failed(self, frame: wire.Frame, error: Exception) -> None:
         if frame.kind == wire.CALL:
@@ -113,9 +144,7 @@ class CallLoop:
             self._data.send(wire.DONE, 0, frame.seq)
             return
         try:
-            flags, payload = self._replies.value(value)
-            if len(payload) > self._max_frame:
-                raise ValueError("it takes {:,} bytes, and max_frame is {:,}".format(len(payload), self._max_frame))
+            flags, payload = self._payload(value, bool(frame.flags & wire.INLINE))
         except plain_encode.NotPlain as error:
             self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies.refused(error))
         except Exception as error:

@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import byvalue, linux, plain_decode, plain_encode, wire
 from .replies import Replies
+from .sharing import Sharing
 from .streams import FrameStream
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -26,8 +27,10 @@ class Control:
     """The isolate's end of the control channel, served by a thread of its own."""
 
     def __init__(
-        self, stream: FrameStream, data: FrameStream, host_pidfd: int, replies: Replies, describe: Callable[[], Any]
-    ) -> None:
+        self, stream: FrameStream, data: FrameStream, host_pidfd: int, replies: Replies, describe: Callable[[], Any],
+        sharing: Sharing,
+    ) -> None:  # fmt: skip
+        self._sharing = sharing
         self._stream = stream
         self._data = data
         self._host_pidfd = host_pidfd
@@ -118,6 +121,10 @@ class Control:
             self._proceed.set()
         elif frame.kind == wire.REQUEST:
             self._answer(frame)
+        elif frame.kind == wire.MAP:
+            self._sharing.mapped(frame.seq, self._stream.fds.popleft())
+        elif frame.kind == wire.UNMAP:
+            self._sharing.dropped(frame.seq)
         elif frame.kind in (wire.RESPONSE, wire.FAILURE):
             with self._lock:
                 on_answer = self._waiting.pop(frame.seq, None)

@@ -27,6 +27,7 @@ from .control import Control, end_with_host
 from .page import DUMP_SIGNAL, FAULT_OFFSET, SequencePage
 from .records import HostHandler
 from .replies import Replies
+from .sharing import Sharing
 from .streams import FrameStream
 
 
@@ -78,7 +79,7 @@ class Isolate:
         self._orders = orders
         self._fresh = fresh
         self._data = FrameStream(socket.socket(fileno=fds.data), waits_when_gone=True)
-        self._control_stream = FrameStream(socket.socket(fileno=fds.control))
+        self._control_stream = FrameStream(socket.socket(fileno=fds.control), takes_fds=True)
 
     def run(self) -> NoReturn:
         """Set up, serve until told to stop, and end the process."""
@@ -148,9 +149,11 @@ class Isolate:
             faulthandler.register(DUMP_SIGNAL, self._fds.page, all_threads=True)
 
     def _make_loop(self, init: Dict[str, Any], replies: Replies) -> Tuple[CallLoop, Control]:
-        loop = CallLoop(self._data, SequencePage(self._fds.page), replies, init["concurrency"], init["max_frame"])
+        sharing = Sharing(self._control_stream, init["shared"])
+        page = SequencePage(self._fds.page)
+        loop = CallLoop(self._data, page, replies, init["concurrency"], init["max_frame"], sharing)
         control = Control(
-            self._control_stream, self._data, self._fds.host_pidfd, replies, lambda: loop.hosted.describe()
+            self._control_stream, self._data, self._fds.host_pidfd, replies, lambda: loop.hosted.describe(), sharing
         )
         control.number_from(init["generation"] << 32)
         _share_data(control, init["data"])

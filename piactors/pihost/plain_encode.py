@@ -45,12 +45,18 @@ def encode(value: object, accept: Accept = frozenset()) -> bytes:
     `accept` names, as "module:qualname", the classes whose objects may be sent beside the plain
     types.  Raises NotPlain for anything else, and for values nested deeper than 100 levels.
     """
-    out: List[Union[bytes, memoryview]] = [_HEADER]
+    out: List[Union[bytes, memoryview]] = []
+    write(value, out.append, accept)
+    return b"".join(out)
+
+
+def write(value: object, put: Put, accept: Accept = frozenset()) -> None:
+    """Hand the bytes of a plain value to `put`, piece by piece; see `encode`."""
+    put(_HEADER)
     try:
-        _writer(type(value), _other)(value, out.append, 0, accept)
+        _writer(type(value), _other)(value, put, 0, accept)
     except RecursionError:
         raise _not_plain(value, "the stack has no room left to look into it") from None
-    return b"".join(out)
 
 
 def _not_plain(value: object, why: str) -> NotPlain:

@@ -10,7 +10,7 @@ import sys
 import traceback
 from typing import Any, Dict, FrozenSet, List, Optional, Tuple
 
-from . import byvalue, plain_encode, wire
+from . import byvalue, plain_encode, segments, wire
 
 _TEXT_LIMIT = 1 << 16
 
@@ -27,6 +27,14 @@ class Replies:
         if self.code:
             return wire.PICKLE, byvalue.dumps(value)
         return wire.PLAIN, plain_encode.encode(value, self.accept)
+
+    def chunks(self, value: Any) -> Tuple[int, segments.Chunks]:
+        """Return the flags and the pieces for a result that may lie in shared memory."""
+        if self.code:
+            return wire.PICKLE, byvalue.dumps_chunks(value)
+        chunks = segments.Chunks()
+        plain_encode.write(value, chunks.write, self.accept)
+        return wire.PLAIN, chunks
 
     def error(self, error: BaseException, **more: Any) -> bytes:
         """Return the payload that describes an exception."""

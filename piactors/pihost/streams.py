@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from typing import Deque, List, Optional
 
-from . import wire
+from . import segments, wire
 
 _JOIN_UP_TO = 32768
 
@@ -15,8 +15,13 @@ _JOIN_UP_TO = 32768
 class FrameStream:
     """A connected socket that carries frames.  One thread reads; any thread may send."""
 
-    def __init__(self, sock: socket.socket, max_frame: int = 0xFFFFFFFF, waits_when_gone: bool = False) -> None:
+    def __init__(
+        self, sock: socket.socket, max_frame: int = 0xFFFFFFFF, waits_when_gone: bool = False, takes_fds: bool = False
+    ) -> None:
         self.sock = sock
+        self.fds: Deque[int] = deque()
+        """Descriptors that came along, in their order."""
+        self._takes_fds = takes_fds
         self.generation = 0
         self._waits_when_gone = waits_when_gone
         self._decoder = wire.FrameDecoder(max_frame)
@@ -61,13 +66,23 @@ class FrameStream:
                 self.sock.sendall(head)
                 self.sock.sendall(payload)
 
+    def send_descriptor(self, kind: int, seq: int, fd: int) -> None:
+        """Send a frame without a payload, and a descriptor with it."""
+        with self._lock:
+            segments.send_descriptor(self.sock, wire.header(kind, 0, self.generation, seq, 0), fd)
+
+    def _receive_with_fds(self) -> bytes:
+        data, ancillary, _, _ = self.sock.recvmsg(self._read_size, socket.CMSG_SPACE(64 * 4))
+        self.fds.extend(segments.received_descriptors(ancillary))
+        return data
+
     def _receive(self) -> bool:
         target = self._decoder.direct()
         if target is not None:
             count = self.sock.recv_into(target)
             self._frames.extend(self._decoder.received(count))
         else:
-            data = self.sock.recv(self._read_size)
+            data = self._receive_with_fds() if self._takes_fds else self.sock.recv(self._read_size)
             count = len(data)
             self._read_size = wire.next_read(self._read_size, count)
             if count:

@@ -10,7 +10,7 @@ there, before anything is allocated for the payload.
 from __future__ import annotations
 
 import struct
-from typing import List, NamedTuple, Optional, Sequence, Union
+from typing import Any, List, NamedTuple, Optional, Sequence, Union
 
 HEADER = struct.Struct("<IBBHQ")
 HEADER_SIZE = HEADER.size
@@ -35,6 +35,9 @@ REQUEST = 13
 RESPONSE = 14
 FAILURE = 15
 LOG = 16
+MAP = 18
+"""A segment of shared memory (`segments`), by number; its descriptor comes along.  Both ways, before its first use."""
+UNMAP = 19
 # Between the host and its launcher.
 SETUP = 32
 LAUNCH = 33
@@ -45,12 +48,15 @@ WARM = 37
 
 KINDS = frozenset(
     (HELLO, INIT, READY, START_FAILED, CALL, TELL, REPLY, ERROR, DONE, SKIPPED, STOP, STOPPING, PROCEED,
-     REQUEST, RESPONSE, FAILURE, LOG, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM)
+     REQUEST, RESPONSE, FAILURE, LOG, MAP, UNMAP, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM)
 )
 
-# Flags: how a payload is encoded.
+# Flags: how a payload is encoded, whether it lies in a segment, and whether the answer may.
 PLAIN = 0
 PICKLE = 1
+SHARED = 2
+INLINE = 4
+"""Of a CALL: the answer has to come through the socket."""
 
 LEAST_READ = 4096
 MOST_READ = 65536
@@ -82,7 +88,8 @@ class Frame(NamedTuple):
     flags: int
     generation: int
     seq: int
-    payload: Payload
+    payload: Any
+    """Bytes; or `segments.Received`, once a receiver has unpacked what lies in shared memory."""
 
 
 def header(kind: int, flags: int, generation: int, seq: int, length: int) -> bytes:

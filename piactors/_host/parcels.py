@@ -1,0 +1,102 @@
+"""Large messages between host and isolate, through shared memory (see `piactors.pihost.segments`).
+
+Each isolate has segments of its own in either direction: what was written for one must not be read by another.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from piactors._platform import taken_away
+from piactors.errors import ProtocolError
+from piactors.options import IsolationOptions
+from piactors.pihost import segments, wire
+
+MOST = 1 << 30
+"""Bytes of segments that an isolate may have in each direction, where nothing limits its memory."""
+_SHARE_OF_LIMIT = 8
+
+
+def bound(options: IsolationOptions) -> int:
+    """Return how many bytes of segments an isolate may have in each direction; 0 where it is to have none.
+
+    Segments count as memory of whoever maps them.  So where the isolate's memory is limited, they may take a part of
+    it.
+    """
+    if not segments.available() or taken_away("memfd") or taken_away("segments"):
+        return 0
+    limits, recycle = options.limits, options.recycle
+    bounds = [] if limits is None else [limits.max_memory, limits.soft_memory]
+    bounds += [] if recycle is None else [recycle.above_memory]
+    least = min((found for found in bounds if found is not None), default=None)
+    return MOST if least is None else min(MOST, least // _SHARE_OF_LIMIT)
+
+
+class Outbox:
+    """The segments in which messages leave for one isolate."""
+
+    def __init__(self, most: int) -> None:
+        self._lock = threading.Lock()
+        self._dropped: list[int] = []
+        self._pool = segments.Pool(most, self._dropped.append)
+        self.offers = most > 0
+        """Whether there is any shared memory for this isolate."""
+
+    def pack(self, chunks: segments.Chunks) -> segments.Parcel | None:
+        """Put a message into a segment; None where it has to go through the socket."""
+        with self._lock:
+            return self._pool.pack(chunks)
+
+    def dropped(self) -> list[int]:
+        """Return the numbers of the segments that were let go since this was last asked."""
+        found, self._dropped[:] = list(self._dropped), []
+        return found
+
+    def generation_ended(self) -> None:
+        """A process is gone, and with it what it had taken; messages that are still to be sent stay."""
+        with self._lock:
+            self._pool.keep_pinned()
+
+
+class Inbox:
+    """The segments that one process sends its answers in; input from an isolate, so everything is checked."""
+
+    def __init__(self, max_frame: int) -> None:
+        self._table = segments.Table(2 * MOST, wary=True)
+        self._max_frame = max_frame
+
+    def add(self, number: int, fds: list[int]) -> None:
+        """Map a segment, whose descriptor has come along.
+
+        Raises:
+            ProtocolError: where it is none.
+        """
+        if not fds:
+            raise ProtocolError("it announces a segment and sends no descriptor")
+        try:
+            self._table.add(number, fds.pop(0))
+        except segments.BadTable as error:
+            raise ProtocolError(f"it announces {error}") from None
+
+    def drop(self, number: int) -> None:
+        """The process has let go of a segment."""
+        self._table.drop(number)
+
+    def knows(self, frame: wire.Frame) -> bool:
+        """Whether the segment is here that a frame tells of; also where it tells of none."""
+        try:
+            return segments.parse(frame.payload)[0] in self._table
+        except segments.BadTable:
+            return True
+
+    def unpacked(self, frame: wire.Frame) -> wire.Frame:
+        """Return a frame that came in a segment, with what lies there as its payload.
+
+        Raises:
+            ProtocolError: where what it says cannot be.
+        """
+        try:
+            received = self._table.receive(frame.payload, self._max_frame)
+        except segments.BadTable as error:
+            raise ProtocolError(f"it tells of {error}") from None
+        return frame._replace(flags=frame.flags & ~wire.SHARED, payload=received)

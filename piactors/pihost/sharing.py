@@ -1,0 +1,56 @@
+"""Large messages of one isolate: those that come in the host's segments, and those that leave in its own."""
+
+from __future__ import annotations
+
+import threading
+from typing import List, Optional
+
+from . import segments, wire
+from .streams import FrameStream
+
+_MOST_OF_HOST = 1 << 40
+"""The host keeps its own bound."""
+
+
+class Sharing:
+    """What of an isolate's data goes through shared memory."""
+
+    def __init__(self, control: FrameStream, most: int) -> None:
+        self._control = control
+        self._table = segments.Table(_MOST_OF_HOST, wary=False)
+        self._known = threading.Condition()
+        self._lock = threading.Lock()
+        self._pool = segments.Pool(most if segments.available() else 0, self._dropped)
+
+    def mapped(self, number: int, fd: int) -> None:
+        """The host has sent a segment; on the control thread."""
+        with self._known:
+            self._table.add(number, fd)
+            self._known.notify_all()
+
+    def dropped(self, number: int) -> None:
+        """The host has let go of a segment; on the control thread."""
+        with self._known:
+            self._table.drop(number)
+
+    def receive(self, table: segments.Chunk) -> List[memoryview]:
+        """Return the chunks of a message, once its segment is here: it comes on the other channel."""
+        number, _ = segments.parse(table)
+        with self._known:
+            self._known.wait_for(lambda: number in self._table)
+            return self._table.receive(table, _MOST_OF_HOST).chunks()
+
+    def pack(self, chunks: segments.Chunks) -> Optional[bytes]:
+        """Put a large answer into a segment and return the table of it; None where it has to go through the socket."""
+        with self._lock:
+            parcel = self._pool.pack(chunks)
+            if parcel is None or parcel.segment is None:
+                return None
+            segment = parcel.segment
+            if segment.fd >= 0:
+                self._control.send_descriptor(wire.MAP, segment.number, segment.fd)
+                segment.close_fd()
+            return parcel.hand_over()
+
+    def _dropped(self, number: int) -> None:
+        self._control.send(wire.UNMAP, 0, number)
