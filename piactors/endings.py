@@ -221,6 +221,7 @@ def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> N
     if first:
         start_error = partial(_crash.raise_start_error, isolate.spec, isolate.decoder, reason, start_failure)
         isolate.started.settle_with(start_error)
+    isolate.outbox.close()
     isolate.ref._ends.tell(reason)
     isolate.ended.set()
     if isolate.options.die_on_crash and not reason.is_normal and not isolate.stop_requested:

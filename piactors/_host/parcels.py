@@ -57,6 +57,11 @@ class Outbox:
         with self._lock:
             self._pool.keep_pinned()
 
+    def close(self) -> None:
+        """The isolate has ended."""
+        with self._lock:
+            self._pool.close()
+
 
 class Inbox:
     """The segments that one process sends its answers in; input from an isolate, so everything is checked."""

@@ -250,6 +250,12 @@ class Pool:
     def keep_pinned(self) -> None:
         """The other process is gone: what it had taken is of no use, and what is still to be sent stays."""
         self._segments = [segment for segment in self._segments if segment.pinned]
+        for segment in self._segments:
+            segment.mark(SENT)  # who had taken it cannot give it back any more
+
+    def close(self) -> None:
+        """Let go of all segments; what is still to be sent keeps its own."""
+        self._segments = []
 
 
 def _bytes_of(chunk: Chunk) -> memoryview:
