@@ -1,6 +1,8 @@
 """What piactors needs of the operating system, one file per mechanism.
 
 - `memory_file`: the small shared file behind the sequence page (memfd, or a temporary file);
+- `poller`: waiting for many descriptors, which callers may take out for a while (epoll, or selectors);
+- `wake`: waiting for a descriptor and for another thread at once (eventfd, or a pipe);
 - `pidfd`: descriptors of processes, to wait for them and to signal them without mistaking one for another;
 - `identity`: processes as pid and creation time, for where there are no pidfds;
 - `process_stats`: what processes use, and who their descendants are;
@@ -9,7 +11,7 @@
 - `host_end`: the end of the main thread, before Python waits for other threads.
 
 Each says in its first lines what it falls back to.  `PIACTORS_PORTABLE`, a comma-separated list of
-``pidfd``, ``memfd``, ``launcher``, ``procfs``, ``pen`` and the names in `limits`, takes a mechanism away, so that the
+``pidfd``, ``memfd``, ``segments``, ``epoll``, ``eventfd``, ``launcher``, ``procfs``, ``pen`` and the names in `limits`, takes a mechanism away, so that the
 fallbacks can be tested where they are not needed.
 """
 
