@@ -68,7 +68,7 @@ class Waker:
             return bool(another.poll(milliseconds))
 
     def wake(self) -> None:
-        """End the wait, or the next one; nothing to do where the waiting thread itself calls this and looks by itself."""
+        """End the wait, or the next one; nothing to do where the waiting thread calls this itself, and `looks`."""
         if self.looks and threading.get_ident() == self._owner:
             return
         with contextlib.suppress(OSError):  # it has been woken very often, and not looked

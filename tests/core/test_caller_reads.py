@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -110,9 +110,9 @@ class Threads:
 
 
 @pytest.fixture
-def threads() -> Iterator[Threads]:
+def threads() -> Threads:
     """Threads, which the test joins."""
-    yield Threads()
+    return Threads()
 
 
 @pytest.fixture
@@ -207,6 +207,25 @@ def test_a_burst_keeps_its_order(echo: Any) -> None:
     assert [future.get(timeout=50) for future in futures[-10:]] == list(range(count - 10, count))
     assert all(future.get(timeout=0) == number for number, future in enumerate(futures))
     assert echo.noted().get(timeout=LONG) == list(range(count))
+
+
+def test_a_burst_of_large_calls_leaves_a_full_socket(echo: Any, tmp_path: Path, threads: Threads) -> None:
+    """Sent while the isolate does not read, by threads, some of them closely after each other."""
+    held = blocked(tmp_path / "a")
+    first = echo.hold(**held)
+    wait_until(Path(held["begun"]).exists)
+    futures: list[Any] = []
+
+    def work() -> None:
+        for number in range(300):
+            futures.append(echo.give(b"x" * (number * 97 % 9000)))
+
+    for _ in range(3):
+        threads.start(work)
+    threads.join()
+    Path(held["until"]).touch()
+    assert first.get(timeout=LONG)
+    assert sum(len(future.get(timeout=LONG)) for future in futures) == 3 * sum(n * 97 % 9000 for n in range(300))
 
 
 @pytest.mark.parametrize("way", ["done", "get"])

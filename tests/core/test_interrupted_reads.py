@@ -26,7 +26,9 @@ from tests.children.plain import give
 
 PIACTORS = os.path.dirname(piactors.__file__) + os.sep
 CHECKS = frozenset(
-    code for name, code in dis.opmap.items() if name.startswith(("CALL", "PRECALL", "RESUME")) or "JUMP_BACKWARD" in name
+    code
+    for name, code in dis.opmap.items()
+    if name.startswith(("CALL", "PRECALL", "RESUME")) or "JUMP_BACKWARD" in name
 )
 """Instructions after which CPython may run a signal handler."""
 PATIENCE = 20.0

@@ -1,4 +1,4 @@
-"""Rules of `piactors._host.reading`, with socketpairs and a real loop: callers and the loop read one channel in turns."""
+"""Rules of `piactors._host.reading`, with socketpairs and a real loop: callers and the loop read in turns."""
 
 from __future__ import annotations
 
@@ -75,6 +75,15 @@ class Side:
     def send(self, *frames: tuple[int, int]) -> None:
         self.peer.sendall(b"".join(wire.encode(kind, 0, 1, seq, b"x") for kind, seq in frames))
 
+    def later(self, seconds: float, *frames: tuple[int, int]) -> threading.Timer:
+        """Send frames later; who waits for one of the answers may come before it or after it."""
+        for kind, seq in frames:
+            if kind == wire.REPLY:
+                self.awaited.setdefault(seq, Awaited(seq))
+        timer = threading.Timer(seconds, self.send, frames)
+        timer.start()
+        return timer
+
     def get(self, seq: int, timeout: float = 20.0) -> bool:
         """Read as a caller that waits for an answer, for as long as that takes; whether it came."""
         future = self.awaited.setdefault(seq, Awaited(seq))
@@ -114,8 +123,7 @@ def test_a_caller_reads_its_own_answer(side: Side) -> None:
     side.send((REPLY, 1), (REPLY, 2))
     wait_until(lambda: len(side.handled) == 2)
     assert side.by[0] == side.loop.thread.ident
-    timer = threading.Timer(0.05, side.send, [(REPLY, 3), (REPLY, 4)])
-    timer.start()
+    side.later(0.05, (REPLY, 3), (REPLY, 4))
     assert side.get(4)
     assert side.handled[2:] == [(REPLY, 3), (REPLY, 4)]
     assert side.by[2:] == [threading.get_ident()] * 2
@@ -125,14 +133,14 @@ def test_what_comes_unasked_after_a_turn_is_read_soon(side: Side) -> None:
     """The channel rests for a moment only, and not at all where answers are due."""
     for number in range(20):
         side.due = bool(number % 2)
-        timer = threading.Timer(0.002, side.send, [(REPLY, number)])
-        timer.start()
+        side.later(0.002, (REPLY, number))
         assert side.get(number)
         began = time.monotonic()
         side.send((REQUEST, number))
         wait_until(lambda number=number: (REQUEST, number) in side.handled)  # type: ignore[misc]
         assert time.monotonic() - began < 1
-    assert all(by == side.loop.thread.ident for by, (kind, _) in zip(side.by, side.handled, strict=True) if kind == REQUEST)
+    who = {by for by, (kind, _) in zip(side.by, side.handled, strict=True) if kind == REQUEST}
+    assert who == {side.loop.thread.ident}
 
 
 def test_what_is_no_answer_goes_to_the_loop_in_order(side: Side) -> None:
@@ -141,8 +149,7 @@ def test_what_is_no_answer_goes_to_the_loop_in_order(side: Side) -> None:
     for _ in range(20):
         side.handled.clear()
         side.awaited.clear()
-        timer = threading.Timer(0.002, side.send, frames)
-        timer.start()
+        timer = side.later(0.002, *frames)
         side.get(5)
         wait_until(lambda: len(side.handled) == len(frames))
         assert side.handled == frames
@@ -168,8 +175,7 @@ def test_a_handler_that_fails_is_a_fault(side: Side) -> None:
         raise ProtocolError("no")
 
     side.on_handle = fail
-    timer = threading.Timer(0.01, side.send, [(REPLY, 1), (REPLY, 2)])
-    timer.start()
+    side.later(0.01, (REPLY, 1), (REPLY, 2))
     assert not side.get(2)
     wait_until(lambda: side.faults)
     assert [str(error) for error in side.faults] == ["no"]
@@ -209,8 +215,7 @@ def test_a_wait_that_runs_out_leaves_the_rest_to_the_loop(side: Side) -> None:
 def test_a_handler_may_ask_for_the_loop_to_watch(side: Side) -> None:
     """It runs while the caller reads; what comes after the caller's turn is read without delay."""
     side.on_handle = lambda frame: side.reader.watch()
-    timer = threading.Timer(0.01, side.send, [(REPLY, 1)])
-    timer.start()
+    side.later(0.01, (REPLY, 1))
     assert side.get(1)
     assert not side.reader.rests
     side.send((REPLY, 2))
@@ -237,8 +242,7 @@ def test_a_turn_within_a_turn_returns_to_the_outer_one(side: Side) -> None:
     assert outer.settled
     assert nested == [True, True]
     assert time.monotonic() - began < 10
-    timer = threading.Timer(0.01, side.send, [(REPLY, 3)])
-    timer.start()
+    side.later(0.01, (REPLY, 3))
     assert side.get(3)
 
 

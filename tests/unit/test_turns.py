@@ -415,7 +415,9 @@ def explore(world: World) -> int:
     return len(numbers)
 
 
-WORLDS = [((True, True), 0, 0), ((True, True), 0, 1), ((True, False), 0, 1), ((True, True), 1, 0), ((True, False), 1, 0)]
+BOTH, ONE = (True, True), (True, False)
+WORLDS = [(BOTH, 0, 0), (BOTH, 0, 1), (ONE, 0, 1), (BOTH, 1, 0), (ONE, 1, 0)]
+"""Which callers wait in a thread, how often the isolate may die, and how many requests it may make."""
 
 
 @pytest.mark.parametrize(("waits", "deaths", "requests"), WORLDS)
@@ -426,7 +428,7 @@ def test_every_interleaving_ends_each_call_once(waits: tuple[bool, ...], deaths:
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("waits", "deaths", "requests"), [((True, True), 1, 1), ((True, False), 1, 1)])
+@pytest.mark.parametrize(("waits", "deaths", "requests"), [(BOTH, 1, 1), (ONE, 1, 1)])
 def test_every_interleaving_with_a_death_and_a_request(waits: tuple[bool, ...], deaths: int, requests: int) -> None:
     """The same, of larger worlds."""
     assert explore(World(waits, deaths, requests)) > 1000
@@ -476,6 +478,10 @@ def test_the_explorer_notices_a_broken_rule(broken: type, monkeypatch: pytest.Mo
     world: type[World] = broken if issubclass(broken, World) else World
     if world is World:
         monkeypatch.setattr(turns_module, "Turns", broken)
-    with pytest.raises(Violation):
-        for size in WORLDS:
+    found = 0
+    for size in WORLDS:
+        try:
             explore(world(*size))
+        except Violation:
+            found += 1
+    assert found
