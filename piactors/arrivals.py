@@ -142,6 +142,11 @@ def answered(isolate: Isolate, frame: wire.Frame, again: bool) -> None:
     except UnknownSequence as error:
         if not again:
             raise ProtocolError(str(error)) from None
+        with isolate.lock:  # it was taken off its way, and perhaps no more than that
+            isolate.room.notify()
+            isolate.pump()
+        if isolate.recycler.draining:
+            isolate.loop.call_soon(isolate.recycler.answered)
 
 
 def _on_result(isolate: Isolate, frame: wire.Frame) -> None:

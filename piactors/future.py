@@ -228,13 +228,17 @@ class Future(pykka.Future[T], Generic[T]):
 
     def settle_with(self, producer: Producer) -> bool:
         """Settle with a result that `producer` makes when asked; False where there is an outcome already."""
-        with _lock:
-            if self._settled or self._get_hook is not None:
-                return False
-            self._producer = producer
-            self._settled = True
-        if self._wakers or self._callbacks or self._canceller is not None:
-            self._tell()
+        try:
+            with _lock:
+                if self._settled or self._get_hook is not None:
+                    return False
+                self._producer = producer
+                self._settled = True
+            if self._wakers or self._callbacks or self._canceller is not None:
+                self._tell()
+        except BaseException:  # a KeyboardInterrupt: this thread may settle the futures of others
+            self._tell_again()
+            raise
         return True
 
     def fail(self, error: BaseException) -> bool:
@@ -276,13 +280,21 @@ class Future(pykka.Future[T], Generic[T]):
         return self._canceller is None or self._canceller()
 
     def _settle(self, **outcome: Any) -> bool:
-        with _lock:
-            if self._settled or self._get_hook is not None:
-                return False
-            self.__dict__.update(outcome)
-            self._settled = True
-        self._tell()
+        try:
+            with _lock:
+                if self._settled or self._get_hook is not None:
+                    return False
+                self.__dict__.update(outcome)
+                self._settled = True
+            self._tell()
+        except BaseException:
+            self._tell_again()
+            raise
         return True
+
+    def _tell_again(self) -> None:
+        if self._settled:
+            self._tell()
 
     def _tell(self) -> None:
         """It has an outcome: tell who waits.  Nobody is added any more."""
@@ -290,12 +302,20 @@ class Future(pykka.Future[T], Generic[T]):
             self._canceller = None
         if self._wakers:
             wakers, self._wakers = self._wakers, ()
-            for wake in wakers:
-                wake()
+            try:
+                for wake in wakers:
+                    wake()
+            except BaseException:
+                self._wakers += tuple(functools.partial(_wake_again, wake) for wake in wakers)
+                raise
         if self._callbacks:
             callbacks, self._callbacks = self._callbacks, ()
-            for callback, direct in callbacks:
-                self._call(callback, direct)
+            try:
+                for callback, direct in callbacks:
+                    self._call(callback, direct)
+            except BaseException:
+                self._callbacks += callbacks  # one too often rather than never
+                raise
 
     def _when_done(self, callback: Callable[[], object], *, direct: bool) -> None:
         waited_for = [source for source in self._sources or () if isinstance(source, Future) and not source.done()]
@@ -366,12 +386,13 @@ class Future(pykka.Future[T], Generic[T]):
 
     def _await_maker(self) -> None:
         """Wait until the thread has made the result that was the first to ask for it."""
-        latch = threading.Lock()
-        latch.acquire()
-        with _lock:
-            self._wakers = (*self._wakers, latch.release)
-        if self._producer is not None:
+        while self._producer is not None:  # whoever settles it may wake this one too early
+            latch = threading.Lock()
             latch.acquire()
+            with _lock:
+                self._wakers = (*self._wakers, latch.release)
+            if self._producer is not None:
+                latch.acquire()
 
     def _one_at_a_time(self) -> Any:
         """Return the lock under which this future's result is made."""
@@ -430,6 +451,11 @@ class Future(pykka.Future[T], Generic[T]):
         if self._sources is None:
             return self._get_hook is not None and not self._hook_done
         return any(not isinstance(source, Future) or source._has_hook() for source in self._sources)
+
+
+def _wake_again(wake: Callable[[], object]) -> None:
+    with contextlib.suppress(RuntimeError):  # a latch that is open already
+        wake()
 
 
 def _derived(sources: Iterable[pykka.Future[Any]], future: Any) -> Any:

@@ -97,8 +97,13 @@ class Loop:
             with self._wake_lock:
                 if not self._awake:
                     self._awake = True
-                    with contextlib.suppress(BlockingIOError):
+                    try:
                         os.write(self._wake_write, b"\0")
+                    except BlockingIOError:  # it is full, so the loop will wake
+                        pass
+                    except BaseException:  # a KeyboardInterrupt in a caller's thread: who comes next has to write
+                        self._awake = False
+                        raise
 
     def call_later(self, delay: float, callback: Handler) -> Timer:
         """Have `callback()` run on the loop after `delay` seconds."""

@@ -69,20 +69,36 @@ class Reader:
         Args:
             answers_due: whether more answers will come when this returns.
         """
-        fd = self._borrow()
-        if fd < 0:
-            return
-        waker = self._waker = wake.mine()
+        turns = self._turns
+        depth = turns.depth if turns.reader == threading.get_ident() else 0
         try:
-            while not future.is_settled() and not self._turns.closed and not self._turns.handed:
+            fd = self._borrow()
+            if fd >= 0:
+                self._read_for(future, fd, spin, deadline)
+                self._give_back(fd, depth, answers_due)
+        except BaseException:  # a KeyboardInterrupt comes anywhere, so what it cut short is done once more
+            self._give_back_again(depth, answers_due)
+            raise
+
+    def _read_for(self, future: Waiting, fd: int, spin: Spin, deadline: float | None) -> None:
+        waker = wake.mine()
+        waker.begin()
+        try:
+            self._waker = waker
+            while True:
+                waker.looks = False
+                if future.is_settled() or self._turns.closed or self._turns.handed:
+                    return
                 waker.watch(fd)
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return
-                if spin.wait(waker, left) and not self._read_once():
+                found = spin.wait(waker, left)
+                waker.looks = True
+                if found and not self._read_once():
                     waker.drain()
         finally:
-            self._give_back(fd, answers_due)
+            waker.end()
 
     def _borrow(self) -> int:
         if not self._loop.can_pause or self._loop.is_current():
@@ -96,9 +112,9 @@ class Reader:
                 self._loop.pause(fd)
         return fd
 
-    def _give_back(self, fd: int, answers_due: Callable[[], bool]) -> None:
+    def _give_back(self, fd: int, depth: int, answers_due: Callable[[], bool]) -> None:
         with self._lock:
-            watch = self._turns.give_back(answers_due=answers_due())
+            watch = self._turns.give_back(depth, answers_due=answers_due())
             if self._turns.reader is None:
                 self._waker = None
             if watch:
@@ -109,6 +125,19 @@ class Reader:
             self._loop.call_soon(self._look_later)
         if self._wanted:
             self.watch()
+
+    def _give_back_again(self, depth: int, answers_due: Callable[[], bool]) -> None:
+        """End a turn that was interrupted, however far its taking or giving back had come."""
+        with self._lock:
+            if self._turns.closed:
+                return
+            if self._turns.reader == threading.get_ident():
+                self._turns.give_back(depth, answers_due=answers_due())
+            if self._turns.reader is not None:
+                return
+            self._waker = None
+            self._turns.watch()
+            self._loop.resume(self._channel.fileno())
 
     @property
     def rests(self) -> bool:
@@ -122,13 +151,18 @@ class Reader:
         does this after it.
         """
         self._wanted = True
-        while self._wanted and self._lock.acquire(blocking=False):
-            self._wanted = False
+        while self._wanted:
+            held: list[bool] = []
             try:
+                held.extend(map(self._lock.acquire, (False,)))  # one step for Python: no KeyboardInterrupt in between
+                if not held[0]:
+                    return
+                self._wanted = False
                 if self._turns.watch():
                     self._loop.resume(self._channel.fileno())
             finally:
-                self._lock.release()
+                if held and held[0]:
+                    self._lock.release()
 
     def _look_later(self) -> None:
         self._loop.call_later(_REST_SECONDS, self._look)
@@ -185,9 +219,10 @@ class Reader:
             if self._turns.closed:
                 return
             try:
-                if not self._turns.handed:
-                    self._channel.receive()
-                self._turns.taken_over()
+                if self._turns.handed:
+                    self._turns.taken_over()
+                    self._handle_all()
+                self._channel.receive()  # what a caller has taken out of the socket may still be there as well
                 self._handle_all()
             except Exception as error:
                 self._turns.close()
@@ -205,15 +240,23 @@ class Reader:
         with self._lock:
             if self._turns.closed:
                 return
-            self._turns.taken_over()
+            try:
+                self._drain()
+            except Exception:  # nothing is watched after this, and no caller may ask for it
+                self._turns.close()
+                self._loop.unwatch(self._channel.fileno())
+                raise
+
+    def _drain(self) -> None:
+        self._turns.taken_over()
+        self._handle_all()
+        for _ in range(_DRAIN_READS):
+            if self._channel.ended:
+                return
+            self._channel.receive()
+            if self._channel.dry:
+                return
             self._handle_all()
-            for _ in range(_DRAIN_READS):
-                if self._channel.ended:
-                    return
-                self._channel.receive()
-                if self._channel.dry:
-                    return
-                self._handle_all()
 
     def _handle_all(self) -> None:
         frames = self._channel.frames

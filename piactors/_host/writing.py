@@ -36,7 +36,7 @@ class Writer:
         """Send one frame; never blocks."""
         channel = self._channel
         with self._lock:
-            had_backlog = bool(channel.out)
+            had_backlog = bool(channel.out) and not channel.held_back  # then the loop tells when there is room
             wait = not channel.send(kind, flags, self._number, seq, payload) and not had_backlog
         if wait:
             self._loop.call_soon(self._want_write, True)
@@ -59,7 +59,7 @@ class Writer:
             now = time.monotonic()
             waits_for_room = channel.out and not channel.held_back
             if waits_for_room or len(payload) > _HOLD_BYTES or now - self._last_write > HOLD_SECONDS:
-                had_backlog = bool(channel.out)
+                had_backlog = bool(channel.out) and not channel.held_back  # then the loop tells when there is room
                 self._last_write = now
                 wait = not channel.send(kind, flags, self._number, seq, payload) and not had_backlog
                 due = False

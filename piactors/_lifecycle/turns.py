@@ -25,7 +25,7 @@ from __future__ import annotations
 class Turns:
     """Who reads one channel."""
 
-    __slots__ = ("_depth", "closed", "handed", "reader", "used", "watched")
+    __slots__ = ("closed", "depth", "handed", "reader", "used", "watched")
 
     def __init__(self) -> None:
         self.reader: int | None = None
@@ -37,7 +37,8 @@ class Turns:
         """Whether something was read that waits for the loop."""
         self.used = False
         """Whether a caller has had a turn since the last `unused`."""
-        self._depth = 0
+        self.depth = 0
+        """How many turns within each other the reader has."""
 
     def take(self, thread: int) -> bool:
         """Let a caller read; False where it cannot.  A caller may take its turn again (in a signal handler)."""
@@ -46,13 +47,17 @@ class Turns:
         self.reader = thread
         self.watched = False
         self.used = True
-        self._depth += 1
+        self.depth += 1
         return True
 
-    def give_back(self, *, answers_due: bool) -> bool:
-        """A caller ends its turn; True where the loop has to watch the channel from here on."""
-        self._depth -= 1
-        if self._depth:
+    def give_back(self, depth: int, *, answers_due: bool) -> bool:
+        """A caller ends its turn; True where the loop has to watch the channel from here on.
+
+        Args:
+            depth: how many turns the caller had when it took this one; so nothing comes of ending one twice.
+        """
+        self.depth = depth
+        if depth:
             return False
         self.reader = None
         return (answers_due or self.handed) and self.watch()

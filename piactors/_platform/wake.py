@@ -14,6 +14,8 @@ from piactors._platform import taken_away
 class Waker:
     """A thread's own: it waits in `wait`, and `wake` of any other thread ends that."""
 
+    _read = _write = -1
+
     def __init__(self) -> None:
         if hasattr(os, "eventfd") and not taken_away("eventfd"):
             self._read = self._write = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -25,6 +27,19 @@ class Waker:
         self._poll.register(self._read, select.POLLIN)
         self._watched = -1
         self._owner = threading.get_ident()
+        self._depth = 0
+        self.looks = True
+        """Whether the waiting thread is about to see by itself what `wake` would tell it."""
+
+    def begin(self) -> None:
+        """The thread begins to wait in turns; in a signal handler perhaps, while it waits already."""
+        self._depth += 1
+
+    def end(self) -> None:
+        """It ends that.  A wait around this one looks again: this one may have taken what was meant for it."""
+        self._depth -= 1
+        self.looks = not self._depth
+        self.wake()
 
     def watch(self, fd: int) -> None:
         """Say which descriptor `ready` and `wait` are about."""
@@ -36,16 +51,25 @@ class Waker:
 
     def ready(self) -> bool:
         """Whether the descriptor is readable, or this has been woken."""
-        return bool(self._poll.poll(0))
+        return self._look(0)
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until the descriptor is readable or somebody wakes this; False after `timeout` seconds without."""
         milliseconds = None if timeout is None else min(math.ceil(timeout * 1000), 2**31 - 1)
-        return bool(self._poll.poll(milliseconds))
+        return self._look(milliseconds)
+
+    def _look(self, milliseconds: int | None) -> bool:
+        try:
+            return bool(self._poll.poll(milliseconds))
+        except RuntimeError:  # in a signal handler that came while this very object was asked
+            another = select.poll()
+            for fd in {self._read, self._watched} - {-1}:
+                another.register(fd, select.POLLIN)
+            return bool(another.poll(milliseconds))
 
     def wake(self) -> None:
-        """End the wait, or the next one; nothing to do where the waiting thread itself calls this."""
-        if threading.get_ident() == self._owner:
+        """End the wait, or the next one; nothing to do where the waiting thread calls this itself, and `looks`."""
+        if self.looks and threading.get_ident() == self._owner:
             return
         with contextlib.suppress(OSError):  # it has been woken very often, and not looked
             os.write(self._write, b"\1\0\0\0\0\0\0\0")

@@ -1,0 +1,156 @@
+"""Rules of `piactors._host.writing`: messages leave in their order, at once or together, and never later than soon."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from piactors._host.channel import SocketChannel
+from piactors._host.loop import Loop
+from piactors._host.writing import Writer
+from piactors.pihost import wire
+from tests.support import wait_until
+from tests.unit.test_loop import on_loop, unexpected
+
+
+class Side:
+    """A writer on a real loop, and the other end."""
+
+    def __init__(self) -> None:
+        one, self.peer = socket.socketpair()
+        self.peer.setblocking(False)
+        self.loop = Loop(unexpected)
+        self.loop.start()
+        self.channel = SocketChannel(one, 1 << 24)
+        self.writer = Writer(self.loop, self.channel, 1, self._want_write)
+        on_loop(self.loop, lambda: self.loop.watch(self.channel.fileno(), self._read, self.writer.write))
+        self.decoder = wire.FrameDecoder(1 << 24)
+        self.seen: list[int] = []
+
+    def _want_write(self, wanted: bool) -> None:
+        self.loop.want_write(self.channel.fileno(), wanted)
+
+    def _read(self) -> None:
+        self.channel.receive()
+
+    def arrived(self) -> list[int]:
+        """The numbers of all frames that have arrived so far."""
+        while True:
+            try:
+                data = self.peer.recv(1 << 20)
+            except BlockingIOError:
+                return self.seen
+            self.seen += [frame.seq for frame in self.decoder.feed(data)]
+
+    def hold_loop(self) -> threading.Event:
+        """Have the loop do nothing until the event is set."""
+        held, go = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            held.set()
+            go.wait(20)
+
+        self.loop.call_soon(hold)
+        assert held.wait(20)
+        return go
+
+    def burst(self, first: int, count: int, payload: bytes = b"x") -> None:
+        for number in range(first, first + count):
+            self.writer.send_soon(wire.CALL, 1, number, payload)
+
+    def close(self) -> None:
+        on_loop(self.loop, lambda: self.loop.unwatch(self.channel.fileno()))
+        self.writer.close()
+        self.peer.close()
+        self.loop.stop()
+
+
+@pytest.fixture
+def side() -> Iterator[Side]:
+    """A writer and its peer."""
+    made = Side()
+    yield made
+    made.close()
+
+
+def test_a_message_leaves_at_once(side: Side) -> None:
+    """Without the loop."""
+    go = side.hold_loop()
+    side.writer.send(wire.CALL, 1, 1, b"x")
+    assert side.arrived() == [1]
+    go.set()
+
+
+def test_what_is_held_back_leaves_with_a_flush(side: Side) -> None:
+    """And all of it has left then."""
+    go = side.hold_loop()
+    side.burst(1, 20)
+    side.writer.flush()
+    assert side.arrived() == list(range(1, 21))
+    go.set()
+
+
+def test_what_is_held_back_leaves_with_the_loops_turn(side: Side) -> None:
+    """Nobody has to do anything for it."""
+    for first in range(1, 2000, 20):
+        side.burst(first, 20)
+        wait_until(lambda last=first + 19: side.arrived()[-1:] == [last])  # type: ignore[misc]
+    assert side.arrived() == list(range(1, 2001))
+
+
+def test_not_much_is_held_back(side: Side) -> None:
+    """Where the loop is slow, what is more than some bytes leaves nevertheless."""
+    go = side.hold_loop()
+    side.burst(1, 100, b"x" * 1000)
+    assert len(side.arrived()) >= 60
+    go.set()
+    wait_until(lambda: len(side.arrived()) == 100)
+    assert side.seen == list(range(1, 101))
+
+
+def test_a_plain_send_does_not_overtake_what_is_held_back(side: Side) -> None:
+    """They leave together."""
+    go = side.hold_loop()
+    side.burst(1, 5)
+    side.writer.send(wire.CALL, 1, 6, b"x")
+    assert side.arrived() == [1, 2, 3, 4, 5, 6]
+    go.set()
+
+
+@pytest.mark.parametrize("size", [10, 5000, 100_000])
+def test_a_backlog_leaves_in_order_when_there_is_room(side: Side, size: int) -> None:
+    """Of several threads' messages, in the order of each; nobody blocks meanwhile."""
+    each = min(5000, 3_000_000 // size // 4)
+    began = time.monotonic()
+
+    def send(first: int) -> None:
+        for number in range(first, first + each):
+            send_one = side.writer.send_soon if number % 2 else side.writer.send
+            send_one(wire.CALL, 1, number, b"x" * size)
+
+    threads = [threading.Thread(target=send, args=(number * 1_000_000,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert time.monotonic() - began < 20
+    wait_until(lambda: len(side.arrived()) == 4 * each, 30)
+    for number in range(4):
+        mine = [seq for seq in side.seen if seq // 1_000_000 == number]
+        assert mine == list(range(number * 1_000_000, number * 1_000_000 + each))
+    wait_until(lambda: side.writer.unsent_bytes() == 0)
+
+
+def test_a_dead_peer_stops_nobody(side: Side) -> None:
+    """What it will never read is dropped."""
+    side.peer.close()
+    side.burst(1, 1000, b"x" * 1000)
+    side.writer.send(wire.CALL, 1, 1, b"x")
+    side.writer.flush()
+    assert side.writer.unsent_bytes() == 0
+
+
