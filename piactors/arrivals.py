@@ -93,6 +93,8 @@ def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
 def let_run(isolate: Isolate) -> None:
     """Let a generation that is ready run what waits; under the isolate's lock."""
     isolate.launchers_lost = 0
+    if isolate.current.start_timer is not None:
+        isolate.current.start_timer.cancel()  # else each start wakes the I/O thread once more, `start_timeout` later
     isolate.state = states.after(isolate.state, Happening.READY)
     isolate.pump()
 

@@ -331,11 +331,12 @@ class Isolate:
         """Begin to make the next generation."""
         starting.launch(self)
 
-    def after(self, seconds: float, callback: Job) -> None:
+    def after(self, seconds: float, callback: Job) -> Timer:
         """Have `callback()` called later, unless this generation has ended by then."""
         number = self.generation_number
         timer = self.loop.call_later(seconds, lambda: callback() if number == self.generation_number else None)
         self.current.timers.append(timer)
+        return timer
 
     def intend(self, kind: Kind, detail: str) -> None:
         """Record why the process is about to be killed, before it is; the first reason stands."""

@@ -53,4 +53,5 @@ class Current:
     timed_out: Message | None = None
     confined: Confined | None = None
     timers: list[Timer] = attrs.field(factory=list)
+    start_timer: Timer | None = None
     data: dict[str, bytes] = attrs.field(factory=dict)

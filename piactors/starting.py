@@ -40,7 +40,8 @@ def launch(isolate: Isolate) -> None:
     with isolate.lock:
         isolate.process = generation
         if not isolate.options.debug:
-            isolate.after(isolate.options.start_timeout, partial(start_too_late, isolate))
+            late = partial(start_too_late, isolate)
+            isolate.current.start_timer = isolate.after(isolate.options.start_timeout, late)
         doomed = isolate.stop_requested or isolate.halting
     if doomed:
         isolate.intend("shutdown" if isolate.halting else "killed", "stopped while it started")

@@ -151,7 +151,8 @@ class Standby:
                 newcomer.install()
                 newcomer.current.ready_at = None  # from here on it is a start like any other one
                 if seconds is not None:
-                    isolate.after(seconds, partial(starting.start_too_late, isolate))
+                    late = partial(starting.start_too_late, isolate)
+                    isolate.current.start_timer = isolate.after(seconds, late)
         if called_off:
             self.newcomer = newcomer
             endings.ended_without_process(isolate, "stopped before it started")

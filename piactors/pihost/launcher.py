@@ -212,8 +212,10 @@ class Launcher:
         return pid
 
     def _wait_as_spare(self, channel: socket.socket) -> Tuple[Dict[str, Any], List[int]]:
-        rehearsal.rehearse(threads=True)
-        return spares.wait(channel, self._host_pidfd, control.end_with_host)
+        def rehearse() -> None:
+            rehearsal.rehearse(threads=True)
+
+        return spares.wait(channel, self._host_pidfd, control.end_with_host, self._spares.leisure(), rehearse)
 
     def _be_isolate(self, parent: int, wait: Callable[[], Tuple[Dict[str, Any], List[int]]]) -> NoReturn:
         """In a fork: be an isolate, once `wait` returns what it is to do and its descriptors."""

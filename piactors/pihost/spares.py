@@ -20,9 +20,11 @@ _MAX_ORDER = 1 << 16
 _DELAY_MS = 5
 """How long the launcher waits for something else to do before it makes a spare."""
 _MANY = 3
-_DELAY_OF_MANY_MS = 50
-"""How long it waits where one isolate was started after the other, and none has ended: more will follow, and the
-work for a spare would only be in their way."""
+"""From how many starts in a row on, none having ended, a spare is made at once: more will follow, and the fork is done
+while the isolate before makes itself ready."""
+_LEISURE_OF_MANY_MS = 50
+"""How long such a spare waits before it rehearses: in a row it is taken before, and a rehearsal is more work than it
+saves where all processors are busy with starts."""
 _MOST_FAILURES = 3
 _OF_THREADS = frozenset({"affinity", "nice", "io_class"})
 """Orders that hold for one thread and those that it starts: a spare has its second thread already."""
@@ -57,7 +59,11 @@ class Spares:
         """Return for how many milliseconds the launcher should wait for something else to do."""
         if not self._wanted or self.current is not None:
             return None
-        return _DELAY_MS if self._in_a_row < _MANY else _DELAY_OF_MANY_MS
+        return _DELAY_MS if self._in_a_row < _MANY else 0
+
+    def leisure(self) -> int:
+        """Return for how many milliseconds a spare should wait to be taken before it rehearses."""
+        return 0 if self._in_a_row < _MANY else _LEISURE_OF_MANY_MS
 
     def make(self, fork: Callable[[socket.socket], int]) -> int:
         """Have `fork` make one that waits at the channel it gets; return its pid, or 0."""
@@ -110,13 +116,22 @@ def hand_over(spare: Spare, orders: Dict[str, Any], fds: List[int]) -> None:
         spare.channel.close()
 
 
-def wait(channel: socket.socket, host_pidfd: int, end: Callable[[], None]) -> Tuple[Dict[str, Any], List[int]]:
-    """In the spare: wait for orders and descriptors; `end` ends the process, where its host or launcher is gone."""
+def wait(
+    channel: socket.socket, host_pidfd: int, end: Callable[[], None], leisure: int, rehearse: Callable[[], None]
+) -> Tuple[Dict[str, Any], List[int]]:
+    """In the spare: wait for orders and descriptors, and rehearse where none have come after `leisure` milliseconds.
+
+    `end` ends the process, where its host or launcher is gone.
+    """
     poller = select.poll()
     poller.register(channel, select.POLLIN)
     if host_pidfd >= 0:
         poller.register(host_pidfd, select.POLLIN)
-    if host_pidfd in {fd for fd, _ in poller.poll()}:
+    ready = poller.poll(leisure)
+    if not ready:
+        rehearse()
+        ready = poller.poll()
+    if host_pidfd in {fd for fd, _ in ready}:
         end()
     numbers = array.array("i")
     data, ancillary, _, _ = channel.recvmsg(_MAX_ORDER, socket.CMSG_SPACE(16 * numbers.itemsize), CLOSE_ON_EXEC)
