@@ -204,7 +204,12 @@ class IsolateRef(ActorRef[Any]):
         try:
             if isolate.actor_stopped.is_set():
                 raise ActorDeadError(f"{self} not found")
-            self._send(future, serialise.dumps_call("call", path, args, kwargs), path, retries, call_timeout)
+            message = future.message = Message("call", serialise.dumps_call("call", path, args, kwargs), future)
+            message.path = path
+            said = self._said_of_calls
+            if retries or call_timeout is not None or said or said is None:
+                self._set_options(message, path, retries, call_timeout)
+            isolate.put(message)
         except Exception as error:
             future.fail(error)
         return future

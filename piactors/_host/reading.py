@@ -30,8 +30,8 @@ ANSWERS = frozenset({wire.REPLY, wire.ERROR, wire.DONE, wire.SKIPPED})
 class Waiting(Protocol):
     """A future whose outcome somebody waits for."""
 
-    def is_settled(self) -> bool:
-        """Whether it has an outcome."""
+    _settled: bool
+    """Whether it has an outcome."""
 
 
 class Reader:
@@ -58,51 +58,58 @@ class Reader:
     # Callers
 
     def lend(
-        self, future: Waiting, spin: Spin, deadline: float | None, answers_due: Callable[[], bool]
+        self, future: Waiting, waker: wake.Waker, spin: Spin, deadline: float | None, answers_due: Callable[[], int]
     ) -> None:
         """Read for the caller that waits for `future`, until that is done or the time is over, where nobody else reads.
 
         It may return before, too: where the channel has ended, or somebody else is to read it.
 
         Args:
-            answers_due: whether more answers will come when this returns.
+            waker: of this thread.
+            answers_due: how many more answers will come when this returns.
         """
         fd = self._borrow()
         if fd < 0:
             return
-        waker = self._waker = wake.mine()
+        self._waker = waker
+        turns, left = self._turns, None
         try:
-            while not future.is_settled() and not self._turns.closed and not self._turns.handed:
-                waker.watch(fd)
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return
+            while not (future._settled or turns.closed or turns.handed):
+                if waker.watched != fd:
+                    waker.watch(fd)
+                if deadline is not None:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        return
                 if spin.wait(waker, left) and not self._read_once():
                     waker.drain()
         finally:
             self._give_back(fd, answers_due)
 
     def _borrow(self) -> int:
-        if not self._loop.can_pause or self._loop.is_current():
+        me = threading.get_ident()
+        if not self._loop.can_pause or me == self._loop.ident:
             return -1
         with self._lock:
             watched = self._turns.watched
-            if not self.answers_only or not self._turns.take(threading.get_ident()):
+            if not self.answers_only or not self._turns.take(me):
                 return -1
             fd = self._channel.fileno()
             if watched:
                 self._loop.pause(fd)
         return fd
 
-    def _give_back(self, fd: int, answers_due: Callable[[], bool]) -> None:
+    def _give_back(self, fd: int, answers_due: Callable[[], int]) -> None:
+        turns = self._turns
         with self._lock:
-            watch = self._turns.give_back(answers_due=answers_due())
-            if self._turns.reader is None:
+            watch = turns.give_back(answers_due=answers_due() > 0)
+            if turns.reader is None:
                 self._waker = None
             if watch:
                 self._loop.resume(fd)
-            rests = not self._turns.watched and not self._resting
-            self._resting = self._resting or rests
+            rests = not turns.watched and not self._resting
+            if rests:
+                self._resting = True
         if rests:
             self._loop.call_soon(self._look_later)
         if self._wanted:
@@ -145,9 +152,9 @@ class Reader:
     def _read_once(self) -> bool:
         """Read and handle what is there; False where nothing was."""
         with self._lock:
-            if self._turns.closed or self._turns.handed:
+            turns, channel = self._turns, self._channel
+            if turns.closed or turns.handed:
                 return True
-            channel = self._channel
             try:
                 channel.receive()
                 frames = channel.frames

@@ -23,16 +23,18 @@ class Waker:
             os.set_blocking(self._write, False)
         self._poll = select.poll()
         self._poll.register(self._read, select.POLLIN)
-        self._watched = -1
+        self.poll = self._poll.poll
+        """As of `select.poll`; for who looks very often."""
+        self.watched = -1
         self._owner = threading.get_ident()
 
     def watch(self, fd: int) -> None:
         """Say which descriptor `ready` and `wait` are about."""
-        if fd != self._watched:
-            if self._watched >= 0:
-                self._poll.unregister(self._watched)
+        if fd != self.watched:
+            if self.watched >= 0:
+                self._poll.unregister(self.watched)
             self._poll.register(fd, select.POLLIN)
-            self._watched = fd
+            self.watched = fd
 
     def ready(self) -> bool:
         """Whether the descriptor is readable, or this has been woken."""
