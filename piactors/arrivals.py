@@ -153,24 +153,22 @@ def answered(isolate: Isolate, frame: wire.Frame, again: bool) -> None:
 
 def _on_result(isolate: Isolate, frame: wire.Frame) -> None:
     """Settle a call first and take it off its way then: whatever interrupts this, it can be done again."""
-    with isolate.lock:
-        message = isolate.mailbox.expect(frame.seq)
-        if message.kind == "tell":
-            raise ProtocolError("an answer to a message that wants none")
-        unwanted = message.given_up or message is isolate.current.timed_out
+    message = isolate.mailbox.expect(frame.seq)  # no lock: it is one look-up, and what it finds may change after it
+    if message.kind == "tell":
+        raise ProtocolError("an answer to a message that wants none")
+    unwanted = message.given_up or message is isolate.current.timed_out
     if not unwanted and message.sink is not None:
         if frame.kind == wire.REPLY:
             message.sink.reply(isolate.decoder, frame.flags, frame.payload)
         else:
             message.sink.error(isolate.decoder, frame.payload)
     with isolate.lock:
-        mailbox = isolate.mailbox
-        mailbox.take_off(message)
+        others_wait = isolate.mailbox.take_off(message)
         if isolate.options.mailbox_capacity is not None:
             isolate.room.notify()
         if isolate.recycler.counts:
             isolate.recycler.call_done()
-        if mailbox.waiting or isolate.clock.runs:
+        if others_wait or isolate.clock.runs:
             isolate.pump()
         drained = isolate.recycler.draining
     if drained:

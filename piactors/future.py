@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pykka
 
@@ -104,7 +104,7 @@ class Future(pykka.Future[T], Generic[T]):
             return self._get_by_hook(timeout)
         if not self._settled:
             self._wait(timeout)
-        return cast(T, self._outcome())
+        return self._outcome()  # type: ignore[no-any-return]
 
     def get_or_cancel(self, timeout: float | None) -> T:
         """Return the value as `get` does, and give up on the call where `timeout` seconds are over first."""

@@ -26,6 +26,7 @@ from piactors._host.parcels import Outbox, bound
 from piactors._host.spin import Spin, several_cores
 from piactors._lifecycle.mailbox import Mailbox, Message
 from piactors._lifecycle.states import State
+from piactors._platform.wake import Waker
 from piactors._policies import heart
 from piactors._policies.call_clock import CallClock
 from piactors._policies.recycling import Recycler
@@ -168,16 +169,19 @@ class Isolate:
                 dropped = self._make_room(may_block)
             generation = self.process
             try:
+                mailbox = self.mailbox
+                others = mailbox.count_on_way() > 0
                 if generation is None or not self._may_send():
-                    self.mailbox.put(message)
-                elif self.mailbox.put_and_send(message):
-                    self._send(generation, message)
+                    mailbox.put(message)
+                elif mailbox.put_and_send(message):
+                    send = generation.send_soon if others else generation.send
+                    send(_FRAME_KINDS[message.kind], wire.PICKLE, message.seq, message.payload)
                 if self.clock.runs:
                     self.clock.note()
             except BaseException as error:  # a KeyboardInterrupt: it may be numbered, and not sent
                 self.loop.call_soon(self._interrupted, generation, error)
                 raise
-        if generation is not None and self.mailbox.on_way > 1:
+        if others and generation is not None:
             generation.watch()  # whoever sends one after the other may not ask for the answers for a while
         if dropped is not None and dropped.sink is not None:
             dropped.sink.fail(MailboxFull(f"{self.ref}: dropped for a newer message, as overflow='drop_oldest' says"))
@@ -190,20 +194,17 @@ class Isolate:
         if message.call_timeout is not None:
             self.clock.runs = True
 
-    def lend(self, future: Future[Any], deadline: float | None) -> None:
+    def lend(self, future: Future[Any], waker: Waker, deadline: float | None) -> None:
         """Let the caller that waits for `future` read the answers of the process that runs now."""
         generation = self.process
         if generation is not None:
-            generation.lend(future, self._spin, deadline, self._answers_due)
+            generation.lend(future, waker, self._spin, deadline, self.mailbox.count_on_way)
 
     def watch(self) -> None:
         """See to it that answers are read that no caller reads."""
         generation = self.process
         if generation is not None:
             generation.watch()
-
-    def _answers_due(self) -> bool:
-        return self.mailbox.on_way > 0
 
     def give_up(self, message: Message) -> bool:
         """The caller of a message gave up on it: True where it will never begin."""
@@ -362,9 +363,7 @@ class Isolate:
         """See `Owner`."""
         arrivals.handle(self, frame)
 
-    def on_answer(self, frame: wire.Frame, again: bool) -> None:
-        """See `Owner`."""
-        arrivals.answered(self, frame, again)
+    on_answer = arrivals.answered
 
     def on_fault(self, error: Exception) -> None:
         """See `Owner`."""

@@ -81,12 +81,14 @@ class CallFuture(Future[Any]):
     def _wait(self, timeout: float | None) -> None:
         if self.message is not None and (timeout is None or timeout > 0):
             deadline = None if timeout is None else time.monotonic() + timeout
-            wake = waking.mine().wake
+            waker = waking.mine()
+            wake = waker.wake
             self._wake_with(wake)
             try:
-                self._isolate.lend(self, deadline)
+                self._isolate.lend(self, waker, deadline)
             finally:
-                self._let_sleep(wake)
+                if self._wakers:
+                    self._let_sleep(wake)
             if self._settled:
                 return
             timeout = None if deadline is None else deadline - time.monotonic()

@@ -134,7 +134,8 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
         "protocol": PROTOCOL, "name": name, "env": env, "cwd": options.cwd, "own_interpreter": own,
         "sys_path": _paths(options, own, what.folder), "concurrency": options.concurrency, "log_level": _level(options),
         "code": trusted, "accept": [plain_tags.class_key(cls) for cls in options.accept], "debug": options.debug,
-        "max_frame": options.max_frame, "shared": parcels.bound(options),
+        "max_frame": options.max_frame, "spin": options.spin and _unmeasured(options),
+        "shared": parcels.bound(options),
         "target": (what.kind, what.payload),
     }  # fmt: skip
     spec = Spec(
@@ -203,6 +204,12 @@ def _needs(what: _What) -> tuple[str, ...]:
     if any(inspect.iscoroutinefunction(found) for cls in mine for found in vars(cls).values()):
         needs.append("asyncio")
     return tuple(needs)
+
+
+def _unmeasured(options: IsolationOptions) -> bool:
+    """Whether an isolate may use the processor while it waits: not where its use of that is limited."""
+    limits = options.limits
+    return limits is None or (limits.max_cpu is None and limits.max_cpu_time is None)
 
 
 def _level(options: IsolationOptions) -> int:

@@ -15,9 +15,7 @@ from piactors.pihost import segments, wire
 
 _MOST_BUFFERS = 64
 _MOST_FDS = 64
-_JOIN_UP_TO = 32_768
-
-
+JOIN_UP_TO = 32_768
 
 
 class Channel(Protocol):
@@ -78,7 +76,7 @@ class SocketChannel:
     def send(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> bool:
         """See `Channel`."""
         head = wire.header(kind, flags, generation, seq, len(payload))
-        if self.out or len(payload) > _JOIN_UP_TO:
+        if self.out or len(payload) > JOIN_UP_TO:
             self.out.append(head)
             if payload:
                 self.out.append(memoryview(payload))
@@ -95,6 +93,11 @@ class SocketChannel:
             return True
         self.out.append(memoryview(data)[sent:])
         return False
+
+    def refused(self, error: OSError) -> int:
+        """Say that the socket has taken nothing: it is full, or the peer is gone."""
+        self.broken = self.broken or not isinstance(error, BlockingIOError)
+        return 0
 
     def hold_back(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> int:
         """Queue a frame without writing it; returns how many bytes are held back by now."""
@@ -169,7 +172,8 @@ class SocketChannel:
                     read = self._receive_with_fds if self._takes_fds else self.sock.recv
                     self._chunks.extend(map(read, (self._read_size,)))
                 count = len(self._chunks[0])
-                self._read_size = wire.next_read(self._read_size, count)
+                if count >= wire.LEAST_READ or self._read_size != wire.LEAST_READ:
+                    self._read_size = wire.next_read(self._read_size, count)
                 self._decoding = True
                 if count:
                     self.frames.extend(self._decoder.feed(self._chunks[0]))

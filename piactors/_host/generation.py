@@ -27,6 +27,7 @@ from piactors._host.writing import Writer
 from piactors._lifecycle.mailbox import Evidence
 from piactors._platform import pidfd
 from piactors._platform.identity import Identity
+from piactors._platform.wake import Waker
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Rusage
 from piactors.pihost import page, segments, wire
@@ -133,6 +134,8 @@ class Generation:
         self._reader.answers_only = owner.answers_anywhere
         self._data_writer = Writer(loop, self._data, number, self._reader.want_write)
         self._control_writer = Writer(loop, self._control, number, self._want_write_of_control)
+        self.send = self._data_writer.send
+        self.send_soon = self._data_writer.send_soon
         self._watch()
         self.send(wire.INIT, 0, 0, init)
         backend.launch(order, self._ends.theirs, self)
@@ -154,14 +157,6 @@ class Generation:
         self._reader.answers_only = owner.answers_anywhere
 
     # Sending, from any thread
-
-    def send(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
-        """Send one frame on the data channel; never blocks."""
-        self._data_writer.send(kind, flags, seq, payload)
-
-    def send_soon(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
-        """Send one frame of many on the data channel (see `Writer.send_soon`)."""
-        self._data_writer.send_soon(kind, flags, seq, payload)
 
     def send_parcel(self, flags: int, kind: int, seq: int, parcel: segments.Parcel, dropped: list[int]) -> None:
         """Send a message that lies in a segment; `dropped` are segments that are not used any more."""
@@ -185,11 +180,12 @@ class Generation:
         self._control_writer.send(kind, flags, number, payload)
 
     def lend(
-        self, future: Waiting, spin: Spin, deadline: float | None, answers_due: Callable[[], bool]
+        self, future: Waiting, waker: Waker, spin: Spin, deadline: float | None, answers_due: Callable[[], int]
     ) -> None:
         """Let the caller that waits for `future` read its answer itself (see `Reader.lend`)."""
-        self._data_writer.flush()
-        self._reader.lend(future, spin, deadline, answers_due)
+        if self._data.held_back:
+            self._data_writer.flush()
+        self._reader.lend(future, waker, spin, deadline, answers_due)
 
     def watch(self) -> None:
         """See to it that answers are read that no caller reads; never under the isolate's lock."""

@@ -66,6 +66,8 @@ class Loop:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self.watch(self._wake_read, self._drain_wakes)
+        self.ident: int | None = None
+        """Of its thread, once that runs."""
         self.thread = threading.Thread(target=self._run, name="piactors-io", daemon=True)
 
     def start(self) -> None:
@@ -88,7 +90,7 @@ class Loop:
 
     def is_current(self) -> bool:
         """Whether the caller runs on the loop's thread."""
-        return threading.get_ident() == self.thread.ident
+        return threading.get_ident() == self.ident
 
     def call_soon(self, callback: Callable[..., None], *args: Any) -> None:
         """Have `callback(*args)` run on the loop, after what was asked for before."""
@@ -163,6 +165,7 @@ class Loop:
         self._awake = False
 
     def _run(self) -> None:
+        self.ident = threading.get_ident()
         try:
             while not self._stopping:
                 self._turn()

@@ -30,8 +30,8 @@ ANSWERS = frozenset({wire.REPLY, wire.ERROR, wire.DONE, wire.SKIPPED})
 class Waiting(Protocol):
     """A future whose outcome somebody waits for."""
 
-    def is_settled(self) -> bool:
-        """Whether it has an outcome."""
+    _settled: bool
+    """Whether it has an outcome."""
 
 
 class Reader:
@@ -60,39 +60,42 @@ class Reader:
     # Callers
 
     def lend(
-        self, future: Waiting, spin: Spin, deadline: float | None, answers_due: Callable[[], bool]
+        self, future: Waiting, waker: wake.Waker, spin: Spin, deadline: float | None, answers_due: Callable[[], int]
     ) -> None:
         """Read for the caller that waits for `future`, until that is done or the time is over, where nobody else reads.
 
         It may return before, too: where the channel has ended, or somebody else is to read it.
 
         Args:
-            answers_due: whether more answers will come when this returns.
+            waker: of this thread.
+            answers_due: how many more answers will come when this returns.
         """
         turns = self._turns
         depth = turns.depth if turns.reader == threading.get_ident() else 0
         try:
             fd = self._borrow()
             if fd >= 0:
-                self._read_for(future, fd, spin, deadline)
+                self._read_for(future, fd, waker, spin, deadline)
                 self._give_back(fd, depth, answers_due)
         except BaseException:  # a KeyboardInterrupt comes anywhere, so what it cut short is done once more
             self._give_back_again(depth, answers_due)
             raise
 
-    def _read_for(self, future: Waiting, fd: int, spin: Spin, deadline: float | None) -> None:
-        waker = wake.mine()
+    def _read_for(self, future: Waiting, fd: int, waker: wake.Waker, spin: Spin, deadline: float | None) -> None:
+        turns, left = self._turns, None
         waker.begin()
         try:
             self._waker = waker
             while True:
                 waker.looks = False
-                if future.is_settled() or self._turns.closed or self._turns.handed:
+                if future._settled or turns.closed or turns.handed:
                     return
-                waker.watch(fd)
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return
+                if waker.watched != fd:
+                    waker.watch(fd)
+                if deadline is not None:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        return
                 found = spin.wait(waker, left)
                 waker.looks = True
                 if found and not self._read_once():
@@ -101,38 +104,41 @@ class Reader:
             waker.end()
 
     def _borrow(self) -> int:
-        if not self._loop.can_pause or self._loop.is_current():
+        me = threading.get_ident()
+        if not self._loop.can_pause or me == self._loop.ident:
             return -1
         with self._lock:
             watched = self._turns.watched
-            if not self.answers_only or not self._turns.take(threading.get_ident()):
+            if not self.answers_only or not self._turns.take(me):
                 return -1
             fd = self._channel.fileno()
             if watched:
                 self._loop.pause(fd)
         return fd
 
-    def _give_back(self, fd: int, depth: int, answers_due: Callable[[], bool]) -> None:
+    def _give_back(self, fd: int, depth: int, answers_due: Callable[[], int]) -> None:
+        turns = self._turns
         with self._lock:
-            watch = self._turns.give_back(depth, answers_due=answers_due())
-            if self._turns.reader is None:
+            watch = turns.give_back(depth, answers_due=answers_due() > 0)
+            if turns.reader is None:
                 self._waker = None
             if watch:
                 self._loop.resume(fd)
-            rests = not self._turns.watched and not self._resting
-            self._resting = self._resting or rests
+            rests = not turns.watched and not self._resting
+            if rests:
+                self._resting = True
         if rests:
             self._loop.call_soon(self._look_later)
         if self._wanted:
             self.watch()
 
-    def _give_back_again(self, depth: int, answers_due: Callable[[], bool]) -> None:
+    def _give_back_again(self, depth: int, answers_due: Callable[[], int]) -> None:
         """End a turn that was interrupted, however far its taking or giving back had come."""
         with self._lock:
             if self._turns.closed:
                 return
             if self._turns.reader == threading.get_ident():
-                self._turns.give_back(depth, answers_due=answers_due())
+                self._turns.give_back(depth, answers_due=answers_due() > 0)
             if self._turns.reader is not None:
                 return
             self._waker = None
@@ -181,9 +187,9 @@ class Reader:
     def _read_once(self) -> bool:
         """Read and handle what is there; False where nothing was."""
         with self._lock:
-            if self._turns.closed or self._turns.handed:
+            turns, channel = self._turns, self._channel
+            if turns.closed or turns.handed:
                 return True
-            channel = self._channel
             try:
                 channel.receive()
                 frames = channel.frames

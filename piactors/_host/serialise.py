@@ -22,6 +22,7 @@ from piactors.errors import InvalidTarget, ProtocolError, RemoteError, RemoteTra
 from piactors.pihost import byvalue, plain_decode, segments, wire
 
 _MAX_SHOWN = 500
+_SMALL = 65_536
 _SIMPLE = frozenset({int, float, str, bytes, bool, type(None), tuple, list, dict, set, frozenset})
 """Types of arguments that plain pickle, which is faster, is tried on first.  What they hold may still refuse it, or be
 of `__main__`, and so of a class that has to travel by value."""
@@ -163,6 +164,8 @@ class Decoder:
         if flags == wire.PICKLE:
             if not self.code:
                 raise UntrustedReply(f"isolate {self.name} sent a pickle, and its trust is 'data'")
+            if len(payload) < _SMALL and b"pihost.byvalue" not in payload and b"piactors.promises" not in payload:
+                return pickle.loads(payload)  # nothing in it has another name here
             return _Unpickler(payload, self.requested).load()
         return self._plain(payload)
 

@@ -40,22 +40,21 @@ class Spin:
 
     def wait(self, waker: Waker, timeout: float | None) -> bool:
         """Wait until there is something to read or somebody wakes the caller; False where the time is over first."""
-        if not self.allowed:
+        if not self.allowed or waker.nested:
             return waker.wait(timeout)
         begin = time.monotonic()
         if self._misses >= _MISSES:
             found = waker.wait(timeout)
             self._learn_asleep(time.monotonic() - begin)
             return found
-        ready, pause = waker.ready, os.sched_yield
-        end = begin + SECONDS
-        while True:
-            if ready():
-                self._misses = 0
-                return True
+        poll, pause, now, end = waker.poll, os.sched_yield, time.monotonic, begin + SECONDS
+        while not poll(0):
             pause()
-            if time.monotonic() >= end:
+            if now() >= end:
                 break
+        else:
+            self._misses = 0
+            return True
         self._misses += 1
         return waker.wait(timeout)
 

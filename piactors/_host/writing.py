@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 
-from piactors._host.channel import SocketChannel
+from piactors._host.channel import JOIN_UP_TO, SocketChannel
 from piactors._host.loop import Loop
 from piactors.pihost import wire
 
 HOLD_SECONDS = 50e-6
 """How long a message may be held back, where a thread sends many and others are on their way already."""
 _HOLD_BYTES = 32_768
+_pack = wire.HEADER.pack
 
 
 class Writer:
@@ -36,6 +37,17 @@ class Writer:
         """Send one frame; never blocks."""
         channel = self._channel
         with self._lock:
+            if not channel.out and len(payload) <= JOIN_UP_TO:  # nearly always: in as few steps as there can be
+                data = _pack(len(payload), kind, flags, self._number & 0xFFFF, seq) + payload
+                try:
+                    sent = channel.sock.send(data)
+                except OSError as error:
+                    sent = channel.refused(error)
+                if sent == len(data) or channel.broken:
+                    return
+                channel.out.append(memoryview(data)[sent:])
+                self._loop.call_soon(self._want_write, True)
+                return
             had_backlog = bool(channel.out) and not channel.held_back  # then the loop tells when there is room
             wait = not channel.send(kind, flags, self._number, seq, payload) and not had_backlog
         if wait:

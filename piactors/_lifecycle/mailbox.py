@@ -96,6 +96,8 @@ class Mailbox:
         self._window_bytes = window_bytes
         self._waiting: deque[Message] = deque()
         self._on_way: dict[int, Message] = {}
+        self.count_on_way = self._on_way.__len__
+        """How many messages are on their way, without a step of Python."""
         self._on_way_bytes = 0
         self._last_seq = 0
         self._highest_answered = 0
@@ -150,7 +152,8 @@ class Mailbox:
 
     def put_and_send(self, message: Message) -> bool:
         """Add a message; True where it may be sent at once, and is numbered, because none waits before it."""
-        if self._waiting or self._stop_sent or not self._has_room(message):
+        taken = self._on_way or self._recalled
+        if self._waiting or self._stop_sent or (taken and not self._has_room(message)):
             self._waiting.append(message)
             return False
         self._number(message)
@@ -200,11 +203,14 @@ class Mailbox:
             raise UnknownSequence(f"an answer to message {seq}, which is not on its way")
         return message
 
-    def take_off(self, message: Message) -> None:
-        """Take a message off its way: it is answered."""
+    def take_off(self, message: Message) -> bool:
+        """Take a message off its way: it is answered.  Returns whether others wait."""
         if message.seq > self._highest_answered:
             self._highest_answered = message.seq
-        self._forget(message)
+        on_way = self._on_way
+        del on_way[message.seq]
+        self._on_way_bytes = self._on_way_bytes - len(message.payload) if on_way else 0
+        return bool(self._waiting)
 
     def _forget(self, message: Message) -> None:
         del self._on_way[message.seq]

@@ -25,29 +25,35 @@ class Waker:
             os.set_blocking(self._write, False)
         self._poll = select.poll()
         self._poll.register(self._read, select.POLLIN)
-        self._watched = -1
+        self.poll = self._poll.poll
+        """As of `select.poll`; for who looks very often."""
+        self.watched = -1
         self._owner = threading.get_ident()
         self._depth = 0
+        self.nested = False
+        """Whether this is a wait within a wait, in a signal handler."""
         self.looks = True
         """Whether the waiting thread is about to see by itself what `wake` would tell it."""
 
     def begin(self) -> None:
         """The thread begins to wait in turns; in a signal handler perhaps, while it waits already."""
         self._depth += 1
+        self.nested = self._depth > 1
 
     def end(self) -> None:
         """It ends that.  A wait around this one looks again: this one may have taken what was meant for it."""
         self._depth -= 1
+        self.nested = self._depth > 1
         self.looks = not self._depth
         self.wake()
 
     def watch(self, fd: int) -> None:
         """Say which descriptor `ready` and `wait` are about."""
-        if fd != self._watched:
-            if self._watched >= 0:
-                self._poll.unregister(self._watched)
+        if fd != self.watched:
+            if self.watched >= 0:
+                self._poll.unregister(self.watched)
             self._poll.register(fd, select.POLLIN)
-            self._watched = fd
+            self.watched = fd
 
     def ready(self) -> bool:
         """Whether the descriptor is readable, or this has been woken."""
@@ -63,7 +69,7 @@ class Waker:
             return bool(self._poll.poll(milliseconds))
         except RuntimeError:  # in a signal handler that came while this very object was asked
             another = select.poll()
-            for fd in {self._read, self._watched} - {-1}:
+            for fd in {self._read, self.watched} - {-1}:
                 another.register(fd, select.POLLIN)
             return bool(another.poll(milliseconds))
 

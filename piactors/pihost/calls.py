@@ -64,13 +64,14 @@ class CallLoop:
         return self.coroutines.run(value) if type(value) is hosted.CoroutineType else value
 
     def _serve(self, slot: int) -> None:
-        begin, handle, turn = self._page.begin, self._handle, self._turn
+        begin, handle, turn, read, stop = self._page.begin, self._handle, self._turn, self._data.next, wire.STOP
         while True:
             with turn:
                 if self._ending is not None:
                     return
-                frame = self._next()
-                if frame is None:
+                frame = read()
+                if frame is None or frame.kind == stop:
+                    self._no_more(frame)
                     return
                 wanted = begin(slot, frame.seq)
             if wanted:
@@ -78,14 +79,10 @@ class CallLoop:
             else:
                 self._data.send(wire.SKIPPED, 0, frame.seq)
 
-    def _next(self) -> Optional[wire.Frame]:
-        frame = self._data.next()
+    def _no_more(self, frame: Optional[wire.Frame]) -> None:
         if frame is None and self._ending is None:
             threading.Event().wait()  # the host is gone; the control thread ends this process, and all below it
-        if frame is None or frame.kind == wire.STOP:
-            self._end(None)
-            return None
-        return frame
+        self._end(None)
 
     def _end(self, error: Optional[BaseException]) -> None:
         if self._ending is None:
@@ -97,7 +94,9 @@ class CallLoop:
     def _handle(self, frame: wire.Frame) -> None:
         try:
             operation, path, args, kwargs = self._message(frame)
-            value = self.settle(self.hosted.perform(operation, path, args, kwargs))
+            value = self.hosted.perform(operation, path, args, kwargs)
+            if type(value) is hosted.CoroutineType:
+                value = self.settle(value)
         except Exception as error:
             self._failed(frame, error)
         except BaseException as error:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-from . import PROTOCOL, byvalue, confine, control, hosted, linux, plain_encode, wire
+from . import PROTOCOL, byvalue, confine, control, hosted, linux, plain_encode, spin, wire
 from .calls import CallLoop, Ending
 from .control import Control, end_with_host
 from .page import DUMP_SIGNAL, FAULT_OFFSET, SequencePage
@@ -157,6 +157,8 @@ class Isolate:
         )
         control.number_from(init["generation"] << 32)
         _share_data(control, init["data"])
+        if init.get("spin") and init["concurrency"] == 1 and spin.possible():
+            self._data.spin = spin.Spin(self._data.fileno())
         handler = HostHandler(control.send_log, replies.error)
         logging.getLogger().addHandler(handler)
         logging.getLogger().setLevel(init["log_level"])

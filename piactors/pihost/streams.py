@@ -5,11 +5,15 @@ from __future__ import annotations
 import socket
 import threading
 from collections import deque
-from typing import Deque, List, Optional
+from typing import TYPE_CHECKING, Deque, List, Optional
 
 from . import segments, wire
 
+if TYPE_CHECKING:
+    from .spin import Spin
+
 _JOIN_UP_TO = 32768
+_pack = wire.HEADER.pack
 
 
 class FrameStream:
@@ -23,6 +27,8 @@ class FrameStream:
         """Descriptors that came along, in their order."""
         self._takes_fds = takes_fds
         self.generation = 0
+        self.spin: Optional[Spin] = None
+        """How to wait for what comes next; None to sleep."""
         self._waits_when_gone = waits_when_gone
         self._decoder = wire.FrameDecoder(max_frame)
         self._read_size = wire.LEAST_READ
@@ -35,36 +41,43 @@ class FrameStream:
 
     def next(self) -> Optional[wire.Frame]:
         """Return the next frame, waiting for it; None when the peer has closed its end."""
-        while not self._frames:
-            if not self._receive():
+        frames = self._frames
+        while not frames:
+            spin = self.spin
+            if spin is None or not spin.wait():
+                alive = self._receive()
+            else:
+                alive = self._receive()
+                spin.came()
+            if not alive:
                 return None
-        return self._frames.popleft()
+        return frames.popleft()
 
     def ready(self) -> List[wire.Frame]:
         """Return the frames already here after one more receive, which must not block."""
         alive = self._receive()
-        frames, self._frames = list(self._frames), deque()
+        frames = list(self._frames)
+        self._frames.clear()
         if not alive and not frames:
             raise EOFError
         return frames
 
     def send(self, kind: int, flags: int = 0, seq: int = 0, payload: wire.Payload = b"") -> None:
         """Send one frame, whole, waiting while the peer's buffer is full."""
+        size = len(payload)
+        head = _pack(size, kind, flags, self.generation & 0xFFFF, seq)
         try:
-            self._send(wire.header(kind, flags, self.generation, seq, len(payload)), payload)
+            with self._lock:
+                if size <= _JOIN_UP_TO:
+                    self.sock.sendall(head + payload)
+                else:
+                    self.sock.sendall(head)
+                    self.sock.sendall(payload)
         except OSError:
             if not self._waits_when_gone:
                 raise
             # The host is gone.  The control thread ends this process, and all that is below it.
             threading.Event().wait()
-
-    def _send(self, head: bytes, payload: wire.Payload) -> None:
-        with self._lock:
-            if len(payload) <= _JOIN_UP_TO:
-                self.sock.sendall(head + payload)
-            else:
-                self.sock.sendall(head)
-                self.sock.sendall(payload)
 
     def send_descriptor(self, kind: int, seq: int, fd: int) -> None:
         """Send a frame without a payload, and a descriptor with it."""
@@ -84,7 +97,8 @@ class FrameStream:
         else:
             data = self._receive_with_fds() if self._takes_fds else self.sock.recv(self._read_size)
             count = len(data)
-            self._read_size = wire.next_read(self._read_size, count)
+            if count >= wire.LEAST_READ or self._read_size != wire.LEAST_READ:
+                self._read_size = wire.next_read(self._read_size, count)
             if count:
                 self._frames.extend(self._decoder.feed(data))
         return count > 0

@@ -92,6 +92,10 @@ class Frame(NamedTuple):
     """Bytes; or `segments.Received`, once a receiver has unpacked what lies in shared memory."""
 
 
+_new = tuple.__new__
+"""Makes a Frame without a step of Python, which the class itself takes."""
+
+
 def header(kind: int, flags: int, generation: int, seq: int, length: int) -> bytes:
     """Return the header of a frame whose payload has `length` bytes."""
     return HEADER.pack(length, kind, flags, generation & 0xFFFF, seq)
@@ -143,7 +147,7 @@ class FrameDecoder:
             # What nearly always comes: one frame, whole.
             length, kind, flags, generation, seq = HEADER.unpack_from(data)
             if length == len(data) - HEADER_SIZE and length <= self.max_frame and kind in KINDS:
-                return [Frame(kind, flags, generation, seq, data[HEADER_SIZE:])]
+                return [_new(Frame, (kind, flags, generation, seq, data[HEADER_SIZE:]))]
         self._feed_frames(data, frames)
         return frames
 
@@ -176,14 +180,15 @@ class FrameDecoder:
         position, end = 0, len(buffer)
         while end - position >= HEADER_SIZE:
             length, kind, flags, generation, seq = HEADER.unpack_from(buffer, position)
-            self._check(length, kind, frames)
+            if length > self.max_frame or kind not in KINDS:
+                self._check(length, kind, frames)
             stop = position + HEADER_SIZE + length
             if stop > end:
                 if length >= DIRECT_FROM:
                     self._start_body(Frame(kind, flags, generation, seq, b""), length, buffer[position + HEADER_SIZE :])
                     position = end
                 break
-            frames.append(Frame(kind, flags, generation, seq, buffer[position + HEADER_SIZE : stop]))
+            frames.append(_new(Frame, (kind, flags, generation, seq, buffer[position + HEADER_SIZE : stop])))
             position = stop
         self._rest = buffer[position:]
 

@@ -47,7 +47,7 @@ DEFAULTS: dict[str, Any] = {
     "restart": "temporary", "max_restarts": 10, "within": 60.0, "backoff": None, "concurrency": 1,
     "mailbox_capacity": None, "overflow": "block", "while_restarting": "queue", "limits": None, "recycle": None,
     "standby": False, "heartbeat": None, "output": "log", "log_level": None, "trust": "auto",
-    "accept": (), "max_frame": 1024**3, "die_on_crash": False, "debug": False,
+    "accept": (), "max_frame": 1024**3, "die_on_crash": False, "debug": False, "spin": True,
 }  # fmt: skip
 BACKOFF_DEFAULTS: dict[str, Any] = {
     "initial": 0.1, "factor": 2.0, "maximum": 30.0, "jitter": 0.2, "reset_after": 60.0, "max_attempts": None,
@@ -85,6 +85,7 @@ ACCEPTED: dict[str, list[tuple[Any, Any]]] = {
     "max_frame": [("256 MiB", 256 * 1024**2), (4096, 4096), (2**32 - 1, 2**32 - 1)],
     "die_on_crash": [(True, True)],
     "debug": [(True, True)],
+    "spin": [(False, False)],
 }
 
 # (field, what the message says is allowed, wrong values, values of a wrong type)
@@ -129,6 +130,7 @@ REFUSED: list[Refused] = [
     ("max_frame", '"64 KiB", "256 MiB" or "3GB"', ["3 XB", ""], [b"3 MB"]),
     ("die_on_crash", "use True or False", [], [1, "yes", None]),
     ("debug", "use True or False", [], [0, "yes", None]),
+    ("spin", "use True or False", [], [0, "yes", None]),
 ]
 BACKOFF_REFUSED: list[Refused] = [
     ("initial", "use a finite number of seconds, at least 0", [-0.1, NAN, INF], [None, True]),
