@@ -49,13 +49,21 @@ class Outbox:
 
     def dropped(self) -> list[int]:
         """Return the numbers of the segments that were let go since this was last asked."""
-        found, self._dropped[:] = list(self._dropped), []
+        if not self._dropped:
+            return []
+        with self._lock:
+            found, self._dropped[:] = list(self._dropped), []
         return found
 
     def generation_ended(self) -> None:
         """A process is gone, and with it what it had taken; messages that are still to be sent stay."""
         with self._lock:
             self._pool.keep_pinned()
+
+    def close(self) -> None:
+        """No process follows."""
+        with self._lock:
+            self._pool.close()
 
 
 class Inbox:
