@@ -209,6 +209,7 @@ def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> N
         first = isolate.state is State.STARTING
         isolate.state = states.after(isolate.state, Happening.ENDED)
         left = isolate.mailbox.close()
+        isolate.outbox.close()
         start_failure = isolate.current.start_failure
         isolate.room.notify_all()
     isolate.runtime.remove(isolate)

@@ -12,8 +12,9 @@ from piactors._host.generation import Generation
 from piactors._host.serialise import Decoder
 from piactors._lifecycle.mailbox import Message
 from piactors._platform import wake as waking
+from piactors.errors import ProtocolError
 from piactors.future import Future
-from piactors.pihost import wire
+from piactors.pihost import segments, wire
 
 if TYPE_CHECKING:
     from piactors.isolate import Isolate
@@ -108,6 +109,8 @@ class PeerSink:
 
     def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
         """See `Sink`."""
+        if type(payload) is segments.Received:
+            raise ProtocolError("an answer in shared memory to a call that wants it inline")
         self.future.settle_with(partial(decoder.value, flags, payload))
         self.generation.answer(wire.RESPONSE, flags, self.number, payload)
 

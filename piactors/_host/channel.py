@@ -54,7 +54,7 @@ class SocketChannel:
         self.fds: list[int] = []
         """Descriptors that came along, in their order."""
         self._takes_fds = takes_fds
-        self._rights: dict[int, int] = {}
+        self._rights: dict[int, segments.Segment] = {}
         self._decoder = wire.FrameDecoder(max_frame)
         self._read_size = wire.LEAST_READ
         self._chunks: list[bytes] = []
@@ -105,16 +105,18 @@ class SocketChannel:
         self.held_back += wire.HEADER_SIZE + len(payload)
         return self.held_back
 
-    def send_descriptor(self, kind: int, generation: int, seq: int, fd: int) -> bool:
-        """Send a frame without a payload and a descriptor, which stays open here until it has left; see `send`."""
+    def send_descriptor(self, kind: int, generation: int, seq: int, segment: segments.Segment) -> bool:
+        """Send a frame without a payload and the descriptor of a segment, which is kept until then; see `send`."""
+        if self.broken:
+            return True
         head = wire.header(kind, 0, generation, seq, 0)
-        self._rights[id(head)] = os.dup(fd)
+        self._rights[id(head)] = segment
         self.out.append(head)
         return self.flush()
 
     def _receive_with_fds(self, size: int) -> bytes:
-        data, ancillary, _, _ = self.sock.recvmsg(size, socket.CMSG_SPACE(_MOST_FDS * 4))
-        self.fds.extend(segments.received_descriptors(ancillary))
+        data, ancillary, flags, _ = self.sock.recvmsg(size, socket.CMSG_SPACE(_MOST_FDS * 4))
+        self.fds.extend(segments.received_descriptors(ancillary, flags))
         return data
 
     def flush(self) -> bool:
@@ -139,9 +141,9 @@ class SocketChannel:
         plain = list(takewhile(lambda piece: id(piece) not in self._rights, data))
         if plain:
             return self.sock.sendmsg(plain)
-        fd = self._rights[id(data[0])]
-        sent = self.sock.sendmsg(data[:1], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
-        os.close(self._rights.pop(id(data[0])))
+        fds = array.array("i", [self._rights[id(data[0])].fd])
+        sent = self.sock.sendmsg(data[:1], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+        del self._rights[id(data[0])]
         return sent
 
     def _joined(self) -> list[memoryview | bytes]:
@@ -178,6 +180,8 @@ class SocketChannel:
                 if count:
                     self.frames.extend(self._decoder.feed(self._chunks[0]))
                 self._chunks.clear()
+                if len(self.fds) > _MOST_FDS:
+                    raise wire.WireError("more descriptors than segments")
         except (BlockingIOError, InterruptedError):
             self._decoding = False
             self.dry = True
@@ -196,8 +200,9 @@ class SocketChannel:
         """Close the socket."""
         self.out.clear()
         self.broken = True
-        for fd in (*self.fds, *self._rights.values()):
-            os.close(fd)
+        for fd in self.fds:
+            with contextlib.suppress(OSError):  # one that was lost on its way
+                os.close(fd)
         self.fds.clear()
         self._rights.clear()
         with contextlib.suppress(OSError):

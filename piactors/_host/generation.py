@@ -34,6 +34,8 @@ from piactors.pihost import page, segments, wire
 
 _REFUSED_THREADS = "threads"
 _MAX_CONTROL_FRAME = 1 << 26
+_MOST_NEWS_READS = 4096
+"""Reads for a segment that was announced before it was used: each descriptor needs one of its own."""
 _DRAIN_READS = 64
 _ON_DATA = frozenset({wire.READY, wire.START_FAILED, wire.REQUEST})
 _ON_CONTROL = frozenset(
@@ -167,7 +169,7 @@ class Generation:
             self._control_writer.send(wire.UNMAP, 0, number, b"")
         if segment.number not in self._mapped:
             self._mapped.add(segment.number)
-            self._control_writer.send_descriptor(wire.MAP, segment.number, segment.fd)
+            self._control_writer.send_descriptor(wire.MAP, segment.number, segment)
         segment.mark(segments.SENT)
         self._data_writer.send(kind, flags | wire.SHARED, seq, parcel.table)
 
@@ -301,14 +303,24 @@ class Generation:
         return frame.kind in ANSWERS and (not frame.flags & wire.SHARED or self._inbox.knows(frame))
 
     def _unpacked(self, frame: wire.Frame) -> wire.Frame:
+        if frame.kind != wire.REPLY:
+            raise ProtocolError(f"a frame of kind {frame.kind} that lies in shared memory")
         if not self._inbox.knows(frame):  # it was announced before, on the other channel: the loop reads that
-            self._control.receive()
-            for position, other in enumerate(self._control.frames):
-                if other.kind == wire.MAP:
-                    self._inbox.add(other.seq, self._control.fds)
-                    self._control.frames[position] = other._replace(kind=wire.UNMAP, seq=0)
-            self._loop.call_soon(self._read_control)
+            self._read_segment_news(frame)
         return self._inbox.unpacked(frame)
+
+    def _read_segment_news(self, wanted: wire.Frame) -> None:
+        """Read what the control channel says until it has announced the segment of a frame; the rest is for later."""
+        channel = self._control
+        self._loop.call_soon(self._read_control)
+        for _ in range(_MOST_NEWS_READS):
+            channel.receive()
+            for position, other in enumerate(channel.frames):
+                if other.kind in (wire.MAP, wire.UNMAP) and other.generation == self.number & 0xFFFF:
+                    self._segment_news(other)
+                    channel.frames[position] = other._replace(kind=wire.UNMAP, seq=0)
+            if channel.dry or channel.ended or channel.fault is not None or self._inbox.knows(wanted):
+                return
 
     def _pass_on_control(self) -> None:
         channel = self._control

@@ -49,7 +49,10 @@ class Outbox:
 
     def dropped(self) -> list[int]:
         """Return the numbers of the segments that were let go since this was last asked."""
-        found, self._dropped[:] = list(self._dropped), []
+        if not self._dropped:
+            return []
+        with self._lock:
+            found, self._dropped[:] = list(self._dropped), []
         return found
 
     def generation_ended(self) -> None:
@@ -58,7 +61,7 @@ class Outbox:
             self._pool.keep_pinned()
 
     def close(self) -> None:
-        """The isolate has ended."""
+        """No process follows."""
         with self._lock:
             self._pool.close()
 

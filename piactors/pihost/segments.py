@@ -251,11 +251,12 @@ class Pool:
         """The other process is gone: what it had taken is of no use, and what is still to be sent stays."""
         self._segments = [segment for segment in self._segments if segment.pinned]
         for segment in self._segments:
-            segment.mark(SENT)  # who had taken it cannot give it back any more
+            segment.mark(SENT)  # also what it had taken: nobody gives that back but the parcel
 
     def close(self) -> None:
-        """Let go of all segments; what is still to be sent keeps its own."""
+        """Nobody will be sent anything any more."""
         self._segments = []
+        self.most = 0
 
 
 def _bytes_of(chunk: Chunk) -> memoryview:
@@ -328,7 +329,8 @@ class Table:
         except (OSError, ValueError) as error:
             raise BadTable("a segment that cannot be mapped: {}".format(error)) from None
         finally:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
 
     def drop(self, number: int) -> None:
         """Let go of a segment."""
@@ -426,10 +428,10 @@ def send_descriptor(sock: socket.socket, data: bytes, fd: int) -> None:
         sock.sendall(data[sent:])
 
 
-def received_descriptors(ancillary: Sequence[Tuple[int, int, bytes]]) -> List[int]:
-    """Return the descriptors that came with a message."""
+def received_descriptors(ancillary: Sequence[Tuple[int, int, bytes]], flags: int) -> List[int]:
+    """Return the descriptors that came with a message; -1 last where this process could not have more of them."""
     numbers = array.array("i")
     for level, kind, block in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             numbers.frombytes(block[: len(block) - len(block) % numbers.itemsize])
-    return list(numbers)
+    return [*numbers, -1] if flags & socket.MSG_CTRUNC else list(numbers)

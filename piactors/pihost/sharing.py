@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from . import segments, wire
 from .streams import FrameStream
@@ -18,26 +18,37 @@ class Sharing:
     def __init__(self, control: FrameStream, most: int) -> None:
         self._control = control
         self._table = segments.Table(_MOST_OF_HOST, wary=False)
+        self._missing: Dict[int, str] = {}
         self._known = threading.Condition()
         self._lock = threading.Lock()
         self._pool = segments.Pool(most if segments.available() else 0, self._dropped)
 
     def mapped(self, number: int, fd: int) -> None:
-        """The host has sent a segment; on the control thread."""
+        """The host has sent a segment; on the control thread, which must go on where there is no room for it."""
         with self._known:
-            self._table.add(number, fd)
+            try:
+                self._table.add(number, fd)
+            except segments.BadTable as error:
+                self._missing[number] = str(error)
             self._known.notify_all()
 
     def dropped(self, number: int) -> None:
         """The host has let go of a segment; on the control thread."""
         with self._known:
             self._table.drop(number)
+            self._missing.pop(number, None)
 
     def receive(self, table: segments.Chunk) -> List[memoryview]:
-        """Return the chunks of a message, once its segment is here: it comes on the other channel."""
+        """Return the chunks of a message, once its segment is here: it comes on the other channel.
+
+        Raises:
+            OSError: where this process could not take it: no descriptor or no memory was left.
+        """
         number, _ = segments.parse(table)
         with self._known:
-            self._known.wait_for(lambda: number in self._table)
+            self._known.wait_for(lambda: number in self._table or number in self._missing)
+            if number in self._missing:
+                raise OSError("the message did not arrive: {}".format(self._missing[number]))
             return self._table.receive(table, _MOST_OF_HOST).chunks()
 
     def pack(self, chunks: segments.Chunks) -> Optional[bytes]:

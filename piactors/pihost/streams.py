@@ -85,8 +85,8 @@ class FrameStream:
             segments.send_descriptor(self.sock, wire.header(kind, 0, self.generation, seq, 0), fd)
 
     def _receive_with_fds(self) -> bytes:
-        data, ancillary, _, _ = self.sock.recvmsg(self._read_size, socket.CMSG_SPACE(64 * 4))
-        self.fds.extend(segments.received_descriptors(ancillary))
+        data, ancillary, flags, _ = self.sock.recvmsg(self._read_size, socket.CMSG_SPACE(64 * 4))
+        self.fds.extend(segments.received_descriptors(ancillary, flags))
         return data
 
     def _receive(self) -> bool:
