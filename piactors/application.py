@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from piactors._platform.main_thread import interrupt_main_on
-from piactors.isolate import in_event_loop
+from piactors.sending import in_event_loop
 from piactors.supervisor_ref import SupervisorRef
 
 logger = logging.getLogger("piactors")

@@ -7,9 +7,7 @@ collected under it and given out after it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +15,7 @@ from typing import Any
 
 from pykka import ActorDeadError, ActorRegistry
 
-from piactors import arrivals, endings, events, questions, requests, starting, stopping
+from piactors import arrivals, endings, events, questions, requests, sending, starting, stopping
 from piactors._host import relay, runtime, serialise
 from piactors._host.confining import Plan
 from piactors._host.generation import End, Generation
@@ -31,14 +29,12 @@ from piactors._policies import heart
 from piactors._policies.call_clock import CallClock
 from piactors._policies.recycling import Recycler
 from piactors._supervision import restart
-from piactors.errors import MailboxFull, ProtocolError, StartError
+from piactors.errors import ProtocolError, StartError
 from piactors.exit_reason import ExitReason, Kind
 from piactors.future import Future, run_callbacks_with
 from piactors.keeper import Keeper
 from piactors.pihost import page, wire
-from piactors.pihost.segments import Parcel
 from piactors.shape import Described
-from piactors.sinks import CallFuture
 from piactors.spec import Current, Spec
 
 logger = logging.getLogger("piactors")
@@ -75,7 +71,7 @@ class Isolate:
         self.room = threading.Condition(self.lock)
         self.mailbox = Mailbox(page.WINDOW, WINDOW_BYTES)
         self.outbox = Outbox(bound(spec.options))
-        self._capacity = spec.options.mailbox_capacity
+        self.capacity = spec.options.mailbox_capacity
         self._spin = Spin(spec.options.spin and several_cores())
         self.process: Generation | None = None
         self.current = Current()
@@ -150,49 +146,20 @@ class Isolate:
             self.log(logging.WARNING, "isolate %s: %s", self.spec.name, found)
 
     def put(self, message: Message, *, may_block: bool = True) -> None:
-        """Take a message into the mailbox, and send it where there is room on the way.
+        """See `sending.put`."""
+        sending.put(self, message, may_block=may_block)
 
-        Raises:
-            ActorDeadError: where the isolate takes none (any more).
-            MailboxFull: where the mailbox is full and the options say to fail.
-        """
-        size = message.payload.nbytes if type(message.payload) is Parcel else len(message.payload)
-        if size > self.options.max_frame:
-            raise ValueError(f"{self.ref}: a message of {size:,} bytes, and max_frame is {self.options.max_frame:,}")
-        dropped = None
-        if message.call_timeout is not None or self.options.call_timeout is not None:
-            self._set_timeout(message)
-        with self.lock:
-            if self.state is not State.RUNNING:
-                self._refuse_if_closed()
-            if self._capacity is not None and message.kind != "stop":
-                dropped = self._make_room(may_block)
-            generation = self.process
-            try:
-                mailbox = self.mailbox
-                others = mailbox.count_on_way() > 0
-                if generation is None or not self._may_send():
-                    mailbox.put(message)
-                elif mailbox.put_and_send(message):
-                    send = generation.send_soon if others else generation.send
-                    send(_FRAME_KINDS[message.kind], wire.PICKLE, message.seq, message.payload)
-                if self.clock.runs:
-                    self.clock.note()
-            except BaseException as error:  # a KeyboardInterrupt: it may be numbered, and not sent
-                self.loop.call_soon(self._interrupted, generation, error)
-                raise
-        if others and generation is not None:
-            generation.watch()  # whoever sends one after the other may not ask for the answers for a while
-        if dropped is not None and dropped.sink is not None:
-            dropped.sink.fail(MailboxFull(f"{self.ref}: dropped for a newer message, as overflow='drop_oldest' says"))
+    def pump(self) -> None:
+        """See `sending.pump`."""
+        sending.pump(self)
 
-    def _set_timeout(self, message: Message) -> None:
-        if message.call_timeout is None:
-            message.call_timeout = self.options.call_timeout
-        elif message.call_timeout == math.inf:
-            message.call_timeout = None
-        if message.call_timeout is not None:
-            self.clock.runs = True
+    def recall(self) -> list[Message]:
+        """See `sending.recall`."""
+        return sending.recall(self)
+
+    def take_back(self) -> None:
+        """See `sending.take_back`."""
+        sending.take_back(self)
 
     def lend(self, future: Future[Any], waker: Waker, deadline: float | None) -> None:
         """Let the caller that waits for `future` read the answers of the process that runs now."""
@@ -254,72 +221,6 @@ class Isolate:
     def description(self) -> Described:
         """See `questions.description`."""
         return questions.description(self)
-
-    def _refuse_if_closed(self) -> None:
-        if self.state in (State.STOPPED, State.STOPPING) and not self.is_alive():
-            raise ActorDeadError(f"{self.ref} not found")
-        if self.state is State.RESTARTING and self.options.while_restarting == "fail":
-            raise ActorDeadError(f"{self.ref} is restarting, and while_restarting is 'fail'")
-
-    def _make_room(self, may_block: bool) -> Message | None:
-        capacity = self._capacity
-        while capacity is not None and len(self.mailbox) >= capacity:
-            if self.options.overflow == "drop_oldest":
-                return self.mailbox.drop_oldest()
-            if self.options.overflow == "fail" or not may_block or in_event_loop():
-                raise MailboxFull(f"{self.ref}: the mailbox holds {len(self.mailbox)} messages, its capacity")
-            self.room.wait()
-            self._refuse_if_closed()
-        return None
-
-    def recall(self) -> list[Message]:
-        """Give up on everything on its way that has not begun; return it in its order.
-
-        The last one first: else the isolate could skip one that was given up on, and begin the next one before that is.
-        """
-        generation, recalled = self.process, []
-        for message in reversed(list(self.mailbox.unanswered())):
-            if generation is not None and message.kind != "stop" and not message.given_up:
-                message.given_up = generation.give_up(message.seq)
-                message.doubtful = not message.given_up
-                recalled += [message] if message.given_up else []
-        return recalled[::-1]
-
-    def take_back(self) -> None:
-        """Let everything wait again that is on its way and has not begun."""
-        recalled = self.recall()
-        for message in recalled:
-            message.given_up = False
-        self.mailbox.recall(recalled)
-
-    def pump(self) -> None:
-        """Send what has room on its way.  Called under the lock, so messages leave in their order."""
-        generation = self.process
-        if generation is None or self.state is not State.RUNNING:
-            return
-        if self._may_send():
-            while (message := self.mailbox.next_to_send()) is not None:
-                self._send(generation, message)
-        if self.clock.runs:
-            self.clock.note()
-
-    def _may_send(self) -> bool:
-        """Whether messages leave: what is about to be ended, or replaced, gets nothing more; it is for the next one."""
-        return self.state is State.RUNNING and self.current.intent is None and not self.recycler.draining
-
-    def _send(self, generation: Generation, message: Message) -> None:
-        kind, payload = _FRAME_KINDS[message.kind], message.payload
-        flags = wire.PICKLE if type(message.sink) is CallFuture else wire.PICKLE | wire.INLINE
-        if type(payload) is Parcel:
-            generation.send_parcel(flags, kind, message.seq, payload, self.outbox.dropped())
-        elif self.mailbox.on_way == 1:
-            generation.send(kind, flags, message.seq, payload)
-        else:
-            generation.send_soon(kind, flags, message.seq, payload)
-
-    def _interrupted(self, generation: Generation | None, error: BaseException) -> None:
-        if generation is not None and generation is self.process:
-            self.on_fault(ProtocolError(f"a {type(error).__name__} came while a message was sent to it"))
 
     # On the I/O thread
 
@@ -444,15 +345,3 @@ runtime.after_fork(_renew_registry_lock)
 
 def _log_defect(name: str, error: Exception) -> None:
     logger.error("piactors failed on what isolate %s sent", name, exc_info=error)
-
-
-def in_event_loop() -> bool:
-    """Whether the calling thread runs an event loop, which must not be blocked."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-_FRAME_KINDS = {"call": wire.CALL, "tell": wire.TELL, "stop": wire.STOP}

@@ -107,7 +107,7 @@ class PeerSink:
         self.number = number
         self.future: Future[Any] = Future()
 
-    def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
+    def reply(self, decoder: Decoder, flags: int, payload: Any) -> None:
         """See `Sink`."""
         if type(payload) is segments.Received:
             raise ProtocolError("an answer in shared memory to a call that wants it inline")

@@ -1,0 +1,156 @@
+"""How messages get into an isolate's mailbox and on their way: on the threads of their senders, under its lock."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from pykka import ActorDeadError
+
+from piactors._lifecycle.mailbox import Message
+from piactors._lifecycle.states import State
+from piactors.errors import MailboxFull, ProtocolError
+from piactors.pihost import wire
+from piactors.pihost.segments import Parcel
+from piactors.sinks import CallFuture
+
+if TYPE_CHECKING:
+    from piactors._host.generation import Generation
+    from piactors.isolate import Isolate
+
+_FRAME_KINDS = {"call": wire.CALL, "tell": wire.TELL, "stop": wire.STOP}
+
+
+def put(isolate: Isolate, message: Message, *, may_block: bool = True) -> None:
+    """Take a message into the mailbox, and send it where there is room on the way.
+
+    Raises:
+        ActorDeadError: where the isolate takes none (any more).
+        MailboxFull: where the mailbox is full and the options say to fail.
+    """
+    _check_size(isolate, message)
+    if message.call_timeout is not None or isolate.options.call_timeout is not None:
+        _set_timeout(isolate, message)
+    dropped = None
+    with isolate.lock:
+        if isolate.state is not State.RUNNING:
+            _refuse_if_closed(isolate)
+        if isolate.capacity is not None and message.kind != "stop":
+            dropped = _make_room(isolate, may_block)
+        generation, mailbox = isolate.process, isolate.mailbox
+        try:
+            if generation is None or not _may_send(isolate):
+                mailbox.put(message)
+            elif mailbox.put_and_send(message):
+                _send(isolate, generation, message)
+            if isolate.clock.runs:
+                isolate.clock.note()
+        except BaseException as error:  # a KeyboardInterrupt: it may be numbered, and not sent
+            isolate.loop.call_soon(_interrupted, isolate, generation, error)
+            raise
+        others = mailbox.count_on_way() > 1
+    if others and generation is not None:
+        generation.watch()  # whoever sends one after the other may not ask for the answers for a while
+    if dropped is not None and dropped.sink is not None:
+        text = f"{isolate.ref}: dropped for a newer message, as overflow='drop_oldest' says"
+        dropped.sink.fail(MailboxFull(text))
+
+
+def pump(isolate: Isolate) -> None:
+    """Send what has room on its way.  Called under the lock, so messages leave in their order."""
+    generation = isolate.process
+    if generation is None or isolate.state is not State.RUNNING:
+        return
+    if _may_send(isolate):
+        while (message := isolate.mailbox.next_to_send()) is not None:
+            _send(isolate, generation, message)
+    if isolate.clock.runs:
+        isolate.clock.note()
+
+
+def _check_size(isolate: Isolate, message: Message) -> None:
+    payload, most = message.payload, isolate.options.max_frame
+    size = payload.nbytes if type(payload) is Parcel else len(payload)
+    if size > most:
+        raise ValueError(f"{isolate.ref}: a message of {size:,} bytes, and max_frame is {most:,}")
+
+
+def _set_timeout(isolate: Isolate, message: Message) -> None:
+    if message.call_timeout is None:
+        message.call_timeout = isolate.options.call_timeout
+    elif message.call_timeout == math.inf:
+        message.call_timeout = None
+    if message.call_timeout is not None:
+        isolate.clock.runs = True
+
+
+def _refuse_if_closed(isolate: Isolate) -> None:
+    if isolate.state in (State.STOPPED, State.STOPPING) and not isolate.is_alive():
+        raise ActorDeadError(f"{isolate.ref} not found")
+    if isolate.state is State.RESTARTING and isolate.options.while_restarting == "fail":
+        raise ActorDeadError(f"{isolate.ref} is restarting, and while_restarting is 'fail'")
+
+
+def _make_room(isolate: Isolate, may_block: bool) -> Message | None:
+    capacity, mailbox = isolate.capacity, isolate.mailbox
+    while capacity is not None and len(mailbox) >= capacity:
+        if isolate.options.overflow == "drop_oldest":
+            return mailbox.drop_oldest()
+        if isolate.options.overflow == "fail" or not may_block or in_event_loop():
+            raise MailboxFull(f"{isolate.ref}: the mailbox holds {len(mailbox)} messages, its capacity")
+        isolate.room.wait()
+        _refuse_if_closed(isolate)
+    return None
+
+
+def _may_send(isolate: Isolate) -> bool:
+    """Whether messages leave: what is about to be ended, or replaced, gets nothing more; it is for the next one."""
+    return isolate.state is State.RUNNING and isolate.current.intent is None and not isolate.recycler.draining
+
+
+def _send(isolate: Isolate, generation: Generation, message: Message) -> None:
+    kind, payload = _FRAME_KINDS[message.kind], message.payload
+    flags = wire.PICKLE if type(message.sink) is CallFuture else wire.PICKLE | wire.INLINE
+    if type(payload) is Parcel:
+        generation.send_parcel(flags, kind, message.seq, payload, isolate.outbox.dropped())
+    elif isolate.mailbox.count_on_way() == 1:
+        generation.send(kind, flags, message.seq, payload)
+    else:
+        generation.send_soon(kind, flags, message.seq, payload)
+
+
+def _interrupted(isolate: Isolate, generation: Generation | None, error: BaseException) -> None:
+    if generation is not None and generation is isolate.process:
+        isolate.on_fault(ProtocolError(f"a {type(error).__name__} came while a message was sent to it"))
+
+
+def recall(isolate: Isolate) -> list[Message]:
+    """Give up on everything on its way that has not begun; return it in its order.
+
+    The last one first: else the isolate could skip one that was given up on, and begin the next one before that is.
+    """
+    generation, recalled = isolate.process, []
+    for message in reversed(list(isolate.mailbox.unanswered())):
+        if generation is not None and message.kind != "stop" and not message.given_up:
+            message.given_up = generation.give_up(message.seq)
+            message.doubtful = not message.given_up
+            recalled += [message] if message.given_up else []
+    return recalled[::-1]
+
+
+def take_back(isolate: Isolate) -> None:
+    """Let everything wait again that is on its way and has not begun."""
+    recalled = recall(isolate)
+    for message in recalled:
+        message.given_up = False
+    isolate.mailbox.recall(recalled)
+
+
+def in_event_loop() -> bool:
+    """Whether the calling thread runs an event loop, which must not be blocked."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
