@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -16,11 +15,11 @@ from typing import Any, Protocol
 import attrs
 
 from piactors._host.channel import SocketChannel
+from piactors._host.controlling import Answer, Control
 from piactors._host.ends import open_ends
 from piactors._host.launching import Backend, Order
 from piactors._host.loop import Loop
 from piactors._host.output import OutputPipe
-from piactors._host.parcels import Inbox
 from piactors._host.reading import ANSWERS, Reader, Waiting
 from piactors._host.spin import Spin
 from piactors._host.writing import Writer
@@ -33,19 +32,9 @@ from piactors.exit_reason import Rusage
 from piactors.pihost import page, segments, wire
 
 _REFUSED_THREADS = "threads"
-_MAX_CONTROL_FRAME = 1 << 26
-_MOST_NEWS_READS = 4096
-"""Reads for a segment that was announced before it was used: each descriptor needs one of its own."""
-_DRAIN_READS = 64
 _ON_DATA = frozenset({wire.READY, wire.START_FAILED, wire.REQUEST})
-_ON_CONTROL = frozenset(
-    {wire.HELLO, wire.STOPPING, wire.LOG, wire.RESPONSE, wire.FAILURE, wire.MAP, wire.UNMAP}
-)
 _NEWS_SECONDS = 2.0
 """How long the news of a process's end may take after the end of its channels."""
-
-Answer = Callable[[wire.Frame | None], None]
-"""Gets the frame that answers a request of the host, or None where no answer will come."""
 
 
 @attrs.frozen(kw_only=True)
@@ -121,21 +110,16 @@ class Generation:
         self._ended = False
         self._kill_wanted = False
         self._lock = threading.Lock()
-        self._requests: dict[int, Answer] = {}
-        self._next_request = 1
         self._ends = open_ends(output)
         self._page = self._ends.page
         self._data = SocketChannel(self._ends.data, max_frame)
-        self._control = SocketChannel(self._ends.control, min(max_frame, _MAX_CONTROL_FRAME), takes_fds=True)
-        self._inbox = Inbox(max_frame)
-        self._mapped: set[int] = set()
+        self._control = Control(loop, self._ends.control, number, max_frame, self._pass_on_control)
         self._pipes = {stream: self._output_pipe(stream, fd) for stream, fd in self._ends.outputs.items()}
         self._reader = Reader(
             loop, self._data, self._may_handle, self._pass_on_data, self._fault, self._channel_ended
         )
         self._reader.answers_only = owner.answers_anywhere
         self._data_writer = Writer(loop, self._data, number, self._reader.want_write)
-        self._control_writer = Writer(loop, self._control, number, self._want_write_of_control)
         self.send = self._data_writer.send
         self.send_soon = self._data_writer.send_soon
         self._watch()
@@ -149,7 +133,7 @@ class Generation:
 
     def _watch(self) -> None:
         self._loop.watch(self._data.fileno(), self._reader.read, self._data_writer.write)
-        self._loop.watch(self._control.fileno(), self._read_control, self._control_writer.write)
+        self._control.watch(self._read_control)
         for pipe in self._pipes.values():
             self._loop.watch(pipe.fd, lambda pipe=pipe: self._read_output(pipe))  # type: ignore[misc]
 
@@ -164,22 +148,17 @@ class Generation:
         """Send a message that lies in a segment; `dropped` are segments that are not used any more."""
         segment = parcel.segment
         assert segment is not None
-        for number in self._mapped.intersection(dropped):
-            self._mapped.discard(number)
-            self._control_writer.send(wire.UNMAP, 0, number, b"")
-        if segment.number not in self._mapped:
-            self._mapped.add(segment.number)
-            self._control_writer.send_descriptor(wire.MAP, segment.number, segment)
+        self._control.announce(segment, dropped)
         segment.mark(segments.SENT)
         self._data_writer.send(kind, flags | wire.SHARED, seq, parcel.table)
 
     def send_control(self, kind: int, seq: int, payload: wire.Payload) -> None:
         """Send one frame on the control channel; never blocks."""
-        self._control_writer.send(kind, wire.PICKLE, seq, payload)
+        self._control.send(kind, wire.PICKLE, seq, payload)
 
     def answer(self, kind: int, flags: int, number: int, payload: wire.Payload) -> None:
         """Answer a request of the isolate on the control channel; never blocks."""
-        self._control_writer.send(kind, flags, number, payload)
+        self._control.send(kind, flags, number, payload)
 
     def lend(
         self, future: Waiting, waker: Waker, spin: Spin, deadline: float | None, answers_due: Callable[[], int]
@@ -196,17 +175,7 @@ class Generation:
 
     def request(self, operation: str, args: tuple[Any, ...], answer: Answer) -> None:
         """Ask the control thread for something; `answer` is called once, on the loop's thread."""
-        payload = pickle.dumps((operation, args), 4)
-        with self._lock:
-            if self._ended:
-                number = 0
-            else:
-                number, self._next_request = self._next_request, self._next_request + 1
-                self._requests[number] = answer
-        if number:
-            self.send_control(wire.REQUEST, number, payload)
-        else:
-            self._loop.call_soon(answer, None)
+        self._control.request(operation, args, answer)
 
     def give_up(self, seq: int) -> bool:
         """Publish that the caller of `seq` gave up; True where the call will never begin."""
@@ -245,7 +214,7 @@ class Generation:
     @property
     def unread(self) -> int:
         """How much of what was sent on the control channel waits for the isolate to read."""
-        return len(self._control.out)
+        return len(self._control.channel.out)
 
     @property
     def process_fd(self) -> int:
@@ -268,10 +237,9 @@ class Generation:
     # Arriving, on the loop's thread
 
     def _read_control(self) -> None:
-        channel = self._control
+        channel = self._control.channel
         try:
-            channel.receive()
-            self._pass_on_control()
+            self._control.read()
         except Exception as error:  # a defect of ours must end one isolate, not the I/O thread
             self._fault(channel, error)
         if channel.ended:
@@ -291,7 +259,7 @@ class Generation:
             raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self.number}")
         if frame.kind in ANSWERS:
             if frame.flags & wire.SHARED:
-                frame = self._unpacked(frame)
+                frame = self._control.unpacked(frame, self._read_control)
             self._owner.on_answer(frame, again)
         elif frame.kind in _ON_DATA:
             self._owner.on_frame(frame)
@@ -300,79 +268,17 @@ class Generation:
 
     def _may_handle(self, frame: wire.Frame) -> bool:
         """Whether a caller may handle a frame of the data channel: an answer that is here, wherever it lies."""
-        return frame.kind in ANSWERS and (not frame.flags & wire.SHARED or self._inbox.knows(frame))
+        return frame.kind in ANSWERS and (not frame.flags & wire.SHARED or self._control.knows_segment_of(frame))
 
-    def _unpacked(self, frame: wire.Frame) -> wire.Frame:
-        if frame.kind != wire.REPLY:
-            raise ProtocolError(f"a frame of kind {frame.kind} that lies in shared memory")
-        if not self._inbox.knows(frame):  # it was announced before, on the other channel: the loop reads that
-            self._read_segment_news(frame)
-        return self._inbox.unpacked(frame)
-
-    def _read_segment_news(self, wanted: wire.Frame) -> None:
-        """Read what the control channel says until it has announced the segment of a frame; the rest is for later."""
-        channel = self._control
-        self._loop.call_soon(self._read_control)
-        for _ in range(_MOST_NEWS_READS):
-            channel.receive()
-            for position, other in enumerate(channel.frames):
-                if other.kind in (wire.MAP, wire.UNMAP) and other.generation == self.number & 0xFFFF:
-                    self._segment_news(other)
-                    channel.frames[position] = other._replace(kind=wire.UNMAP, seq=0)
-            if channel.dry or channel.ended or channel.fault is not None or self._inbox.knows(wanted):
-                return
-
-    def _pass_on_control(self) -> None:
-        channel = self._control
-        while channel.frames:
-            frame = channel.frames.popleft()
-            if frame.kind != wire.HELLO and frame.generation != self.number & 0xFFFF:
-                raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self.number}")
-            if frame.kind not in _ON_CONTROL:
-                raise ProtocolError(f"a frame of kind {frame.kind} in a channel where it does not belong")
-            if frame.kind in (wire.RESPONSE, wire.FAILURE):
-                self._answered(frame)
-                continue
-            if frame.kind in (wire.MAP, wire.UNMAP):
-                self._segment_news(frame)
-                continue
-            if frame.kind == wire.STOPPING:
-                self._reader.drain()  # what was answered before it stops was answered
-            self._owner.on_frame(frame)
-        if channel.fault is not None:
-            raise channel.fault
-
-    def _segment_news(self, frame: wire.Frame) -> None:
-        if frame.kind == wire.MAP:
-            self._inbox.add(frame.seq, self._control.fds)
-        else:
-            self._inbox.drop(frame.seq)
-
-    def _answered(self, frame: wire.Frame) -> None:
-        with self._lock:
-            answer = self._requests.pop(frame.seq, None)
-        if answer is None:
-            raise ProtocolError(f"an answer to request {frame.seq}, which was not made")
-        answer(frame)
-
-    def _read_rest_of_control(self) -> None:
-        """Read until nothing is there, or the end; more than a socket holds is a peer that floods."""
-        channel = self._control
-        for _ in range(_DRAIN_READS):
-            if channel.ended:
-                return
-            channel.receive()
-            if channel.dry:
-                return
-            self._pass_on_control()
+    def _pass_on_control(self, frame: wire.Frame) -> None:
+        if frame.kind == wire.STOPPING:
+            self._reader.drain()  # what was answered before it stops was answered
+        self._owner.on_frame(frame)
 
     def _fault(self, channel: SocketChannel, error: Exception) -> None:
         self._loop.unwatch(channel.fileno())
         channel.ended = True
         self._owner.on_fault(error)
-
-    def _want_write_of_control(self, wanted: bool) -> None:
-        self._loop.want_write(self._control.fileno(), wanted)
 
     def _read_output(self, pipe: OutputPipe) -> None:
         pipe.read()
@@ -404,7 +310,8 @@ class Generation:
 
     def exited(self, status: int | None, usage: Rusage | None, *, lost: bool) -> None:
         """See `Listener`: read what is left, then close and tell."""
-        for channel, read_rest in ((self._data, self._reader.drain), (self._control, self._read_rest_of_control)):
+        control = self._control
+        for channel, read_rest in ((self._data, self._reader.drain), (control.channel, control.read_rest)):
             try:
                 read_rest()
             except Exception as error:
@@ -425,26 +332,22 @@ class Generation:
 
     def _close(self) -> None:
         self._reader.close()
-        self._unwatch_all()
+        for pipe in self._pipes.values():
+            self._loop.unwatch(pipe.fd)
         self._data_writer.close()
-        self._control_writer.close()
+        waiting = self._control.close()
         with self._lock:  # other threads write to the page under it
             self._ended = True
-            waiting, self._requests = list(self._requests.values()), {}
             self.abandon()
         for answer in waiting:
             answer(None)
-
-    def _unwatch_all(self) -> None:
-        for fd in (self._control.fileno(), *(pipe.fd for pipe in self._pipes.values())):
-            self._loop.unwatch(fd)
 
     def abandon(self) -> None:
         """Close all descriptors, and nothing more: all that a forked copy of the host may do, which takes no lock."""
         self._ends.close_theirs()
         self._reader.abandon()
         self._data.close()
-        self._control.close()
+        self._control.channel.close()
         fds = [self._page, self._process_fd, *(pipe.fd for pipe in self._pipes.values())]
         self._page = self._process_fd = -1
         self._pipes = {}

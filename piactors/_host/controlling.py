@@ -1,0 +1,187 @@
+"""The host's end of an isolate's control channel: questions and their answers, log records, news of segments.
+
+It works while a call runs, and while megabytes are on their way in the data channel.
+"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from piactors._host.channel import SocketChannel
+from piactors._host.loop import Loop
+from piactors._host.parcels import Inbox
+from piactors._host.writing import Writer
+from piactors.errors import ProtocolError
+from piactors.pihost import segments, wire
+
+_MAX_FRAME = 1 << 26
+_MOST_NEWS_READS = 4096
+"""Reads for a segment that was announced before it was used: each descriptor needs one of its own."""
+_DRAIN_READS = 64
+"""Reads for what a peer sent before it stopped: a socket holds about 200 KiB, and more comes from one that floods."""
+_KINDS = frozenset({wire.HELLO, wire.STOPPING, wire.LOG, wire.RESPONSE, wire.FAILURE, wire.MAP, wire.UNMAP})
+
+Answer = Callable[[wire.Frame | None], None]
+"""Gets the frame that answers a request of the host, or None where no answer will come."""
+
+
+class Control:
+    """One control channel.  `send`, `request` and `announce` come from any thread, the rest from the loop's.
+
+    Args:
+        pass_on: gets the frames that are answered elsewhere.
+    """
+
+    def __init__(
+        self, loop: Loop, sock: socket.socket, number: int, max_frame: int, pass_on: Callable[[wire.Frame], None]
+    ) -> None:
+        self.channel = SocketChannel(sock, min(max_frame, _MAX_FRAME), takes_fds=True)
+        self._loop = loop
+        self._number = number
+        self._pass_on_rest = pass_on
+        self._writer = Writer(loop, self.channel, number, self._want_write)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._requests: dict[int, Answer] = {}
+        self._next_request = 1
+        self._inbox = Inbox(max_frame)
+        self._mapped: set[int] = set()
+
+    def watch(self, on_read: Callable[[], None]) -> None:
+        """Have the loop call `on_read` where something has come."""
+        self._loop.watch(self.channel.fileno(), on_read, self._writer.write)
+
+    def _want_write(self, wanted: bool) -> None:
+        self._loop.want_write(self.channel.fileno(), wanted)
+
+    # Sending
+
+    def send(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
+        """Send one frame; never blocks."""
+        self._writer.send(kind, flags, seq, payload)
+
+    def request(self, operation: str, args: tuple[Any, ...], answer: Answer) -> None:
+        """Ask the control thread for something; `answer` is called once, on the loop's thread."""
+        payload = pickle.dumps((operation, args), 4)
+        with self._lock:
+            if self._closed:
+                number = 0
+            else:
+                number, self._next_request = self._next_request, self._next_request + 1
+                self._requests[number] = answer
+        if number:
+            self.send(wire.REQUEST, wire.PICKLE, number, payload)
+        else:
+            self._loop.call_soon(answer, None)
+
+    def announce(self, segment: segments.Segment, dropped: list[int]) -> None:
+        """See to it that the process has a segment; `dropped` are numbers of those that are not used any more."""
+        for number in self._mapped.intersection(dropped):
+            self._mapped.discard(number)
+            self.send(wire.UNMAP, 0, number, b"")
+        if segment.number not in self._mapped:
+            self._mapped.add(segment.number)
+            self._writer.send_descriptor(wire.MAP, segment.number, segment)
+
+    # Arriving
+
+    def read(self) -> None:
+        """Read once and pass on what has come.
+
+        Raises:
+            ProtocolError: where it should not have come.
+        """
+        self.channel.receive()
+        self._pass_on()
+
+    def read_rest(self) -> None:
+        """Read until nothing is there, or the end.
+
+        Raises:
+            ProtocolError: where what came should not have come.
+        """
+        for _ in range(_DRAIN_READS):
+            if self.channel.ended:
+                return
+            self.channel.receive()
+            if self.channel.dry:
+                return
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        channel = self.channel
+        while channel.frames:
+            frame = channel.frames.popleft()
+            if frame.kind != wire.HELLO and frame.generation != self._number & 0xFFFF:
+                raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self._number}")
+            if frame.kind not in _KINDS:
+                raise ProtocolError(f"a frame of kind {frame.kind} in a channel where it does not belong")
+            if frame.kind in (wire.RESPONSE, wire.FAILURE):
+                self._answered(frame)
+            elif frame.kind in (wire.MAP, wire.UNMAP):
+                self._segment_news(frame)
+            else:
+                self._pass_on_rest(frame)
+        if channel.fault is not None:
+            raise channel.fault
+
+    def _answered(self, frame: wire.Frame) -> None:
+        with self._lock:
+            answer = self._requests.pop(frame.seq, None)
+        if answer is None:
+            raise ProtocolError(f"an answer to request {frame.seq}, which was not made")
+        answer(frame)
+
+    def _segment_news(self, frame: wire.Frame) -> None:
+        if frame.kind == wire.MAP:
+            self._inbox.add(frame.seq, self.channel.fds)
+        else:
+            self._inbox.drop(frame.seq)
+
+    # Answers in shared memory
+
+    def knows_segment_of(self, frame: wire.Frame) -> bool:
+        """Whether the segment is here in which the answer lies that a frame tells of."""
+        return self._inbox.knows(frame)
+
+    def unpacked(self, frame: wire.Frame, read_later: Callable[[], None]) -> wire.Frame:
+        """Return an answer that lies in shared memory, with what lies there as its payload.
+
+        Its segment was announced before it, but here, where the loop may not have read yet.
+
+        Raises:
+            ProtocolError: where it cannot be.
+        """
+        if frame.kind != wire.REPLY:
+            raise ProtocolError(f"a frame of kind {frame.kind} that lies in shared memory")
+        if not self._inbox.knows(frame):
+            self._read_segment_news(frame)
+            self._loop.call_soon(read_later)
+        return self._inbox.unpacked(frame)
+
+    def _read_segment_news(self, wanted: wire.Frame) -> None:
+        """Read until the segment of a frame has been announced; what else came stays for later."""
+        channel = self.channel
+        for _ in range(_MOST_NEWS_READS):
+            channel.receive()
+            for position, other in enumerate(channel.frames):
+                if other.kind in (wire.MAP, wire.UNMAP) and other.generation == self._number & 0xFFFF:
+                    self._segment_news(other)
+                    channel.frames[position] = other._replace(kind=wire.UNMAP, seq=0)
+            if channel.dry or channel.ended or channel.fault is not None or self._inbox.knows(wanted):
+                return
+
+    # The end
+
+    def close(self) -> list[Answer]:
+        """Close the channel; returns who still waits for an answer."""
+        self._loop.unwatch(self.channel.fileno())
+        self._writer.close()
+        with self._lock:
+            self._closed = True
+            waiting, self._requests = list(self._requests.values()), {}
+        return waiting
