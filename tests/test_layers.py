@@ -64,8 +64,8 @@ LAYERS: dict[str, Layer] = {
         modules=(
             "_crash", "actor", "actor_child", "arrivals", "endings", "future", "isolate", "isolator", "promises",
             "proxies", "questions", "ref", "requests", "shape", "sinks", "spawning", "spec", "usage", "_policies",
-            "_tree", "child_spec", "keeper", "starting", "stopping", "supervised", "supervisor", "supervisor_ref",
-            "view", "watching", "application",
+            "_tree", "child_spec", "keeper", "sending", "starting", "stopping", "supervised", "supervisor",
+            "supervisor_ref", "view", "watching", "application",
         ),
         packages=("attrs", "psutil", "pykka"),
     ),
