@@ -429,6 +429,7 @@ class Generation:
 
     def _close(self) -> None:
         self._reader.close()
+        self._inbox.close()
         self._unwatch_all()
         self._data_writer.close()
         self._control_writer.close()

@@ -345,6 +345,10 @@ class Table:
         """Let go of a segment."""
         self._maps.pop(number, None)
 
+    def close(self) -> None:
+        """Let go of all segments."""
+        self._maps.clear()
+
     def receive(self, table: Chunk, most: int) -> Received:
         """Take the message that a table tells of.
 
