@@ -6,6 +6,7 @@ imports this file: it names it.  Nothing here needs piactors, only what the proc
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import random
@@ -662,9 +663,7 @@ def restless_segment() -> None:
     grip.data.sendall(grip.frame(REPLY, _table(1, (64, len(payload))), grip.seq, SHARED))
     source = random.Random(5)
     while True:
-        try:
+        with contextlib.suppress(OSError):
             os.ftruncate(fd, 0)
-        except OSError:
-            pass
         start = source.randrange(0, 500_000)
         mapped[start : start + 64] = bytes(source.getrandbits(8) for _ in range(64))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import pickle
 import signal
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,7 @@ BIG = np.arange(300_000).reshape(300, 1000)
 @pytest.mark.parametrize("trust", ["code", "data"])
 def test_values_come_back_as_they_were(value: Any, trust: Any) -> None:
     isolator = ProcessIsolator(IsolationOptions(trust=trust)).start()
-    if trust == "data" and BIG.nbytes < len(pickle.dumps(value)) and not isinstance(value, bytearray):
+    if trust == "data" and isinstance(value, np.ndarray) and value.dtype.kind in "OV":
         pytest.skip("not plain data")
     found = isolator.invoke_method("copy:copy", value).get(timeout=30)
     np.testing.assert_equal(found, value)
