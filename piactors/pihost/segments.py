@@ -73,6 +73,18 @@ class Chunks:
         self.apart.append(view)
         return False
 
+    def gather(self) -> None:
+        """Join small pieces that follow each other: a step for each of a million would take seconds."""
+        pieces: List[Chunk] = []
+        small: List[Chunk] = []
+        for piece in self.pieces:
+            if type(piece) is bytes and len(piece) < LEAST:
+                small.append(piece)
+                continue
+            pieces += [b"".join(small), piece]
+            small = []
+        self.pieces[:] = [*pieces, b"".join(small)]
+
     def joined(self) -> bytes:
         """Return the pieces in one."""
         return b"".join(self.pieces)

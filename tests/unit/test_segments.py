@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from piactors.pihost import segments
+from piactors.pihost.replies import Replies
 from piactors.pihost.segments import FREE, LEAST, MOST_SEGMENTS, SENT, TAKEN, BadTable, Chunks, Parcel, Pool, Table
 
 pytestmark = pytest.mark.skipif(not segments.available(), reason="no sealed files in memory here")
@@ -462,3 +463,18 @@ def test_a_view_is_read_as_a_file_is(data: bytes, sizes: list[int]) -> None:
     reader, file = segments.ViewReader(memoryview(data)), io.BytesIO(data)
     for size in sizes:
         assert reader.read(size) == file.read(size)
+
+
+@given(st.lists(st.one_of(st.binary(max_size=5), SIZES.map(bytes), SIZES.map(bytearray)), max_size=20))
+def test_gathered_pieces_are_the_same_message(pieces: list[Any]) -> None:
+    chunks = Chunks()
+    for piece in pieces:
+        chunks.write(piece)
+    chunks.gather()
+    assert chunks.joined() == b"".join(pieces)
+    assert sum(type(piece) is bytes and len(piece) < LEAST for piece in chunks.pieces) <= len(chunks.pieces) // 2 + 1
+
+
+def test_a_plain_reply_of_many_small_values_is_a_few_pieces() -> None:
+    _, chunks = Replies(False, frozenset()).chunks([str(number) for number in range(50_000)])
+    assert len(chunks.pieces) == 1
