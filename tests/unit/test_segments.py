@@ -137,9 +137,9 @@ def test_a_small_message_does_not_occupy_a_segment_many_times_its_size(peers: Pe
 
 
 @given(st.integers(1, 1 << 40))
-def test_sizes_are_rounded_up_by_a_quarter_at_most(need: int) -> None:
+def test_sizes_are_rounded_up_by_a_quarter_or_64_kib_at_most(need: int) -> None:
     size = segments._rounded(need)
-    assert need <= size <= max(2 * LEAST, need + need // 4 + 1)
+    assert need <= size <= max(need + LEAST, need + need // 4 + 1)
 
 
 def test_the_pool_keeps_its_bound_and_says_none_beyond_it() -> None:
