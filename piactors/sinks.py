@@ -109,7 +109,7 @@ class PeerSink:
 
     def reply(self, decoder: Decoder, flags: int, payload: Any) -> None:
         """See `Sink`."""
-        if type(payload) is segments.Received:
+        if isinstance(payload, segments.Received):
             raise ProtocolError("an answer in shared memory to a call that wants it inline")
         self.future.settle_with(partial(decoder.value, flags, payload))
         self.generation.answer(wire.RESPONSE, flags, self.number, payload)

@@ -180,6 +180,7 @@ class Control:
     def close(self) -> list[Answer]:
         """Close the channel; returns who still waits for an answer."""
         self._loop.unwatch(self.channel.fileno())
+        self._inbox.close()
         self._writer.close()
         with self._lock:
             self._closed = True

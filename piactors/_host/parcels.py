@@ -90,6 +90,10 @@ class Inbox:
         """The process has let go of a segment."""
         self._table.drop(number)
 
+    def close(self) -> None:
+        """The process is gone: what is not in use is let go of."""
+        self._table.close()
+
     def knows(self, frame: wire.Frame) -> bool:
         """Whether the segment is here that a frame tells of; also where it tells of none."""
         try:

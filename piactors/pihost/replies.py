@@ -34,6 +34,7 @@ class Replies:
             return wire.PICKLE, byvalue.dumps_chunks(value)
         chunks = segments.Chunks()
         plain_encode.write(value, chunks.write, self.accept)
+        chunks.gather()
         return wire.PLAIN, chunks
 
     def error(self, error: BaseException, **more: Any) -> bytes:

@@ -73,6 +73,18 @@ class Chunks:
         self.apart.append(view)
         return False
 
+    def gather(self) -> None:
+        """Join small pieces that follow each other: a step for each of a million would take seconds."""
+        pieces: List[Chunk] = []
+        small: List[Chunk] = []
+        for piece in self.pieces:
+            if type(piece) is bytes and len(piece) < LEAST:
+                small.append(piece)
+                continue
+            pieces += [b"".join(small), piece]
+            small = []
+        self.pieces[:] = [*pieces, b"".join(small)]
+
     def joined(self) -> bytes:
         """Return the pieces in one."""
         return b"".join(self.pieces)
@@ -102,6 +114,8 @@ class Segment:
         self._owner = os.getpid()
         self.pinned = False
         """Whether a message is in it that may have to be sent (again)."""
+        self.unread = False
+        """Whether a message was in it that nobody took: the receiver may not have it at all."""
         self.fd = os.memfd_create("piactors-segment", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(self.fd, size)
@@ -115,16 +129,16 @@ class Segment:
     @property
     def is_free(self) -> bool:
         """Whether it may be filled."""
-        return not self.pinned and self._word[0] == FREE
+        return not self.pinned and not self.unread and self._word[0] == FREE
 
     def mark(self, state: int) -> None:
         """Say whose it is."""
         self._word[0] = state
 
     def forgo(self) -> None:
-        """Nobody will take what was sent in it: it is free, unless it has been taken."""
+        """Nobody will take what was sent in it: it is not used again, unless it has been taken."""
         if self._word[0] == SENT and self._owner == os.getpid():  # a forked copy of the sender has no say
-            self._word[0] = FREE
+            self.unread = True
 
     def fill(self, chunks: Chunks) -> bytes:
         """Copy a message into it and return the table of where its parts are."""
@@ -208,6 +222,7 @@ class Pool:
         need = _START + size + (len(chunks.apart) + 1) * _ALIGN
         if need > self.most or len(chunks.apart) >= MOST_CHUNKS:
             return None
+        self._let_go_unread()
         segment = self._free(need) or self._new(need)
         if segment is None:
             return None
@@ -236,6 +251,11 @@ class Pool:
         self._next += 1
         self._segments.append(segment)
         return segment
+
+    def _let_go_unread(self) -> None:
+        for segment in [segment for segment in self._segments if segment.unread and not segment.pinned]:
+            self._segments.remove(segment)
+            self._drop(segment.number)
 
     def _make_room(self, size: int) -> None:
         total = sum(s.size for s in self._segments) + size
@@ -318,6 +338,8 @@ class Table:
         Raises:
             BadTable: where it cannot be one.
         """
+        if fd < 0:
+            raise BadTable("a segment whose descriptor was lost: this process can have no more of them")
         try:
             size = os.fstat(fd).st_size
             total = sum(map(len, self._maps.values()))
@@ -329,12 +351,15 @@ class Table:
         except (OSError, ValueError) as error:
             raise BadTable("a segment that cannot be mapped: {}".format(error)) from None
         finally:
-            if fd >= 0:
-                os.close(fd)
+            os.close(fd)
 
     def drop(self, number: int) -> None:
         """Let go of a segment."""
         self._maps.pop(number, None)
+
+    def close(self) -> None:
+        """Let go of all segments."""
+        self._maps.clear()
 
     def receive(self, table: Chunk, most: int) -> Received:
         """Take the message that a table tells of.

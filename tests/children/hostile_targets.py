@@ -6,6 +6,7 @@ imports this file: it names it.  Nothing here needs piactors, only what the proc
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import random
@@ -568,3 +569,101 @@ def note_run(path: str) -> None:
     """Leave a note that this call ran."""
     with open(path, "a") as file:
         file.write("ran\n")
+
+
+# --- shared memory ---------------------------------------------------------------------------------
+
+MAP, UNMAP, SHARED = 18, 19, 2
+
+
+def _memory(size: int, seals: int = SEALED) -> int:
+    fd = os.memfd_create("hostile", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd
+
+
+def _pipe() -> int:
+    return os.pipe()[0]
+
+
+_DESCRIPTORS: dict[str, Callable[[], int]] = {
+    "unsealed": lambda: _memory(100_000, 0),
+    "may shrink": lambda: _memory(100_000, 4),
+    "empty": lambda: _memory(0),
+    "huge": lambda: _memory(1 << 45),
+    "pipe": _pipe,
+    "folder": lambda: os.open("/", os.O_RDONLY),
+}
+
+
+def _send_with(sock: socket.socket, data: bytes, fds: list[int]) -> None:
+    import array
+
+    sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+
+
+def _table(number: int, *places: tuple[int, int]) -> bytes:
+    return struct.pack("<II", number, len(places)) + b"".join(struct.pack("<QQ", *place) for place in places)
+
+
+def map_of(what: str) -> None:
+    """Announce a segment whose descriptor is none that may be mapped, or does not come."""
+    grip = Grip()
+    if what == "nothing":
+        grip.control.sendall(grip.frame(MAP, seq=1))
+    else:
+        _send_with(grip.control, grip.frame(MAP, seq=1), [_DESCRIPTORS[what]()])
+    wait_for_the_end()
+
+
+def many_maps(times: int) -> None:
+    """Announce more segments than there may be."""
+    grip = Grip()
+    fd = _memory(100_000)
+    try:
+        for number in range(times):
+            _send_with(grip.control, grip.frame(MAP, seq=number), [fd])
+    except OSError:
+        pass
+    wait_for_the_end()
+
+
+def many_descriptors(times: int) -> None:
+    """Send descriptors that belong to nothing, with frames that may come."""
+    grip = Grip()
+    fd = _memory(100_000)
+    try:
+        for _ in range(times):
+            _send_with(grip.control, grip.frame(UNMAP, seq=999), [fd] * 50)
+    except OSError:
+        pass
+    wait_for_the_end()
+
+
+def shared_reply(number: int, places: list[tuple[int, int]], announce: bool = True, kind: int = REPLY) -> None:
+    """Answer with a table."""
+    grip = Grip()
+    if announce:
+        _send_with(grip.control, grip.frame(MAP, seq=1), [_memory(100_000)])
+    grip.data.sendall(grip.frame(kind, _table(number, *places), grip.seq, SHARED))
+    wait_for_the_end()
+
+
+def restless_segment() -> None:
+    """Answer with plain bytes in a segment, and then try to cut it short and write to it."""
+    import mmap
+
+    grip = Grip()
+    fd = _memory(1 << 20)
+    mapped = mmap.mmap(fd, 1 << 20)
+    payload = grip.plain(b"v" * 500_000)
+    mapped[64 : 64 + len(payload)] = payload
+    _send_with(grip.control, grip.frame(MAP, seq=1), [fd])
+    grip.data.sendall(grip.frame(REPLY, _table(1, (64, len(payload))), grip.seq, SHARED))
+    source = random.Random(5)
+    while True:
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+        start = source.randrange(0, 500_000)
+        mapped[start : start + 64] = bytes(source.getrandbits(8) for _ in range(64))

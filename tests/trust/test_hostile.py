@@ -25,7 +25,7 @@ KINDS_OF_LAUNCHERS = {
     "SETUP": wire.SETUP, "LAUNCH": wire.LAUNCH, "LAUNCHED": wire.LAUNCHED, "REFUSED": wire.REFUSED,
     "EXITED": wire.EXITED, "WARM": wire.WARM,
 }  # fmt: skip
-UNKNOWN_KINDS = (0, 18, 31, 38, 127, 255)
+UNKNOWN_KINDS = (0, 20, 31, 38, 127, 255)
 NOTHING = plain_encode.encode(None)
 RECORD = {
     "name": "hostile", "level": 40, "message": "m" * 4000, "created": 1.5e9, "pathname": "f.py", "lineno": 3,
@@ -653,3 +653,47 @@ def test_an_isolate_cannot_keep_its_host_from_giving_up_on_a_call() -> None:
     outcome = attacked("append_only_page", way="give_up")
     assert outcome.error is None, (outcome.error, outcome.text)
     assert "shut_down" not in outcome.more
+
+
+# --- shared memory --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["nothing", "unsealed", "may shrink", "empty", "huge", "pipe", "folder"])
+def test_a_segment_that_is_none_retires_the_isolate(what: str) -> None:
+    retired(attacked("map_of", what))
+
+
+def test_more_segments_than_there_may_be_retire_the_isolate() -> None:
+    retired(attacked("many_maps", 5000))
+
+
+def test_descriptors_that_belong_to_nothing_retire_the_isolate() -> None:
+    retired(attacked("many_descriptors", 100))
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [(0, 100)], [(63, 1)], [(64, 100_000)], [(100_001, 0)], [(2**64 - 1, 2**64 - 1)], [(64, 2**64 - 64)],
+        [(64, 9 * MIB)], [(64, 90_000)] * 200, [],
+    ],
+    ids=["head", "before", "behind", "outside", "wraps", "wraps-to-0", "large", "often", "nothing"],
+)  # fmt: skip
+def test_a_table_that_points_elsewhere_retires_the_isolate(places: list[tuple[int, int]]) -> None:
+    retired(attacked("shared_reply", 1, places))
+
+
+def test_a_table_of_a_segment_that_was_not_announced_retires_the_isolate() -> None:
+    retired(attacked("shared_reply", 7, [(64, 10)], False))
+
+
+@pytest.mark.parametrize("kind", [wire.ERROR, wire.DONE, wire.SKIPPED], ids=["ERROR", "DONE", "SKIPPED"])
+def test_only_replies_lie_in_segments(kind: int) -> None:
+    retired(attacked("shared_reply", 1, [(64, 100)], True, kind))
+
+
+def test_a_segment_that_is_changed_after_it_was_sent_is_read_without_harm() -> None:
+    """Each reply is some bytes or refused as no plain data; the host is not killed by what it reads."""
+    for _ in range(5):
+        outcome = attacked("restless_segment", options={"trust": "data"})
+        assert outcome.error in (None, "UntrustedReply"), (outcome.error, outcome.text)
