@@ -10,7 +10,7 @@ import threading
 from piactors._platform import taken_away
 from piactors.errors import ProtocolError
 from piactors.options import IsolationOptions
-from piactors.pihost import segments, wire
+from piactors.pihost import pieces, segments, wire
 
 MOST = 1 << 30
 """Bytes of segments that an isolate may have in each direction, where nothing limits its memory."""
@@ -42,7 +42,7 @@ class Outbox:
         self.offers = most > 0
         """Whether there is any shared memory for this isolate."""
 
-    def pack(self, chunks: segments.Chunks) -> segments.Parcel | None:
+    def pack(self, chunks: pieces.Chunks) -> segments.Parcel | None:
         """Put a message into a segment; None where it has to go through the socket."""
         with self._lock:
             return self._pool.pack(chunks)

@@ -19,7 +19,7 @@ import dill
 
 from piactors._host import exports, parcels
 from piactors.errors import InvalidTarget, ProtocolError, RemoteError, RemoteTraceback, UntrustedReply
-from piactors.pihost import byvalue, plain_decode, segments, wire
+from piactors.pihost import byvalue, pieces, plain_decode, segments, wire
 
 _MAX_SHOWN = 500
 _SMALL = 65_536
@@ -92,23 +92,23 @@ def pack_call(
     outbox: parcels.Outbox, operation: str, path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> segments.Parcel | None:
     """Serialise one message into shared memory, where it is large; None where it is not, or none is to be had."""
-    chunks = segments.Chunks()
+    chunks = pieces.Chunks()
     try:
         _Pickler(chunks, False, buffer_callback=chunks.take).dump((operation, path, args, dict(kwargs)))
     except (pickle.PicklingError, TypeError, AttributeError):
         return None  # dill, or the error that there is, is for the usual way
-    return outbox.pack(chunks) if chunks.nbytes >= segments.LEAST else None
+    return outbox.pack(chunks) if chunks.nbytes >= pieces.LEAST else None
 
 
 def may_be_large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Whether arguments may be worth the way through shared memory: large bytes, or objects that may hold some."""
     for arg in (*args, *kwargs.values()):
         if type(arg) not in _SIMPLE:
-            return _nbytes(arg) >= segments.LEAST
-        if segments.is_heavy(arg):
+            return _nbytes(arg) >= pieces.LEAST
+        if pieces.is_heavy(arg):
             return True
         if type(arg) in (tuple, list, dict) and any(
-            _nbytes(item) >= segments.LEAST for item in (arg.values() if type(arg) is dict else arg[:16])
+            _nbytes(item) >= pieces.LEAST for item in (arg.values() if type(arg) is dict else arg[:16])
         ):
             return True
     return False
@@ -124,7 +124,7 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, data: Any, requested: Callable[[int], Any]) -> None:
         if type(data) is segments.Received:
             first, *apart = data.chunks()
-            super().__init__(segments.ViewReader(first), buffers=apart)
+            super().__init__(pieces.ViewReader(first), buffers=apart)
         else:
             super().__init__(io.BytesIO(data))
         self._requested = requested

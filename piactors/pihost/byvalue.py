@@ -12,7 +12,7 @@ import pickle
 import types
 from typing import Any, Dict, List, Tuple
 
-from . import segments
+from . import pieces
 
 _objects: Dict[str, Any] = {}
 _keys: Dict[int, str] = {}
@@ -74,7 +74,7 @@ def loads(data: Any) -> Any:
 
 def loads_chunks(chunks: List[memoryview]) -> Any:
     """Deserialise what the host sent in shared memory; its large buffers stay there."""
-    return _Unpickler(segments.ViewReader(chunks[0]), buffers=chunks[1:]).load()
+    return _Unpickler(pieces.ViewReader(chunks[0]), buffers=chunks[1:]).load()
 
 
 def _reducer_override(_: Any, obj: Any) -> Any:
@@ -106,10 +106,10 @@ def dumps(obj: Any) -> bytes:
     return buffer.getvalue()
 
 
-def dumps_chunks(obj: Any) -> segments.Chunks:
+def dumps_chunks(obj: Any) -> pieces.Chunks:
     """Serialise a reply with its large buffers apart, and with large bytes in pieces of their own."""
-    chunks = segments.Chunks()
-    if type(obj) in _SIMPLE and not segments.is_heavy(obj):
+    chunks = pieces.Chunks()
+    if type(obj) in _SIMPLE and not pieces.is_heavy(obj):
         try:
             data = pickle.dumps(obj, 5, buffer_callback=chunks.take)
         except Exception:
@@ -117,11 +117,11 @@ def dumps_chunks(obj: Any) -> segments.Chunks:
         if _MAIN not in data:
             chunks.pieces.append(data)
             return chunks
-        chunks = segments.Chunks()
+        chunks = pieces.Chunks()
     try:
         _Pickler(chunks, 5, buffer_callback=chunks.take).dump(obj)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
-        chunks = segments.Chunks()
+        chunks = pieces.Chunks()
         chunks.pieces.append(_dump_with_dill(obj, error))
     return chunks
 

@@ -11,7 +11,7 @@ import socket
 import threading
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import byvalue, hosted, plain_encode, segments, wire
+from . import byvalue, hosted, pieces, plain_encode, wire
 from .coroutines import CoroutineRunner
 from .page import SequencePage
 from .replies import Replies
@@ -119,7 +119,7 @@ class CallLoop:
         flags, chunks = self._replies.chunks(value)
         size = chunks.nbytes
         self._check_size(size)
-        if size >= segments.LEAST:
+        if size >= pieces.LEAST:
             table = self._sharing.pack(chunks)
             if table is not None:
                 return flags | wire.SHARED, table

@@ -10,7 +10,7 @@ import sys
 import traceback
 from typing import Any, Dict, FrozenSet, List, Optional, Tuple
 
-from . import byvalue, plain_encode, segments, wire
+from . import byvalue, pieces, plain_encode, wire
 
 _TEXT_LIMIT = 1 << 16
 
@@ -28,11 +28,11 @@ class Replies:
             return wire.PICKLE, byvalue.dumps(value)
         return wire.PLAIN, plain_encode.encode(value, self.accept)
 
-    def chunks(self, value: Any) -> Tuple[int, segments.Chunks]:
+    def chunks(self, value: Any) -> Tuple[int, pieces.Chunks]:
         """Return the flags and the pieces for a result that may lie in shared memory."""
         if self.code:
             return wire.PICKLE, byvalue.dumps_chunks(value)
-        chunks = segments.Chunks()
+        chunks = pieces.Chunks()
         plain_encode.write(value, chunks.write, self.accept)
         chunks.gather()
         return wire.PLAIN, chunks

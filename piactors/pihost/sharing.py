@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Dict, List, Optional
 
-from . import segments, wire
+from . import pieces, segments, wire
 from .streams import FrameStream
 
 _MOST_OF_HOST = 1 << 40
@@ -38,7 +38,7 @@ class Sharing:
             self._table.drop(number)
             self._missing.pop(number, None)
 
-    def receive(self, table: segments.Chunk) -> List[memoryview]:
+    def receive(self, table: pieces.Chunk) -> List[memoryview]:
         """Return the chunks of a message, once its segment is here: it comes on the other channel.
 
         Raises:
@@ -51,7 +51,7 @@ class Sharing:
                 raise OSError("the message did not arrive: {}".format(self._missing[number]))
             return self._table.receive(table, _MOST_OF_HOST).chunks()
 
-    def pack(self, chunks: segments.Chunks) -> Optional[bytes]:
+    def pack(self, chunks: pieces.Chunks) -> Optional[bytes]:
         """Put a large answer into a segment and return the table of it; None where it has to go through the socket."""
         with self._lock:
             parcel = self._pool.pack(chunks)
