@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from piactors.pihost import pieces, segments
+from piactors.pihost.pieces import LEAST, Chunks
 from piactors.pihost.replies import Replies
-from piactors.pihost.segments import FREE, LEAST, MOST_SEGMENTS, SENT, TAKEN, BadTable, Chunks, Parcel, Pool, Table
+from piactors.pihost.segments import FREE, MOST_SEGMENTS, SENT, TAKEN, BadTable, Parcel, Pool, Table
 
 pytestmark = pytest.mark.skipif(not segments.available(), reason="no sealed files in memory here")
 
