@@ -131,7 +131,9 @@ class Policed(ProcessActor):
 
     def read_no_more(self) -> None:
         """Answer this call, and begin no other one, while the control thread lives on."""
-        sys.modules["_pihost.calls"].CallLoop._next = lambda loop: time.sleep(600)
+        stream = sys.modules["_pihost.streams"].FrameStream
+        receive = stream._receive
+        stream._receive = lambda self: receive(self) if self._takes_fds else time.sleep(600)
 
     # What ends it, or makes it grow
 

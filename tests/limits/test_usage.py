@@ -190,10 +190,10 @@ def test_questions_that_nobody_answers_do_not_pile_up(isolator: ProcessIsolator,
     hold_the_gil(isolator, tmp_path)
     generation = isolator.ref._isolate.process
     assert generation is not None
-    waiting = len(generation._requests)
+    waiting = len(generation._control._requests)
     for _ in range(4):
         isolator.resource_usage()
-    assert len(generation._requests) == waiting == 1
+    assert len(generation._control._requests) == waiting == 1
 
 
 @pytest.mark.parametrize("kind", ["number", "nested", "long", "none", "raises"])

@@ -364,7 +364,8 @@ def test_one_that_is_known_to_have_ended_does_not_take_over(seen: Seen) -> None:
     """Whichever news comes first, of two that have ended when their launcher looks: one restart is counted."""
     for turn in range(4):
         ref = Policed.with_options(max_restarts=1, **PERMANENT).start()
-        pids, (launcher,) = both(ref), runtime.current().launcher_pids()
+        pids = both(ref)
+        launcher = psutil.Process(pids[0]).ppid()
         beside = newcomer(ref)
         os.kill(launcher, signal.SIGSTOP)
         try:

@@ -253,10 +253,12 @@ def test_restarts_leave_nothing_behind(tmp_path: Path) -> None:
 
         for _ in range(10):
             restart()
-        before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+        threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
         for _ in range(90):
             restart()
-        assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
+        assert threading.active_count() == threads
+        of_the_spare = 1  # that the launcher keeps, a moment after each start
+        assert abs(len(os.listdir("/proc/self/fd")) - descriptors) <= of_the_spare
         assert tree.which_children()[0].restarts == 100
 
 

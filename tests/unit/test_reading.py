@@ -12,7 +12,7 @@ import pytest
 
 from piactors._host.channel import SocketChannel
 from piactors._host.loop import Loop
-from piactors._host.reading import Reader
+from piactors._host.reading import ANSWERS, Reader
 from piactors._host.spin import Spin
 from piactors._platform import wake
 from piactors.errors import ProtocolError
@@ -28,6 +28,10 @@ class Awaited:
         self.seq = seq
         self.settled = False
         self.wakers: list[Callable[[], None]] = []
+
+    @property
+    def _settled(self) -> bool:
+        return self.settled
 
     def is_settled(self) -> bool:
         return self.settled
@@ -53,7 +57,9 @@ class Side:
         self.awaited: dict[int, Awaited] = {}
         self.due = False
         self.on_handle: Callable[[wire.Frame], object] = lambda frame: None
-        self.reader = Reader(self.loop, self.channel, self._handle, self._fault, self._ended)
+        self.reader = Reader(
+            self.loop, self.channel, lambda frame: frame.kind in ANSWERS, self._handle, self._fault, self._ended
+        )
         self.fd = self.channel.fileno()
         on_loop(self.loop, lambda: self.loop.watch(self.fd, self.reader.read))
 
@@ -89,7 +95,7 @@ class Side:
         future = self.awaited.setdefault(seq, Awaited(seq))
         end = time.monotonic() + timeout
         future.wakers.append(wake.mine().wake)
-        self.reader.lend(future, Spin(False), end, lambda: self.due)
+        self.reader.lend(future, wake.mine(), Spin(False), end, lambda: int(self.due))
         if not future.settled:
             self.reader.watch()
         return future.settled
@@ -238,7 +244,7 @@ def test_a_turn_within_a_turn_returns_to_the_outer_one(side: Side) -> None:
 
     outer.wakers.append(wake.mine().wake)
     began = time.monotonic()
-    side.reader.lend(outer, Nesting(False), began + 20, lambda: False)
+    side.reader.lend(outer, wake.mine(), Nesting(False), began + 20, lambda: 0)
     assert outer.settled
     assert nested == [True, True]
     assert time.monotonic() - began < 10
