@@ -157,7 +157,8 @@ def sweep(way: str, step: int, first: int = 0) -> int:
 @pytest.mark.parametrize("way", ["callback", "thread", "get"])
 def test_an_interrupt_leaves_nobody_waiting(way: str) -> None:
     """Here at every 13th point."""
-    assert sweep(way, 13) > 50
+    # Where opcodes have never been traced, Python 3.12 begins to tell of them after the first traced call only.
+    assert (sweep(way, 13) or sweep(way, 13)) > 50
 
 
 @pytest.mark.soak
