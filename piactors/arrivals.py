@@ -137,10 +137,10 @@ def answered(isolate: Isolate, frame: wire.Frame, again: bool) -> None:
         ProtocolError: where it should not have come.
     """
     try:
-        if frame.kind in _RESULTS and not isolate.recycler.draining:
+        if frame.kind in _RESULTS:
             _on_result(isolate, frame)
         else:
-            _on_answer(isolate, frame)
+            _on_no_result(isolate, frame)
     except UnknownSequence as error:
         if not again:
             raise ProtocolError(str(error)) from None
@@ -175,7 +175,8 @@ def _on_result(isolate: Isolate, frame: wire.Frame) -> None:
         isolate.loop.call_soon(isolate.recycler.answered)
 
 
-def _on_answer(isolate: Isolate, frame: wire.Frame) -> None:
+def _on_no_result(isolate: Isolate, frame: wire.Frame) -> None:
+    """A message was handled and wants no result, or was skipped; the latter comes to the loop alone."""
     with isolate.lock:
         if frame.kind == wire.SKIPPED and isolate.mailbox.is_recalled(frame.seq):
             isolate.pump()
@@ -205,16 +206,11 @@ def _on_answer(isolate: Isolate, frame: wire.Frame) -> None:
         return
     if message.sink is None:
         return
-    if frame.kind == wire.REPLY:
-        message.sink.reply(isolate.decoder, frame.flags, frame.payload)
-    elif frame.kind == wire.ERROR:
-        message.sink.error(isolate.decoder, frame.payload)
-    else:
-        unanswered = ProtocolError(f"{isolate.ref} left a call without an answer")
-        with isolate.lock:  # before its caller knows, and may end the isolate for a reason of its own
-            isolate.intend("killed", f"ProtocolError: {unanswered}")
-        message.sink.fail(unanswered)
-        raise unanswered
+    unanswered = ProtocolError(f"{isolate.ref} left a call without an answer")
+    with isolate.lock:  # before its caller knows, and may end the isolate for a reason of its own
+        isolate.intend("killed", f"ProtocolError: {unanswered}")
+    message.sink.fail(unanswered)
+    raise unanswered
 
 
 def _skipped(isolate: Isolate) -> BaseException:

@@ -32,6 +32,8 @@ from piactors.exit_reason import Rusage
 from piactors.pihost import page, segments, wire
 
 _REFUSED_THREADS = "threads"
+_FOR_CALLERS = ANSWERS - {wire.SKIPPED}
+"""A skipped message may have to wait again, or to fail: that is not done where a KeyboardInterrupt may strike."""
 _ON_DATA = frozenset({wire.READY, wire.START_FAILED, wire.REQUEST})
 _NEWS_SECONDS = 2.0
 """How long the news of a process's end may take after the end of its channels."""
@@ -268,7 +270,7 @@ class Generation:
 
     def _may_handle(self, frame: wire.Frame) -> bool:
         """Whether a caller may handle a frame of the data channel: an answer that is here, wherever it lies."""
-        return frame.kind in ANSWERS and (not frame.flags & wire.SHARED or self._control.knows_segment_of(frame))
+        return frame.kind in _FOR_CALLERS and (not frame.flags & wire.SHARED or self._control.knows_segment_of(frame))
 
     def _pass_on_control(self, frame: wire.Frame) -> None:
         if frame.kind == wire.STOPPING:
