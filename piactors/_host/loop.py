@@ -61,7 +61,7 @@ class Loop:
         self._order = itertools.count()
         self._wake_read, self._wake_write = os.pipe()
         self._awake = False
-        self._wake_lock = threading.Lock()
+        self._wake_lock = threading.RLock()  # a signal handler may call too, in whichever thread holds it
         self._stopping = False
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -173,7 +173,8 @@ class Loop:
             logger.critical("the I/O thread of piactors has failed", exc_info=True)
             self._on_failure(error)
         finally:
-            self.abandon()
+            with self._wake_lock:  # nobody is left between his look at `_awake` and his write to what is closed here
+                self.abandon()
 
     def _turn(self) -> None:
         ready = self._poller.wait(self._time_to_wait())

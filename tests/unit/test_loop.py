@@ -468,6 +468,59 @@ def test_a_call_after_the_end_writes_into_no_file_that_has_the_loops_old_number(
             os.close(old)
 
 
+class Slow:
+    """Stands in for `os` in the loop's module: between a caller's decision to write and his write, the loop may end."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.closing = threading.Event()
+        """The loop's thread has come to its end, and would close what the caller is about to write to."""
+        loop._wake_lock = _Told(loop, self.closing)  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def write(self, fd: int, data: bytes) -> int:
+        os.write(fd, data)
+        assert self.closing.wait(PATIENCE)
+        return os.write(fd, data)
+
+
+class _Told:
+    """A lock that tells when the loop's thread asks for it."""
+
+    def __init__(self, loop: Loop, asked: threading.Event) -> None:
+        self._lock, self._loop, self._asked = loop._wake_lock, loop, asked
+
+    def __enter__(self) -> None:
+        if self._loop.is_current():
+            self._asked.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_the_loop_does_not_close_what_a_caller_is_about_to_write_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks it to stop is one: it may be awake for something else, see that, and end before he wakes it."""
+    loop = Loop(unexpected)
+    loop.start()
+    on_loop(loop, lambda: None)
+    monkeypatch.setattr(loop_module, "os", Slow(loop))
+    loop.stop()
+    assert not loop.thread.is_alive()
+
+
+def test_a_signal_handler_may_call_within_a_call() -> None:
+    """It runs in the thread that it interrupts, perhaps while that holds the lock."""
+    loop = Loop(unexpected)
+    loop.start()
+    found = threading.Event()
+    with loop._wake_lock:
+        loop.call_soon(found.set)
+    assert found.wait(PATIENCE)
+    loop.stop()
+
+
 def test_an_idle_loop_takes_no_time(loop: Loop, pipes: Callable[[], tuple[int, int]]) -> None:
     """With timers far away, cancelled ones, and a descriptor on which nothing comes."""
     read, _ = pipes()
