@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 """So that what isolated code executes does not inherit the descriptors that came through a socket."""
 _MAX_ORDER = 1 << 16
-_DELAY_MS = 5
+_DELAY_MS = 2
 """How long the launcher waits for something else to do before it makes a spare."""
 _MANY = 3
 """From how many starts in a row on, none having ended, a spare is made at once: more will follow, and the fork is done
