@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pykka import ActorDeadError
 
@@ -29,7 +29,9 @@ def put(isolate: Isolate, message: Message, *, may_block: bool = True) -> None:
         ActorDeadError: where the isolate takes none (any more).
         MailboxFull: where the mailbox is full and the options say to fail.
     """
-    _check_size(isolate, message)
+    payload = message.payload
+    if type(payload) is Parcel or len(payload) > isolate.options.max_frame:
+        _check_size(isolate, payload)
     if message.call_timeout is not None or isolate.options.call_timeout is not None:
         _set_timeout(isolate, message)
     dropped = None
@@ -69,8 +71,8 @@ def pump(isolate: Isolate) -> None:
         isolate.clock.note()
 
 
-def _check_size(isolate: Isolate, message: Message) -> None:
-    payload, most = message.payload, isolate.options.max_frame
+def _check_size(isolate: Isolate, payload: Any) -> None:
+    most = isolate.options.max_frame
     size = payload.nbytes if type(payload) is Parcel else len(payload)
     if size > most:
         raise ValueError(f"{isolate.ref}: a message of {size:,} bytes, and max_frame is {most:,}")

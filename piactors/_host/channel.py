@@ -163,7 +163,7 @@ class SocketChannel:
         try:
             if self._decoding:
                 raise wire.WireError("the reading of a frame was interrupted")
-            target = self._decoder.direct()
+            target = None if self._decoder.head is None else self._decoder.direct()
             if target is not None:
                 self._decoding = True
                 count = self.sock.recv_into(target)

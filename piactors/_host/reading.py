@@ -44,6 +44,7 @@ class Reader:
     ) -> None:  # fmt: skip
         self._loop = loop
         self._channel = channel
+        self._fd = channel.fileno()
         self._may_handle = may_handle
         self._handle = handle
         self._fault = fault
@@ -111,10 +112,9 @@ class Reader:
             watched = self._turns.watched
             if not self.answers_only or not self._turns.take(me):
                 return -1
-            fd = self._channel.fileno()
             if watched:
-                self._loop.pause(fd)
-        return fd
+                self._loop.pause(self._fd)
+        return self._fd
 
     def _give_back(self, fd: int, depth: int, answers_due: Callable[[], int]) -> None:
         turns = self._turns

@@ -11,7 +11,7 @@ import contextlib
 import io
 import pickle
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -101,22 +101,37 @@ def pack_call(
 
 
 def may_be_large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether arguments may be worth the way through shared memory: large bytes, or objects that may hold some."""
-    for arg in (*args, *kwargs.values()):
-        if type(arg) not in _SIMPLE:
-            return _nbytes(arg) >= pieces.LEAST
-        if pieces.is_heavy(arg):
+    """Whether arguments may be worth the way through shared memory: large bytes, or objects that may hold some.
+
+    It is asked of every call, so it makes no steps that it can do without.
+    """
+    for arg in (*args, *kwargs.values()) if kwargs else args:
+        kind = type(arg)
+        if kind in pieces.BLOCKS:
+            if len(arg) >= pieces.LEAST:
+                return True
+        elif kind in pieces.CONTAINERS:
+            if len(arg) <= pieces.FEW and _holds_large(arg.values() if kind is dict else arg):
+                return True
+        elif kind not in _SIMPLE and _nbytes(arg) >= pieces.LEAST:
             return True
-        if type(arg) in (tuple, list, dict) and any(
-            _nbytes(item) >= pieces.LEAST for item in (arg.values() if type(arg) is dict else arg[:16])
-        ):
+    return False
+
+
+def _holds_large(items: Iterable[Any]) -> bool:
+    for item in items:
+        kind = type(item)
+        if kind in pieces.BLOCKS:
+            if len(item) >= pieces.LEAST:
+                return True
+        elif kind not in _SIMPLE and _nbytes(item) >= pieces.LEAST:
             return True
     return False
 
 
 def _nbytes(value: Any) -> int:
     """How many bytes an array says that it has; 0 where it says nothing."""
-    found = getattr(value, "nbytes", 0) if type(value) not in _SIMPLE else 0
+    found = getattr(value, "nbytes", 0)
     return found if type(found) is int else 0
 
 

@@ -45,7 +45,8 @@ class Waker:
         self._depth -= 1
         self.nested = self._depth > 1
         self.looks = not self._depth
-        self.wake()
+        if self._depth:
+            self.wake()
 
     def watch(self, fd: int) -> None:
         """Say which descriptor `ready` and `wait` are about."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import types
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Tuple, Union
 
 from . import pieces
 
@@ -106,8 +106,8 @@ def dumps(obj: Any) -> bytes:
     return buffer.getvalue()
 
 
-def dumps_chunks(obj: Any) -> pieces.Chunks:
-    """Serialise a reply with its large buffers apart, and with large bytes in pieces of their own."""
+def dumps_chunks(obj: Any) -> Union[bytes, pieces.Chunks]:
+    """Serialise a reply: a small one in one piece, another with large buffers apart and large bytes in pieces."""
     chunks = pieces.Chunks()
     if type(obj) in _SIMPLE and not pieces.is_heavy(obj):
         try:
@@ -115,6 +115,8 @@ def dumps_chunks(obj: Any) -> pieces.Chunks:
         except Exception:
             data = _MAIN
         if _MAIN not in data:
+            if len(data) < pieces.LEAST and not chunks.apart:
+                return data
             chunks.pieces.append(data)
             return chunks
         chunks = pieces.Chunks()

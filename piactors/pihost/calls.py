@@ -117,6 +117,9 @@ class CallLoop:
             self._check_size(len(payload))
             return flags, payload
         flags, chunks = self._replies.chunks(value)
+        if isinstance(chunks, bytes):
+            self._check_size(len(chunks))
+            return flags, chunks
         size = chunks.nbytes
         self._check_size(size)
         if size >= pieces.LEAST:

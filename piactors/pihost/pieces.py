@@ -25,7 +25,7 @@ class Chunks:
     @property
     def nbytes(self) -> int:
         """How large the message is."""
-        return sum(memoryview(piece).nbytes for piece in self.pieces) + sum(view.nbytes for view in self.apart)
+        return sum(memoryview(piece).nbytes for piece in [*self.pieces, *self.apart])
 
     def take(self, buffer: pickle.PickleBuffer) -> bool:
         """Keep a large buffer apart; True where it is to stay in the pickle (see `pickle.Pickler`)."""
@@ -58,16 +58,19 @@ class Chunks:
 def is_heavy(value: Any) -> bool:
     """Whether a value is, or directly holds, so many bytes that its pickle should not be made in one piece."""
     kind = type(value)
-    if kind in _BLOCKS:
+    if kind in BLOCKS:
         return len(value) >= LEAST
-    if kind in _CONTAINERS and len(value) <= 16:
-        items = value.values() if kind is dict else value
-        return any(type(item) in _BLOCKS and len(item) >= LEAST for item in items)
+    if kind in CONTAINERS and len(value) <= FEW:
+        for item in value.values() if kind is dict else value:
+            if type(item) in BLOCKS and len(item) >= LEAST:
+                return True
     return False
 
 
-_BLOCKS = frozenset((bytes, bytearray, str))
-_CONTAINERS = frozenset((tuple, list, dict))
+BLOCKS = frozenset((bytes, bytearray, str))
+CONTAINERS = frozenset((tuple, list, dict))
+FEW = 16
+"""How many things a container may hold for each of them to be looked at."""
 
 
 class ViewReader:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Any, Dict, FrozenSet, List, Optional, Tuple
+from typing import Any, Dict, FrozenSet, List, Optional, Tuple, Union
 
 from . import byvalue, pieces, plain_encode, wire
 
@@ -28,8 +28,8 @@ class Replies:
             return wire.PICKLE, byvalue.dumps(value)
         return wire.PLAIN, plain_encode.encode(value, self.accept)
 
-    def chunks(self, value: Any) -> Tuple[int, pieces.Chunks]:
-        """Return the flags and the pieces for a result that may lie in shared memory."""
+    def chunks(self, value: Any) -> Tuple[int, Union[bytes, pieces.Chunks]]:
+        """Return the flags and the pieces for a result that may lie in shared memory; bytes where it is small."""
         if self.code:
             return wire.PICKLE, byvalue.dumps_chunks(value)
         chunks = pieces.Chunks()

@@ -90,7 +90,7 @@ class FrameStream:
         return data
 
     def _receive(self) -> bool:
-        target = self._decoder.direct()
+        target = None if self._decoder.head is None else self._decoder.direct()
         if target is not None:
             count = self.sock.recv_into(target)
             self._frames.extend(self._decoder.received(count))

@@ -124,7 +124,8 @@ class FrameDecoder:
     def __init__(self, max_frame: int) -> None:
         self.max_frame = max_frame
         self._rest = b""
-        self._head: Optional[Frame] = None
+        self.head: Optional[Frame] = None
+        """Of the large payload that is on its way, where one is: only then `direct` has something to say."""
         self._length = 0
         self._body = bytearray()
         self._filled = 0
@@ -134,14 +135,14 @@ class FrameDecoder:
     @property
     def mid_frame(self) -> bool:
         """Whether the stream stands inside a frame: an end here has cut one off."""
-        return self._head is not None or bool(self._rest)
+        return self.head is not None or bool(self._rest)
 
     def feed(self, data: Union[bytes, bytearray, memoryview]) -> List[Frame]:
         """Take the next bytes of the stream and return the frames that they complete."""
         if self._broken is not None:
             raise self._broken
         frames: List[Frame] = []
-        if self._head is not None:
+        if self.head is not None:
             data = self._feed_body(memoryview(data), frames)
         elif not self._rest and HEADER_SIZE <= len(data) < DIRECT_FROM and type(data) is bytes:
             # What nearly always comes: one frame, whole.
@@ -153,7 +154,7 @@ class FrameDecoder:
 
     def direct(self) -> Optional[memoryview]:
         """Return where the next bytes of a large payload belong, or None when none is on its way."""
-        if self._head is None:
+        if self.head is None:
             return None
         if self._view is not None:
             self._view.release()
@@ -203,14 +204,14 @@ class FrameDecoder:
             raise WireError(text, frames)
 
     def _start_body(self, head: Frame, length: int, first: bytes) -> None:
-        self._head = head
+        self.head = head
         self._length = length
         self._body = bytearray(min(length, max(_FIRST_ALLOCATION, len(first))))
         self._body[: len(first)] = first
         self._filled = len(first)
 
     def _feed_body(self, data: memoryview, frames: List[Frame]) -> memoryview:
-        while self._head is not None and len(data):
+        while self.head is not None and len(data):
             target = self.direct()
             assert target is not None
             count = min(len(target), len(data))
@@ -220,6 +221,6 @@ class FrameDecoder:
         return data
 
     def _finish_body(self, frames: List[Frame]) -> None:
-        assert self._head is not None
-        frames.append(self._head._replace(payload=self._body))
-        self._head, self._body, self._filled, self._length = None, bytearray(), 0, 0
+        assert self.head is not None
+        frames.append(self.head._replace(payload=self._body))
+        self.head, self._body, self._filled, self._length = None, bytearray(), 0, 0
