@@ -24,7 +24,7 @@ class Sized:
     [
         (BIG,), (1, BIG), ("x" * LEAST,), (bytearray(BIG),), ([1, BIG],), ((BIG,),), ({"key": BIG},),
         (Sized(LEAST),), (Sized(1), Sized(LEAST)), (object(), BIG), ([Sized(LEAST)],), ({1: Sized(LEAST)},),
-        (list(range(FEW - 1)) + [BIG],),
+        ([*list(range(FEW - 1)), BIG],),
     ],
     ids=lambda args: ", ".join(type(arg).__name__ for arg in args),
 )  # fmt: skip
