@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,9 +15,10 @@ _context = multiprocessing.get_context("spawn")
 class RawPipe:
     """The least that a call to another process can be: pickle, a write, a read, unpickle, and back."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: float = 0.0) -> None:
+        """Start the process, which keeps its processor busy for `work` microseconds before each answer."""
         self.connection, theirs = _context.Pipe()
-        self._process = _context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = _context.Process(target=_serve, args=(theirs, work), daemon=True)
         self._process.start()
         theirs.close()
         self.call(None)
@@ -57,7 +59,17 @@ class RawPipe:
         self.close()
 
 
-def _serve(connection: Any) -> None:
+def keep_busy(microseconds: float) -> None:
+    """Compute for a while, as a program does that has something to do between two messages."""
+    end = time.perf_counter_ns() + microseconds * 1000
+    while time.perf_counter_ns() < end:
+        pass
+
+
+def _serve(connection: Any, work: float) -> None:
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         while True:
-            connection.send(connection.recv())
+            value = connection.recv()
+            if work:
+                keep_busy(work)
+            connection.send(value)

@@ -6,7 +6,8 @@
 The call to one of the many is compared with one to a lone isolate of another program, in turns.  All have been called
 before, a few times, so that neither side copies pages that it shares with its launcher: what the first call to an
 isolate costs is told on its own.  What is left is that the lone one is warm from the call before, and the random one is
-not.  The kills are SIGKILL, to isolates that were chosen at random; exactly these have to be restarted, and answer.
+not; `benchmarks/crowd.py` tells what that costs bare forks that do nothing else.  The kills are SIGKILL, to isolates
+that were chosen at random; exactly these have to be restarted, and answer.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import attrs
 
-from benchmarks import frame, subjects, victims
+from benchmarks import crowd, frame, subjects, victims
 from benchmarks.driver import Driver
 from benchmarks.usage import Activity, descriptors, threads_of_the_kernel, uss
 from piactors import ChildSpec, Supervisor, SupervisorRef, usage
@@ -107,6 +108,10 @@ def calls_to_any(report: frame.Report, tree: SupervisorRef, isolates: int, round
     report.add_median("call.random.p50", found["random"], "µs")
     report.add_median("call.lone.p50", found["lone"], "µs")
     report.add_ratio("call.random_over_lone", found["random"], found["lone"])
+    bare = [crowd.measured(isolates, calls) for _ in range(rounds)]
+    report.add_median("call.bare_fork.random.p50", [one["random"] for one in bare], "µs")
+    report.add_median("call.bare_fork.lone.p50", [one["lone"] for one in bare], "µs")
+    report.add_ratio("call.bare_fork.random_over_lone", [one["random"] for one in bare], [one["lone"] for one in bare])
 
 
 def idle(report: frame.Report, seconds: float) -> None:

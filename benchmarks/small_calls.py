@@ -5,6 +5,9 @@
 
 The same small tuple goes to the other process and back, one call at a time: unpinned, with both processes on one core,
 and with one core for each.  The figures are percentiles over the calls of a round, and their medians over the rounds.
+
+`pipe_at_work` is the same pipe where both sides compute for some microseconds between two messages, which are not
+counted: it tells what it costs to wake a core that had the time to fall asleep.
 """
 
 from __future__ import annotations
@@ -20,11 +23,13 @@ from typing import Any
 import attrs
 
 from benchmarks import frame, placement, subjects
-from benchmarks.pipes import RawPipe
+from benchmarks.pipes import RawPipe, keep_busy
 from piactors import IsolationOptions, ProcessIsolator
 
 VALUE = (1, "a")
 TARGET = "benchmarks.subjects:echo"
+WORK = 15.0
+"""Microseconds that each side of `pipe_at_work` computes: about what the pickling and accounting of a call takes."""
 
 
 @attrs.frozen
@@ -33,6 +38,8 @@ class Contestant:
 
     pid: int
     call: Callable[[Any], Any]
+    work: float = 0.0
+    """Microseconds that either side computes between two messages."""
 
 
 @attrs.frozen
@@ -65,7 +72,11 @@ def contestants() -> Iterator[dict[str, Contestant]]:
     """Start all of them, and end them at the end."""
     with contextlib.ExitStack() as stack:
         pipe = stack.enter_context(RawPipe())
-        found = {"pipe": Contestant(pipe.pid, pipe.call)}
+        at_work = stack.enter_context(RawPipe(WORK))
+        found = {
+            "pipe": Contestant(pipe.pid, pipe.call),
+            "pipe_at_work": Contestant(at_work.pid, at_work.call, WORK),
+        }
         for suffix, options in kinds().items():
             found[f"proxy{suffix}"] = actor(stack, options)
             found[f"invoke{suffix}"] = isolator(stack, options)
@@ -91,7 +102,10 @@ def one_round(contestant: Contestant, cores: tuple[set[int], set[int]], calls: i
         began = clock()
         call(VALUE)
         nanoseconds.append(clock() - began)
-    return Times(frame.percentile(nanoseconds, 50) / 1e3, frame.percentile(nanoseconds, 99) / 1e3)
+        if contestant.work:
+            keep_busy(contestant.work)
+    p50, p99 = (frame.percentile(nanoseconds, one) / 1e3 - contestant.work for one in (50, 99))
+    return Times(p50, p99)
 
 
 def measure(rounds: int, calls: int) -> dict[tuple[str, str], list[Times]]:
@@ -117,6 +131,9 @@ def report_on(report: frame.Report, results: dict[tuple[str, str], list[Times]])
             if name != "pipe":
                 pipes = [getattr(one, percentile) for one in results[place, "pipe"]]
                 report.add_ratio(f"{place}.{name}.{percentile}_over_pipe", values, pipes)
+            if name.startswith("proxy"):
+                pipes = [getattr(one, percentile) for one in results[place, "pipe_at_work"]]
+                report.add_ratio(f"{place}.{name}.{percentile}_over_pipe_at_work", values, pipes)
     if not frame.has_option("spin"):
         report.miss("no_spin", "this piactors has no option 'spin'")
     if "two_cores" not in placement.placements():

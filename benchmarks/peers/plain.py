@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks import subjects, victims
 from benchmarks.peers import CRASH_SECONDS
 from benchmarks.pipes import RawPipe
-from piactors import ChildSpec, Supervisor
+from piactors import ChildSpec, IsolationOptions, Supervisor
 
 
 class Member(victims.Plain, subjects.Echo):
@@ -16,14 +16,15 @@ class Member(victims.Plain, subjects.Echo):
 
 
 class Piactors:
-    """A permanent child of a supervisor."""
+    """A permanent child of a supervisor, whose module the launcher has imported before it forks."""
 
     @staticmethod
     def check() -> None:
         """It is there."""
 
     def __init__(self) -> None:
-        self._tree = Supervisor.start(children=[ChildSpec("member", Member)], max_restarts=None)
+        options = IsolationOptions(preload=(__name__,))
+        self._tree = Supervisor.start(children=[ChildSpec("member", Member, options=options)], max_restarts=None)
         self._ref = self._tree.child("member")
         self._proxy = self._ref.proxy()
 

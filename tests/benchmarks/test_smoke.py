@@ -22,7 +22,8 @@ SECONDS = 30
 SCRIPTS = {
     "small_calls": (
         "unpinned.pipe.p50", "unpinned.proxy.p50", "unpinned.proxy.p50_over_pipe", "unpinned.proxy.p99_over_pipe",
-        "unpinned.invoke.p99", "same_core.pipe.p50", "same_core.proxy.p50_over_pipe",
+        "unpinned.invoke.p99", "unpinned.pipe_at_work.p50", "unpinned.proxy.p50_over_pipe_at_work",
+        "same_core.pipe.p50", "same_core.proxy.p50_over_pipe",
     ),
     "pipelined": ("pipe.rate", "piactors.rate", "piactors_over_pipe", "burst.bytes_per_future", "burst.bytes_per_call"),
     "arrays": ("array.64KiB.memcpy", "array.1MiB.pipe", "array.1MiB.code_over_pipe", "array.1MiB.data_over_memcpy"),
@@ -34,7 +35,8 @@ SCRIPTS = {
     "supervision_overhead": ("alone.p50", "supervised.p50", "supervised_over_alone"),
     "scale": (
         "start", "host.descriptors", "host.threads", "which_children_of_2", "which_children_of_20", "snapshot_of_20",
-        "call.random.p50", "call.lone.p50", "call.random_over_lone", "killed", "killed.until_all_answer", "stop",
+        "call.random.p50", "call.lone.p50", "call.random_over_lone", "call.bare_fork.random_over_lone", "killed",
+        "killed.until_all_answer", "stop",
     ),
 }  # fmt: skip
 """The figures of each that are always there, and more than 0."""
