@@ -16,8 +16,12 @@ SECONDS = 60e-6
 """How long one wait stays awake: about what it takes to wake a core."""
 _MISSES = 3
 """Waits in a row that were too long, after which the next ones sleep at once."""
-_TRY_AGAIN = 64
+_TRY_AGAIN = 16
 """Short waits, asleep, after which it is tried again."""
+_SHORT = 4 * SECONDS
+"""What is short for a wait that was asleep: most of it is the waking of cores, here and at the other end."""
+_TAKES_BACK = 4
+"""Short waits for which one long wait makes up."""
 
 
 def several_cores() -> bool:
@@ -59,8 +63,8 @@ class Spin:
         return waker.wait(timeout)
 
     def _learn_asleep(self, seconds: float) -> None:
-        if seconds > 2 * SECONDS:
-            self._shorts = 0
+        if seconds > _SHORT:
+            self._shorts = max(0, self._shorts - _TAKES_BACK)
             return
         self._shorts += 1
         if self._shorts >= _TRY_AGAIN:

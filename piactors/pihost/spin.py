@@ -16,8 +16,12 @@ _TAKEN_AWAY = 8e-6
 """How long giving up a core takes where somebody else then ran on it."""
 _MISSES = 3
 """Waits in a row that were too long, or on a shared core, after which the next ones sleep at once."""
-_TRY_AGAIN = 64
+_TRY_AGAIN = 16
 """Short waits, asleep, after which it is tried again."""
+_SHORT = 4 * _SECONDS
+"""What is short for a wait that was asleep: most of it is the waking of cores, here and at the other end."""
+_TAKES_BACK = 4
+"""Short waits for which one long wait makes up."""
 
 
 class Spin:
@@ -52,8 +56,8 @@ class Spin:
 
     def came(self) -> None:
         """Learn from a wait that was asleep from its beginning."""
-        if monotonic() - self._begin > 2 * _SECONDS:
-            self._shorts = 0
+        if monotonic() - self._begin > _SHORT:
+            self._shorts = max(0, self._shorts - _TAKES_BACK)
             return
         self._shorts += 1
         if self._shorts >= _TRY_AGAIN:
