@@ -31,6 +31,9 @@ CHECKS = frozenset(
     if name.startswith(("CALL", "PRECALL", "RESUME")) or "JUMP_BACKWARD" in name
 )
 """Instructions after which CPython may run a signal handler."""
+NEVER = 1_000_000
+LEAST_POINTS = 26 if sys.version_info >= (3, 13) else 104
+"""At least so many points are tried.  CPython 3.13 tells of the opcodes of the innermost functions only."""
 PATIENCE = 20.0
 LASTS = IsolationOptions(restart="permanent", max_restarts=None, backoff=None)
 
@@ -147,6 +150,8 @@ class Both:
 def sweep(way: str, step: int, first: int = 0) -> int:
     """Interrupt at every `step`-th point, up to the end of the call; how many there were."""
     host = piactors.spawn(Both, options=LASTS)
+    for _ in range(2):  # where opcodes have never been traced, CPython 3.12 and 3.13 tell of them from the next call on
+        attempt(host, NEVER, way)
     at = first
     while True:
         if not attempt(host, at, way).where:
@@ -157,8 +162,7 @@ def sweep(way: str, step: int, first: int = 0) -> int:
 @pytest.mark.parametrize("way", ["callback", "thread", "get"])
 def test_an_interrupt_leaves_nobody_waiting(way: str) -> None:
     """Here at every 13th point."""
-    # Where opcodes have never been traced, Python 3.12 begins to tell of them after the first traced call only.
-    assert (sweep(way, 13) or sweep(way, 13)) > 50
+    assert sweep(way, 13) >= LEAST_POINTS
 
 
 @pytest.mark.soak
@@ -166,4 +170,4 @@ def test_an_interrupt_leaves_nobody_waiting(way: str) -> None:
 @pytest.mark.parametrize("way", ["callback", "thread", "get"])
 def test_an_interrupt_anywhere_leaves_nobody_waiting(way: str) -> None:
     """At each point where one can come."""
-    assert sweep(way, 1) > 50
+    assert sweep(way, 1) >= LEAST_POINTS
