@@ -12,6 +12,7 @@ import io
 import pickle
 import types
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import attrs
@@ -111,7 +112,8 @@ def may_be_large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
             if len(arg) >= pieces.LEAST:
                 return True
         elif kind in pieces.CONTAINERS:
-            if len(arg) <= pieces.FEW and _holds_large(arg.values() if kind is dict else arg):
+            items = arg.values() if kind is dict else arg
+            if _holds_large(items if len(arg) <= pieces.FEW else islice(items, pieces.FEW)):
                 return True
         elif kind not in _SIMPLE and _nbytes(arg) >= pieces.LEAST:
             return True

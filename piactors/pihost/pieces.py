@@ -70,7 +70,7 @@ def is_heavy(value: Any) -> bool:
 BLOCKS = frozenset((bytes, bytearray, str))
 CONTAINERS = frozenset((tuple, list, dict))
 FEW = 16
-"""How many things a container may hold for each of them to be looked at."""
+"""How many things in a container are looked at."""
 
 
 class ViewReader:

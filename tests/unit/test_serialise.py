@@ -24,7 +24,7 @@ class Sized:
     [
         (BIG,), (1, BIG), ("x" * LEAST,), (bytearray(BIG),), ([1, BIG],), ((BIG,),), ({"key": BIG},),
         (Sized(LEAST),), (Sized(1), Sized(LEAST)), (object(), BIG), ([Sized(LEAST)],), ({1: Sized(LEAST)},),
-        ([*list(range(FEW - 1)), BIG],),
+        ([*list(range(FEW - 1)), BIG],), ([Sized(LEAST)] * 40,), (dict.fromkeys(range(40), BIG),),
     ],
     ids=lambda args: ", ".join(type(arg).__name__ for arg in args),
 )  # fmt: skip
@@ -43,7 +43,7 @@ def test_large_arguments_are_found_wherever_they_stand(args: tuple[Any, ...]) ->
     ids=lambda args: ", ".join(type(arg).__name__ for arg in args),
 )  # fmt: skip
 def test_others_are_not_and_nobody_searches_long(args: tuple[Any, ...]) -> None:
-    """What lies deep in containers, or in long ones, is not searched for."""
+    """What lies deep in containers, or behind the first things in long ones, is not searched for."""
     assert not may_be_large(args, {})
     assert not may_be_large((), dict(zip("abc", args, strict=False)))
 
