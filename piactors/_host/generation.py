@@ -18,7 +18,7 @@ from piactors._host.channel import SocketChannel
 from piactors._host.controlling import Answer, Control
 from piactors._host.ends import open_ends
 from piactors._host.launching import Backend, Order
-from piactors._host.loop import Loop
+from piactors._host.loop import Loop, Timer
 from piactors._host.output import OutputPipe
 from piactors._host.reading import ANSWERS, Reader, Waiting
 from piactors._host.spin import Spin
@@ -110,6 +110,7 @@ class Generation:
         self._process_fd = -1
         self._identity: Identity | None = None
         self._ended = False
+        self._timers: list[Timer] = []
         self._kill_wanted = False
         self._lock = threading.Lock()
         self._ends = open_ends(output)
@@ -249,7 +250,7 @@ class Generation:
 
     def _channel_ended(self, channel: SocketChannel) -> None:
         self._loop.unwatch(channel.fileno())
-        self._loop.call_later(_NEWS_SECONDS, self._closed_and_alive)
+        self._timers.append(self._loop.call_later(_NEWS_SECONDS, self._closed_and_alive))
 
     def _closed_and_alive(self) -> None:
         """A channel has ended: so has the process, or it will never answer again, and has to."""
@@ -338,6 +339,8 @@ class Generation:
             self._loop.unwatch(pipe.fd)
         self._data_writer.close()
         waiting = self._control.close()
+        for timer in self._timers:
+            timer.cancel()
         with self._lock:  # other threads write to the page under it
             self._ended = True
             self.abandon()

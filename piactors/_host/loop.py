@@ -19,21 +19,27 @@ logger = logging.getLogger("piactors")
 
 Handler = Callable[[], object]
 
+_MANY_CANCELLED = 100
+"""From how many cancelled timers on they are taken out before they are due, where they are more than half of all."""
+
 
 class Timer:
     """One call that the loop will make later; `cancel` works from any thread."""
 
-    __slots__ = ("callback", "cancelled", "due")
+    __slots__ = ("_loop", "callback", "cancelled", "due")
 
-    def __init__(self, due: float, callback: Handler) -> None:
+    def __init__(self, loop: Loop, due: float, callback: Handler) -> None:
+        self._loop = loop
         self.due = due
         self.callback: Handler | None = callback
         self.cancelled = False
 
     def cancel(self) -> None:
         """Have the call not made, where it has not begun."""
-        self.cancelled = True
-        self.callback = None
+        if not self.cancelled:
+            self.cancelled = True
+            self.callback = None
+            self._loop.cancelled += 1
 
 
 class _Watched:
@@ -59,6 +65,8 @@ class Loop:
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
+        self.cancelled = 0
+        """About how many of the timers have been cancelled: two threads that count at once may lose one."""
         self._wake_read, self._wake_write = os.pipe()
         self._awake = False
         self._wake_lock = threading.RLock()  # a signal handler may call too, in whichever thread holds it
@@ -109,7 +117,7 @@ class Loop:
 
     def call_later(self, delay: float, callback: Handler) -> Timer:
         """Have `callback()` run on the loop after `delay` seconds."""
-        timer = Timer(time.monotonic() + delay, callback)
+        timer = Timer(self, time.monotonic() + delay, callback)
         if self.is_current():
             self._add_timer(timer)
         else:
@@ -194,6 +202,10 @@ class Loop:
     def _time_to_wait(self) -> float | None:
         if self._calls:
             return 0.0
+        if self.cancelled > _MANY_CANCELLED and self.cancelled > len(self._timers) // 2:
+            self._timers = [entry for entry in self._timers if not entry[2].cancelled]
+            heapq.heapify(self._timers)
+            self.cancelled = 0
         while self._timers and self._timers[0][2].cancelled:
             heapq.heappop(self._timers)
         if not self._timers:

@@ -280,6 +280,24 @@ def test_a_timer_cancelled_by_one_that_fires_before_it_does_not_fire(loop: Loop)
     assert found == []
 
 
+def test_cancelled_timers_do_not_stay_until_they_are_due(loop: Loop) -> None:
+    """Each start of an isolate makes one, and cancels it: they must not pile up.  The others fire in their order."""
+    found: list[int] = []
+    for number in range(2000):
+        loop.call_later(1000 + number, lambda: None).cancel()
+    others = [loop.call_later(0.001 * number, lambda number=number: found.append(number)) for number in range(50)]  # type: ignore[misc]
+    for number in range(2000):
+        loop.call_later(1000, lambda: None).cancel()
+        if number % 100 == 0:
+            on_loop(loop, lambda: None)
+    assert on_loop(loop, lambda: len(loop._timers)) < 500
+    done = threading.Event()
+    loop.call_later(0.1, done.set)
+    assert done.wait(PATIENCE)
+    assert found == list(range(50))
+    assert not any(timer.cancelled for timer in others)
+
+
 # Descriptors
 
 
