@@ -16,7 +16,7 @@ from pykka import ActorDeadError
 
 from piactors import events, stopping
 from piactors._lifecycle import states
-from piactors._lifecycle.mailbox import UnknownSequence
+from piactors._lifecycle.mailbox import Doubt, UnknownSequence
 from piactors._lifecycle.states import Happening
 from piactors.endings import SMALL_FRAME, Unconfined, fail_all
 from piactors.errors import ProtocolError
@@ -182,23 +182,22 @@ def _on_no_result(isolate: Isolate, frame: wire.Frame) -> None:
             isolate.pump()
             return
         message = isolate.mailbox.answered(frame.seq)
-        skipped = frame.kind == wire.SKIPPED and message.doubtful
+        doubt = message.doubt if frame.kind == wire.SKIPPED else ""
         too_late = message is isolate.current.timed_out
-        put_back = skipped and (isolate.halting or isolate.recycler.draining or isolate.current.intent is not None)
-        if put_back:
+        if doubt == "waits":
             isolate.mailbox.put_back(message)
         else:
             isolate.room.notify()
             if isolate.recycler.counts:
                 isolate.recycler.call_done()
-            isolate.pump()
+        isolate.pump()
     if isolate.recycler.draining:
         isolate.loop.call_soon(isolate.recycler.answered)
-    if put_back or too_late:
+    if doubt == "waits" or too_late:
         return
-    if skipped:
-        fail_all([message], partial(_skipped, isolate))
-    if message.given_up or skipped:
+    if doubt:
+        fail_all([message], partial(_skipped, isolate, doubt))
+    if message.given_up or doubt:
         return
     if message.kind == "tell":
         if frame.kind != wire.DONE:
@@ -213,9 +212,9 @@ def _on_no_result(isolate: Isolate, frame: wire.Frame) -> None:
     raise unanswered
 
 
-def _skipped(isolate: Isolate) -> BaseException:
+def _skipped(isolate: Isolate, doubt: Doubt) -> BaseException:
     """The error of a call that was given up on in the very moment when it was to begin, and has not begun."""
-    if isolate.stop_requested:
+    if doubt == "stopped":
         return ActorDeadError(f"{isolate.ref} is shut down; the call was not begun")
     return CancelledError()
 

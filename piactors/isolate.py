@@ -153,10 +153,6 @@ class Isolate:
         """See `sending.pump`."""
         sending.pump(self)
 
-    def recall(self) -> list[Message]:
-        """See `sending.recall`."""
-        return sending.recall(self)
-
     def take_back(self) -> None:
         """See `sending.take_back`."""
         sending.take_back(self)
@@ -181,7 +177,7 @@ class Isolate:
                 return True
             generation = self.process
             if generation is None or not self.mailbox.is_on_way(message) or not generation.give_up(message.seq):
-                message.doubtful = self.mailbox.is_on_way(message)
+                message.doubt = "cancelled" if self.mailbox.is_on_way(message) else ""
                 return False
             message.given_up = True
             return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykka import ActorDeadError
 
-from piactors._lifecycle.mailbox import Message
+from piactors._lifecycle.mailbox import Doubt, Message
 from piactors._lifecycle.states import State
 from piactors.errors import MailboxFull, ProtocolError
 from piactors.pihost import wire
@@ -127,26 +127,31 @@ def _interrupted(isolate: Isolate, generation: Generation | None, error: BaseExc
         isolate.on_fault(ProtocolError(f"a {type(error).__name__} came while a message was sent to it"))
 
 
-def recall(isolate: Isolate) -> list[Message]:
+def recall(isolate: Isolate, why: Doubt) -> list[Message]:
     """Give up on everything on its way that has not begun; return it in its order.
 
     The last one first: else the isolate could skip one that was given up on, and begin the next one before that is.
+
+    Args:
+        why: what becomes of a message that is skipped though it counts as begun.
     """
     generation, recalled = isolate.process, []
     for message in reversed(list(isolate.mailbox.unanswered())):
         if generation is not None and message.kind != "stop" and not message.given_up:
             message.given_up = generation.give_up(message.seq)
-            message.doubtful = not message.given_up
+            message.doubt = "" if message.given_up else why
             recalled += [message] if message.given_up else []
     return recalled[::-1]
 
 
 def take_back(isolate: Isolate) -> None:
     """Let everything wait again that is on its way and has not begun."""
-    recalled = recall(isolate)
+    recalled = recall(isolate, "waits")
     for message in recalled:
         message.given_up = False
-    isolate.mailbox.recall(recalled)
+    in_order = isolate.options.concurrency == 1
+    in_doubt = max((message.seq for message in isolate.mailbox.unanswered() if message.doubt), default=0)
+    isolate.mailbox.recall(recalled, in_doubt if in_order else 0)
 
 
 def in_event_loop() -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pykka import ActorDeadError
 
-from piactors import endings
+from piactors import endings, sending
 from piactors._lifecycle.mailbox import Message
 from piactors._lifecycle.states import State
 from piactors.sinks import StopSink
@@ -41,7 +41,7 @@ def shut_down(isolate: Isolate) -> None:
             return
         isolate.stop_requested = True
         isolate.recycler.abort("the isolate is shut down", for_good=True)
-        left, recalled = isolate.mailbox.take_calls(), isolate.recall()
+        left, recalled = isolate.mailbox.take_calls(), sending.recall(isolate, "stopped")
         isolate.mailbox.put(Message("stop", b""))
         isolate.pump()
         idle = isolate.state is State.RESTARTING and isolate.process is None

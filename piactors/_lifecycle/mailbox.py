@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 Kind = Literal["call", "tell", "stop"]
+Doubt = Literal["", "cancelled", "stopped", "waits"]
 
 MAX_HEAD_RETURNS = 2
 """How often a message may come back as not begun though it was the next to begin.
@@ -54,8 +55,10 @@ class Message:
     attempts: int = 0
     head_returns: int = 0
     given_up: bool = False
-    doubtful: bool = False
-    """The isolate was told to skip it, and said at the same time that it begins: either may have come first."""
+    doubt: Doubt = ""
+    """Why the isolate was told to skip it, where it said at the same time that it begins: either may have come first.
+
+    Where it is skipped after all, its caller has cancelled it, the isolate is shut down, or it waits again."""
 
     def __init__(self, kind: Kind, payload: Any, sink: Any = None, retries: int = 0, **more: Any) -> None:
         self.kind = kind
@@ -102,6 +105,7 @@ class Mailbox:
         self._last_seq = 0
         self._highest_answered = 0
         self._stop_sent = False
+        self._in_doubt = 0
         self._recalled: dict[int, None] = {}  # in ascending order
 
     def __len__(self) -> int:
@@ -165,6 +169,8 @@ class Mailbox:
             return True
         # The mark of a recalled number stands in the page until the isolate has skipped it, so it takes room as well.
         oldest = next(iter(on_way)) if on_way else self._last_seq + 1
+        if oldest <= self._in_doubt and not message.own_wish:
+            return False  # what is in doubt may have to be sent again, before this one
         if recalled:
             oldest = min(oldest, next(iter(recalled)))
         in_window = self._last_seq + 1 - oldest < self._window
@@ -226,8 +232,14 @@ class Mailbox:
             return False
         return True
 
-    def recall(self, messages: Sequence[Message]) -> None:
-        """Let messages wait again, in front: they were sent, and the isolate has been told to skip them."""
+    def recall(self, messages: Sequence[Message], in_doubt: int = 0) -> None:
+        """Let messages wait again, in front: they were sent, and the isolate has been told to skip them.
+
+        Args:
+            messages: in their order.
+            in_doubt: the highest number that may be skipped as well; nothing is sent until all up to it are answered.
+        """
+        self._in_doubt = max(self._in_doubt, in_doubt)
         for message in messages:
             self._forget(message)
             self._recalled[message.seq] = None
@@ -244,7 +256,7 @@ class Mailbox:
     def put_back(self, message: Message) -> None:
         """Let a message wait again that the isolate has skipped: in front, but for the stop of this generation."""
         message.seq = 0
-        message.doubtful = False
+        message.doubt = ""
         behind_stop = bool(self._waiting) and self._waiting[0].kind == "stop" and self._waiting[0].own_wish
         self._waiting.insert(1 if behind_stop else 0, message)
 
@@ -285,7 +297,7 @@ class Mailbox:
         """Number what is sent from 1 again: it goes to another process, and nothing is on its way to that."""
         self._on_way.clear()
         self._recalled.clear()
-        self._on_way_bytes = self._last_seq = self._highest_answered = 0
+        self._on_way_bytes = self._last_seq = self._highest_answered = self._in_doubt = 0
         self._stop_sent = False
 
     def _believed(self, evidence: Evidence) -> int:

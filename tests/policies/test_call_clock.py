@@ -220,6 +220,27 @@ def test_what_is_taken_back_twice_runs_once(tmp_path: Path) -> None:
     assert ref.generation == 1
 
 
+def test_what_is_taken_back_while_it_begins_runs_once_and_in_its_turn(tmp_path: Path) -> None:
+    """The clock takes back what waits, sees that the late call has ended meanwhile, and goes on.
+
+    A call that begins in that very moment may count as begun, and be skipped all the same.
+    """
+    log = tmp_path / "log"
+    ref = Policed.start(str(log))
+    isolate, doubts = ref._isolate, 0
+    for start in range(0, 4000, 4):
+        calls = [ref.proxy().work(number) for number in range(start, start + 4)]
+        while not calls[-1].done():
+            with isolate.lock:
+                isolate.take_back()
+                doubts += any(message.doubt for message in isolate.mailbox.unanswered())
+                isolate.pump()
+        assert pykka.get_all(calls, timeout=20) == list(range(start, start + 4))
+    assert doubts
+    assert [int(line) for line in log.read_text().splitlines() if line.isdigit()] == list(range(4000))
+    assert ref.generation == 1
+
+
 # Together with a recycling
 
 

@@ -201,7 +201,7 @@ def test_a_long_call_is_waited_for_and_others_queue_in_order(tmp_path: Path, see
     assert pykka.get_all(behind, timeout=20) == list(range(2, 60))
     assert ref.ask(70, timeout=20) == 70
     assert [int(line) for line in log.read_text().splitlines() if line.isdigit()] == list(range(71))
-    assert seen.of(IsolateRecycled)
+    assert seen.wait(IsolateRecycled)
     assert crashes(seen) == []
 
 

@@ -80,6 +80,25 @@ def test_a_number_that_was_taken_back_takes_room_until_it_has_been_skipped() -> 
     assert [message.seq for message in send_all(box)] == [6, 7, 8]
 
 
+def test_nothing_is_sent_before_what_is_in_doubt_is_answered() -> None:
+    """It may have been skipped, and is sent again then, in its turn; only the stop of this generation goes past it."""
+    box, messages = mailbox(), [call(str(n)) for n in range(5)]
+    sent(box, *messages[:4])
+    box.recall(messages[2:4], in_doubt=2)
+    assert (send_all(box), box.put_and_send(messages[4])) == ([], False)
+    box.answered(1)
+    assert send_all(box) == []
+    box.put_back(box.answered(2))
+    assert [box.is_recalled(seq) for seq in (3, 4)] == [True, True]
+    assert send_all(box) == messages[1:]
+    box.recall(messages[2:], in_doubt=5)
+    stop = Message("stop", b"", own_wish=True)
+    box.put_first(stop)
+    assert send_all(box) == [stop]
+    box.next_generation()
+    assert send_all(box) == messages[2:]
+
+
 def test_the_window_bounds_the_bytes_on_the_way() -> None:
     """What is on its way has at most so many bytes together."""
     box, messages = mailbox(), [call("x" * 40) for _ in range(3)]
