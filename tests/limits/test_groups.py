@@ -181,8 +181,8 @@ def test_the_next_host_removes_what_nobody_could(
     Without a launcher, a child of the isolate outlives both.
     """
     host, line = host_with_groups(watch, memory_group, start_method, portable)
-    for pid in line["launchers"]:
-        end_by_pidfd(pid, signal.SIGSTOP)  # else it might clean up between the two
+    for pid in [line["pid"], *line["launchers"]] if line["launchers"] else []:
+        end_by_pidfd(pid, signal.SIGSTOP)  # else the launcher might clean up between the two, or the isolate wake it
     host.signal(signal.SIGKILL)
     for pid in line["launchers"]:
         end_by_pidfd(pid, signal.SIGKILL)

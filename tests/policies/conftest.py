@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import pytest
 
 import piactors
+from piactors._host import runtime
 from piactors.events import Event
 from tests.support import wait_until
 
@@ -22,12 +24,24 @@ class Seen:
 
     def of(self, cls: type[E], name: str | None = None) -> list[E]:
         """Return those of a class, of one isolate where it is named."""
+        told()
         return [event for event in self.events if isinstance(event, cls) and name in (None, event.name)]
 
     def wait(self, cls: type[E], count: int = 1, name: str | None = None, timeout: float = 10.0) -> list[E]:
         """Wait until there are so many of a class, and return them."""
         wait_until(lambda: len(self.of(cls, name)) >= count, timeout)
         return self.of(cls, name)
+
+
+def told() -> None:
+    """Wait until whatever the I/O thread does now is done, and its events are told: they follow answers."""
+    host = runtime.current()
+    if host.dispatcher.is_current():
+        return
+    for submit in (host.loop.call_soon, host.dispatcher.submit):
+        done = threading.Event()
+        submit(done.set)
+        done.wait(5)
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from tests.children.policed import Policed, StopsTwice
 from tests.policies.conftest import Seen
 from tests.support import pid_gone, wait_until
 
-LONGEST_PAUSE = 0.5
-"""Seconds without any answer; 0.05 on a quiet machine."""
+LONGEST_PAUSE = 2.0
+"""Seconds without any answer; 0.05 on a quiet machine, 0.55 has been seen where others have the cores as well."""
 
 
 def crashes(seen: Seen) -> list[Event]:

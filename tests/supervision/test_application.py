@@ -193,7 +193,7 @@ sys.exit(WAYS[sys.argv[1]](tree))
         host.process.send_signal(signal.SIGINT)
     code, lines, _ = host.end()
     assert code == 128 + signal.SIGTERM
-    assert lines[-1] == ("stop a" if signals == 1 else "supervisor app is killed on a second signal")
+    assert ("stop a" if signals == 1 else "supervisor app is killed on a second signal") in lines
 
 
 @pytest.mark.parametrize("way", ["main", "asyncio"])
@@ -209,7 +209,7 @@ sys.exit(WAYS[sys.argv[1]](tree))
     )
     code, lines, _ = host.end()
     assert code == 1
-    assert lines[-1] == "stop a"
+    assert "stop a" in lines  # beside what the host logs of b, which may come later
 
 
 @pytest.mark.parametrize("way", ["main", "asyncio"])
