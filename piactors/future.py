@@ -104,7 +104,10 @@ class Future(pykka.Future[T], Generic[T]):
             return self._get_by_hook(timeout)
         if not self._settled:
             self._wait(timeout)
-        return self._outcome()  # type: ignore[no-any-return]
+        try:
+            return self._outcome()  # type: ignore[no-any-return]
+        finally:
+            del self  # the traceback of an error holds this frame, and the future the error
 
     def get_or_cancel(self, timeout: float | None) -> T:
         """Return the value as `get` does, and give up on the call where `timeout` seconds are over first."""
@@ -132,6 +135,8 @@ class Future(pykka.Future[T], Generic[T]):
             if self._raised(error):
                 return error
             raise
+        finally:
+            del self  # as in `get`
         return None
 
     def _raised(self, error: BaseException) -> bool:
@@ -365,7 +370,10 @@ class Future(pykka.Future[T], Generic[T]):
         if self._producer is not None:
             self._produce()
         if self._error is not None:
-            raise self._error.with_traceback(self._error_traceback)
+            try:
+                raise self._error.with_traceback(self._error_traceback)
+            finally:
+                del self  # as in `get`
         return self._value
 
     def _produce(self) -> None:
@@ -379,7 +387,7 @@ class Future(pykka.Future[T], Generic[T]):
         try:
             self._value = producer()
         except BaseException as error:
-            self._error, self._error_traceback = error, None
+            self._error, self._error_traceback = error.with_traceback(None), None
         self._producer = None
         if self._wakers:
             self._tell()

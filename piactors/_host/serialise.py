@@ -193,7 +193,9 @@ class Decoder:
         try:
             return plain_decode.decode(payload, budget=self.budget, accept=self.accept)
         except plain_decode.BadPlain as error:
-            raise UntrustedReply(f"isolate {self.name} sent a reply that is no plain data: {error}") from None
+            why = str(error)
+        # Not within `except`: the context of the error would hold the frames that hold the reply, which may be large.
+        raise UntrustedReply(f"isolate {self.name} sent a reply that is no plain data: {why}")
 
     def error(self, payload: wire.Payload) -> BaseException:
         """Return the exception that an ERROR or START_FAILED payload describes."""

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import copy
+import gc
 import os
 import pickle
 import queue
@@ -15,6 +16,7 @@ import threading
 import time
 import traceback
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -942,3 +944,24 @@ def test_tokens_are_not_to_be_guessed() -> None:
     tokens = {promises.token_of(future) for future in futures}
     assert len(tokens) == 100
     assert all(len(token) == 32 for token in tokens)
+
+
+@pytest.mark.parametrize("way", ["get", "exception"])
+def test_an_error_does_not_hold_its_future(way: str) -> None:
+    """Else each call that fails would leave a circle of references to the collector."""
+    future: Future[int] = Future()
+    future.fail(ValueError("one"))
+    alive = weakref.ref(future)
+    gc.disable()
+    try:
+        if way == "exception":
+            error = future.exception()
+        else:
+            with pytest.raises(ValueError) as caught:
+                future.get()
+            error = caught.value
+        del future
+        assert isinstance(error, ValueError)
+        assert alive() is None
+    finally:
+        gc.enable()

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import array
+import functools
+import gc
+import weakref
 from typing import Any
 
 import pytest
 
+from piactors import UntrustedReply
+from piactors._host import serialise
 from piactors._host.serialise import may_be_large
+from piactors.future import Future
+from piactors.pihost import wire
 from piactors.pihost.pieces import FEW, LEAST, is_heavy
 
 BIG = b"x" * LEAST
@@ -59,3 +67,21 @@ def test_others_are_not_and_nobody_searches_long(args: tuple[Any, ...]) -> None:
 def test_results_with_large_bytes_are_pickled_in_pieces(value: Any, heavy: bool) -> None:
     """Arrays are no bytes: the pickler keeps them apart by itself."""
     assert is_heavy(value) is heavy
+
+
+def test_the_error_of_a_refused_reply_does_not_hold_the_reply() -> None:
+    """It may be a large one, in shared memory: it is let go of while the error is still there."""
+    decoder = serialise.Decoder("one", False, {}, 1 << 20, lambda number: None)
+    data = array.array("B", b"\xff" * 1000)
+    alive = weakref.ref(data)
+    future: Future[Any] = Future()
+    future.settle_with(functools.partial(decoder.value, wire.PLAIN, memoryview(data)))
+    del data
+    gc.disable()
+    try:
+        with pytest.raises(UntrustedReply, match="no plain data") as caught:
+            future.get()
+        assert caught.value.__context__ is None
+        assert alive() is None
+    finally:
+        gc.enable()
