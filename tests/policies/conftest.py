@@ -48,6 +48,7 @@ def told() -> None:
 def seen() -> Iterator[Seen]:
     """Collect the events of the test."""
     found = Seen()
+    told()  # what an earlier test did is not of this one
     unsubscribe = piactors.events.subscribe(found.events.append)
     yield found
     unsubscribe()

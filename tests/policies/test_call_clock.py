@@ -125,7 +125,7 @@ def test_the_clock_does_not_run_while_the_isolate_restarts(seen: Seen) -> None:
     assert pykka.get_all(waiting, timeout=20) == list(range(5))
     hung, again = ref.proxy().nap(60), ref.proxy().nap(60)
     assert [type(call.exception(timeout=20)) for call in (hung, again)] == [CallTimeout, CallTimeout]
-    assert len(seen.wait(CallTimedOut, 2)) == 2
+    assert len(seen.wait(CallTimedOut, 2, ref.name)) == 2
 
 
 def test_timeouts_of_several_calls_are_kept_apart() -> None:
