@@ -20,8 +20,8 @@ from tests.children.policed import Policed, StopsTwice
 from tests.policies.conftest import Seen
 from tests.support import pid_gone, wait_until
 
-LONGEST_PAUSE = 2.0
-"""Seconds without any answer; 0.05 on a quiet machine, 0.55 has been seen where others have the cores as well."""
+LONGEST_PAUSE = 0.5
+"""Seconds without any answer; 0.05 on a quiet machine."""
 
 
 def crashes(seen: Seen) -> list[Event]:
@@ -79,6 +79,7 @@ def check_log(log: Path, threads: int, calls: int) -> None:
     assert ran == {str(sender): list(range(calls)) for sender in range(threads)}
 
 
+@pytest.mark.alone  # other tests' processes would lengthen the pause
 @pytest.mark.parametrize("restart", ["temporary", "permanent"])
 def test_50000_calls_through_many_generations(restart: Any, seen: Seen, tmp_path: Path) -> None:
     log = tmp_path / "log"
