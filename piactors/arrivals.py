@@ -156,7 +156,7 @@ def _on_result(isolate: Isolate, frame: wire.Frame) -> None:
     message = isolate.mailbox.expect(frame.seq)  # no lock: it is one look-up, and what it finds may change after it
     if message.kind == "tell":
         raise ProtocolError("an answer to a message that wants none")
-    unwanted = message.given_up or message is isolate.current.timed_out
+    unwanted = message.given_up or (message.call_timeout is not None and not message.claim("answered"))
     if not unwanted and message.sink is not None:
         if frame.kind == wire.REPLY:
             message.sink.reply(isolate.decoder, frame.flags, frame.payload)

@@ -149,9 +149,8 @@ def take_back(isolate: Isolate) -> None:
     recalled = recall(isolate, "waits")
     for message in recalled:
         message.given_up = False
-    in_order = isolate.options.concurrency == 1
     in_doubt = max((message.seq for message in isolate.mailbox.unanswered() if message.doubt), default=0)
-    isolate.mailbox.recall(recalled, in_doubt if in_order else 0)
+    isolate.mailbox.recall(recalled, in_doubt)
 
 
 def in_event_loop() -> bool:

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 Kind = Literal["call", "tell", "stop"]
+Fate = Literal["answered", "late"]
 Doubt = Literal["", "cancelled", "stopped", "waits"]
 
 MAX_HEAD_RETURNS = 2
@@ -68,6 +69,14 @@ class Message:
             self.retries = retries
         if more:
             self.__dict__.update(more)
+
+    def claim(self, fate: Fate) -> bool:
+        """Decide whether a call with a timeout is answered or late, in this generation; False where it is the other.
+
+        Without a lock: whoever settles calls holds none, and this is one step for Python.
+        """
+        decided: Fate = self.__dict__.setdefault("fate", fate)
+        return decided == fate
 
     @property
     def what(self) -> str:
@@ -179,9 +188,10 @@ class Mailbox:
     def _number(self, message: Message) -> Message:
         self._last_seq += 1
         message.seq = self._last_seq
-        if message.deadline or message.in_transfer:
+        if message.call_timeout is not None:
             message.deadline = message.grace = 0.0
             message.in_transfer = False
+            message.__dict__.pop("fate", None)
         self._on_way[message.seq] = message
         self._on_way_bytes += len(message.payload)
         if message.kind == "stop":

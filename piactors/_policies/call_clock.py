@@ -80,8 +80,8 @@ class CallClock:
             if generation is None or current.intent is not None:
                 return
             isolate.take_back()
-            if self._next_runs(late[0], generation):
-                self._arm(now + _TRANSFER_SECONDS)  # the next one runs, so its answer is in the channel
+            if self._next_runs(late[0], generation) or not late[0].claim("late"):
+                self._arm(now + _TRANSFER_SECONDS)  # its answer is in the channel, or is handled just now
                 isolate.pump()
                 return
             self._doom(late[0], current)

@@ -41,7 +41,7 @@ def told() -> None:
     for submit in (host.loop.call_soon, host.dispatcher.submit):
         done = threading.Event()
         submit(done.set)
-        done.wait(5)
+        assert done.wait(5), "a callback keeps the events of this test back"
 
 
 @pytest.fixture

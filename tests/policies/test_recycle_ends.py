@@ -185,13 +185,17 @@ def test_a_cold_newcomer_that_does_not_start_is_like_a_restart_that_fails(
 ) -> None:
     """There is no old one to go on: its restart type decides, and what waits waits for that."""
     cold()
-    ref = Policed.with_options(recycle=Recycle(after_calls=1), restart=restart).start(os.devnull, str(tmp_path))
-    (tmp_path / "fail").touch()
-    first, during = ref.proxy().work(-1), ref.proxy().nap(0.3)
+    ref = Policed.with_options(recycle=Recycle(after_calls=1000), restart=restart).start(os.devnull, str(tmp_path))
+    during = ref.proxy().hold(str(tmp_path / "begun"), str(tmp_path / "until"))
     calls = [ref.proxy().work(number) for number in range(20)]
+    wait_until((tmp_path / "begun").exists)  # from here on it is waited for; before, it would wait for the next one
+    (tmp_path / "fail").touch()
+    ref._isolate.recycler.ask("after_calls")
+    wait_until(lambda: ref._isolate.recycler.draining)
+    (tmp_path / "until").touch()
     seen.wait(IsolateStartFailed)
     (tmp_path / "fail").unlink()
-    assert (first.get(timeout=20), during.get(timeout=20)) == (-1, 0.3)
+    assert during.get(timeout=20) == "held"
     if restart == "permanent":
         assert pykka.get_all(calls, timeout=20) == list(range(20))
     else:
