@@ -29,6 +29,14 @@ def _rebuild(cls: type[_KeywordError], message: str, fields: dict[str, Any]) -> 
     return error
 
 
+class NotSendable(PiactorsError, TypeError):
+    """Something cannot be sent to another process, and must not be copied: a lock, an open file, a ref of an actor.
+
+    Its text names what it is, where in the message or the code it is, and what to do instead.  What
+    was to be sent stays as it was, and nothing has been sent.
+    """
+
+
 class StartError(PiactorsError):
     """An isolate did not start.  Its `__cause__` is what its `__init__` or `on_start` raised, if that is why.
 

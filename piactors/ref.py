@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pykka import ActorDeadError, ActorRef, Timeout, messages
 from pykka.messages import _ActorStop
 
-from piactors._host import sampling, serialise
+from piactors._host import encode, sampling, serialise
 from piactors._lifecycle.mailbox import Message
 from piactors.arrivals import check_description
 from piactors.enforcement import Enforcement
+from piactors.errors import NotSendable
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.isolate import Isolate
@@ -35,6 +35,7 @@ class IsolateRef(ActorRef[Any]):
 
     def __init__(self, actor_class: type[Actor], spec: Spec, keeper: Keeper | None = None) -> None:
         self._spec = spec
+        self._foreign = not spec.own_interpreter
         self.actor_class = actor_class
         self.actor_urn = spec.urn
         self._ends = Ends()
@@ -43,7 +44,7 @@ class IsolateRef(ActorRef[Any]):
         self._history = sampling.History(lambda: self._isolate)  # a supervisor may put another isolate there
 
     def __reduce__(self) -> NoReturn:
-        raise serialise.NotSendable(f"{self!r} cannot leave its process: a ref is of use only where it was made")
+        raise NotSendable(f"{self!r} cannot leave its process: a ref is of use only where it was made")
 
     @property
     def actor_stopped(self) -> Any:  # type: ignore[override]
@@ -154,7 +155,8 @@ class IsolateRef(ActorRef[Any]):
         if isinstance(message, _ActorStop):
             self.stop(block=False)
             return
-        envelope = Message("tell", serialise.dumps_call(*_described(message)))
+        envelope = Message("tell", b"")
+        self._fill(envelope, _described(message), 0)
         envelope.path = _path_of(message)
         if retries or call_timeout is not None or self._call_options:
             self._set_options(envelope, envelope.path, retries, call_timeout)
@@ -218,8 +220,15 @@ class IsolateRef(ActorRef[Any]):
         said = self._said_of_calls
         if retries or call_timeout is not None or said or said is None:
             self._set_options(message, path, retries, call_timeout)
-        message.payload = self._payload(said_call, message.retries)
+        self._fill(message, said_call, message.retries)
         self._isolate.put(message)
+
+    def _fill(self, message: Message, call: _Call, retries: int) -> None:
+        """Serialise a call into its message."""
+        payload = self._payload(call, retries)
+        if type(payload) is encode.Packed:
+            payload, message.needs = payload
+        message.payload = payload
 
     def _payload(self, call: _Call, retries: int) -> Any:
         """Serialise a call, into shared memory where it is large.
@@ -227,11 +236,11 @@ class IsolateRef(ActorRef[Any]):
         What may be run again does not go there: the first run may have changed it.
         """
         outbox = self._isolate.outbox
-        if not retries and outbox.offers and serialise.may_be_large(call[2], call[3]):
-            parcel = serialise.pack_call(outbox, *call)
-            if parcel is not None:
-                return parcel
-        return serialise.dumps_call(*call)
+        if not retries and outbox.offers and encode.may_be_large(call[2], call[3]):
+            packed = encode.pack_call(outbox, *call, foreign=self._foreign)
+            if packed is not None:
+                return packed
+        return encode.dumps_call(*call, foreign=self._foreign)
 
     def _set_options(
         self, message: Message, path: tuple[str, ...], retries: int, call_timeout: float | None
@@ -261,9 +270,9 @@ class IsolateRef(ActorRef[Any]):
         isolate = self._isolate
         future = CallFuture(isolate)
         try:
-            payload = self._payload(("invoke", (), (target, *args), kwargs), 0)
             name = target.rpartition(":")[2] if isinstance(target, str) else getattr(target, "__qualname__", "")
-            message = future.message = Message("call", payload, future)
+            message = future.message = Message("call", b"", future)
+            self._fill(message, ("invoke", (), (target, *args), kwargs), 0)
             message.path = (name,)
             isolate.put(message)
         except Exception as error:
@@ -303,7 +312,7 @@ class IsolateRef(ActorRef[Any]):
         """Set a value that isolated code reads as ``pihost_data.data[key]``; later generations have it too."""
         if not isinstance(key, str):
             raise TypeError(f"set_data: the key {key!r} is a {type(key).__name__}; use a str")
-        payload = serialise.dumps(value)
+        payload = encode.with_definitions(value, foreign=self._foreign)
         self._isolate.data[key] = payload
         _settled(self._isolate.control("set_data", key, payload))
 
@@ -316,7 +325,7 @@ class IsolateRef(ActorRef[Any]):
         try:
             return self._isolate.control("get_data", key).get(timeout=self._spec.options.start_timeout)
         except ActorDeadError:
-            return pickle.loads(self._isolate.data[key])
+            return serialise.loads_own(self._isolate.data[key])
 
     def proxy(self) -> IsolateProxy:
         """Return a `pykka.ActorProxy`: attributes and methods of the hosted object, as futures."""

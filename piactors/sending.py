@@ -113,6 +113,8 @@ def _may_send(isolate: Isolate) -> bool:
 
 def _send(isolate: Isolate, generation: Generation, message: Message) -> None:
     kind, payload = _FRAME_KINDS[message.kind], message.payload
+    if message.needs is not None or generation.knowledge.forgotten:
+        generation.define(message.needs)
     flags = wire.PICKLE if type(message.sink) is CallFuture else wire.PICKLE | wire.INLINE
     if type(payload) is Parcel:
         generation.send_parcel(flags, kind, message.seq, payload, isolate.outbox.dropped())

@@ -47,12 +47,17 @@ class CallFuture(Future[Any]):
 
     def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
         """See `Sink`; decoding is left to whoever asks for the result."""
-        self.settle_with(partial(decoder.value, flags, payload))
+        message = self.message
+        if message is None or message.needs is None:
+            self.settle_with(partial(decoder.value, flags, payload))
+        else:  # the answer may hold instances of what the call brought along
+            self.settle_with(partial(_value_with, message.needs, decoder, flags, payload))
         self.message = None
 
     def error(self, decoder: Decoder, payload: wire.Payload) -> None:
         """See `Sink`."""
-        self.settle_with(partial(raise_from, decoder, payload))
+        needs = None if self.message is None else self.message.needs
+        self.settle_with(partial(raise_from, decoder, payload, needs))
         self.message = None
 
     def fail(self, error: BaseException) -> bool:
@@ -142,7 +147,12 @@ def _true() -> bool:
     return True
 
 
-def raise_from(decoder: Decoder, payload: wire.Payload) -> NoReturn:
-    """Raise the exception that a payload describes."""
+def _value_with(needs: object, decoder: Decoder, flags: int, payload: wire.Payload) -> Any:
+    """Return the value of a reply; what its call needed lives until here."""
+    return decoder.value(flags, payload)
+
+
+def raise_from(decoder: Decoder, payload: wire.Payload, needs: object = None) -> NoReturn:
+    """Raise the exception that a payload describes; what its call needed lives until here."""
     raise decoder.error(payload)
 

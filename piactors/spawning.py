@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from piactors._host import parcels, serialise
+from piactors._host import encode, parcels
 from piactors._host.launching import MARKER_PREFIX, Order
 from piactors.errors import InvalidTarget
 from piactors.keeper import Keeper
 from piactors.options import IsolationOptions, check_standby, inherited_env, needs_fresh_interpreter
-from piactors.pihost import PROTOCOL, plain_tags, targets
+from piactors.pihost import PROTOCOL, copies, plain_tags, targets
 from piactors.ref import IsolateRef
 from piactors.spec import Spec
 
@@ -46,8 +46,8 @@ def prepare_actor(
     keeper: Keeper | None = None,
 ) -> IsolateRef:  # fmt: skip
     """Return the ref of a ProcessActor that is still to be started."""
-    payload = serialise.dumps((actor_class, args, kwargs), fresh=True)
-    what = _What(actor_class, "actor", payload, code=True, folder=None, label=actor_class.__name__)
+    packed = encode.dumps_start(actor_class, args, kwargs, foreign=not _runs_here(options))
+    what = _What(actor_class, "actor", packed, code=True, folder=None, label=actor_class.__name__)
     return _prepare(what, options, keeper)
 
 
@@ -87,14 +87,14 @@ def prepare_target(
     label = getattr(found, "__qualname__", type(found).__name__)
     if isinstance(found, str):
         _, label = targets.split(found)
-    payload = serialise.dumps((found, args, kwargs), fresh=True)
-    what = _What(hosting_class(label), "object", payload, code=not by_name, folder=folder, label=label)
+    packed = encode.dumps_start(found, args, kwargs, foreign=not _runs_here(options))
+    what = _What(hosting_class(label), "object", packed, code=not by_name, folder=folder, label=label)
     return _prepare(what, options, keeper)
 
 
 def start_toolbox(options: IsolationOptions, label: str) -> IsolateRef:
     """Start an isolate that hosts nothing but calls of functions by name."""
-    what = _What(hosting_class(label), "none", b"", code=False, folder=None, label=label)
+    what = _What(hosting_class(label), "none", encode.Packed(b"", None), code=False, folder=None, label=label)
     return _started(_prepare(what, options, None))
 
 
@@ -109,7 +109,7 @@ class _What:
 
     actor_class: type[Actor]
     kind: str
-    payload: bytes
+    packed: encode.Packed
     code: bool
     folder: str | None
     label: str
@@ -124,11 +124,12 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
     if keeper is None:
         check_standby(options, options.restart)
     name = options.name or f"{re.sub('[^A-Za-z0-9_.]+', '_', what.label)}-{next(_counter)}"
-    own = options.python is None or _is_own(options.python)
+    own = _runs_here(options)
     interpreter = sys.executable if options.python is None else os.path.abspath(options.python)
     env = _environment(options)
     order = Order(interpreter, env, _wants_fresh(options, own, name), needs=_needs(what) if own else ())
     urn = uuid.uuid4().urn
+    needs = what.packed.needs
     trusted = what.code if options.trust == "auto" else options.trust == "code"
     fixed = {
         "protocol": PROTOCOL, "name": name, "env": env, "cwd": options.cwd, "own_interpreter": own,
@@ -136,11 +137,12 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
         "code": trusted, "accept": [plain_tags.class_key(cls) for cls in options.accept], "debug": options.debug,
         "max_frame": options.max_frame, "spin": options.spin and _unmeasured(options),
         "shared": parcels.bound(options),
-        "target": (what.kind, what.payload),
+        "target": (what.kind, what.packed.data), "definitions": [] if needs is None else needs.records,
+        "cloudpickle": copies.folder(),
     }  # fmt: skip
     spec = Spec(
         name=name, urn=urn, options=options, order=order, own_interpreter=own, init=partial(_init, fixed),
-        code=trusted, takes_requests=what.kind == "actor",
+        code=trusted, takes_requests=what.kind == "actor", needs=needs,
     )  # fmt: skip
     return IsolateRef(what.actor_class, spec, keeper)
 
@@ -167,6 +169,10 @@ def _resolved(target: object) -> tuple[str | None, object]:
         return None, target
     path = os.path.abspath(place)
     return os.path.dirname(path), f"{path}:{qualname}"
+
+
+def _runs_here(options: IsolationOptions) -> bool:
+    return options.python is None or _is_own(options.python)
 
 
 def _is_own(python: str) -> bool:
@@ -199,7 +205,7 @@ def _paths(options: IsolationOptions, own: bool, folder: str | None) -> list[str
 
 def _needs(what: _What) -> tuple[str, ...]:
     """Return the large modules that an isolate will import for certain, so that its launcher does so once."""
-    needs = ["dill"] if serialise.holds_definitions(what.payload) else []
+    needs = ["cloudpickle"] if what.packed.data.find(b"cloudpickle") >= 0 else []
     mine = [cls for cls in what.actor_class.__mro__ if cls.__module__.partition(".")[0] not in _WITHOUT_COROUTINES]
     if any(inspect.iscoroutinefunction(found) for cls in mine for found in vars(cls).values()):
         needs.append("asyncio")

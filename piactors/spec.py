@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from piactors._host.definitions import Needs
 from piactors._host.launching import Order
 from piactors._host.loop import Timer
 from piactors._lifecycle.mailbox import Message
@@ -26,6 +27,7 @@ class Spec:
         init: makes the first frame of a generation: of the urn of the ref, its number, what was set with `set_data`.
         code: whether replies may be pickles.
         takes_requests: whether the isolate may ask things of the host (an actor's own ref).
+        needs: the definitions that what is hosted needs; they live as long as the isolate does.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Spec:
     init: Callable[[str, int, dict[str, bytes]], bytes]
     code: bool
     takes_requests: bool
+    needs: Needs | None
 
 
 @attrs.define

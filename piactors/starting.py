@@ -74,7 +74,7 @@ def new_generation(isolate: Isolate, owner: Owner, current: Current, number: int
         return Generation(
             isolate.loop, backend, owner, number, order, spec.init(isolate.ref.actor_urn, number, current.data),
             options.concurrency, options.output if isinstance(options.output, str) else "callable", options.max_frame,
-            partial(_fell_back, isolate),
+            partial(_fell_back, isolate), spec.needs,
         )  # fmt: skip
     except OSError:
         current.confined.ended(None, None)

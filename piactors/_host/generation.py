@@ -16,6 +16,7 @@ import attrs
 
 from piactors._host.channel import SocketChannel
 from piactors._host.controlling import Answer, Control
+from piactors._host.definitions import Knowledge, Needs
 from piactors._host.ends import open_ends
 from piactors._host.launching import Backend, Order
 from piactors._host.loop import Loop, Timer
@@ -97,7 +98,7 @@ class Generation:
 
     def __init__(
         self, loop: Loop, backend: Backend, owner: Owner, number: int, order: Order, init: bytes, concurrency: int,
-        output: str, max_frame: int, on_fallback: Callable[[str], None],
+        output: str, max_frame: int, on_fallback: Callable[[str], None], needs: Needs | None,
     ) -> None:  # fmt: skip
         self.number = number
         self.pid: int | None = None
@@ -122,6 +123,8 @@ class Generation:
             loop, self._data, self._may_handle, self._pass_on_data, self._fault, self._channel_ended
         )
         self._reader.answers_only = owner.answers_anywhere
+        self.knowledge = Knowledge(needs)
+        """What the process has of this program's definitions."""
         self._data_writer = Writer(loop, self._data, number, self._reader.want_write)
         self.send = self._data_writer.send
         self.send_soon = self._data_writer.send_soon
@@ -146,6 +149,12 @@ class Generation:
         self._reader.answers_only = owner.answers_anywhere
 
     # Sending, from any thread
+
+    def define(self, needs: Needs | None) -> None:
+        """Send ahead what the next message needs and the process does not have."""
+        records = self.knowledge.missing(needs)
+        if records:
+            self.send(wire.DEFINE, wire.PICKLE, 0, records)
 
     def send_parcel(self, flags: int, kind: int, seq: int, parcel: segments.Parcel, dropped: list[int]) -> None:
         """Send a message that lies in a segment; `dropped` are segments that are not used any more."""

@@ -1,7 +1,6 @@
-"""What the host sends as bytes, and what it makes of the bytes that come back.
+"""What the host makes of the bytes that come back from an isolate.
 
-Requests are pickles: isolates trust their host.  Replies are decoded by the isolate's trust, in the
-thread that asks for the result, never on the I/O thread.
+Replies are decoded by the isolate's trust, in the thread that asks for the result, never on the I/O thread.
 """
 
 from __future__ import annotations
@@ -10,131 +9,36 @@ import builtins
 import contextlib
 import io
 import pickle
-import types
-from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
-import dill
 
-from piactors._host import exports, parcels
-from piactors.errors import InvalidTarget, ProtocolError, RemoteError, RemoteTraceback, UntrustedReply
-from piactors.pihost import byvalue, pieces, plain_decode, segments, wire
+from piactors._host import pickler
+from piactors.errors import InvalidTarget, NotSendable, ProtocolError, RemoteError, RemoteTraceback, UntrustedReply
+from piactors.pihost import copies, pieces, plain_decode, segments, wire
 
 _MAX_SHOWN = 500
 _SMALL = 65_536
-_SIMPLE = frozenset({int, float, str, bytes, bool, type(None), tuple, list, dict, set, frozenset})
-"""Types of arguments that plain pickle, which is faster, is tried on first.  What they hold may still refuse it, or be
-of `__main__`, and so of a class that has to travel by value."""
 
 
-class _Pickler(pickle.Pickler):
-    def __init__(self, buffer: Any, fresh: bool, **more: Any) -> None:
-        super().__init__(buffer, 5, **more)
-        self._fresh = fresh
-
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, (type, types.FunctionType)) and exports.travels_by_value(obj):
-            key = exports.key_of(obj)
-            return byvalue.load_definition, (key, obj.__qualname__, exports.definition_of(obj, fresh=self._fresh))
-        return NotImplemented
-
-
-def dumps(value: Any, *, fresh: bool = False) -> bytes:
-    """Serialise what goes to an isolate; `fresh` sends definitions as they are now, not as last sent.
+def host_object(key: str, copy: bytes | None = None) -> Any:
+    """Return this process's own object of a key, or the copy that came along where it has let go of it.
 
     Raises:
-        TypeError, pickle.PicklingError and what an object's own pickling raises.
+        LookupError: if there is neither.
     """
-    buffer = io.BytesIO()
-    try:
-        _Pickler(buffer, fresh).dump(value)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        return _dumps_with_dill(value, error)
-    return buffer.getvalue()
+    found = pickler.known(key)
+    if found is not None:
+        return found
+    if copy is None:
+        raise LookupError(f"no class or function of this process has the key {key!r} any more")
+    return pickler.adopt(key, copies.loads(copy))
 
 
-def _dumps_with_dill(value: Any, error: Exception) -> bytes:
-    if isinstance(error, NotSendable):
-        raise error
-    try:
-        data: bytes = dill.dumps(value, protocol=5, recurse=True)
-    except Exception:
-        raise error from None
-    return data
-
-
-def holds_definitions(data: bytes) -> bool:
-    """Whether dill is needed to load what `dumps` has made; at times also where it is not."""
-    return b"load_definition" in data or b"dill._dill" in data
-
-
-class NotSendable(TypeError):
-    """An object of piactors that cannot leave its process."""
-
-
-def dumps_call(operation: str, path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-    """Serialise one message; see `piactors.pihost.hosted` for the operations."""
-    message = (operation, path, args, kwargs)
-    for arg in args:
-        if type(arg) not in _SIMPLE:
-            return dumps(message)
-    if kwargs and not all(type(arg) in _SIMPLE for arg in kwargs.values()):
-        return dumps(message)
-    try:
-        data = pickle.dumps(message, 5)
-    except Exception:
-        return dumps(message)
-    return dumps(message) if b"__main__" in data else data
-
-
-def pack_call(
-    outbox: parcels.Outbox, operation: str, path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> segments.Parcel | None:
-    """Serialise one message into shared memory, where it is large; None where it is not, or none is to be had."""
-    chunks = pieces.Chunks()
-    try:
-        _Pickler(chunks, False, buffer_callback=chunks.take).dump((operation, path, args, dict(kwargs)))
-    except (pickle.PicklingError, TypeError, AttributeError):
-        return None  # dill, or the error that there is, is for the usual way
-    return outbox.pack(chunks) if chunks.nbytes >= pieces.LEAST else None
-
-
-def may_be_large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether arguments may be worth the way through shared memory: large bytes, or objects that may hold some.
-
-    It is asked of every call, so it makes no steps that it can do without.
-    """
-    for arg in (*args, *kwargs.values()) if kwargs else args:
-        kind = type(arg)
-        if kind in pieces.BLOCKS:
-            if len(arg) >= pieces.LEAST:
-                return True
-        elif kind in pieces.CONTAINERS:
-            items = arg.values() if kind is dict else arg
-            if _holds_large(items if len(arg) <= pieces.FEW else islice(items, pieces.FEW)):
-                return True
-        elif kind not in _SIMPLE and _nbytes(arg) >= pieces.LEAST:
-            return True
-    return False
-
-
-def _holds_large(items: Iterable[Any]) -> bool:
-    for item in items:
-        kind = type(item)
-        if kind in pieces.BLOCKS:
-            if len(item) >= pieces.LEAST:
-                return True
-        elif kind not in _SIMPLE and _nbytes(item) >= pieces.LEAST:
-            return True
-    return False
-
-
-def _nbytes(value: Any) -> int:
-    """How many bytes an array says that it has; 0 where it says nothing."""
-    found = getattr(value, "nbytes", 0)
-    return found if type(found) is int else 0
+def loads_own(data: bytes) -> Any:
+    """Return what this process has pickled for an isolate."""
+    return _Unpickler(data, lambda _: None).load()
 
 
 class _Unpickler(pickle.Unpickler):
@@ -147,8 +51,8 @@ class _Unpickler(pickle.Unpickler):
         self._requested = requested
 
     def find_class(self, module: str, name: str) -> Any:
-        if module == "_pihost.byvalue" and name == "host_object":
-            return exports.lookup
+        if name in ("host_object", "ref") and module in ("_pihost.byvalue", "piactors.pihost.byvalue"):
+            return host_object
         if module == "piactors.promises" and name == "requested":
             return self._requested
         return super().find_class(module, name)
@@ -208,7 +112,7 @@ class Decoder:
                 f"isolate {self.name} would return a {described.untrusted}, and its trust allows plain data; "
                 "return plain data, name the class in accept=, or use trust='code' if you would run its code here"
             )
-        rebuilt = InvalidTarget(described.text) if described.invalid_target else self._rebuilt(described)
+        rebuilt = self._rebuilt(described)
         with contextlib.suppress(Exception):  # the state of an accepted class may hold anything, its notes too
             for note in described.notes:
                 rebuilt.add_note(note)
@@ -223,6 +127,10 @@ class Decoder:
             return "(an exception that cannot be read)"
 
     def _rebuilt(self, described: Description) -> BaseException:
+        if described.invalid_target:
+            return InvalidTarget(described.text)
+        if described.not_sendable:
+            return NotSendable(described.text)
         for attempt in (self._from_pickle, self._from_accepted, self._from_builtin):
             try:
                 error = attempt(described)
@@ -281,6 +189,7 @@ class Description:
     accepted: bytes | None = attrs.field(default=None, validator=_is(bytes, optional=True))
     untrusted: str | None = attrs.field(default=None, validator=_is(str, optional=True))
     invalid_target: bool = attrs.field(default=False, validator=_is(bool))
+    not_sendable: bool = attrs.field(default=False, validator=_is(bool))
 
     @classmethod
     def of(cls, fields: Any) -> Description:

@@ -44,6 +44,8 @@ class Message:
     """Of a stop: the actor asked for it itself, so it concerns this generation only."""
     call_timeout: float | None = None
     """Seconds that it may run; None for as long as it likes."""
+    needs: Any = None
+    """Definitions that have to be sent ahead of it (see `piactors._host.definitions`)."""
     path: tuple[str, ...] = ()
     """Of a call of a method: which one."""
     deadline: float = 0.0

@@ -1,87 +1,384 @@
-"""Classes and functions that cannot be found by name travel by value, once, under a key.
+"""Definitions of the host that cannot be imported here, and the pickles that refer to them.
 
-What stands in the host's ``__main__``, in a notebook or inside a function is sent as a definition
-(made by dill in the host).  Each carries a key.  When such a class, or an instance of it, goes back,
-only the key goes: so the host gets its own class, not a second one that looks like it.
+Classes and functions of the host's ``__main__``, of a notebook, of any module without a file, are sent beside
+the messages that need them, each once and again when it has changed, under a key.  Here they live in
+one namespace for each of the host's modules, as if it had been imported.  What is local to a function of the
+host (closures, lambdas, classes within functions) is sent within the message, and let go of with it.
+
+Where such a class or function, or an instance, goes back, its key goes: so the host gets its own.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import pickle
+import sys
+import threading
 import types
-from typing import Any, Dict, List, Tuple, Union
+import weakref
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
-from . import pieces
+from . import copies, pieces, rebuild, refusals
 
-_objects: Dict[str, Any] = {}
-_keys: Dict[int, str] = {}
-
-
-_HERE = b"piactors.pihost.byvalue"
-_MAIN = b"__main__"
+_HERE = b"piactors.pihost"
 _SMALL = 65536
 _SIMPLE = frozenset((int, float, str, bytes, bool, type(None), tuple, list, dict, set, frozenset))
-"""Types that plain pickle, which is faster, is tried on first.  What is in them may still have come by value: then
-pickle does not find it by its name, or finds it in ``__main__``."""
+"""Types that plain pickle, which is faster, is tried on first."""
+_NAMES_A_GLOBAL = b"\x93"
+"""The step of a pickle that looks something up by its name; which may have come by value, or belong to ``__main__``."""
 
 
-class NeedsDill(ImportError):
-    """The interpreter of an isolate lacks dill, which a definition sent by value needs."""
+class Record(NamedTuple):
+    """A definition as it travels.
+
+    Attributes:
+        key: the same for the life of what is defined.
+        version: grows with each change.
+        kind: ``function``, ``class``, ``enum``, ``thing``, ``global`` or ``module``.
+        head: what makes it without its content, as a pickle; empty for a global and a module.
+        body: its content, as a pickle.
+        children: the keys of what it refers to.
+    """
+
+    key: str
+    version: int
+    kind: str
+    head: bytes
+    body: bytes
+    children: Tuple[str, ...]
 
 
-def load_definition(key: str, name: str, definition: bytes) -> Any:
-    """Return the object of `key`, made from its definition the first time."""
-    if key not in _objects:
-        unpickler = _dill(name).Unpickler(io.BytesIO(definition))
-        unpickler.load()
-        found: List[Tuple[str, Any]] = unpickler.load()
-        for other_key, obj in found:
-            if _objects.setdefault(other_key, obj) is obj:
-                _keys[id(obj)] = other_key
-    return _objects[key]
+class Built:
+    """A definition that is here."""
+
+    __slots__ = ("applied", "children", "obj", "version")
+
+    def __init__(self, obj: Any) -> None:
+        self.obj = obj
+        self.version = -1
+        self.applied: Dict[str, int] = {}
+        self.children: Tuple[str, ...] = ()
 
 
-def host_object(key: str) -> Any:
+class Store:
+    """All that has come by value and is still of use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.pending: Dict[str, Record] = {}
+        """Records that nothing was made of yet: they come before the message that needs them."""
+        self._failed: Dict[str, Tuple[Record, BaseException]] = {}
+        self._built: Dict[str, Built] = {}
+        self._keys: Dict[int, str] = {}
+        self._loose: Dict[int, Tuple[str, Any]] = {}
+        self._loose_by_key: Dict[str, Any] = {}
+
+    def receive(self, payload: Any) -> None:
+        """Take what the host sends ahead of a message; nothing of it is made before that is read."""
+        self.add(*pickle.loads(payload))
+
+    def add(self, forgotten: Any, records: Any) -> None:
+        """Let go of some definitions, and take others."""
+        with self._lock:
+            for key in forgotten:
+                self._let_go(key)
+            for fields in records:
+                record = Record(*fields)
+                self.pending[record.key] = record
+
+    def settle(self) -> None:
+        """Make what has come: first each thing without its content, then the contents, since they refer to each other.
+
+        Raises:
+            Exception: what the making of the first of them raised that could not be made.
+        """
+        with self._lock:
+            batch, error = list(self.pending), None
+            for step in (self._make, self._fill):
+                for key in batch:
+                    try:
+                        step(key)
+                    except Exception as found:
+                        error = error or found
+                        self._fail(key, found)
+            if error is not None:
+                raise error
+
+    def _fail(self, key: str, error: BaseException) -> None:
+        record = self.pending.pop(key, None)
+        if record is not None:
+            self._failed[key] = (record, error)
+
+    def get(self, key: str) -> Any:
+        """Return what has come under a key.
+
+        Raises:
+            Exception: if it, or what it refers to, cannot be made here.
+        """
+        with self._lock:
+            if self._failed:
+                self._check(key, set())
+            built = self._built.get(key)
+            if built is not None:
+                return built.obj
+            if key in self.pending:
+                self._make(key)
+                return self._built[key].obj
+        return self._loose_object(key)
+
+    def _check(self, key: str, seen: Any) -> None:
+        """Raise what keeps a definition from working: each message that needs it is told."""
+        if key in seen:
+            return
+        seen.add(key)
+        if key in self._failed:
+            record, _ = self._failed.pop(key)
+            self.pending[key] = record
+            try:
+                self._make(key)
+                self._fill(key)
+            except Exception as error:
+                self._fail(key, error)
+                raise
+        built = self._built.get(key)
+        for child in built.children if built is not None else ():
+            self._check(child, seen)
+
+    def _make(self, key: str) -> None:
+        record = self.pending.get(key)
+        if record is None or (key in self._built and record.kind != "function"):
+            return
+        built = self._built.get(key)
+        if record.kind in ("global", "module"):
+            self._built[key] = Built(None)
+            return
+        maker, args = _unpickled(record.head)
+        if built is None:
+            self._keep(key, maker(*args))
+        else:  # a function whose code may be another one
+            built.obj.__code__ = args[1]
+
+    def _keep(self, key: str, obj: Any) -> None:
+        self._built[key] = Built(obj)
+        self._keys[id(obj)] = key
+
+    def _fill(self, key: str) -> None:
+        record = self.pending.get(key)
+        if record is None:
+            return
+        built = self._built[key]
+        body = _unpickled(record.body)
+        _FILL[record.kind](built, body)
+        built.version, built.children = record.version, record.children
+        self.pending.pop(key, None)
+
+    def _let_go(self, key: str) -> None:
+        """The host has let go of something: keep it for as long as somebody here does."""
+        self.pending.pop(key, None)
+        self._failed.pop(key, None)
+        built = self._built.pop(key, None)
+        if built is not None and self._keys.pop(id(built.obj), None) is not None:
+            self.note(key, built.obj)
+
+    # What is local, or let go of
+
+    def note(self, key: str, obj: Any) -> None:
+        """Know the key of something for as long as it lives."""
+        number = id(obj)
+
+        def forget(_: Any) -> None:
+            self._loose.pop(number, None)
+            if self._loose_by_key.get(key) is reference:
+                del self._loose_by_key[key]
+
+        reference = weakref.ref(obj, forget)
+        self._loose[number] = (key, reference)
+        self._loose_by_key[key] = reference
+
+    def _loose_object(self, key: str) -> Any:
+        found = self.known(key)
+        if found is None:
+            raise LookupError("no class or function with the key {!r} is here any more".format(key))
+        return found
+
+    def known(self, key: str) -> Any:
+        """Return what is local and still lives, or None."""
+        reference = self._loose_by_key.get(key)
+        return None if reference is None else reference()
+
+    def key_of(self, obj: Any) -> Tuple[Optional[str], bool]:
+        """Return the key of something that came by value, and whether the host still has it for certain."""
+        key = self._keys.get(id(obj))
+        if key is not None:
+            return key, True
+        found = self._loose.get(id(obj))
+        return (found[0], False) if found is not None and found[1]() is obj else (None, False)
+
+
+def _fill_function(built: Built, body: Any) -> None:
+    rebuild.set_function(built.obj, body)
+
+
+def _fill_class(built: Built, body: Any) -> None:
+    """Set the attributes that are new or have changed in the host; what was changed here stays."""
+    attributes, virtual = body
+    gone = [name for name in built.applied if name not in attributes]
+    changed = {name: _unpickled(data) for name, (version, data) in attributes.items() if built.applied.get(name) != version}
+    rebuild.set_class(built.obj, changed, gone, _unpickled(virtual))
+    built.applied = {name: version for name, (version, _) in attributes.items()}
+
+
+def _fill_global(built: Built, body: Any) -> None:
+    place, name, present, value = body
+    names = rebuild.namespace(place)
+    if not rebuild.takes_values(place):
+        return
+    if present:
+        names[name] = value
+    else:
+        names.pop(name, None)
+
+
+def _fill_module(built: Built, body: Any) -> None:
+    place, names = body
+    here = rebuild.namespace(place)
+    if rebuild.takes_values(place):
+        here.update(names)
+
+
+def _fill_nothing(built: Built, body: Any) -> None:
+    """It was made whole."""
+
+
+_FILL: Dict[str, Any] = {
+    "function": _fill_function,
+    "class": _fill_class,
+    "enum": _fill_class,
+    "thing": _fill_nothing,
+    "global": _fill_global,
+    "module": _fill_module,
+}
+
+store = Store()
+
+
+# What pickles of the host name
+
+
+def ref(key: str) -> Any:
+    """Return the definition of a key; in the host, a function of its own stands in for this one."""
+    return store.get(key)
+
+
+def with_definitions(records: Any, data: bytes) -> Any:
+    """Return what a pickle holds that carries the definitions that it needs along."""
+    store.add((), records)
+    return loads(data)
+
+
+def local_function(key: str, place: rebuild.Place, code: Any, name: str, cells: Any) -> Any:
+    """Return a closure or a lambda, still without its state."""
+    made = rebuild.function(place, code, name, cells)
+    store.note(key, made)
+    return made
+
+
+class _Local(NamedTuple):
+    version: int
+    names: Tuple[str, ...]
+
+
+_local_classes: "weakref.WeakKeyDictionary[Any, _Local]" = weakref.WeakKeyDictionary()
+
+
+def local_class(key: str, maker: Any, args: Tuple[Any, ...]) -> Any:
+    """Return a class that stands within a function of the host, still without its attributes: one while it lives."""
+    made = store.known(key)
+    if made is None:
+        made = maker(*args)
+        store.note(key, made)
+    return made
+
+
+def set_local_class(made: Any, state: Any) -> None:
+    """Give a local class its attributes, if they have changed."""
+    version, attributes, virtual = state
+    known = _local_classes.get(made)
+    if known is not None and known.version == version:
+        return
+    gone = [name for name in known.names if name not in attributes] if known is not None else []
+    rebuild.set_class(made, attributes, gone, virtual)
+    _local_classes[made] = _Local(version, tuple(attributes))
+
+
+def host_object(key: str, copy: Optional[bytes] = None) -> Any:
     """Return the object of `key`; in the host, a function of its own stands in for this one."""
-    return _objects[key]
-
-
-def _dill(name: str) -> Any:
     try:
-        import dill
-    except ImportError:
-        raise NeedsDill(
-            "{} is defined in __main__ or inside a function, so it is sent by value, and this interpreter has no "
-            "dill to load it with; install dill there, or move it into a module".format(name)
-        ) from None
-    return dill
+        return store.get(key)
+    except LookupError:
+        if copy is None:
+            raise
+        return copies.loads(copy)
+
+
+# Pickles
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if module == "piactors.pihost.byvalue":
-            return globals()[name]
-        return super().find_class(module, name)
+        if module.startswith("piactors.pihost."):  # that package has another name here
+            module = "{}.{}".format(__package__, module[16:])
+            return getattr(sys.modules.get(module) or importlib.import_module(module), name)
+        try:
+            return super().find_class(module, name)
+        except ModuleNotFoundError:
+            if module.partition(".")[0] != "cloudpickle":
+                raise
+            copies.cloudpickle()
+            return super().find_class(module, name)
+
+
+def _unpickled(data: Any) -> Any:
+    return _Unpickler(io.BytesIO(data)).load() if data else None
 
 
 def loads(data: Any) -> Any:
     """Deserialise what the host sent."""
-    if len(data) < _SMALL and _HERE not in data:
-        return pickle.loads(data)  # nothing in it is to be found in this module, which has another name here
+    if store.pending:
+        store.settle()
+    if len(data) < _SMALL and data.find(_HERE) < 0:
+        return pickle.loads(data)  # nothing in it is to be found in this package, which has another name here
     return _Unpickler(io.BytesIO(data)).load()
 
 
 def loads_chunks(chunks: List[memoryview]) -> Any:
     """Deserialise what the host sent in shared memory; its large buffers stay there."""
+    if store.pending:
+        store.settle()
     return _Unpickler(pieces.ViewReader(chunks[0]), buffers=chunks[1:]).load()
 
 
+def reduced(obj: Any) -> Any:
+    """Return how something goes back that came by value; NotImplemented if it did not."""
+    key, known = store.key_of(obj)
+    if key is None:
+        return NotImplemented
+    return host_object, (key,) if known else (key, copies.dumps_or_none(obj, _reduced_if_known))
+
+
+def _reduced_if_known(_: Any, obj: Any) -> Any:
+    key, known = store.key_of(obj)
+    return (host_object, (key,)) if known else NotImplemented
+
+
 def _reducer_override(_: Any, obj: Any) -> Any:
-    if isinstance(obj, (type, types.FunctionType)):
-        key = _keys.get(id(obj))
-        if key is not None:
-            return host_object, (key,)
+    kind = type(obj)
+    if kind in refusals.fine:  # most are
+        return NotImplemented
+    if refusals.is_definition(kind):
+        return reduced(obj)
+    refusals.check(obj, kind)
     return NotImplemented
 
 
@@ -90,19 +387,23 @@ class _Pickler(pickle.Pickler):
 
 
 def dumps(obj: Any) -> bytes:
-    """Serialise a reply; what plain pickle cannot take goes through dill where that is installed."""
+    """Serialise a reply; what plain pickle cannot take goes through cloudpickle.
+
+    Raises:
+        TypeError: naming what cannot be sent, and where in the reply it is.
+    """
     if type(obj) in _SIMPLE:
         try:
             data = pickle.dumps(obj, 5)
         except Exception:
-            data = _MAIN
-        if _MAIN not in data:
+            data = _NAMES_A_GLOBAL
+        if data.find(_NAMES_A_GLOBAL) < 0:
             return data
     buffer = io.BytesIO()
     try:
         _Pickler(buffer, 5).dump(obj)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        return _dump_with_dill(obj, error)
+    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
+        return _dump_with_copies(obj, error)
     return buffer.getvalue()
 
 
@@ -113,8 +414,8 @@ def dumps_chunks(obj: Any) -> Union[bytes, pieces.Chunks]:
         try:
             data = pickle.dumps(obj, 5, buffer_callback=chunks.take)
         except Exception:
-            data = _MAIN
-        if _MAIN not in data:
+            data = _NAMES_A_GLOBAL
+        if data.find(_NAMES_A_GLOBAL) < 0:
             if len(data) < pieces.LEAST and not chunks.apart:
                 return data
             chunks.pieces.append(data)
@@ -122,21 +423,16 @@ def dumps_chunks(obj: Any) -> Union[bytes, pieces.Chunks]:
         chunks = pieces.Chunks()
     try:
         _Pickler(chunks, 5, buffer_callback=chunks.take).dump(obj)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
+    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
         chunks = pieces.Chunks()
-        chunks.pieces.append(_dump_with_dill(obj, error))
+        chunks.pieces.append(_dump_with_copies(obj, error))
     return chunks
 
 
-def _dump_with_dill(obj: Any, error: Exception) -> bytes:
+def _dump_with_copies(obj: Any, error: Exception) -> bytes:
+    if isinstance(error, refusals.Refused):
+        raise refusals.explained(obj, error, "the result") from None
     try:
-        import dill
-    except ImportError:
-        raise error from None
-    buffer = io.BytesIO()
-    pickler_class = type("_DillPickler", (dill.Pickler,), {"reducer_override": _reducer_override})
-    try:
-        pickler_class(buffer, 5, recurse=True).dump(obj)
-    except Exception:
-        raise error from None
-    return buffer.getvalue()
+        return copies.dumps(obj, _reducer_override)
+    except Exception as found:
+        raise refusals.explained(obj, found if isinstance(found, refusals.Refused) else error, "the result") from None

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
-from . import byvalue, hosted, pieces, plain_encode, wire
+from . import byvalue, hosted, pieces, plain_encode, refusals, wire
 from .coroutines import CoroutineRunner
 from .page import SequencePage
 from .replies import Replies
@@ -64,12 +64,16 @@ class CallLoop:
         return self.coroutines.run(value) if type(value) is hosted.CoroutineType else value
 
     def _serve(self, slot: int) -> None:
-        begin, handle, turn, read, stop = self._page.begin, self._handle, self._turn, self._data.next, wire.STOP
+        begin, handle, turn, read = self._page.begin, self._handle, self._turn, self._data.next
+        stop, define = wire.STOP, wire.DEFINE
         while True:
             with turn:
                 if self._ending is not None:
                     return
                 frame = read()
+                while frame is not None and frame.kind == define:
+                    byvalue.store.receive(frame.payload)
+                    frame = read()
                 if frame is None or frame.kind == stop:
                     self._no_more(frame)
                     return
@@ -137,7 +141,7 @@ class CallLoop:
     def _failed(self, frame: wire.Frame, error: Exception) -> None:
         if frame.kind == wire.CALL:
             self.hosted.on_returned_exception(error)
-            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies.error(error, **_hints(error)))
+            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies.error(error))
         else:
             self._end(error)
 
@@ -150,11 +154,12 @@ class CallLoop:
         except plain_encode.NotPlain as error:
             self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies.refused(error))
         except Exception as error:
-            text = "the result, a {}, cannot be sent: {}".format(type(value).__name__, error)
-            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies.error(TypeError(text)))
+            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies.error(_unsendable(value, error)))
         else:
             self._data.send(wire.REPLY, flags, frame.seq, payload)
 
 
-def _hints(error: Exception) -> Dict[str, Any]:
-    return {"invalid_target": True} if getattr(error, "_pihost_invalid_target", False) is True else {}
+def _unsendable(value: Any, error: Exception) -> Exception:
+    if isinstance(error, refusals.Refused):
+        return error
+    return TypeError("the result, a {}, cannot be sent: {}".format(type(value).__name__, error))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-from . import PROTOCOL, byvalue, confine, control, hosted, linux, plain_encode, spin, wire
+from . import PROTOCOL, byvalue, confine, control, copies, hosted, linux, plain_encode, spin, wire
 from .calls import CallLoop, Ending
 from .control import Control, end_with_host
 from .page import DUMP_SIGNAL, FAULT_OFFSET, SequencePage
@@ -173,6 +173,8 @@ class Isolate:
             os.chdir(init["cwd"])
         if init["debug"]:
             _wait_for_debugger(init["name"])
+        copies.use(init.get("cloudpickle", ""))
+        byvalue.store.add((), init.get("definitions", ()))
         kind, payload = init["target"]
         if kind == "none":
             return
@@ -186,8 +188,7 @@ class Isolate:
             loop.hosted = hosted.host(target, args, kwargs)
 
     def _start_failed(self, error: BaseException, replies: Replies) -> NoReturn:
-        hints = {"invalid_target": True} if getattr(error, "_pihost_invalid_target", False) is True else {}
-        self._data.send(wire.START_FAILED, wire.PLAIN, 0, replies.error(error, **hints))
+        self._data.send(wire.START_FAILED, wire.PLAIN, 0, replies.error(error))
         _leave(1)
 
     def _finish(self, loop: CallLoop, control: Control, replies: Replies, ending: Ending) -> NoReturn:

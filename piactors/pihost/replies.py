@@ -13,6 +13,8 @@ from typing import Any, Dict, FrozenSet, List, Optional, Tuple, Union
 from . import byvalue, pieces, plain_encode, wire
 
 _TEXT_LIMIT = 1 << 16
+_MARKS = (("_pihost_invalid_target", "invalid_target"), ("_pihost_not_sendable", "not_sendable"))
+"""Errors of pihost's own that the host knows as errors of its own: a mark of the class, and the field that tells."""
 
 
 class Replies:
@@ -50,6 +52,9 @@ class Replies:
             "accepted": None,
         }
         described.update(more)
+        for mark, field in _MARKS:
+            if getattr(error, mark, False) is True:
+                described[field] = True
         if self.code:
             described["pickle"] = _pickled(error)
         if described["pickle"] is None:

@@ -27,6 +27,8 @@ REPLY = 7
 ERROR = 8
 DONE = 17
 SKIPPED = 9
+DEFINE = 20
+"""Definitions that the messages after it need, and the keys of such as the host has let go of.  Host to isolate."""
 # Control channel.  REQUEST, RESPONSE and FAILURE go both ways: the protocol is symmetric.
 HELLO = 1
 STOPPING = 11
@@ -48,7 +50,7 @@ WARM = 37
 
 KINDS = frozenset(
     (HELLO, INIT, READY, START_FAILED, CALL, TELL, REPLY, ERROR, DONE, SKIPPED, STOP, STOPPING, PROCEED,
-     REQUEST, RESPONSE, FAILURE, LOG, MAP, UNMAP, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM)
+     REQUEST, RESPONSE, FAILURE, LOG, MAP, UNMAP, DEFINE, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM)
 )
 
 # Flags: how a payload is encoded, whether it lies in a segment, and whether the answer may.

@@ -1,0 +1,357 @@
+"""The definitions of this process that isolates get by value: as they are now, and what each process has of them.
+
+An entry stands for one class, function, global variable or module.  A message that needs it looks at it
+first; only what has changed is pickled again, under a new version, and only what a process does not have
+yet is sent to it, before the message.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import sys
+import types
+import weakref
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from piactors._host import pickler as pickling
+from piactors._host import snapshots
+from piactors._host.pickler import Global, Module
+from piactors._host.snapshots import Pins
+from piactors.pihost import byvalue, refusals
+
+_versions = itertools.count(1)
+_NOTHING = object()
+
+
+@attrs.frozen(eq=False)
+class _Attribute:
+    """An attribute of a class: which object it was, its version, its pickle, and what that refers to."""
+
+    identity: int
+    version: int
+    data: bytes
+    children: tuple[str, ...]
+    watched: bool
+
+
+@attrs.frozen(eq=False)
+class Made:
+    """A definition as it was when it was last looked at.
+
+    Attributes:
+        record: what is sent.
+        identity: what it was made of, to be compared with what it is made of now.
+        pins: what keeps that comparison right.
+        attributes: of a class.
+        absent: of a global variable: there is none of that name.
+    """
+
+    record: byvalue.Record
+    identity: tuple[Any, ...]
+    pins: Pins
+    attributes: Mapping[str, _Attribute] = attrs.field(factory=dict)
+    absent: bool = False
+
+
+@attrs.frozen(eq=False)
+class Needs:
+    """What a message needs besides itself.
+
+    Attributes:
+        made: the definitions, as they were when the message was made.
+        held: objects of this process that have to live until its answer has been read.
+    """
+
+    made: tuple[Made, ...]
+    held: tuple[Any, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """How large the definitions are."""
+        return sum(len(made.record.head) + len(made.record.body) for made in self.made)
+
+    @property
+    def records(self) -> list[tuple[Any, ...]]:
+        """The definitions as they travel."""
+        return [tuple(made.record) for made in self.made if not made.absent]
+
+
+_made: dict[tuple[str, bool], Made] = {}
+_of_module: dict[str, set[str]] = {}
+_everybody: dict[int, weakref.ref[Knowledge]] = {}
+
+
+def needs_of(met: Mapping[str, Any], held: Iterable[Any], *, foreign: bool) -> Needs | None:
+    """Look at all that a message refers to, directly or not, and return it; None if that is nothing.
+
+    Raises:
+        refusals.Refused: if a definition holds what cannot be sent.
+    """
+    if not met:
+        held = tuple(held)
+        return Needs((), held) if held else None
+    found: dict[str, Made] = {}
+    kept = [*held]
+    todo = deque((key, thing, "") for key, thing in met.items())
+    while todo:
+        key, thing, user = todo.popleft()
+        if key in found or thing is None:
+            continue
+        made = found[key] = _look(key, thing, user, foreign)
+        kept.append(thing)
+        name = getattr(thing, "__qualname__", "") or user
+        todo.extend((child, _thing(child), name) for child in made.record.children if child not in found)
+    return Needs(tuple(found.values()), tuple(kept))
+
+
+def _thing(key: str) -> Any:
+    """Return what a key stands for; None if it is gone, and nobody needs it."""
+    module, colon, name = key.partition(":")
+    if not colon:
+        return pickling.known(key)
+    return Global(module, name) if name else Module(module)
+
+
+def _look(key: str, thing: Any, user: str, foreign: bool) -> Made:
+    """Return a definition as it is now."""
+    before = _made.get((key, foreign))
+    kind = _KINDS.get(type(thing)) or ("class" if isinstance(thing, type) else "thing")
+    identify, make = _WAYS[kind]
+    identity = identify(thing)
+    if before is not None and not before.pins.dirty and not before.pins.watched and identity == before.identity:
+        return before
+    try:
+        made: Made = make(key, thing, identity, before, foreign)
+    except (refusals.Refused, pickle.PicklingError, TypeError, AttributeError) as error:
+        found = _placed(thing, error, user)
+    else:
+        _made[key, foreign] = made
+        return made
+    raise found
+
+
+def _placed(thing: Any, error: Exception, user: str) -> refusals.Refused:
+    """Say in which definition something is that cannot be sent."""
+    if isinstance(thing, Global):
+        return refusals.explained(_value_of(thing), error, f"global `{thing.name}` of `{user or thing.module}`")
+    name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None) or repr(thing)
+    if isinstance(thing, types.FunctionType):
+        return _placed_in_function(thing, error, name)
+    return refusals.Refused(f"{error} (in `{name}`)")
+
+
+def _placed_in_function(function: types.FunctionType, error: Exception, name: str) -> refusals.Refused:
+    for where, value in snapshots.named_parts(function):
+        try:
+            pickling.dumped(value, foreign=False)
+        except Exception as found:
+            return refusals.explained(value, found, f"{where} of `{name}`")
+    return refusals.Refused(f"{error} (in `{name}`)")
+
+
+def _record(
+    key: str, kind: str, head: bytes, body: bytes, children: Mapping[str, Any], before: Made | None
+) -> byvalue.Record:
+    """Return a record: the one before, if nothing of it has changed."""
+    keys = tuple(children)
+    if before is not None:
+        same = before.record
+        if (same.head, same.body, same.children) == (head, body, keys):
+            return same
+    return byvalue.Record(key, next(_versions), kind, head, body, keys)
+
+
+# Each kind: what it is made of, by identity, and how it is made
+
+
+def _identity_of_function(function: types.FunctionType) -> tuple[Any, ...]:
+    return tuple(map(id, snapshots.function_parts(function)))
+
+
+def _make_function(
+    key: str, function: types.FunctionType, identity: tuple[Any, ...], before: Made | None, foreign: bool
+) -> Made:
+    head, body, met = pickling.dumped_function(function, foreign=foreign)
+    _bind(met, function)
+    pins = Pins()
+    for part in snapshots.function_parts(function):
+        pins.add(part)
+    return Made(_record(key, "function", head, body, met, before), identity, pins)
+
+
+def _make_class(key: str, cls: type, identity: tuple[Any, ...], before: Made | None, foreign: bool) -> Made:
+    pins = Pins()
+    old = {} if before is None or before.pins.dirty else before.attributes
+    versions = {} if before is None else before.attributes
+    attributes = {
+        name: _attribute(cls, name, value, old.get(name), versions.get(name), pins, foreign)
+        for name, value in pickling.class_content(cls).items()
+    }
+    head, met = pickling.dumped(pickling.class_head(cls), foreign=foreign)
+    virtual, more = pickling.dumped(pickling.virtual_subclasses(cls), foreign=foreign)
+    met |= more
+    for attribute in attributes.values():
+        met.update(dict.fromkeys(attribute.children))
+    _bind(met, cls)
+    body = pickle.dumps(({name: (found.version, found.data) for name, found in attributes.items()}, virtual), 5)
+    return Made(_record(key, "class", head, body, met, before), identity, pins, attributes)
+
+
+def _attribute(
+    cls: type, name: str, value: Any, same: _Attribute | None, before: _Attribute | None, pins: Pins, foreign: bool
+) -> _Attribute:
+    special = snapshots.is_special(name)
+    pins.add(value, lenient=special)
+    if same is not None and not same.watched and same.identity == id(value):
+        return same
+    try:
+        data, met = pickling.dumped(value, foreign=foreign)
+    except Exception as error:
+        found = refusals.explained(value, error, f"attribute `{name}` of `{cls.__qualname__}`")
+    else:
+        version = before.version if before is not None and before.data == data else next(_versions)
+        watched = not special and snapshots.is_watched(value)
+        return _Attribute(id(value), version, data, tuple(met), watched)
+    raise found
+
+
+def _identity_of_thing(thing: Any) -> tuple[Any, ...]:
+    return ()
+
+
+def _make_thing(key: str, thing: Any, identity: tuple[Any, ...], before: Made | None, foreign: bool) -> Made:
+    head, met = pickling.dumped(pickling.thing_head(thing), foreign=foreign)
+    _bind(met, thing)
+    return Made(_record(key, "thing", head, b"", met, before), identity, Pins())
+
+
+def _value_of(variable: Global) -> Any:
+    module = sys.modules.get(variable.module)
+    return _NOTHING if module is None else vars(module).get(variable.name, _NOTHING)
+
+
+def _identity_of_global(variable: Global) -> tuple[Any, ...]:
+    return (id(_value_of(variable)),)
+
+
+def _make_global(key: str, variable: Global, identity: tuple[Any, ...], before: Made | None, foreign: bool) -> Made:
+    value, pins = _value_of(variable), Pins()
+    present = value is not _NOTHING
+    pins.add(value if present else None)
+    body, met = pickling.dumped((variable.module, variable.name, present, value if present else None), foreign=foreign)
+    _of_module.setdefault(variable.module, set()).add(key)
+    return Made(_record(key, "global", b"", body, met, before), identity, pins, absent=not present)
+
+
+def _names_of(module: Module) -> dict[str, Any]:
+    names = vars(sys.modules[module.name]) if module.name in sys.modules else {}
+    return {name: names[name] for name in pickling.MODULE_NAMES if names.get(name) is not None}
+
+
+def _identity_of_module(module: Module) -> tuple[Any, ...]:
+    return (id(sys.modules.get(module.name)),)
+
+
+def _make_module(key: str, module: Module, identity: tuple[Any, ...], before: Made | None, foreign: bool) -> Made:
+    body, _ = pickling.dumped((module.name, _names_of(module)), foreign=foreign)
+    pins = Pins()
+    found = sys.modules.get(module.name)
+    if found is not None:
+        pins.add(found)
+        weakref.finalize(found, _forget_module, module.name).atexit = False
+    return Made(_record(key, "module", b"", body, {}, before), identity, pins)
+
+
+_KINDS: dict[type, str] = {Global: "global", types.FunctionType: "function", Module: "module"}
+_WAYS: dict[str, Any] = {
+    "function": (_identity_of_function, _make_function),
+    "class": (snapshots.class_identity, _make_class),
+    "thing": (_identity_of_thing, _make_thing),
+    "global": (_identity_of_global, _make_global),
+    "module": (_identity_of_module, _make_module),
+}
+
+
+def _bind(met: dict[str, Any], thing: Any) -> None:
+    """Have the name sent along by which a module of this process knows a thing: there it is known by it too."""
+    module = getattr(thing, "__module__", None)
+    name = (getattr(thing, "__qualname__", None) or getattr(thing, "__name__", "")).partition(".")[0]
+    found = sys.modules.get(module) if type(module) is str else None
+    if type(module) is not str or found is None or name not in vars(found):
+        return
+    met[f"{module}:{name}"] = None
+    met[pickling.module_key(module)] = None
+
+
+# What is gone
+
+
+def _forget(key: str) -> None:
+    """Something of this process is gone; in any thread, at any moment."""
+    for foreign in (False, True):
+        _made.pop((key, foreign), None)
+    for reference in _retried(lambda: list(_everybody.values())):
+        knowledge = reference()
+        if knowledge is not None:
+            knowledge.forget(key)
+
+
+def _forget_module(name: str) -> None:
+    for key in _of_module.pop(name, set()):
+        _forget(key)
+    _forget(pickling.module_key(name))
+
+
+def _retried(snapshot: Any) -> list[weakref.ref[Knowledge]]:
+    """Return the items of a dictionary that the garbage collector may change while they are listed."""
+    while True:
+        try:
+            return snapshot()  # type: ignore[no-any-return]
+        except RuntimeError:
+            continue
+
+
+pickling.on_forgotten.append(_forget)
+
+
+class Knowledge:
+    """What one process of an isolate has of this process's definitions; used under its isolate's lock."""
+
+    def __init__(self, needs: Needs | None) -> None:
+        self.forgotten: deque[str] = deque()
+        """Keys that it is still to be told to let go of."""
+        self._versions: dict[str, int] = {}
+        self._latest: Needs | None = None
+        if needs is not None:
+            self._versions = {made.record.key: made.record.version for made in needs.made if not made.absent}
+        number = id(self)
+        _everybody[number] = weakref.ref(self, lambda _: _everybody.pop(number, None))
+
+    def forget(self, key: str) -> None:
+        """This process has let go of something; in any thread, at any moment."""
+        if key in self._versions:
+            self.forgotten.append(key)
+
+    def missing(self, needs: Needs | None) -> bytes:
+        """Return what the process has to be sent before a message with these needs; nothing if it has it all."""
+        if needs is self._latest and not self.forgotten:
+            return b""
+        gone = []
+        while self.forgotten:
+            key = self.forgotten.popleft()
+            if self._versions.pop(key, None) is not None:
+                gone.append(key)
+        records = []
+        for made in () if needs is None else needs.made:
+            record = made.record
+            has = self._versions.get(record.key)
+            if has != record.version and not (has is None and made.absent):
+                records.append(tuple(record))
+                self._versions[record.key] = record.version
+        self._latest = needs
+        return pickle.dumps((gone, records), 4) if gone or records else b""

@@ -1,0 +1,402 @@
+"""The pickler of all that goes to an isolate: what it does with definitions, and what it refuses.
+
+A class or function that cannot be imported is replaced by its key, and noted (`Pickler.met`), so that its
+definition can be sent along; what is local to a function of the host goes into the pickle itself.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextvars
+import enum
+import functools
+import io
+import itertools
+import marshal
+import os
+import pickle
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from piactors._host import places, snapshots
+from piactors.pihost import byvalue, rebuild, refusals
+
+_lock = threading.Lock()
+_counter = itertools.count(1)
+_keys: dict[int, tuple[str, Any]] = {}
+_by_key: dict[str, Any] = {}
+_local_versions: weakref.WeakKeyDictionary[type, tuple[int, dict[str, Any]]] = weakref.WeakKeyDictionary()
+on_forgotten: list[Callable[[str], object]] = []
+"""Called with the key of what this process has let go of; in any thread, at any moment."""
+
+
+def key_of(obj: Any) -> str:
+    """Return the key of a class, a function or a thing of this process, made the first time."""
+    number = id(obj)
+    found = _keys.get(number)
+    if found is not None and found[1]() is obj:
+        return found[0]
+    with _lock:
+        key = f"{os.getpid()}-{next(_counter)}"
+
+        def forget(_: Any) -> None:
+            _keys.pop(number, None)
+            _by_key.pop(key, None)
+            for callback in on_forgotten:
+                callback(key)
+
+        reference = _reference(obj, forget)
+        _keys[number] = (key, reference)
+        _by_key[key] = reference
+        return key
+
+
+def _reference(obj: Any, forget: Callable[[Any], object]) -> Callable[[], Any]:
+    try:
+        return weakref.ref(obj, forget)
+    except TypeError:
+        return lambda: obj  # few, and small: context variables
+
+
+def known(key: str) -> Any:
+    """Return what this process has under a key, or None."""
+    found = _by_key.get(key)
+    return None if found is None else found()
+
+
+def adopt(key: str, obj: Any) -> Any:
+    """Know a copy of what this process had let go of under its former key."""
+    with _lock:
+        _by_key[key] = _reference(obj, lambda _: _by_key.pop(key, None))
+        return obj
+
+
+def renew_lock_after_fork() -> None:
+    """Replace the lock that another thread may have held when this process was forked."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=renew_lock_after_fork)
+
+
+class Pickler(pickle.Pickler):
+    """Pickles for one isolate.
+
+    Attributes:
+        met: what has to be sent along, by key.
+        held: classes and functions within the pickle, which have to live until the answer has been read.
+    """
+
+    def __init__(self, buffer: Any, *, foreign: bool = False, **more: Any) -> None:
+        super().__init__(buffer, 5, **more)
+        self.met: dict[str, Any] = {}
+        self.held: list[Any] = []
+        self._foreign = foreign
+        self._own: dict[int, rebuild.Globals] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        """See `pickle.Pickler`."""
+        kind = type(obj)
+        if kind in refusals.fine:  # most are
+            return NotImplemented
+        if kind is types.FunctionType:
+            return self._function(obj)
+        special = _SPECIAL.get(kind)
+        if special is not None:
+            return special(self, obj)
+        if isinstance(obj, type):
+            return self._class(obj)
+        if refusals.is_definition(kind):
+            return self._thing(obj)
+        refusals.check(obj, kind)
+        return NotImplemented
+
+    def by_key(self, obj: Any) -> Any:
+        """Return the key in place of an object."""
+        key = key_of(obj)
+        self.met[key] = obj
+        return byvalue.ref, (key,)
+
+    def _function(self, function: types.FunctionType) -> Any:
+        how = places.of_function(function)
+        if how == "name":
+            return NotImplemented
+        if how == "key":
+            return self.by_key(function)
+        self.held.append(function)
+        place = self.place_of(function)
+        maker = (key_of(function), place, self._code(function), function.__name__, function.__closure__)
+        state = self.function_state(function)
+        if place[0] == "own":
+            state["globals"] = _used_globals(function)
+        return byvalue.local_function, maker, state, None, None, rebuild.set_function
+
+    def place_of(self, function: types.FunctionType) -> rebuild.Place:
+        """Return whose globals a function has there."""
+        kind, name = places.place_of(function)
+        if kind == "own":
+            names = function.__globals__
+            if id(names) not in self._own:
+                self._own[id(names)] = rebuild.Globals({n: names[n] for n in MODULE_NAMES if n in names})
+            return "own", self._own[id(names)]
+        used = snapshots.global_names(function.__code__)
+        if kind == "import" and not any(found in function.__globals__ for found in used):
+            return "none", name
+        if kind == "import" and (not self._foreign or name.partition(".")[0] in sys.stdlib_module_names):
+            return "import", name
+        for found in used:
+            self.meet_global(name, found)
+        self.met[module_key(name)] = Module(name)
+        return "module" if kind == "module" else "either", name
+
+    def meet_global(self, module: str, name: str) -> None:
+        """Note that a global variable has to be sent along."""
+        self.met[f"{module}:{name}"] = Global(module, name)
+
+    def _code(self, function: types.FunctionType) -> Any:
+        return function.__code__
+
+    def function_state(self, function: types.FunctionType) -> dict[str, Any]:
+        """Return the content of a function, but for its closure."""
+        names = function.__globals__
+        used = [names[name] for name in snapshots.global_names(function.__code__) if name in names]
+        state: dict[str, Any] = {
+            "__qualname__": function.__qualname__, "__module__": function.__module__, "__doc__": function.__doc__,
+            "__defaults__": function.__defaults__, "__kwdefaults__": function.__kwdefaults__,
+            "__annotations__": function.__annotations__, "attributes": function.__dict__,
+        }  # fmt: skip
+        imports = snapshots.submodules(function, [*used, *snapshots.contents(function)])
+        if imports:
+            state["imports"] = imports
+        params = getattr(function, "__type_params__", ())
+        if params:
+            state["__type_params__"] = params
+        return state
+
+    def _class(self, cls: type) -> Any:
+        special = places.named_otherwise(cls)
+        if special is not None:
+            return special
+        how = places.of_class(cls)
+        if how == "name":
+            return NotImplemented
+        if how == "key":
+            return self.by_key(cls)
+        self.held.append(cls)
+        attributes = class_content(cls)
+        state = (_local_version(cls, attributes), attributes, virtual_subclasses(cls))
+        return byvalue.local_class, (key_of(cls), *class_head(cls)), state, None, None, byvalue.set_local_class
+
+    def _thing(self, obj: Any) -> Any:
+        how = places.of_thing(obj)
+        if how == "name":
+            return NotImplemented
+        return self.by_key(obj)
+
+
+class Global:
+    """A global variable of a module of this process that cannot be imported elsewhere."""
+
+    __slots__ = ("module", "name")
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+
+class Module:
+    """A module of this process that cannot be imported elsewhere."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+MODULE_NAMES = ("__name__", "__package__", "__file__", "__path__", "__doc__")
+
+
+def module_key(name: str) -> str:
+    return f"{name}:"
+
+
+def _used_globals(function: types.FunctionType) -> dict[str, Any]:
+    names = function.__globals__
+    return {name: names[name] for name in snapshots.global_names(function.__code__) if name in names}
+
+
+def _local_version(cls: type, attributes: dict[str, Any]) -> int:
+    """Return a number that grows when a local class gets other attributes."""
+    version, before = _local_versions.get(cls, (0, None))
+    same = before is not None and before.keys() == attributes.keys()
+    if before is None or not same or not all(before[name] is attributes[name] for name in before):
+        version += 1
+        _local_versions[cls] = (version, attributes)
+    return version
+
+
+# How classes are made
+
+
+def class_head(cls: type) -> tuple[Any, tuple[Any, ...]]:
+    """Return the function that makes a class without its attributes, and its arguments."""
+    metaclass = type(cls)
+    if isinstance(cls, enum.EnumMeta):
+        members = {name: member._value_ for name, member in cls.__members__.items()}
+        boundary = getattr(cls, "_boundary_", None)
+        return rebuild.new_enum, (metaclass, cls.__name__, cls.__bases__, members, {"boundary": boundary} if boundary else {})
+    names = {name: cls.__dict__[name] for name in ("__module__", "__slots__", "__orig_bases__") if name in cls.__dict__}
+    names["__qualname__"] = cls.__qualname__
+    head = rebuild.ClassHead(metaclass, cls.__name__, cls.__bases__, names, _is_bare(cls), {})
+    return rebuild.new_class, (tuple(head),)
+
+
+def _is_bare(cls: type) -> bool:
+    metaclass = type(cls)
+    if metaclass not in (type, abc.ABCMeta) and places.is_importable(metaclass.__module__):
+        return False
+    return not any("__init_subclass__" in base.__dict__ and _has_hook(base) for base in cls.__mro__[1:])
+
+
+def _has_hook(base: type) -> bool:
+    return base.__module__ not in ("builtins", "typing") and places.is_importable(base.__module__)
+
+
+def class_content(cls: type) -> dict[str, Any]:
+    """Return the attributes of a class; of an enumeration also what its members hold."""
+    found = snapshots.class_attributes(cls)
+    if isinstance(cls, enum.EnumMeta):
+        found["_pihost_members"] = {
+            name: dict(member.__dict__) for name, member in cls._member_map_.items() if member._name_ == name
+        }
+    return found
+
+
+def virtual_subclasses(cls: type) -> list[type]:
+    """Return what was registered with an abstract base class."""
+    if not isinstance(cls, abc.ABCMeta):
+        return []
+    registered = (reference() for reference in abc._get_dump(cls)[0])  # type: ignore[attr-defined]
+    return [found for found in registered if found is not None]
+
+
+def thing_head(obj: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return the function that makes a thing that is known by its name, and its arguments."""
+    kind = type(obj)
+    if kind is functools._lru_cache_wrapper:
+        parameters = obj.cache_parameters()
+        attributes = {name: value for name, value in obj.__dict__.items() if name not in ("__wrapped__", "cache_parameters")}
+        return rebuild.lru_cache, (obj.__wrapped__, parameters["maxsize"], parameters["typed"], attributes)
+    if kind is contextvars.ContextVar:
+        try:
+            default = contextvars.Context().run(obj.get)
+        except LookupError:
+            default = rebuild.Empty
+        return rebuild.context_variable, (obj.name, default)
+    name, keywords = obj.__name__, {}
+    args: tuple[Any, ...] = (name,)
+    if kind.__name__ == "TypeVar":
+        args += obj.__constraints__
+    if kind.__name__ in ("TypeVar", "ParamSpec"):
+        keywords = {"bound": obj.__bound__, "covariant": obj.__covariant__, "contravariant": obj.__contravariant__}
+        if getattr(obj, "__infer_variance__", False):
+            keywords = {"bound": obj.__bound__, "infer_variance": True}
+    elif kind.__name__ == "NewType":
+        args += (obj.__supertype__,)
+    elif kind.__name__ == "TypeAliasType":
+        args, keywords = (name, obj.__value__), {"type_params": obj.__type_params__}
+    return rebuild.named, (kind, args, keywords, obj.__module__)
+
+
+# Types with a way of their own
+
+
+def _cell(pickler: Pickler, cell: Any) -> Any:
+    try:
+        content = cell.cell_contents
+    except ValueError:
+        return rebuild.cell, ()
+    return rebuild.cell, (), (content,), None, None, rebuild.set_cell
+
+
+def _code(pickler: Pickler, code: types.CodeType) -> Any:
+    return rebuild.code, (sys.implementation.cache_tag, marshal.dumps(code), code.co_qualname)
+
+
+def _module(pickler: Pickler, module: types.ModuleType) -> Any:
+    name = module.__name__
+    if places.is_importable(name) and sys.modules.get(name) is module:
+        return rebuild.imported_module, (name,)
+    if sys.modules.get(name) is not module:
+        return NotImplemented
+    pickler.met[module_key(name)] = Module(name)
+    for found in [found for found in vars(module) if not (found.startswith("__") and found.endswith("__"))]:
+        pickler.meet_global(name, found)
+    return rebuild.module, (name,)
+
+
+def _wrapped(pickler: Pickler, wrapper: Any) -> Any:
+    return type(wrapper), (wrapper.__func__,)
+
+
+def _property(pickler: Pickler, found: property) -> Any:
+    return property, (found.fget, found.fset, found.fdel, found.__doc__)
+
+
+def _cached_property(pickler: Pickler, found: Any) -> Any:
+    return rebuild.cached_property, (found.func, found.attrname, found.__doc__)
+
+
+def _own_globals(pickler: Pickler, names: rebuild.Globals) -> Any:
+    return rebuild.own_globals, (dict(names),)
+
+
+def _weak_dictionary(pickler: Pickler, mapping: Any) -> Any:
+    return rebuild.weak_dictionary, (type(mapping),), None, None, iter(list(mapping.items()))
+
+
+_SPECIAL: dict[type, Callable[[Pickler, Any], Any]] = {
+    types.CellType: _cell,
+    types.CodeType: _code,
+    types.ModuleType: _module,
+    staticmethod: _wrapped,
+    classmethod: _wrapped,
+    property: _property,
+    functools.cached_property: _cached_property,
+    rebuild.Globals: _own_globals,
+    weakref.WeakKeyDictionary: _weak_dictionary,
+    weakref.WeakValueDictionary: _weak_dictionary,
+}
+
+
+@functools.cache
+def full() -> type[Pickler]:
+    """Return the pickler that also knows what cloudpickle does of odd types; loaded when something needs it."""
+    import cloudpickle
+
+    table = cloudpickle.CloudPickler.dispatch_table
+    return type("FullPickler", (Pickler,), {"dispatch_table": table})
+
+
+def dumped(value: Any, *, foreign: bool) -> tuple[bytes, dict[str, Any]]:
+    """Return a pickle, and what it refers to by key."""
+    buffer = io.BytesIO()
+    pickler = full()(buffer, foreign=foreign)
+    pickler.dump(value)
+    return buffer.getvalue(), pickler.met
+
+
+def dumped_function(function: types.FunctionType, *, foreign: bool) -> tuple[bytes, bytes, dict[str, Any]]:
+    """Return what makes a function that has a key, its content, and what they refer to."""
+    head, body = io.BytesIO(), io.BytesIO()
+    pickler = full()(head, foreign=foreign)
+    place = pickler.place_of(function)
+    pickler.dump((rebuild.function, (place, function.__code__, function.__name__, len(function.__closure__ or ()))))
+    met = pickler.met
+    pickler = full()(body, foreign=foreign)
+    pickler.dump({**pickler.function_state(function), "contents": snapshots.contents(function)})
+    return head.getvalue(), body.getvalue(), {**met, **pickler.met}

@@ -1,0 +1,237 @@
+"""What cannot be sent, why, and where in a message it is: for both sides.
+
+Pickle would copy much of this, or an extension of it would: an open file as another file, a lock that is locked for
+ever.  What must not be copied is refused by its type, and its place is found by taking the message apart
+once more.
+"""
+
+from __future__ import annotations
+
+import pickle
+import types
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+_LOCK = "it is of use within one process only; make it where it is used, or use one of multiprocess.get_context('spawn')"
+_QUEUE = "what one process puts into it no other sees; use a multiprocess.Queue, or call a method of an actor instead"
+_FILE = "open it where it is used, and send its path or its content"
+_IN_HOST = "it belongs to the process that made it; send plain values, and let the host pass on what comes back"
+_RUNNING = "it stands in the middle of running in this process; send what makes it, or a list of what it yields"
+_LOOP = "it belongs to the event loop of one process"
+_FRAME = "it belongs to the running program"
+
+_HINTS: Dict[str, Tuple[str, str]] = {
+    "_thread.lock": ("a lock", _LOCK),
+    "_thread.RLock": ("a lock", _LOCK),
+    "threading._RLock": ("a lock", _LOCK),
+    "threading.Condition": ("a condition", _LOCK),
+    "threading.Event": ("an event", _LOCK),
+    "threading.Semaphore": ("a semaphore", _LOCK),
+    "threading.Barrier": ("a barrier", _LOCK),
+    "threading.Thread": ("a thread", "start it in the isolate"),
+    "_thread._local": ("a threading.local", "make it where it is used"),
+    "queue.Queue": ("a queue of threads", _QUEUE),
+    "_queue.SimpleQueue": ("a queue of threads", _QUEUE),
+    "queue._PySimpleQueue": ("a queue of threads", _QUEUE),
+    "asyncio.mixins._LoopBoundMixin": ("a thing of asyncio", _LOOP),
+    "asyncio.locks.Event": ("a thing of asyncio", _LOOP),
+    "asyncio.queues.Queue": ("a thing of asyncio", _LOOP),
+    "asyncio.events.AbstractEventLoop": ("an event loop", _LOOP),
+    "asyncio.events.Handle": ("a thing of asyncio", _LOOP),
+    "_asyncio.Future": ("a future of asyncio", _LOOP),
+    "asyncio.futures.Future": ("a future of asyncio", _LOOP),
+    "concurrent.futures._base.Executor": ("an executor", _IN_HOST),
+    "concurrent.futures._base.Future": ("a future", _IN_HOST),
+    "_io._IOBase": ("an open file", _FILE),
+    "tempfile._TemporaryFileWrapper": ("a temporary file", _FILE),
+    "tempfile.SpooledTemporaryFile": ("a temporary file", _FILE),
+    "tempfile.TemporaryDirectory": ("a temporary folder", "send its name"),
+    "weakref.finalize": ("a finaliser", _FRAME),
+    "weakref.ReferenceType": ("a weak reference", "send what it refers to"),
+    "socket.socket": ("a socket", "send what it is connected to, and connect in the isolate"),
+    "_socket.socket": ("a socket", "send what it is connected to, and connect in the isolate"),
+    "subprocess.Popen": ("a process", "start it in the isolate"),
+    "builtins.generator": ("a generator", _RUNNING),
+    "builtins.async_generator": ("a generator", _RUNNING),
+    "builtins.coroutine": ("a coroutine", _RUNNING),
+    "builtins.frame": ("a frame", _FRAME),
+    "builtins.traceback": ("a traceback", _FRAME),
+    "pykka._ref.ActorRef": ("the ref of an actor in this process", _IN_HOST),
+    "pykka._proxy.ActorProxy": ("the proxy of an actor in this process", _IN_HOST),
+    "pykka._proxy.CallableProxy": ("the proxy of an actor in this process", _IN_HOST),
+    "pykka._actor.Actor": ("an actor", _IN_HOST),
+    "pykka._future.Future": ("a future", _IN_HOST),
+}
+"""Types by name, since none of them need be imported: what to call an instance, and what to do instead."""
+
+_ALLOWED = frozenset({"_io.BytesIO", "_io.StringIO", "piactors.future.Future"})
+"""Types below one of the above that have a way of their own to be sent."""
+
+fine: Dict[type, None] = {}
+"""Types whose instances are neither refused nor definitions; found out once for each."""
+_refused: Dict[type, Tuple[str, str]] = {}
+_definitions: Dict[type, bool] = {types.FunctionType: True}
+_MOST_TYPES = 10_000
+
+
+class Refused(TypeError):
+    """Something that cannot be sent; `culprit` is it."""
+
+    _pihost_not_sendable = True
+
+    def __init__(self, text: str, culprit: Any = None) -> None:
+        super().__init__(text)
+        self.culprit = culprit
+
+
+def is_definition(kind: type) -> bool:
+    """Whether instances of a type may be definitions: classes, functions, and a few more that are known by name."""
+    found = _definitions.get(kind)
+    if found is None:
+        _bound()
+        found = _definitions[kind] = issubclass(kind, type) or _name(kind) in THINGS
+    return found
+
+
+THINGS = frozenset(
+    (
+        "typing.TypeVar", "typing.ParamSpec", "typing.TypeVarTuple", "typing.NewType", "typing.TypeAliasType",
+        "functools._lru_cache_wrapper", "_contextvars.ContextVar",
+    )
+)  # fmt: skip
+"""Types of what is known by its name in a module and is neither a class nor a function."""
+
+
+def check(obj: Any, kind: type) -> None:
+    """Refuse what cannot be sent.
+
+    Raises:
+        Refused: with what it is, and what to do.
+    """
+    found = _refused.get(kind)
+    if found is None:
+        found = _hint_of(kind)
+        _bound()
+        if found is None:
+            fine[kind] = None
+            return
+        _refused[kind] = found
+    what, instead = found
+    raise Refused("{} ({}) cannot be sent: {}".format(what, _shown(obj), instead), obj)
+
+
+def _hint_of(kind: type) -> Optional[Tuple[str, str]]:
+    names = [_name(cls) for cls in kind.__mro__]
+    if not _ALLOWED.isdisjoint(names):
+        return None
+    return next((_HINTS[name] for name in names if name in _HINTS), None)
+
+
+def _bound() -> None:
+    """Types may be made without end; what is known of them must not grow with that."""
+    if len(fine) + len(_refused) + len(_definitions) > _MOST_TYPES:
+        for table in (fine, _refused, _definitions):
+            table.clear()
+        _definitions[types.FunctionType] = True
+
+
+def _name(kind: type) -> str:
+    return "{}.{}".format(kind.__module__, kind.__qualname__)
+
+
+def _shown(obj: Any) -> str:
+    try:
+        text = repr(obj)
+    except Exception:
+        text = "a {}".format(type(obj).__name__)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+# Where it is
+
+
+class _Tracer(pickle._Pickler):  # type: ignore[name-defined,misc]
+    """Pickles in Python, and knows at each moment which things it is within."""
+
+    def __init__(self, override: Callable[[Any], Any]) -> None:
+        super().__init__(_Nowhere(), 5)
+        self.stack: List[Any] = []
+        self._override = override
+
+    def reducer_override(self, obj: Any) -> Any:
+        return self._override(obj)
+
+    def persistent_id(self, obj: Any) -> Any:
+        return "" if is_definition(type(obj)) else None
+
+    def save(self, obj: Any, save_persistent_id: bool = True) -> None:
+        self.stack.append(obj)
+        super().save(obj, save_persistent_id)
+        self.stack.pop()  # and not where it fails: then the stack tells where
+
+
+class _Nowhere:
+    def write(self, _: Any) -> None:
+        """Keep nothing."""
+
+
+def trace(obj: Any, override: Callable[[Any], Any]) -> Tuple[List[Any], Optional[BaseException]]:
+    """Pickle once more; return what it was within when it failed, and the error."""
+    tracer = _Tracer(override)
+    try:
+        tracer.dump(obj)
+    except Exception as error:
+        return tracer.stack, error
+    return [], None
+
+
+def place_of(stack: List[Any]) -> str:
+    """Return in words where the last thing of a stack is: the first thing of it is called by the caller."""
+    steps: List[str] = []
+    owner: Any = None
+    for outer, inner in zip(stack, stack[1:]):
+        if isinstance(outer, dict):
+            key = next((key for key, value in outer.items() if value is inner), None)
+            if owner is not None and isinstance(key, str):
+                steps.append("attribute `{}` of `{}`".format(key, owner))
+            elif key is not None:
+                steps.append("item {!r}".format(key) if len(repr(key)) < 80 else "an item")
+            else:
+                steps.append("a key")
+            owner = None
+        elif isinstance(outer, (list, tuple)):
+            if owner is None:
+                steps.append("item {}".format(next((n for n, item in enumerate(outer) if item is inner), "?")))
+            elif isinstance(inner, dict) or (isinstance(outer, tuple) and len(outer) == 2):
+                continue  # the state of an object, with its slots
+            owner = None
+        elif isinstance(outer, (set, frozenset)):
+            steps.append("an item")
+        elif isinstance(outer, types.FunctionType):
+            steps.append("`{}`".format(outer.__qualname__))
+            owner = None
+        else:
+            owner = type(outer).__qualname__
+    return " of ".join(reversed(steps))
+
+
+def explained(obj: Any, error: BaseException, whole: str) -> Refused:
+    """Return an error that says what cannot be sent, and where in `obj`, which is called `whole`, it is."""
+
+    def override(found: Any) -> Any:
+        check(found, type(found))
+        return NotImplemented
+
+    stack, again = trace(obj, override)
+    return worded(stack, again or error, whole)
+
+
+def worded(stack: List[Any], error: BaseException, whole: str) -> Refused:
+    """Return an error for what was found at the end of `stack`."""
+    place = place_of(stack)
+    where = "{} of {}".format(place, whole) if place and not place.startswith("attribute") else place
+    if place.startswith("attribute"):
+        where = "{} in {}".format(place, whole)
+    text = str(error)
+    if not isinstance(error, Refused):
+        text = "{}: {}".format(type(error).__name__, error)
+    return Refused("{}: {}".format(where or whole, text))
