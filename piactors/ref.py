@@ -220,7 +220,10 @@ class IsolateRef(ActorRef[Any]):
         said = self._said_of_calls
         if retries or call_timeout is not None or said or said is None:
             self._set_options(message, path, retries, call_timeout)
-        self._fill(message, said_call, message.retries)
+        payload = self._payload(said_call, message.retries)
+        if type(payload) is encode.Packed:  # as `_fill` does, without a step more
+            payload, message.needs = payload
+        message.payload = payload
         self._isolate.put(message)
 
     def _fill(self, message: Message, call: _Call, retries: int) -> None:

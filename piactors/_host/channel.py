@@ -41,6 +41,14 @@ class Channel(Protocol):
         """Add the frames that one read completes to `frames`."""
 
 
+class HasDescriptor(Protocol):
+    """What a descriptor is sent of; it stays open until then."""
+
+    @property
+    def fd(self) -> int:
+        """The descriptor."""
+
+
 class SocketChannel:
     """A channel over a connected stream socket.  Not thread-safe: callers hold a lock to send, and one to receive.
 
@@ -54,7 +62,7 @@ class SocketChannel:
         self.fds: list[int] = []
         """Descriptors that came along, in their order."""
         self._takes_fds = takes_fds
-        self._rights: dict[int, segments.Segment] = {}
+        self._rights: dict[int, HasDescriptor] = {}
         self._decoder = wire.FrameDecoder(max_frame)
         self._read_size = wire.LEAST_READ
         self._chunks: list[bytes] = []
@@ -105,8 +113,8 @@ class SocketChannel:
         self.held_back += wire.HEADER_SIZE + len(payload)
         return self.held_back
 
-    def send_descriptor(self, kind: int, generation: int, seq: int, segment: segments.Segment) -> bool:
-        """Send a frame without a payload and the descriptor of a segment, which is kept until then; see `send`."""
+    def send_descriptor(self, kind: int, generation: int, seq: int, segment: HasDescriptor) -> bool:
+        """Send a frame without a payload and a descriptor, which is kept until then; see `send`."""
         if self.broken:
             return True
         head = wire.header(kind, 0, generation, seq, 0)

@@ -14,6 +14,7 @@ from typing import Any
 from piactors._host.channel import SocketChannel
 from piactors._host.loop import Loop
 from piactors._host.parcels import Inbox
+from piactors._host.shared_objects import Lent
 from piactors._host.writing import Writer
 from piactors.errors import ProtocolError
 from piactors.pihost import segments, wire
@@ -86,6 +87,10 @@ class Control:
         if segment.number not in self._mapped:
             self._mapped.add(segment.number)
             self._writer.send_descriptor(wire.MAP, segment.number, segment)
+
+    def hand_over(self, lent: Lent) -> None:
+        """Send a descriptor that a message needs."""
+        self._writer.send_descriptor(wire.HAND, lent.number, lent)
 
     # Arriving
 

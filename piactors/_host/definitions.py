@@ -21,6 +21,7 @@ import attrs
 from piactors._host import pickler as pickling
 from piactors._host import snapshots
 from piactors._host.pickler import Global, Module
+from piactors._host.shared_objects import Lent
 from piactors._host.snapshots import Pins
 from piactors.pihost import byvalue, refusals
 
@@ -65,10 +66,12 @@ class Needs:
     Attributes:
         made: the definitions, as they were when the message was made.
         held: objects of this process that have to live until its answer has been read.
+        lent: descriptors that go along.
     """
 
     made: tuple[Made, ...]
     held: tuple[Any, ...]
+    lent: tuple[Lent, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -86,15 +89,12 @@ _of_module: dict[str, set[str]] = {}
 _everybody: dict[int, weakref.ref[Knowledge]] = {}
 
 
-def needs_of(met: Mapping[str, Any], held: Iterable[Any], *, foreign: bool) -> Needs | None:
-    """Look at all that a message refers to, directly or not, and return it; None if that is nothing.
+def needs_of(met: Mapping[str, Any], held: Iterable[Any], lent: tuple[Lent, ...], *, foreign: bool) -> Needs:
+    """Look at all that a message refers to, directly or not, and return it.
 
     Raises:
         refusals.Refused: if a definition holds what cannot be sent.
     """
-    if not met:
-        held = tuple(held)
-        return Needs((), held) if held else None
     found: dict[str, Made] = {}
     kept = [*held]
     todo = deque((key, thing, "") for key, thing in met.items())
@@ -106,7 +106,7 @@ def needs_of(met: Mapping[str, Any], held: Iterable[Any], *, foreign: bool) -> N
         kept.append(thing)
         name = getattr(thing, "__qualname__", "") or user
         todo.extend((child, _thing(child), name) for child in made.record.children if child not in found)
-    return Needs(tuple(found.values()), tuple(kept))
+    return Needs(tuple(found.values()), tuple(kept), lent)
 
 
 def _thing(key: str) -> Any:
@@ -146,7 +146,7 @@ def _placed(thing: Any, error: Exception, user: str) -> refusals.Refused:
 
 
 def _placed_in_function(function: types.FunctionType, error: Exception, name: str) -> refusals.Refused:
-    for where, value in snapshots.named_parts(function):
+    for where, value in refusals.named_parts(function):
         try:
             pickling.dumped(value, foreign=False)
         except Exception as found:
@@ -326,7 +326,6 @@ class Knowledge:
         self.forgotten: deque[str] = deque()
         """Keys that it is still to be told to let go of."""
         self._versions: dict[str, int] = {}
-        self._latest: Needs | None = None
         if needs is not None:
             self._versions = {made.record.key: made.record.version for made in needs.made if not made.absent}
         number = id(self)
@@ -339,8 +338,6 @@ class Knowledge:
 
     def missing(self, needs: Needs | None) -> bytes:
         """Return what the process has to be sent before a message with these needs; nothing if it has it all."""
-        if needs is self._latest and not self.forgotten:
-            return b""
         gone = []
         while self.forgotten:
             key = self.forgotten.popleft()
@@ -353,5 +350,5 @@ class Knowledge:
             if has != record.version and not (has is None and made.absent):
                 records.append(tuple(record))
                 self._versions[record.key] = record.version
-        self._latest = needs
-        return pickle.dumps((gone, records), 4) if gone or records else b""
+        lent = [] if needs is None else [lent.number for lent in needs.lent]
+        return pickle.dumps((gone, records, lent), 4) if gone or records or lent else b""

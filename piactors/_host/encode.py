@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
-from piactors._host import definitions, parcels
+from piactors._host import definitions, parcels, shared_objects
 from piactors._host import pickler as pickling
 from piactors._host.definitions import Needs
 from piactors.errors import NotSendable
@@ -28,38 +28,44 @@ class Packed(NamedTuple):
     needs: Needs | None
 
 
-def dumps(value: Any, *, foreign: bool, whole: str = "the value") -> Packed:
-    """Serialise what goes to an isolate.
-
-    Args:
-        foreign: whether the isolate runs another interpreter than this one.
-        whole: what to call the value in an error.
+def _dumped(value: Any, explain: Callable[[BaseException], NotSendable], foreign: bool) -> Packed:
+    """Serialise with all that can be sent, handed over, or sent along.
 
     Raises:
-        NotSendable: naming what cannot be sent, and where it is.
+        NotSendable: as `explain` words it.
         Exception: what an object's own pickling raises.
     """
-    return _dumped(value, lambda error: _explained([(whole, value)], error), foreign)
-
-
-def _dumped(value: Any, explain: Callable[[BaseException], NotSendable], foreign: bool) -> Packed:
-    buffer = io.BytesIO()
-    pickler = pickling.Pickler(buffer, foreign=foreign)
+    spawning = shared_objects.Spawning()
     try:
         try:
-            pickler.dump(value)
+            return _pickled(pickling.Pickler, value, spawning, foreign)
         except refusals.Refused:
             raise
         except _REFUSALS:
-            buffer = io.BytesIO()
-            pickler = pickling.full()(buffer, foreign=foreign)
-            pickler.dump(value)
-        needs = definitions.needs_of(pickler.met, pickler.held, foreign=foreign) if pickler.met or pickler.held else None
-    except _REFUSALS as error:
+            spawning.begin_again()
+            return _pickled(pickling.full(), value, spawning, foreign)
+    except (*_REFUSALS, RuntimeError) as error:
+        if not isinstance(error, _REFUSALS) and not spawning.is_on:
+            raise  # of the object's own pickling
         found = explain(error)
-    else:
-        return Packed(buffer.getvalue(), needs)
+    finally:
+        spawning.end()
     raise found
+
+
+def _pickled(kind: type[pickling.Pickler], value: Any, spawning: shared_objects.Spawning | None, foreign: bool) -> Packed:
+    buffer = io.BytesIO()
+    pickler = kind(buffer, foreign=foreign)
+    pickler.spawning = spawning
+    pickler.dump(value)
+    return Packed(buffer.getvalue(), _needs(pickler, foreign))
+
+
+def _needs(pickler: pickling.Pickler, foreign: bool) -> Needs | None:
+    lent = () if pickler.spawning is None else tuple(pickler.spawning.lent)
+    if not (pickler.met or pickler.held or lent):
+        return None
+    return definitions.needs_of(pickler.met, pickler.held, lent, foreign=foreign)
 
 
 def _explained(parts: Iterable[tuple[str, Any]], error: BaseException) -> NotSendable:
@@ -68,7 +74,7 @@ def _explained(parts: Iterable[tuple[str, Any]], error: BaseException) -> NotSen
         return error
     for whole, part in parts:
         try:
-            pickling.dumped(part, foreign=False)
+            pickling.try_to_dump(part)
         except refusals.Refused as refused:
             return NotSendable(str(refusals.explained(part, refused, whole)))
         except RecursionError:
@@ -99,7 +105,16 @@ def with_definitions(value: Any, *, foreign: bool) -> bytes:
     Raises:
         NotSendable: naming what cannot be sent.
     """
-    packed = dumps(value, foreign=foreign)
+    try:
+        packed = _pickled(pickling.full(), value, None, foreign)
+    except _REFUSALS as error:
+        found = _explained([("the value", value)], error)
+    else:
+        return _whole(packed)
+    raise found
+
+
+def _whole(packed: Packed) -> bytes:
     if packed.needs is None or not packed.needs.made:
         return packed.data  # type: ignore[no-any-return]
     return pickle.dumps(_Whole(packed), 5)
@@ -152,7 +167,7 @@ def pack_call(
     pickler = pickling.Pickler(chunks, foreign=foreign, buffer_callback=chunks.take)
     try:
         pickler.dump((operation, path, args, dict(kwargs)))
-        needs = definitions.needs_of(pickler.met, pickler.held, foreign=foreign) if pickler.met or pickler.held else None
+        needs = _needs(pickler, foreign)
     except _REFUSALS:
         return None  # the error that there is, is for the usual way
     parcel = outbox.pack(chunks) if chunks.nbytes >= pieces.LEAST else None

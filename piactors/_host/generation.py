@@ -130,6 +130,8 @@ class Generation:
         self.send_soon = self._data_writer.send_soon
         self._watch()
         self.send(wire.INIT, 0, 0, init)
+        for lent in () if needs is None else needs.lent:
+            self._control.hand_over(lent)
         backend.launch(order, self._ends.theirs, self)
 
     # Set up
@@ -153,6 +155,8 @@ class Generation:
     def define(self, needs: Needs | None) -> None:
         """Send ahead what the next message needs and the process does not have."""
         records = self.knowledge.missing(needs)
+        for lent in () if needs is None else needs.lent:
+            self._control.hand_over(lent)
         if records:
             self.send(wire.DEFINE, wire.PICKLE, 0, records)
 

@@ -22,7 +22,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from piactors._host import places, snapshots
+from piactors._host import places, shared_objects, snapshots
 from piactors.pihost import byvalue, rebuild, refusals
 
 _lock = threading.Lock()
@@ -90,12 +90,14 @@ class Pickler(pickle.Pickler):
     Attributes:
         met: what has to be sent along, by key.
         held: classes and functions within the pickle, which have to live until the answer has been read.
+        spawning: takes the descriptors that go along; None where none can.
     """
 
     def __init__(self, buffer: Any, *, foreign: bool = False, **more: Any) -> None:
         super().__init__(buffer, 5, **more)
         self.met: dict[str, Any] = {}
         self.held: list[Any] = []
+        self.spawning: shared_objects.Spawning | None = None
         self._foreign = foreign
         self._own: dict[int, rebuild.Globals] = {}
 
@@ -113,8 +115,17 @@ class Pickler(pickle.Pickler):
             return self._class(obj)
         if refusals.is_definition(kind):
             return self._thing(obj)
+        way = shared_objects.way_of(kind)
+        if way is not None:
+            return self._handed_over(way, obj)
         refusals.check(obj, kind)
         return NotImplemented
+
+    def _handed_over(self, way: Callable[[shared_objects.Spawning, Any], Any], obj: Any) -> Any:
+        if self.spawning is None:
+            raise refusals.Refused(f"{obj!r} cannot be sent: it can be handed over as an argument only", obj)
+        self.spawning.begin()
+        return way(self.spawning, obj)
 
     def by_key(self, obj: Any) -> Any:
         """Return the key in place of an object."""
@@ -388,6 +399,16 @@ def dumped(value: Any, *, foreign: bool) -> tuple[bytes, dict[str, Any]]:
     pickler = full()(buffer, foreign=foreign)
     pickler.dump(value)
     return buffer.getvalue(), pickler.met
+
+
+def try_to_dump(value: Any) -> None:
+    """Raise what keeps an argument from being sent."""
+    pickler = full()(io.BytesIO())
+    pickler.spawning = shared_objects.Spawning()
+    try:
+        pickler.dump(value)
+    finally:
+        pickler.spawning.end()
 
 
 def dumped_function(function: types.FunctionType, *, foreign: bool) -> tuple[bytes, bytes, dict[str, Any]]:

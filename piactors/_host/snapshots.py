@@ -154,16 +154,6 @@ def function_parts(function: types.FunctionType) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def named_parts(function: types.FunctionType) -> list[tuple[str, Any]]:
-    """Return the parts of a function that may hold anything, with what to call each."""
-    code = function.__code__
-    names = code.co_varnames[: code.co_argcount][-len(function.__defaults__ or ()) :]
-    found = [(f"default of argument `{name}`", value) for name, value in zip(names, function.__defaults__ or (), strict=False)]
-    found += [(f"default of argument `{name}`", value) for name, value in (function.__kwdefaults__ or {}).items()]
-    found += [(f"variable `{name}`", value) for name, value in zip(code.co_freevars, contents(function), strict=True)]
-    return found + [(f"attribute `{name}`", value) for name, value in function.__dict__.items()]
-
-
 def class_identity(cls: type) -> tuple[int, ...]:
     """Return what tells that a class has the attributes that it had, while nothing of them is gone (see `Pins`)."""
     values = cls.__dict__.values()

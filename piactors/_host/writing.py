@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from piactors._host.channel import JOIN_UP_TO, SocketChannel
+from piactors._host.channel import JOIN_UP_TO, HasDescriptor, SocketChannel
 from piactors._host.loop import Loop
-from piactors.pihost import segments, wire
+from piactors.pihost import wire
 
 HOLD_SECONDS = 50e-6
 """How long a message may be held back, where a thread sends many and others are on their way already."""
@@ -53,8 +53,8 @@ class Writer:
         if wait:
             self._loop.call_soon(self._want_write, True)
 
-    def send_descriptor(self, kind: int, seq: int, segment: segments.Segment) -> None:
-        """Send a frame without a payload, and the descriptor of a segment with it; never blocks."""
+    def send_descriptor(self, kind: int, seq: int, segment: HasDescriptor) -> None:
+        """Send a frame without a payload, and a descriptor with it; never blocks."""
         with self._lock:
             had_backlog = bool(self._channel.out)
             wait = not self._channel.send_descriptor(kind, self._number, seq, segment) and not had_backlog

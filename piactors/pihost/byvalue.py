@@ -74,9 +74,15 @@ class Store:
         self._loose: Dict[int, Tuple[str, Any]] = {}
         self._loose_by_key: Dict[str, Any] = {}
 
-    def receive(self, payload: Any) -> None:
-        """Take what the host sends ahead of a message; nothing of it is made before that is read."""
-        self.add(*pickle.loads(payload))
+    def receive(self, payload: Any) -> List[int]:
+        """Take what the host sends ahead of a message; nothing of it is made before that is read.
+
+        Returns:
+            The numbers of the descriptors that come along with the message.
+        """
+        forgotten, records, lent = pickle.loads(payload)
+        self.add(forgotten, records)
+        return lent  # type: ignore[no-any-return]
 
     def add(self, forgotten: Any, records: Any) -> None:
         """Let go of some definitions, and take others."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
-from . import byvalue, hosted, pieces, plain_encode, refusals, wire
+from . import byvalue, handed, hosted, pieces, plain_encode, refusals, wire
 from .coroutines import CoroutineRunner
 from .page import SequencePage
 from .replies import Replies
@@ -71,8 +71,9 @@ class CallLoop:
                 if self._ending is not None:
                     return
                 frame = read()
+                lent: Sequence[int] = ()
                 while frame is not None and frame.kind == define:
-                    byvalue.store.receive(frame.payload)
+                    lent = byvalue.store.receive(frame.payload)
                     frame = read()
                 if frame is None or frame.kind == stop:
                     self._no_more(frame)
@@ -82,6 +83,8 @@ class CallLoop:
                 handle(frame)
             else:
                 self._data.send(wire.SKIPPED, 0, frame.seq)
+            if lent:
+                handed.drop(lent)
 
     def _no_more(self, frame: Optional[wire.Frame]) -> None:
         if frame is None and self._ending is None:

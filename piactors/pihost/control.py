@@ -13,7 +13,7 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import byvalue, linux, plain_decode, plain_encode, wire
+from . import byvalue, handed, linux, plain_decode, plain_encode, wire
 from .replies import Replies
 from .sharing import Sharing
 from .streams import FrameStream
@@ -123,6 +123,8 @@ class Control:
             self._answer(frame)
         elif frame.kind == wire.MAP:
             self._sharing.mapped(frame.seq, self._stream.fds.popleft())
+        elif frame.kind == wire.HAND:
+            handed.came(frame.seq, self._stream.fds.popleft())
         elif frame.kind == wire.UNMAP:
             self._sharing.dropped(frame.seq)
         elif frame.kind in (wire.RESPONSE, wire.FAILURE):

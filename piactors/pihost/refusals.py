@@ -7,6 +7,7 @@ once more.
 
 from __future__ import annotations
 
+import collections
 import pickle
 import types
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -53,6 +54,7 @@ _HINTS: Dict[str, Tuple[str, str]] = {
     "builtins.generator": ("a generator", _RUNNING),
     "builtins.async_generator": ("a generator", _RUNNING),
     "builtins.coroutine": ("a coroutine", _RUNNING),
+    "builtins.builtin_function_or_method": ("a method of a container", _IN_HOST),
     "builtins.frame": ("a frame", _FRAME),
     "builtins.traceback": ("a traceback", _FRAME),
     "pykka._ref.ActorRef": ("the ref of an actor in this process", _IN_HOST),
@@ -65,6 +67,9 @@ _HINTS: Dict[str, Tuple[str, str]] = {
 
 _ALLOWED = frozenset({"_io.BytesIO", "_io.StringIO", "piactors.future.Future"})
 """Types below one of the above that have a way of their own to be sent."""
+
+_CONTAINERS = frozenset((list, dict, set, bytearray, collections.deque, collections.Counter, collections.OrderedDict))
+"""Whose methods would work on a copy: what is appended to that, nobody sees."""
 
 fine: Dict[type, None] = {}
 """Types whose instances are neither refused nor definitions; found out once for each."""
@@ -107,6 +112,8 @@ def check(obj: Any, kind: type) -> None:
     Raises:
         Refused: with what it is, and what to do.
     """
+    if kind is types.BuiltinFunctionType and type(obj.__self__) not in _CONTAINERS:
+        return
     found = _refused.get(kind)
     if found is None:
         found = _hint_of(kind)
@@ -161,7 +168,7 @@ class _Tracer(pickle._Pickler):  # type: ignore[name-defined,misc]
         return self._override(obj)
 
     def persistent_id(self, obj: Any) -> Any:
-        return "" if is_definition(type(obj)) else None
+        return "" if is_definition(type(obj)) and not _is_local(obj) else None
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         self.stack.append(obj)
@@ -190,13 +197,7 @@ def place_of(stack: List[Any]) -> str:
     owner: Any = None
     for outer, inner in zip(stack, stack[1:]):
         if isinstance(outer, dict):
-            key = next((key for key, value in outer.items() if value is inner), None)
-            if owner is not None and isinstance(key, str):
-                steps.append("attribute `{}` of `{}`".format(key, owner))
-            elif key is not None:
-                steps.append("item {!r}".format(key) if len(repr(key)) < 80 else "an item")
-            else:
-                steps.append("a key")
+            steps.append(_step_in_dict(outer, inner, owner))
             owner = None
         elif isinstance(outer, (list, tuple)):
             if owner is None:
@@ -206,18 +207,48 @@ def place_of(stack: List[Any]) -> str:
             owner = None
         elif isinstance(outer, (set, frozenset)):
             steps.append("an item")
-        elif isinstance(outer, types.FunctionType):
-            steps.append("`{}`".format(outer.__qualname__))
-            owner = None
         else:
-            owner = type(outer).__qualname__
+            owner = outer.__qualname__ if isinstance(outer, types.FunctionType) else type(outer).__qualname__
     return " of ".join(reversed(steps))
+
+
+def _step_in_dict(outer: Dict[Any, Any], inner: Any, owner: Optional[str]) -> str:
+    key = next((key for key, value in outer.items() if value is inner), _NOTHING)
+    if key is _NOTHING:
+        return "a key"
+    if owner is None or not isinstance(key, str):
+        return "item {!r}".format(key) if len(repr(key)) < 80 else "an item"
+    return "{} of `{}`".format(key if "`" in key else "attribute `{}`".format(key), owner)
+
+
+_NOTHING = object()
+
+
+def _is_local(obj: Any) -> bool:
+    """Whether something is a closure or a lambda, which travels within a message and not by its name."""
+    return type(obj) is types.FunctionType and "<" in obj.__qualname__
+
+
+def named_parts(function: types.FunctionType) -> List[Tuple[str, Any]]:
+    """Return the parts of a function that may hold anything, with what to call each."""
+    code, defaults = function.__code__, function.__defaults__ or ()
+    names = code.co_varnames[: code.co_argcount][code.co_argcount - len(defaults) :]
+    found = [("default of argument `{}`".format(name), value) for name, value in zip(names, defaults)]
+    found += [("default of argument `{}`".format(name), value) for name, value in (function.__kwdefaults__ or {}).items()]
+    for name, cell in zip(code.co_freevars, function.__closure__ or ()):
+        try:
+            found.append(("variable `{}`".format(name), cell.cell_contents))
+        except ValueError:
+            continue
+    return found + [("attribute `{}`".format(name), value) for name, value in function.__dict__.items()]
 
 
 def explained(obj: Any, error: BaseException, whole: str) -> Refused:
     """Return an error that says what cannot be sent, and where in `obj`, which is called `whole`, it is."""
 
     def override(found: Any) -> Any:
+        if _is_local(found):
+            return str, (), dict(named_parts(found))
         check(found, type(found))
         return NotImplemented
 

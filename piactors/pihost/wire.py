@@ -41,6 +41,8 @@ MAP = 18
 """A segment of shared memory (`segments`), by number; its descriptor comes along.  Both ways, before its first use."""
 UNMAP = 19
 # Between the host and its launcher.
+HAND = 21
+"""A descriptor that goes along with a message, by number; it comes along.  Host to isolate."""
 SETUP = 32
 LAUNCH = 33
 LAUNCHED = 34
@@ -50,7 +52,7 @@ WARM = 37
 
 KINDS = frozenset(
     (HELLO, INIT, READY, START_FAILED, CALL, TELL, REPLY, ERROR, DONE, SKIPPED, STOP, STOPPING, PROCEED,
-     REQUEST, RESPONSE, FAILURE, LOG, MAP, UNMAP, DEFINE, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM)
+     REQUEST, RESPONSE, FAILURE, LOG, MAP, UNMAP, DEFINE, HAND, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM)
 )
 
 # Flags: how a payload is encoded, whether it lies in a segment, and whether the answer may.

@@ -1,0 +1,111 @@
+"""Shared objects of multiprocessing and multiprocess as arguments: their own reducers, with our way of handing over.
+
+These libraries know how to send a pipe's end, a lock, a queue, a value or a manager's proxy to a process that
+is just being spawned.  Here the isolate stands in for that process: what they would duplicate for it goes along
+with the message.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from piactors.pihost import handed, refusals
+
+_FAMILIES = ("multiprocessing", "multiprocess")
+_numbers = itertools.count(1)
+
+
+@attrs.define(eq=False)
+class Lent:
+    """A descriptor that goes along with a message; ours until nobody needs the message any more."""
+
+    number: int
+    fd: int
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            fd, self.fd = self.fd, -1
+            os.close(fd)
+
+
+class Spawning:
+    """What the libraries take for the process that is being spawned; it notes what has to go along."""
+
+    def __init__(self) -> None:
+        self.lent: list[Lent] = []
+        self._contexts: list[Any] = []
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Take a descriptor, and return the number under which it goes along."""
+        lent = Lent(next(_numbers), os.dup(fd))
+        self.lent.append(lent)
+        return lent.number
+
+    def DupFd(self, number: int) -> handed.Handle:  # noqa: N802
+        """Return what stands for a descriptor in the message."""
+        return handed.Handle(number)
+
+    def begin(self) -> None:
+        """Be the process that is being spawned, for this thread, until `end`."""
+        for family in _FAMILIES:
+            context = sys.modules.get(f"{family}.context")
+            if context is not None and context not in self._contexts and context.get_spawning_popen() is None:
+                context.set_spawning_popen(self)
+                self._contexts.append(context)
+
+    def begin_again(self) -> None:
+        """Let go of what a first attempt has taken."""
+        self.lent = []
+
+    @property
+    def is_on(self) -> bool:
+        """Whether something of these libraries was met."""
+        return bool(self._contexts)
+
+    def end(self) -> None:
+        """Be it no longer."""
+        while self._contexts:
+            self._contexts.pop().set_spawning_popen(None)
+
+
+def way_of(kind: type) -> Callable[[Spawning, Any], Any] | None:
+    """Return how a thing of this type is handed over, or None if it is not."""
+    if kind is socket.socket:
+        return _socket
+    family, _, rest = kind.__module__.partition(".")
+    if family in _FAMILIES and rest == "shared_memory":
+        return _memory
+    for name in _FAMILIES:
+        reduction = sys.modules.get(f"{name}.reduction")
+        found = None if reduction is None else reduction.ForkingPickler._extra_reducers.get(kind)
+        if found is not None and kind.__module__ != "builtins":
+            return lambda spawning, obj: found(obj)
+    return _own_way if family in _FAMILIES else None
+
+
+def _own_way(spawning: Spawning, obj: Any) -> Any:
+    if getattr(obj, "_is_fork_ctx", False):
+        family = type(obj).__module__.partition(".")[0]
+        raise refusals.Refused(
+            f"{obj!r} cannot be sent: it was made for processes that are forked from this one, which is the default of "
+            f"{family}; make it with {family}.get_context('spawn')",
+            obj,
+        )
+    return NotImplemented  # it reduces itself, now that a process seems to be spawned
+
+
+def _socket(spawning: Spawning, sock: socket.socket) -> Any:
+    handle = spawning.DupFd(spawning.duplicate_for_child(sock.fileno()))
+    return handed.rebuilt_socket, (handle, int(sock.family), int(sock.type), sock.proto, sock.gettimeout())
+
+
+def _memory(spawning: Spawning, memory: Any) -> Any:
+    cls, args = memory.__reduce__()
+    return handed.attached, (cls, list(args))
