@@ -71,6 +71,9 @@ _ALLOWED = frozenset({"_io.BytesIO", "_io.StringIO", "piactors.future.Future"})
 _CONTAINERS = frozenset((list, dict, set, bytearray, collections.deque, collections.Counter, collections.OrderedDict))
 """Whose methods would work on a copy: what is appended to that, nobody sees."""
 
+_WITH_WAYS = frozenset(("multiprocessing", "multiprocess", "ctypes", "_ctypes"))
+"""Packages whose things may be handed over, which is asked of each."""
+
 fine: Dict[type, None] = {}
 """Types whose instances are neither refused nor definitions; found out once for each."""
 _refused: Dict[type, Tuple[str, str]] = {}
@@ -119,7 +122,8 @@ def check(obj: Any, kind: type) -> None:
         found = _hint_of(kind)
         _bound()
         if found is None:
-            fine[kind] = None
+            if kind.__module__.partition(".")[0] not in _WITH_WAYS:
+                fine[kind] = None
             return
         _refused[kind] = found
     what, instead = found
@@ -253,10 +257,19 @@ def explained(obj: Any, error: BaseException, whole: str) -> Refused:
         return NotImplemented
 
     stack, again = trace(obj, override)
-    return worded(stack, again or error, whole)
+    if isinstance(error, Refused):
+        stack = _up_to(stack, error.culprit)
+    else:
+        error = again or error
+    return _worded(stack, error, whole)
 
 
-def worded(stack: List[Any], error: BaseException, whole: str) -> Refused:
+def _up_to(stack: List[Any], culprit: Any) -> List[Any]:
+    place = next((n for n in range(len(stack) - 1, -1, -1) if stack[n] is culprit), -1)
+    return stack[: place + 1]
+
+
+def _worded(stack: List[Any], error: BaseException, whole: str) -> Refused:
     """Return an error for what was found at the end of `stack`."""
     place = place_of(stack)
     where = "{} of {}".format(place, whole) if place and not place.startswith("attribute") else place
