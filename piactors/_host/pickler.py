@@ -260,10 +260,17 @@ def class_head(cls: type) -> tuple[Any, tuple[Any, ...]]:
         members = {name: member._value_ for name, member in cls.__members__.items()}
         boundary = getattr(cls, "_boundary_", None)
         return rebuild.new_enum, (metaclass, cls.__name__, cls.__bases__, members, {"boundary": boundary} if boundary else {})
-    names = {name: cls.__dict__[name] for name in ("__module__", "__slots__", "__orig_bases__") if name in cls.__dict__}
+    bare = _is_bare(cls)
+    names = {name: cls.__dict__[name] for name in _FROM_THE_BEGINNING if name in cls.__dict__}
+    if not bare and "__orig_bases__" in cls.__dict__:
+        names["__orig_bases__"] = cls.__dict__["__orig_bases__"]
     names["__qualname__"] = cls.__qualname__
-    head = rebuild.ClassHead(metaclass, cls.__name__, cls.__bases__, names, _is_bare(cls), {})
+    head = rebuild.ClassHead(metaclass, cls.__name__, cls.__bases__, names, bare, {})
     return rebuild.new_class, (tuple(head),)
+
+
+_FROM_THE_BEGINNING = ("__module__", "__slots__", "__parameters__", "_is_protocol")
+"""What a class needs for its making, or for the making of others that refer to it."""
 
 
 def _is_bare(cls: type) -> bool:

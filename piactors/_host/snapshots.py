@@ -38,7 +38,7 @@ _MADE_BY_ENUM = frozenset(
         "__reduce_ex__",
     }
 )  # fmt: skip
-_NO_ATTRIBUTES = frozenset({"__dict__", "__weakref__", "__module__", "__qualname__", "__slots__", "__orig_bases__", "_abc_impl"})
+_NO_ATTRIBUTES = frozenset({"__dict__", "__weakref__", "__module__", "__qualname__", "__slots__", "_abc_impl"})
 _names: weakref.WeakKeyDictionary[types.CodeType, tuple[str, ...]] = weakref.WeakKeyDictionary()
 
 

@@ -17,7 +17,7 @@ import sys
 import threading
 import types
 import weakref
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
 from . import copies, pieces, rebuild, refusals
 
@@ -70,6 +70,7 @@ class Store:
         """Records that nothing was made of yet: they come before the message that needs them."""
         self._failed: Dict[str, Tuple[Record, BaseException]] = {}
         self._built: Dict[str, Built] = {}
+        self._filling: Set[str] = set()
         self._keys: Dict[int, str] = {}
         self._loose: Dict[int, Tuple[str, Any]] = {}
         self._loose_by_key: Dict[str, Any] = {}
@@ -94,22 +95,33 @@ class Store:
                 self.pending[record.key] = record
 
     def settle(self) -> None:
-        """Make what has come: first each thing without its content, then the contents, since they refer to each other.
+        """Make what has come.
 
         Raises:
             Exception: what the making of the first of them raised that could not be made.
         """
         with self._lock:
-            batch, error = list(self.pending), None
-            for step in (self._make, self._fill):
-                for key in batch:
-                    try:
-                        step(key)
-                    except Exception as found:
-                        error = error or found
-                        self._fail(key, found)
+            error = None
+            for key in list(self.pending):
+                try:
+                    self._ensure(key)
+                except Exception as found:
+                    error = error or found
+                    self._fail(key, found)
             if error is not None:
                 raise error
+
+    def _ensure(self, key: str) -> None:
+        """Make a thing without its content, then the content, which may need others whole; in circles, what there is."""
+        if key not in self.pending:
+            return
+        self._make(key)
+        if key not in self._filling:
+            self._filling.add(key)
+            try:
+                self._fill(key)
+            finally:
+                self._filling.discard(key)
 
     def _fail(self, key: str, error: BaseException) -> None:
         record = self.pending.pop(key, None)
@@ -125,13 +137,9 @@ class Store:
         with self._lock:
             if self._failed:
                 self._check(key, set())
+            self._ensure(key)
             built = self._built.get(key)
-            if built is not None:
-                return built.obj
-            if key in self.pending:
-                self._make(key)
-                return self._built[key].obj
-        return self._loose_object(key)
+        return self._loose_object(key) if built is None else built.obj
 
     def _check(self, key: str, seen: Any) -> None:
         """Raise what keeps a definition from working: each message that needs it is told."""
@@ -142,8 +150,7 @@ class Store:
             record, _ = self._failed.pop(key)
             self.pending[key] = record
             try:
-                self._make(key)
-                self._fill(key)
+                self._ensure(key)
             except Exception as error:
                 self._fail(key, error)
                 raise
