@@ -369,6 +369,11 @@ def _cached_property(pickler: Pickler, found: Any) -> Any:
     return rebuild.cached_property, (found.func, found.attrname, found.__doc__)
 
 
+def _builtin(pickler: Pickler, function: types.BuiltinFunctionType) -> Any:
+    refusals.check_builtin(function)
+    return NotImplemented
+
+
 def _own_globals(pickler: Pickler, names: rebuild.Globals) -> Any:
     return rebuild.own_globals, (dict(names),)
 
@@ -378,6 +383,7 @@ def _weak_dictionary(pickler: Pickler, mapping: Any) -> Any:
 
 
 _SPECIAL: dict[type, Callable[[Pickler, Any], Any]] = {
+    types.BuiltinFunctionType: _builtin,
     types.CellType: _cell,
     types.CodeType: _code,
     types.ModuleType: _module,

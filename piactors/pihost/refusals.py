@@ -54,7 +54,6 @@ _HINTS: Dict[str, Tuple[str, str]] = {
     "builtins.generator": ("a generator", _RUNNING),
     "builtins.async_generator": ("a generator", _RUNNING),
     "builtins.coroutine": ("a coroutine", _RUNNING),
-    "builtins.builtin_function_or_method": ("a method of a container", _IN_HOST),
     "builtins.frame": ("a frame", _FRAME),
     "builtins.traceback": ("a traceback", _FRAME),
     "pykka._ref.ActorRef": ("the ref of an actor in this process", _IN_HOST),
@@ -115,7 +114,8 @@ def check(obj: Any, kind: type) -> None:
     Raises:
         Refused: with what it is, and what to do.
     """
-    if kind is types.BuiltinFunctionType and type(obj.__self__) not in _CONTAINERS:
+    if kind is types.BuiltinFunctionType:
+        check_builtin(obj)
         return
     found = _refused.get(kind)
     if found is None:
@@ -128,6 +128,20 @@ def check(obj: Any, kind: type) -> None:
         _refused[kind] = found
     what, instead = found
     raise Refused("{} ({}) cannot be sent: {}".format(what, _shown(obj), instead), obj)
+
+
+def check_builtin(function: Any) -> None:
+    """Refuse the method of a container.
+
+    Raises:
+        Refused: if it is one.
+    """
+    if type(function.__self__) in _CONTAINERS:
+        raise Refused(
+            "a method of a {} ({}) cannot be sent: it would work on a copy; let the host call it with what comes "
+            "back".format(type(function.__self__).__name__, _shown(function)),
+            function,
+        )
 
 
 def _hint_of(kind: type) -> Optional[Tuple[str, str]]:
