@@ -58,7 +58,7 @@ LAYERS: dict[str, Layer] = {
         rank=1, modules=("_lifecycle", "_supervision"), packages=("attrs",), not_stdlib=CLOCKS_AND_IO
     ),
     "platform": Layer(rank=2, modules=("_platform",), packages=("attrs", "psutil")),
-    "processes": Layer(rank=3, modules=("_host",), packages=("attrs", "dill", "multiprocess")),
+    "processes": Layer(rank=3, modules=("_host",), packages=("attrs", "cloudpickle", "multiprocess")),
     "actors": Layer(
         rank=4,
         modules=(
@@ -79,7 +79,7 @@ LAYERS: dict[str, Layer] = {
 ONLY_IN: dict[str, tuple[str, ...]] = {"click": ("cli", "plugins"), "rich": ("cli", "plugins")}
 """Packages that come with an extra: the rest must do without them."""
 
-IN_FUNCTIONS_ONLY: frozenset[tuple[str, str]] = frozenset({("pihost.byvalue", "dill"), ("pihost.isolate", "debugpy")})
+IN_FUNCTIONS_ONLY: frozenset[tuple[str, str]] = frozenset({("pihost.copies", "cloudpickle"), ("pihost.isolate", "debugpy")})
 """Packages that a module imports where it needs them, and does without where they are not installed."""
 
 FROM_OS: dict[str, tuple[str, ...]] = {
@@ -369,7 +369,7 @@ FORBIDDEN: dict[str, tuple[str, str, str]] = {
     "the package itself": ("isolate", "from planted import top", "is not above"),
     "sideways": ("errors", "from planted.pihost import there", "is not above"),
     "a package": ("errors", "import psutil", "does without psutil"),
-    "a package, not in a function": ("pihost.byvalue", "import dill", "does without dill"),
+    "a package, not in a function": ("pihost.copies", "import cloudpickle", "does without cloudpickle"),
     "a package of an extra": ("testing", "import rich.table", "comes with an extra"),
     "a clock": ("_supervision.restart", "from time import monotonic", "is pure"),
     "a system call": ("_lifecycle.mailbox", "import os", "is pure"),
@@ -411,7 +411,7 @@ ALLOWED = {
             from planted import actor
     """,
     "actor": "import planted.isolate",
-    "pihost.byvalue": "def later():\n    import dill",
+    "pihost.copies": "def later():\n    import cloudpickle",
     "cli.main": "import click\nimport planted.actor",
 }
 

@@ -124,7 +124,6 @@ class Pickler(pickle.Pickler):
     def _handed_over(self, way: Callable[[shared_objects.Spawning, Any], Any], obj: Any) -> Any:
         if self.spawning is None:
             raise refusals.Refused(f"{obj!r} cannot be sent: it can be handed over as an argument only", obj)
-        self.spawning.begin()
         return way(self.spawning, obj)
 
     def by_key(self, obj: Any) -> Any:

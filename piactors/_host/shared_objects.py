@@ -7,10 +7,10 @@ with the message.
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import socket
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -52,13 +52,12 @@ class Spawning:
         """Return what stands for a descriptor in the message."""
         return handed.Handle(number)
 
-    def begin(self) -> None:
-        """Be the process that is being spawned, for this thread, until `end`."""
-        for family in _FAMILIES:
-            context = sys.modules.get(f"{family}.context")
-            if context is not None and context not in self._contexts and context.get_spawning_popen() is None:
-                context.set_spawning_popen(self)
-                self._contexts.append(context)
+    def begin(self, family: str) -> None:
+        """Be the process that is being spawned, for this thread and one of the libraries, until `end`."""
+        context = importlib.import_module(f"{family}.context")
+        if context not in self._contexts and context.get_spawning_popen() is None:
+            context.set_spawning_popen(self)
+            self._contexts.append(context)
 
     def begin_again(self) -> None:
         """Let go of what a first attempt has taken."""
@@ -80,25 +79,35 @@ def way_of(kind: type) -> Callable[[Spawning, Any], Any] | None:
     if kind is socket.socket:
         return _socket
     family, _, rest = kind.__module__.partition(".")
-    if family in _FAMILIES and rest == "shared_memory":
-        return _memory
-    for name in _FAMILIES:
-        reduction = sys.modules.get(f"{name}.reduction")
-        found = None if reduction is None else reduction.ForkingPickler._extra_reducers.get(kind)
-        if found is not None and kind.__module__ != "builtins":
-            return lambda spawning, obj: found(obj)
-    return _own_way if family in _FAMILIES else None
+    if family in _FAMILIES:
+        return _memory if rest == "shared_memory" else _as_spawned
+    return _shared_ctype if "_ctypes" in {base.__module__ for base in kind.__mro__} else None
 
 
-def _own_way(spawning: Spawning, obj: Any) -> Any:
+def _as_spawned(spawning: Spawning, obj: Any) -> Any:
+    kind = type(obj)
+    family = kind.__module__.partition(".")[0]
     if getattr(obj, "_is_fork_ctx", False):
-        family = type(obj).__module__.partition(".")[0]
         raise refusals.Refused(
             f"{obj!r} cannot be sent: it was made for processes that are forked from this one, which is the default of "
             f"{family}; make it with {family}.get_context('spawn')",
             obj,
         )
-    return NotImplemented  # it reduces itself, now that a process seems to be spawned
+    return _reduced(spawning, family, obj)
+
+
+def _reduced(spawning: Spawning, family: str, obj: Any) -> Any:
+    """Reduce as the library does for a process that it spawns; what reduces itself is left to that."""
+    spawning.begin(family)
+    reducers = importlib.import_module(f"{family}.reduction").ForkingPickler._extra_reducers
+    reducer = reducers.get(type(obj))
+    return NotImplemented if reducer is None else reducer(obj)
+
+
+def _shared_ctype(spawning: Spawning, obj: Any) -> Any:
+    """A value or an array in shared memory is one of ctypes that knows what wraps its memory."""
+    family = type(getattr(obj, "_wrapper", None)).__module__.partition(".")[0]
+    return _reduced(spawning, family, obj) if family in _FAMILIES else NotImplemented
 
 
 def _socket(spawning: Spawning, sock: socket.socket) -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 from piactors import UntrustedReply
 from piactors._host import serialise
-from piactors._host.serialise import may_be_large
+from piactors._host.encode import may_be_large
 from piactors.future import Future
 from piactors.pihost import wire
 from piactors.pihost.pieces import FEW, LEAST, is_heavy
