@@ -40,6 +40,7 @@ class Kind:
         sees: what `look` gives on the other side, as Python's `repr` of it.
         own: an expression of `v` that is true if its class or itself is the very one of that process.
         plain: whether it goes to an interpreter of any version, as all that it refers to is found there.
+        codeless: whether a definition stands behind it, but no code: that goes to another version too.
         refused: whether it can neither be copied nor shared.
         ways: how it is sent; some make no sense in an isolate.
         places: where it is defined; some would start something when a module is imported.
@@ -54,6 +55,7 @@ class Kind:
     define: str = attrs.field(default="", converter=lambda text: textwrap.dedent(text).strip())
     own: str = "True"
     plain: bool = False
+    codeless: bool = False
     refused: bool = False
     ways: tuple[str, ...] = WAYS
     places: tuple[str, ...] = PLACES
@@ -75,7 +77,7 @@ class Kind:
             return NOT_TRIED
         if self.refused:
             return REFUSED
-        return WORKS if same_version or self.plain else OTHER_VERSION
+        return WORKS if same_version or self.plain or self.codeless else OTHER_VERSION
 
     def cells(self) -> Mapping[tuple[str, str], str]:
         """Return all that is tried in isolates of the host's own interpreter, by place and way."""

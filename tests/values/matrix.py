@@ -157,7 +157,8 @@ result, within an exception, as a global that isolated code uses, and as a defau
   arrives as `RemoteError`, with the name of its type, its text and its traceback.
 - **its own**: an isolate that imports the module makes one of its own, as every program does.
 - The last two columns: as an argument, from a script, to code of another interpreter with nothing installed there
-  (numpy for arrays): of the same version, and of another minor version. "–" is not tried.
+  (numpy for arrays): of the same version, and of another minor version, where code (a class's methods, a function)
+  is refused at the call. "–" is not tried.
 """
 
 
