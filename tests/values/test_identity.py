@@ -281,7 +281,10 @@ def run_cells(cells):
 
 def test_a_cell_of_a_notebook_that_runs_again(start: str, tmp_path: Path) -> None:
     """Its classes and functions are new ones; what was made before keeps the old."""
-    cell = "class Model:\n    version = {n}\n    def predict(self): return [{n}, helper()]\ndef helper(): return {n} * 10\n"
+    cell = (
+        "class Model:\n    version = {n}\n    def predict(self): return [{n}, helper()]\n"
+        "def helper(): return {n} * 10\n"
+    )
     cells = [
         HEAD,
         cell.format(n=1),
@@ -351,7 +354,8 @@ def test_isolated_code_pickles_and_copies_what_is_of_the_script(start: str, tmp_
             value = [Point(1), Colour.RED, Point, function, Oops(2)]
             found = pickle.loads(pickle.dumps(value))
             return [found[0] == value[0], found[1] is Colour.RED, found[2] is Point, found[3] is function,
-                    type(found[4]) is Oops, type(copy.deepcopy(Point(2))) is Point, sys.modules[Point.__module__].Point is Point]
+                    type(found[4]) is Oops, type(copy.deepcopy(Point(2))) is Point,
+                    sys.modules[Point.__module__].Point is Point]
         answer["all"] = start().proxy().run(there).get(timeout=20)
     """
     assert run_script(tmp_path, code, start) == {"all": [True] * 7}
@@ -453,7 +457,8 @@ def test_many_threads_and_isolates_at_once(start: str, tmp_path: Path) -> None:
         def use(number):
             for n in range(150):
                 item, whole, same = proxies[(number + n) % 2].run(work, n).get(timeout=25)
-                if (item.n, type(item) is Item, whole, same) != (n * 2, True, True, True): wrong.append([n, item.n, whole, same])
+                if (item.n, type(item) is Item, whole, same) != (n * 2, True, True, True):
+                    wrong.append([n, item.n, whole, same])
                 here = n * number
                 if proxies[n % 2].run(lambda: helper(here).n).get(timeout=25) != here * 2: wrong.append([number, n])
         def change():
