@@ -315,7 +315,7 @@ class IsolateRef(ActorRef[Any]):
         """Set a value that isolated code reads as ``pihost_data.data[key]``; later generations have it too."""
         if not isinstance(key, str):
             raise TypeError(f"set_data: the key {key!r} is a {type(key).__name__}; use a str")
-        payload = encode.with_definitions(value, foreign=self._foreign)
+        payload = encode.with_definitions(value, foreign=self._foreign, whole=f"the value of {key!r}")
         self._isolate.data[key] = payload
         _settled(self._isolate.control("set_data", key, payload))
 

@@ -99,7 +99,7 @@ def _named_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[t
     return [*((f"argument {number}", value) for number, value in enumerate(args, 1)), *named]
 
 
-def with_definitions(value: Any, *, foreign: bool) -> bytes:
+def with_definitions(value: Any, *, foreign: bool, whole: str) -> bytes:
     """Serialise a value in one piece with all that it needs, for a process that has nothing of it.
 
     Raises:
@@ -108,7 +108,7 @@ def with_definitions(value: Any, *, foreign: bool) -> bytes:
     try:
         packed = _pickled(pickling.full(), value, None, foreign)
     except _REFUSALS as error:
-        found = _explained([("the value", value)], error)
+        found = _explained([(whole, value)], error)
     else:
         return _whole(packed)
     raise found

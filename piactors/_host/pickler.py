@@ -258,7 +258,9 @@ def class_head(cls: type) -> tuple[Any, tuple[Any, ...]]:
     if isinstance(cls, enum.EnumMeta):
         members = {name: member._value_ for name, member in cls.__members__.items()}
         boundary = getattr(cls, "_boundary_", None)
-        return rebuild.new_enum, (metaclass, cls.__name__, cls.__bases__, members, {"boundary": boundary} if boundary else {})
+        standing = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+        keywords = {"boundary": boundary} if boundary else {}
+        return rebuild.new_enum, (metaclass, cls.__name__, cls.__bases__, standing, members, keywords)
     bare = _is_bare(cls)
     names = {name: cls.__dict__[name] for name in _FROM_THE_BEGINNING if name in cls.__dict__}
     if not bare and "__orig_bases__" in cls.__dict__:

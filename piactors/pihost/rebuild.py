@@ -230,11 +230,14 @@ def _foreign_new(metaclass: Any) -> Callable[..., Any]:
 
 
 def new_enum(
-    metaclass: Any, name: str, bases: Tuple[type, ...], members: Dict[str, Any], keywords: Dict[str, Any]
-) -> Any:
+    metaclass: Any, name: str, bases: Tuple[type, ...], standing: Dict[str, str], members: Dict[str, Any],
+    keywords: Dict[str, Any],
+) -> Any:  # fmt: skip
     """Return an enumeration with these members, but without its other attributes."""
     with _making, _without_hooks(bases):
         names = metaclass.__prepare__(name, bases)
+        for attribute, value in standing.items():
+            names[attribute] = value
         for member, value in members.items():
             names[member] = value
         return metaclass.__new__(metaclass, name, bases, names, **keywords)
