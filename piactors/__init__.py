@@ -118,9 +118,9 @@ _HOMES = {
     "enforcement": ("Enforcement",),
     "errors": (
         "CallTimeout", "ChildAlreadyPresent", "ChildAlreadyStarted", "ChildNotFound", "ChildRestarting",
-        "ChildRunning", "InvalidTarget", "IsolateCrashed", "LimitExceeded", "MailboxFull", "NotSendable", "PiactorsError",
-        "PoisonMessage", "ProtocolError", "RemoteError", "RemoteTraceback", "StartError", "TooManyChildren",
-        "UntrustedReply",
+        "ChildRunning", "InvalidTarget", "IsolateCrashed", "LimitExceeded", "MailboxFull", "NotSendable",
+        "PiactorsError", "PoisonMessage", "ProtocolError", "RemoteError", "RemoteTraceback", "StartError",
+        "TooManyChildren", "UntrustedReply",
     ),
     "exit_reason": ("Breach", "ExitReason", "Rusage"),
     "future": ("Future",),

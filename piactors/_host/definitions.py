@@ -18,12 +18,13 @@ from typing import Any
 
 import attrs
 
+from piactors._host import apart, keys, snapshots
 from piactors._host import pickler as pickling
-from piactors._host import snapshots
 from piactors._host.pickler import Global, Module
 from piactors._host.shared_objects import Lent
 from piactors._host.snapshots import Pins
-from piactors.pihost import byvalue, refusals
+from piactors.pihost import refusals
+from piactors.pihost.store import Record
 
 _versions = itertools.count(1)
 _NOTHING = object()
@@ -52,7 +53,7 @@ class Made:
         absent: of a global variable: there is none of that name.
     """
 
-    record: byvalue.Record
+    record: Record
     identity: tuple[Any, ...]
     pins: Pins
     attributes: Mapping[str, _Attribute] = attrs.field(factory=dict)
@@ -113,7 +114,7 @@ def _thing(key: str) -> Any:
     """Return what a key stands for; None if it is gone, and nobody needs it."""
     module, colon, name = key.partition(":")
     if not colon:
-        return pickling.known(key)
+        return keys.known(key)
     return Global(module, name) if name else Module(module)
 
 
@@ -154,16 +155,14 @@ def _placed_in_function(function: types.FunctionType, error: Exception, name: st
     return refusals.Refused(f"{error} (in `{name}`)")
 
 
-def _record(
-    key: str, kind: str, head: bytes, body: bytes, children: Mapping[str, Any], before: Made | None
-) -> byvalue.Record:
+def _record(key: str, kind: str, head: bytes, body: bytes, children: Mapping[str, Any], before: Made | None) -> Record:
     """Return a record: the one before, if nothing of it has changed."""
-    keys = tuple(children)
+    below = tuple(children)
     if before is not None:
         same = before.record
-        if (same.head, same.body, same.children) == (head, body, keys):
+        if (same.head, same.body, same.children) == (head, body, below):
             return same
-    return byvalue.Record(key, next(_versions), kind, head, body, keys)
+    return Record(key, next(_versions), kind, head, body, below)
 
 
 # Each kind: what it is made of, by identity, and how it is made
@@ -190,10 +189,10 @@ def _make_class(key: str, cls: type, identity: tuple[Any, ...], before: Made | N
     versions = {} if before is None else before.attributes
     attributes = {
         name: _attribute(cls, name, value, old.get(name), versions.get(name), pins, foreign)
-        for name, value in pickling.class_content(cls).items()
+        for name, value in apart.class_content(cls).items()
     }
-    head, met = pickling.dumped(pickling.class_head(cls), foreign=foreign)
-    virtual, more = pickling.dumped(pickling.virtual_subclasses(cls), foreign=foreign)
+    head, met = pickling.dumped(apart.class_head(cls), foreign=foreign)
+    virtual, more = pickling.dumped(apart.virtual_subclasses(cls), foreign=foreign)
     met |= more
     for attribute in attributes.values():
         met.update(dict.fromkeys(attribute.children))
@@ -225,7 +224,7 @@ def _identity_of_thing(thing: Any) -> tuple[Any, ...]:
 
 
 def _make_thing(key: str, thing: Any, identity: tuple[Any, ...], before: Made | None, foreign: bool) -> Made:
-    head, met = pickling.dumped(pickling.thing_head(thing), foreign=foreign)
+    head, met = pickling.dumped(apart.thing_head(thing), foreign=foreign)
     _bind(met, thing)
     return Made(_record(key, "thing", head, b"", met, before), identity, Pins())
 
@@ -279,8 +278,8 @@ _WAYS: dict[str, Any] = {
 
 def _bind(met: dict[str, Any], thing: Any) -> None:
     """Have the name sent along by which a module of this process knows a thing: there it is known by it too."""
-    module = getattr(thing, "__module__", None)
-    name = (getattr(thing, "__qualname__", None) or getattr(thing, "__name__", "")).partition(".")[0]
+    module: object = getattr(thing, "__module__", None)
+    name = str(getattr(thing, "__qualname__", None) or getattr(thing, "__name__", "")).partition(".")[0]
     found = sys.modules.get(module) if type(module) is str else None
     if type(module) is not str or found is None or name not in vars(found):
         return
@@ -316,7 +315,7 @@ def _retried(snapshot: Any) -> list[weakref.ref[Knowledge]]:
             continue
 
 
-pickling.on_forgotten.append(_forget)
+keys.on_forgotten.append(_forget)
 
 
 class Knowledge:

@@ -53,7 +53,9 @@ def _dumped(value: Any, explain: Callable[[BaseException], NotSendable], foreign
     raise found
 
 
-def _pickled(kind: type[pickling.Pickler], value: Any, spawning: shared_objects.Spawning | None, foreign: bool) -> Packed:
+def _pickled(
+    kind: type[pickling.Pickler], value: Any, spawning: shared_objects.Spawning | None, foreign: bool
+) -> Packed:
     buffer = io.BytesIO()
     pickler = kind(buffer, foreign=foreign)
     pickler.spawning = spawning
@@ -155,7 +157,7 @@ def dumps_call(
 def _dumped_call(message: tuple[Any, ...], foreign: bool) -> bytes | Packed:
     _, _, args, kwargs = message
     packed = _dumped(message, lambda error: _explained(_named_arguments(args, kwargs), error), foreign)
-    return packed.data if packed.needs is None else packed  # type: ignore[no-any-return]
+    return packed.data if packed.needs is None else packed
 
 
 def pack_call(

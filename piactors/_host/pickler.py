@@ -6,82 +6,20 @@ definition can be sent along; what is local to a function of the host goes into 
 
 from __future__ import annotations
 
-import abc
-import contextvars
-import enum
 import functools
 import io
-import itertools
 import marshal
-import os
 import pickle
 import sys
-import threading
 import types
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-from piactors._host import places, shared_objects, snapshots
+from piactors._host import apart, keys, places, shared_objects, snapshots
 from piactors.pihost import byvalue, rebuild, refusals
 
-_lock = threading.Lock()
-_counter = itertools.count(1)
-_keys: dict[int, tuple[str, Any]] = {}
-_by_key: dict[str, Any] = {}
 _local_versions: weakref.WeakKeyDictionary[type, tuple[int, dict[str, Any]]] = weakref.WeakKeyDictionary()
-on_forgotten: list[Callable[[str], object]] = []
-"""Called with the key of what this process has let go of; in any thread, at any moment."""
-
-
-def key_of(obj: Any) -> str:
-    """Return the key of a class, a function or a thing of this process, made the first time."""
-    number = id(obj)
-    found = _keys.get(number)
-    if found is not None and found[1]() is obj:
-        return found[0]
-    with _lock:
-        key = f"{os.getpid()}-{next(_counter)}"
-
-        def forget(_: Any) -> None:
-            _keys.pop(number, None)
-            _by_key.pop(key, None)
-            for callback in on_forgotten:
-                callback(key)
-
-        reference = _reference(obj, forget)
-        _keys[number] = (key, reference)
-        _by_key[key] = reference
-        return key
-
-
-def _reference(obj: Any, forget: Callable[[Any], object]) -> Callable[[], Any]:
-    try:
-        return weakref.ref(obj, forget)
-    except TypeError:
-        return lambda: obj  # few, and small: context variables
-
-
-def known(key: str) -> Any:
-    """Return what this process has under a key, or None."""
-    found = _by_key.get(key)
-    return None if found is None else found()
-
-
-def adopt(key: str, obj: Any) -> Any:
-    """Know a copy of what this process had let go of under its former key."""
-    with _lock:
-        _by_key[key] = _reference(obj, lambda _: _by_key.pop(key, None))
-        return obj
-
-
-def renew_lock_after_fork() -> None:
-    """Replace the lock that another thread may have held when this process was forked."""
-    global _lock
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=renew_lock_after_fork)
 
 
 class Pickler(pickle.Pickler):
@@ -128,7 +66,7 @@ class Pickler(pickle.Pickler):
 
     def by_key(self, obj: Any) -> Any:
         """Return the key in place of an object."""
-        key = key_of(obj)
+        key = keys.key_of(obj)
         self.met[key] = obj
         return byvalue.ref, (key,)
 
@@ -140,7 +78,7 @@ class Pickler(pickle.Pickler):
             return self.by_key(function)
         self.held.append(function)
         place = self.place_of(function)
-        maker = (key_of(function), place, self._code(function), function.__name__, function.__closure__)
+        maker = (keys.key_of(function), place, self._code(function), function.__name__, function.__closure__)
         state = self.function_state(function)
         if place[0] == "own":
             state["globals"] = _used_globals(function)
@@ -198,9 +136,10 @@ class Pickler(pickle.Pickler):
         if how == "key":
             return self.by_key(cls)
         self.held.append(cls)
-        attributes = class_content(cls)
-        state = (_local_version(cls, attributes), attributes, virtual_subclasses(cls))
-        return byvalue.local_class, (key_of(cls), *class_head(cls)), state, None, None, byvalue.set_local_class
+        attributes = apart.class_content(cls)
+        state = (_local_version(cls, attributes), attributes, apart.virtual_subclasses(cls))
+        made = (keys.key_of(cls), *apart.class_head(cls))
+        return byvalue.local_class, made, state, None, None, byvalue.set_local_class
 
     def _thing(self, obj: Any) -> Any:
         how = places.of_thing(obj)
@@ -247,88 +186,6 @@ def _local_version(cls: type, attributes: dict[str, Any]) -> int:
         version += 1
         _local_versions[cls] = (version, attributes)
     return version
-
-
-# How classes are made
-
-
-def class_head(cls: type) -> tuple[Any, tuple[Any, ...]]:
-    """Return the function that makes a class without its attributes, and its arguments."""
-    metaclass = type(cls)
-    if isinstance(cls, enum.EnumMeta):
-        members = {name: member._value_ for name, member in cls.__members__.items()}
-        boundary = getattr(cls, "_boundary_", None)
-        standing = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
-        keywords = {"boundary": boundary} if boundary else {}
-        return rebuild.new_enum, (metaclass, cls.__name__, cls.__bases__, standing, members, keywords)
-    bare = _is_bare(cls)
-    names = {name: cls.__dict__[name] for name in _FROM_THE_BEGINNING if name in cls.__dict__}
-    if not bare and "__orig_bases__" in cls.__dict__:
-        names["__orig_bases__"] = cls.__dict__["__orig_bases__"]
-    names["__qualname__"] = cls.__qualname__
-    head = rebuild.ClassHead(metaclass, cls.__name__, cls.__bases__, names, bare, {})
-    return rebuild.new_class, (tuple(head),)
-
-
-_FROM_THE_BEGINNING = ("__module__", "__slots__", "__parameters__", "_is_protocol")
-"""What a class needs for its making, or for the making of others that refer to it."""
-
-
-def _is_bare(cls: type) -> bool:
-    metaclass = type(cls)
-    if metaclass not in (type, abc.ABCMeta) and places.is_importable(metaclass.__module__):
-        return False
-    return not any("__init_subclass__" in base.__dict__ and _has_hook(base) for base in cls.__mro__[1:])
-
-
-def _has_hook(base: type) -> bool:
-    return base.__module__ not in ("builtins", "typing") and places.is_importable(base.__module__)
-
-
-def class_content(cls: type) -> dict[str, Any]:
-    """Return the attributes of a class; of an enumeration also what its members hold."""
-    found = snapshots.class_attributes(cls)
-    if isinstance(cls, enum.EnumMeta):
-        found["_pihost_members"] = {
-            name: dict(member.__dict__) for name, member in cls._member_map_.items() if member._name_ == name
-        }
-    return found
-
-
-def virtual_subclasses(cls: type) -> list[type]:
-    """Return what was registered with an abstract base class."""
-    if not isinstance(cls, abc.ABCMeta):
-        return []
-    registered = (reference() for reference in abc._get_dump(cls)[0])  # type: ignore[attr-defined]
-    return [found for found in registered if found is not None]
-
-
-def thing_head(obj: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Return the function that makes a thing that is known by its name, and its arguments."""
-    kind = type(obj)
-    if kind is functools._lru_cache_wrapper:
-        parameters = obj.cache_parameters()
-        attributes = {name: value for name, value in obj.__dict__.items() if name not in ("__wrapped__", "cache_parameters")}
-        return rebuild.lru_cache, (obj.__wrapped__, parameters["maxsize"], parameters["typed"], attributes)
-    if kind is contextvars.ContextVar:
-        try:
-            default = contextvars.Context().run(obj.get)
-        except LookupError:
-            default = rebuild.Empty
-        return rebuild.context_variable, (obj.name, default)
-    name, keywords = obj.__name__, {}
-    args: tuple[Any, ...] = (name,)
-    if kind.__name__ == "TypeVar":
-        args += obj.__constraints__
-    if kind.__name__ in ("TypeVar", "ParamSpec"):
-        keywords = {"bound": obj.__bound__, "covariant": obj.__covariant__, "contravariant": obj.__contravariant__}
-        if getattr(obj, "__infer_variance__", False):
-            keywords = {"bound": obj.__bound__, "infer_variance": True}
-    elif kind.__name__ == "NewType":
-        args += (obj.__supertype__,)
-    elif kind.__name__ == "TypeAliasType":
-        args, keywords = (name, obj.__value__), {"type_params": obj.__type_params__}
-    return rebuild.named, (kind, args, keywords, obj.__module__)
 
 
 # Types with a way of their own

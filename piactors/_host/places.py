@@ -16,16 +16,16 @@ _NAMES = {found: name for name, found in vars(types).items() if type(found) is t
 _SINGLE = {type(single): single for single in (None, Ellipsis, NotImplemented)}
 
 
-def is_importable(name: object) -> bool:
+def is_importable(name: Any) -> bool:
     """Whether another process with the same `sys.path` can import a module of this process by its name."""
     module = sys.modules.get(name) if type(name) is str else None
     if module is None:
         return False
-    known = _importable.get(name)  # type: ignore[call-overload]
+    known = _importable.get(name)
     if known is not None and known[0] is module:
         return known[1]
-    found = name not in _SCRIPTS and _has_source(module, name)  # type: ignore[arg-type]
-    _importable[name] = (module, found)  # type: ignore[index]
+    found = name not in _SCRIPTS and _has_source(module, name)
+    _importable[name] = (module, found)
     return found
 
 
@@ -104,14 +104,15 @@ def of_function(function: types.FunctionType) -> How:
 
 def of_thing(obj: Any) -> How:
     """Return how something travels that is known by its name in a module and is neither a class nor a function."""
-    module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "")
+    module: Any = getattr(obj, "__module__", None)
+    name: Any = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "")
     if is_importable(module):
         return "name" if is_found(obj, module, name) else "within"
     return "key"
 
 
 def place_of(function: types.FunctionType) -> tuple[str, Any]:
-    """Return whose globals a function has: ``module`` (by value) or ``import`` and a name, or ``own`` and themselves."""
+    """Return whose globals a function has: ``module`` or ``import`` and a name, or ``own`` and themselves."""
     names = function.__globals__
     name = names.get("__name__")
     module = sys.modules.get(name) if type(name) is str else None

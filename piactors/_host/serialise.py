@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from piactors._host import pickler
+from piactors._host import keys
 from piactors.errors import InvalidTarget, NotSendable, ProtocolError, RemoteError, RemoteTraceback, UntrustedReply
 from piactors.pihost import copies, pieces, plain_decode, segments, wire
 
@@ -28,12 +28,12 @@ def host_object(key: str, copy: bytes | None = None) -> Any:
     Raises:
         LookupError: if there is neither.
     """
-    found = pickler.known(key)
+    found = keys.known(key)
     if found is not None:
         return found
     if copy is None:
         raise LookupError(f"no class or function of this process has the key {key!r} any more")
-    return pickler.adopt(key, copies.loads(copy))
+    return keys.adopt(key, copies.loads(copy))
 
 
 def loads_own(data: bytes) -> Any:

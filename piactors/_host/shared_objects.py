@@ -48,7 +48,7 @@ class Spawning:
         self.lent.append(lent)
         return lent.number
 
-    def DupFd(self, number: int) -> handed.Handle:  # noqa: N802
+    def DupFd(self, number: int) -> handed.Handle:
         """Return what stands for a descriptor in the message."""
         return handed.Handle(number)
 

@@ -20,9 +20,7 @@ from typing import Any
 from piactors._host import places
 from piactors.pihost import rebuild, refusals
 
-_GLOBAL_STEPS = frozenset(
-    {"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
-)
+_GLOBAL_STEPS = frozenset({"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _ATOMS = frozenset(
     {
         int, float, complex, bool, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range,
@@ -73,7 +71,8 @@ class Pins:
         if kind in (staticmethod, classmethod):
             return self._pin(value.__func__)
         if kind is property:
-            return all([self._pin(part) for part in (value.fget, value.fset, value.fdel)])
+            pinned = [self._pin(part) for part in (value.fget, value.fset, value.fdel)]  # each, whatever comes of one
+            return all(pinned)
         if isinstance(value, type | enum.Enum | types.ModuleType) or refusals.is_definition(kind):
             return self._pin_weakly(value)
         return False
@@ -140,9 +139,8 @@ def submodules(function: types.FunctionType, values: Iterable[Any]) -> tuple[str
     for value in values:
         if isinstance(value, types.ModuleType) and getattr(value, "__package__", None):
             prefix = value.__name__ + "."
-            found += [
-                name for name in list(sys.modules) if name.startswith(prefix) and names.issuperset(name[len(prefix) :].split("."))
-            ]
+            below = [name for name in list(sys.modules) if name.startswith(prefix)]
+            found += [name for name in below if names.issuperset(name[len(prefix) :].split("."))]
     return tuple(found)
 
 

@@ -7,6 +7,7 @@ empty thing first and its content then, since definitions refer to each other in
 from __future__ import annotations
 
 import builtins
+import contextlib
 import contextvars
 import functools
 import importlib
@@ -196,11 +197,11 @@ def new_class(head: ClassHead) -> Any:
                 return head.metaclass(head.name, head.bases, names, **head.keywords)
             except TypeError:
                 pass  # its hooks want keywords, which a class does not keep
-        with _without_hooks(head.bases):
+        with _WithoutHooks(head.bases):
             return _foreign_new(head.metaclass)(head.metaclass, head.name, head.bases, names)
 
 
-class _without_hooks:  # noqa: N801
+class _WithoutHooks:
     """While it holds, `__init_subclass__` of these bases does nothing."""
 
     def __init__(self, bases: Tuple[type, ...]) -> None:
@@ -221,7 +222,7 @@ class _without_hooks:  # noqa: N801
 
 
 def _foreign_new(metaclass: Any) -> Callable[..., Any]:
-    """Return the first `__new__` of a metaclass that was not written in Python by the script: `type`'s, or ABCMeta's."""
+    """Return the `__new__` of `type` or `ABCMeta` that a metaclass of the script builds on."""
     for cls in metaclass.__mro__:
         found = cls.__dict__.get("__new__")
         if found is not None and cls.__module__ in ("builtins", "abc"):
@@ -234,7 +235,7 @@ def new_enum(
     keywords: Dict[str, Any],
 ) -> Any:  # fmt: skip
     """Return an enumeration with these members, but without its other attributes."""
-    with _making, _without_hooks(bases):
+    with _making, _WithoutHooks(bases):
         names = metaclass.__prepare__(name, bases)
         for attribute, value in standing.items():
             names[attribute] = value
@@ -276,7 +277,7 @@ def lru_cache(function: Any, maxsize: Optional[int], typed: bool, attributes: Di
 def cached_property(function: Any, attribute: Optional[str], doc: Optional[str]) -> Any:
     """Return a `functools.cached_property`, which holds a lock in Python 3.11."""
     made = functools.cached_property(function)
-    made.attrname, made.__doc__ = attribute, doc  # type: ignore[assignment]
+    made.attrname, made.__doc__ = attribute, doc
     return made
 
 
@@ -288,10 +289,8 @@ def context_variable(name: str, default: Any) -> Any:
 def named(factory: Any, args: Tuple[Any, ...], keywords: Dict[str, Any], module: str) -> Any:
     """Return a thing of `typing` that knows the module that it stands in."""
     made = factory(*args, **keywords)
-    try:
+    with contextlib.suppress(AttributeError):  # Python 3.12 and later take it from the caller, and keep it
         made.__module__ = module
-    except AttributeError:
-        pass  # Python 3.12 and later take it from the caller, and keep it
     return made
 
 

@@ -12,7 +12,9 @@ import pickle
 import types
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-_LOCK = "it is of use within one process only; make it where it is used, or use one of multiprocess.get_context('spawn')"
+_LOCK = (
+    "it is of use within one process only; make it where it is used, or use one of multiprocess.get_context('spawn')"
+)
 _QUEUE = "what one process puts into it no other sees; use a multiprocess.Queue, or call a method of an actor instead"
 _FILE = "open it where it is used, and send its path or its content"
 _IN_HOST = "it belongs to the process that made it; send plain values, and let the host pass on what comes back"
@@ -174,7 +176,7 @@ def _shown(obj: Any) -> str:
 # Where it is
 
 
-class _Tracer(pickle._Pickler):  # type: ignore[name-defined,misc]
+class _Tracer(pickle._Pickler):
     """Pickles in Python, and knows at each moment which things it is within."""
 
     def __init__(self, override: Callable[[Any], Any]) -> None:
@@ -190,7 +192,7 @@ class _Tracer(pickle._Pickler):  # type: ignore[name-defined,misc]
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         self.stack.append(obj)
-        super().save(obj, save_persistent_id)
+        super().save(obj, save_persistent_id)  # type: ignore[misc]
         self.stack.pop()  # and not where it fails: then the stack tells where
 
 
@@ -252,7 +254,8 @@ def named_parts(function: types.FunctionType) -> List[Tuple[str, Any]]:
     code, defaults = function.__code__, function.__defaults__ or ()
     names = code.co_varnames[: code.co_argcount][code.co_argcount - len(defaults) :]
     found = [("default of argument `{}`".format(name), value) for name, value in zip(names, defaults)]
-    found += [("default of argument `{}`".format(name), value) for name, value in (function.__kwdefaults__ or {}).items()]
+    more = (function.__kwdefaults__ or {}).items()
+    found += [("default of argument `{}`".format(name), value) for name, value in more]
     for name, cell in zip(code.co_freevars, function.__closure__ or ()):
         try:
             found.append(("variable `{}`".format(name), cell.cell_contents))

@@ -1,0 +1,67 @@
+"""The keys under which classes, functions and a few other things of this process are known to isolates."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+_lock = threading.Lock()
+_counter = itertools.count(1)
+_keys: dict[int, tuple[str, Any]] = {}
+_by_key: dict[str, Any] = {}
+on_forgotten: list[Callable[[str], object]] = []
+"""Called with the key of what this process has let go of; in any thread, at any moment."""
+
+
+def key_of(obj: Any) -> str:
+    """Return the key of a class, a function or a thing of this process, made the first time."""
+    number = id(obj)
+    found = _keys.get(number)
+    if found is not None and found[1]() is obj:
+        return found[0]
+    with _lock:
+        key = f"{os.getpid()}-{next(_counter)}"
+
+        def forget(_: Any) -> None:
+            _keys.pop(number, None)
+            _by_key.pop(key, None)
+            for callback in on_forgotten:
+                callback(key)
+
+        reference = _reference(obj, forget)
+        _keys[number] = (key, reference)
+        _by_key[key] = reference
+        return key
+
+
+def _reference(obj: Any, forget: Callable[[Any], object]) -> Callable[[], Any]:
+    try:
+        return weakref.ref(obj, forget)
+    except TypeError:
+        return lambda: obj  # few, and small: context variables
+
+
+def known(key: str) -> Any:
+    """Return what this process has under a key, or None."""
+    found = _by_key.get(key)
+    return None if found is None else found()
+
+
+def adopt(key: str, obj: Any) -> Any:
+    """Know a copy of what this process had let go of under its former key."""
+    with _lock:
+        _by_key[key] = _reference(obj, lambda _: _by_key.pop(key, None))
+        return obj
+
+
+def renew_lock_after_fork() -> None:
+    """Replace the lock that another thread may have held when this process was forked."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=renew_lock_after_fork)

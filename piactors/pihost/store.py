@@ -1,0 +1,281 @@
+"""The definitions that have come from the host, and what was made of them."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pickle
+import sys
+import threading
+import weakref
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+
+from . import copies, rebuild
+
+
+class Record(NamedTuple):
+    """A definition as it travels.
+
+    Attributes:
+        key: the same for the life of what is defined.
+        version: grows with each change.
+        kind: ``function``, ``class``, ``enum``, ``thing``, ``global`` or ``module``.
+        head: what makes it without its content, as a pickle; empty for a global and a module.
+        body: its content, as a pickle.
+        children: the keys of what it refers to.
+    """
+
+    key: str
+    version: int
+    kind: str
+    head: bytes
+    body: bytes
+    children: Tuple[str, ...]
+
+
+class Built:
+    """A definition that is here."""
+
+    __slots__ = ("applied", "children", "obj", "version")
+
+    def __init__(self, obj: Any) -> None:
+        self.obj = obj
+        self.version = -1
+        self.applied: Dict[str, int] = {}
+        self.children: Tuple[str, ...] = ()
+
+
+class Store:
+    """All that has come by value and is still of use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.pending: Dict[str, Record] = {}
+        """Records that nothing was made of yet: they come before the message that needs them."""
+        self._failed: Dict[str, Tuple[Record, BaseException]] = {}
+        self._built: Dict[str, Built] = {}
+        self._filling: Set[str] = set()
+        self._keys: Dict[int, str] = {}
+        self._loose: Dict[int, Tuple[str, Any]] = {}
+        self._loose_by_key: Dict[str, Any] = {}
+
+    def receive(self, payload: Any) -> List[int]:
+        """Take what the host sends ahead of a message; nothing of it is made before that is read.
+
+        Returns:
+            The numbers of the descriptors that come along with the message.
+        """
+        forgotten, records, lent = pickle.loads(payload)
+        self.add(forgotten, records)
+        return lent  # type: ignore[no-any-return]
+
+    def add(self, forgotten: Any, records: Any) -> None:
+        """Let go of some definitions, and take others."""
+        with self._lock:
+            for key in forgotten:
+                self._let_go(key)
+            for fields in records:
+                record = Record(*fields)
+                self.pending[record.key] = record
+
+    def settle(self) -> None:
+        """Make what has come.
+
+        Raises:
+            Exception: what the making of the first of them raised that could not be made.
+        """
+        with self._lock:
+            error = None
+            for key in list(self.pending):
+                try:
+                    self._ensure(key)
+                except Exception as found:
+                    error = error or found
+                    self._fail(key, found)
+            if error is not None:
+                raise error
+
+    def _ensure(self, key: str) -> None:
+        """Make a thing without its content, then the content, which may need others whole, but for circles."""
+        if key not in self.pending:
+            return
+        self._make(key)
+        if key not in self._filling:
+            self._filling.add(key)
+            try:
+                self._fill(key)
+            finally:
+                self._filling.discard(key)
+
+    def _fail(self, key: str, error: BaseException) -> None:
+        record = self.pending.pop(key, None)
+        if record is not None:
+            self._failed[key] = (record, error)
+
+    def get(self, key: str) -> Any:
+        """Return what has come under a key.
+
+        Raises:
+            Exception: if it, or what it refers to, cannot be made here.
+        """
+        with self._lock:
+            if self._failed:
+                self._check(key, set())
+            self._ensure(key)
+            built = self._built.get(key)
+        return self._loose_object(key) if built is None else built.obj
+
+    def _check(self, key: str, seen: Any) -> None:
+        """Raise what keeps a definition from working: each message that needs it is told."""
+        if key in seen:
+            return
+        seen.add(key)
+        if key in self._failed:
+            record, _ = self._failed.pop(key)
+            self.pending[key] = record
+            try:
+                self._ensure(key)
+            except Exception as error:
+                self._fail(key, error)
+                raise
+        built = self._built.get(key)
+        for child in built.children if built is not None else ():
+            self._check(child, seen)
+
+    def _make(self, key: str) -> None:
+        record = self.pending.get(key)
+        if record is None or (key in self._built and record.kind != "function"):
+            return
+        built = self._built.get(key)
+        if record.kind in ("global", "module"):
+            self._built[key] = Built(None)
+            return
+        maker, args = unpickled(record.head)
+        if built is None:
+            self._keep(key, maker(*args))
+        else:  # a function whose code may be another one
+            built.obj.__code__ = args[1]
+
+    def _keep(self, key: str, obj: Any) -> None:
+        self._built[key] = Built(obj)
+        self._keys[id(obj)] = key
+
+    def _fill(self, key: str) -> None:
+        record = self.pending.get(key)
+        if record is None:
+            return
+        built = self._built[key]
+        body = unpickled(record.body)
+        _FILL[record.kind](built, body)
+        built.version, built.children = record.version, record.children
+        self.pending.pop(key, None)
+
+    def _let_go(self, key: str) -> None:
+        """The host has let go of something: keep it for as long as somebody here does."""
+        self.pending.pop(key, None)
+        self._failed.pop(key, None)
+        built = self._built.pop(key, None)
+        if built is not None and self._keys.pop(id(built.obj), None) is not None:
+            self.note(key, built.obj)
+
+    # What is local, or let go of
+
+    def note(self, key: str, obj: Any) -> None:
+        """Know the key of something for as long as it lives."""
+        number = id(obj)
+
+        def forget(_: Any) -> None:
+            self._loose.pop(number, None)
+            if self._loose_by_key.get(key) is reference:
+                del self._loose_by_key[key]
+
+        reference = weakref.ref(obj, forget)
+        self._loose[number] = (key, reference)
+        self._loose_by_key[key] = reference
+
+    def _loose_object(self, key: str) -> Any:
+        found = self.known(key)
+        if found is None:
+            raise LookupError("no class or function with the key {!r} is here any more".format(key))
+        return found
+
+    def known(self, key: str) -> Any:
+        """Return what is local and still lives, or None."""
+        reference = self._loose_by_key.get(key)
+        return None if reference is None else reference()
+
+    def key_of(self, obj: Any) -> Tuple[Optional[str], bool]:
+        """Return the key of something that came by value, and whether the host still has it for certain."""
+        key = self._keys.get(id(obj))
+        if key is not None:
+            return key, True
+        found = self._loose.get(id(obj))
+        return (found[0], False) if found is not None and found[1]() is obj else (None, False)
+
+
+def _fill_function(built: Built, body: Any) -> None:
+    rebuild.set_function(built.obj, body)
+
+
+def _fill_class(built: Built, body: Any) -> None:
+    """Set the attributes that are new or have changed in the host; what was changed here stays."""
+    attributes, virtual = body
+    gone = [name for name in built.applied if name not in attributes]
+    news = {name: data for name, (version, data) in attributes.items() if built.applied.get(name) != version}
+    changed = {name: unpickled(data) for name, data in news.items()}
+    rebuild.set_class(built.obj, changed, gone, unpickled(virtual))
+    built.applied = {name: version for name, (version, _) in attributes.items()}
+
+
+def _fill_global(built: Built, body: Any) -> None:
+    place, name, present, value = body
+    names = rebuild.namespace(place)
+    if not rebuild.takes_values(place):
+        return
+    if present:
+        names[name] = value
+    else:
+        names.pop(name, None)
+
+
+def _fill_module(built: Built, body: Any) -> None:
+    place, names = body
+    here = rebuild.namespace(place)
+    if rebuild.takes_values(place):
+        here.update(names)
+
+
+def _fill_nothing(built: Built, body: Any) -> None:
+    """It was made whole."""
+
+
+_FILL: Dict[str, Any] = {
+    "function": _fill_function,
+    "class": _fill_class,
+    "enum": _fill_class,
+    "thing": _fill_nothing,
+    "global": _fill_global,
+    "module": _fill_module,
+}
+
+
+class Unpickler(pickle.Unpickler):
+    """Reads pickles of the host."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """See `pickle.Unpickler`."""
+        if module.startswith("piactors.pihost."):  # that package has another name here
+            module = "{}.{}".format(__package__, module[16:])
+            return getattr(sys.modules.get(module) or importlib.import_module(module), name)
+        try:
+            return super().find_class(module, name)
+        except ModuleNotFoundError:
+            if module.partition(".")[0] != "cloudpickle":
+                raise
+            copies.cloudpickle()
+            return super().find_class(module, name)
+
+
+def unpickled(data: Any) -> Any:
+    """Return what a pickle of the host holds, and None for none."""
+    return Unpickler(io.BytesIO(data)).load() if data else None
