@@ -227,6 +227,13 @@ def _cached_property(pickler: Pickler, found: Any) -> Any:
     return rebuild.cached_property, (found.func, found.attrname, found.__doc__)
 
 
+def _method(pickler: Pickler, method: types.MethodType) -> Any:
+    """Pickle looks a method up by its function's name, which need not be the attribute's."""
+    if getattr(method.__self__, method.__func__.__name__, None) == method:
+        return NotImplemented
+    return types.MethodType, (method.__func__, method.__self__)
+
+
 def _builtin(pickler: Pickler, function: types.BuiltinFunctionType) -> Any:
     refusals.check_builtin(function)
     return NotImplemented
@@ -244,6 +251,7 @@ _SPECIAL: dict[type, Callable[[Pickler, Any], Any]] = {
     types.BuiltinFunctionType: _builtin,
     types.CellType: _cell,
     types.CodeType: _code,
+    types.MethodType: _method,
     types.ModuleType: _module,
     staticmethod: _wrapped,
     classmethod: _wrapped,

@@ -269,8 +269,8 @@ def test_no_file_of_the_host_is_touched(start: str, tmp_path: Path) -> None:
 def test_a_lock_in_a_result_hangs_nobody(start: str, tmp_path: Path) -> None:
     """The error comes to the caller, of any kind of call, and the isolate answers the next one."""
     code = """
-        KINDS = {"lock": "threading.RLock", "future": "pykka.ThreadingFuture", "condition": "threading.Condition"}
-        def give(kind): return eval(kind)()
+        KINDS = {"lock": threading.RLock, "future": pykka.ThreadingFuture, "condition": threading.Condition}
+        def give(kind): return kind()
         class Giver(Worker):
             lock = None
             def set_lock(self): self.lock = threading.Lock()
