@@ -23,7 +23,7 @@ MOST_FAILURES = 3
 pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def proxies() -> Iterator[list[Any]]:
     """Two isolates for all programs: each has a module of its own, so they do not meet."""
     with two_isolates() as found:
