@@ -209,7 +209,7 @@ def _attribute(
     if same is not None and not same.watched and same.identity == id(value):
         return same
     try:
-        data, met = pickling.dumped(value, foreign=foreign)
+        data, met = pickling.dumped(value, foreign=foreign, module=cls.__module__)
     except Exception as error:
         found = refusals.explained(value, error, f"attribute `{name}` of `{cls.__qualname__}`")
     else:
@@ -242,7 +242,8 @@ def _make_global(key: str, variable: Global, identity: tuple[Any, ...], before: 
     value, pins = _value_of(variable), Pins()
     present = value is not _NOTHING
     pins.add(value if present else None)
-    body, met = pickling.dumped((variable.module, variable.name, present, value if present else None), foreign=foreign)
+    content = (variable.module, variable.name, present, value if present else None)
+    body, met = pickling.dumped(content, foreign=foreign, top=value)
     _of_module.setdefault(variable.module, set()).add(key)
     return Made(_record(key, "global", b"", body, met, before), identity, pins, absent=not present)
 

@@ -36,13 +36,14 @@ class Pickler(pickle.Pickler):
         self.met: dict[str, Any] = {}
         self.held: list[Any] = []
         self.spawning: shared_objects.Spawning | None = None
+        self.top: Any = None
         self._foreign = foreign
         self._own: dict[int, rebuild.Globals] = {}
 
     def reducer_override(self, obj: Any) -> Any:
         """See `pickle.Pickler`."""
         kind = type(obj)
-        if kind in refusals.fine:  # most are
+        if id(kind) in refusals.fine:  # most are
             return NotImplemented
         if kind is types.FunctionType:
             return self._function(obj)
@@ -78,7 +79,7 @@ class Pickler(pickle.Pickler):
             return self.by_key(function)
         self.held.append(function)
         place = self.place_of(function)
-        maker = (keys.key_of(function), place, self._code(function), function.__name__, function.__closure__)
+        maker = (keys.key_of(function), place, function.__code__, function.__name__, function.__closure__)
         state = self.function_state(function)
         if place[0] == "own":
             state["globals"] = _used_globals(function)
@@ -105,9 +106,6 @@ class Pickler(pickle.Pickler):
     def meet_global(self, module: str, name: str) -> None:
         """Note that a global variable has to be sent along."""
         self.met[f"{module}:{name}"] = Global(module, name)
-
-    def _code(self, function: types.FunctionType) -> Any:
-        return function.__code__
 
     def function_state(self, function: types.FunctionType) -> dict[str, Any]:
         """Return the content of a function, but for its closure."""
@@ -145,7 +143,15 @@ class Pickler(pickle.Pickler):
         how = places.of_thing(obj)
         if how == "name":
             return NotImplemented
-        return self.by_key(obj)
+        wrapped = getattr(obj, "__wrapped__", None)
+        if how == "key" or type(wrapped) is not types.FunctionType or places.of_function(wrapped) != "within":
+            return self.by_key(obj)
+        # A function that keeps its results and is local: it may refer to itself, so both are made together.
+        _, (_, *options) = apart.thing_head(obj)
+        count = len(wrapped.__closure__ or ())
+        made = (self.place_of(wrapped), wrapped.__code__, wrapped.__name__, count)
+        state = {**self.function_state(wrapped), "contents": snapshots.contents(wrapped)}
+        return rebuild.local_lru_cache, (made, *options), state, None, None, rebuild.set_lru_cache
 
 
 class Global:
@@ -272,12 +278,42 @@ def full() -> type[Pickler]:
     return type("FullPickler", (Pickler,), {"dispatch_table": table})
 
 
-def dumped(value: Any, *, foreign: bool) -> tuple[bytes, dict[str, Any]]:
-    """Return a pickle, and what it refers to by key."""
+@functools.cache
+def within_module() -> type[Pickler]:
+    """Return the pickler for parts of definitions, which may share what they hold with variables of their module."""
+
+    def persistent_id(self: Any, obj: Any) -> str | None:
+        name = self.shared.get(id(obj))
+        if name is None:
+            return None
+        self.meet_global(self.module, name)
+        return f"{self.module}:{name}"
+
+    return type("ModulePickler", (full(),), {"persistent_id": persistent_id, "shared": {}, "module": ""})
+
+
+def dumped(value: Any, *, foreign: bool, module: Any = None, top: Any = None) -> tuple[bytes, dict[str, Any]]:
+    """Return a pickle, and what it refers to by key.
+
+    Args:
+        module: that of the definition of which `value` is a part.
+        top: the value of the variable that is pickled.
+    """
     buffer = io.BytesIO()
-    pickler = full()(buffer, foreign=foreign)
+    pickler: Any = (full() if module is None else within_module())(buffer, foreign=foreign)
+    if module is not None:
+        pickler.module, pickler.shared = module, _shared(module)
+    pickler.top = top
     pickler.dump(value)
     return buffer.getvalue(), pickler.met
+
+
+def _shared(module: Any) -> dict[int, str]:
+    """Return the variables of a module whose values are told apart by identity, by that."""
+    if places.is_importable(module) or module not in sys.modules:
+        return {}
+    names = vars(sys.modules[module])
+    return {id(value): name for name, value in names.items() if snapshots.has_identity(name, value)}
 
 
 def try_to_dump(value: Any) -> None:
@@ -290,13 +326,26 @@ def try_to_dump(value: Any) -> None:
         pickler.spawning.end()
 
 
+def _sentinel(pickler: Pickler, found: object) -> Any:
+    """A bare object is nothing but its identity: it is sent as the variable of the script that holds it."""
+    for module in places.scripts() if found is not pickler.top else ():
+        for name, value in list(vars(sys.modules[module]).items()):
+            if value is found:
+                pickler.meet_global(module, name)
+                return byvalue.variable, (f"{module}:{name}",)
+    return NotImplemented
+
+
+_SPECIAL[object] = _sentinel
+
+
 def dumped_function(function: types.FunctionType, *, foreign: bool) -> tuple[bytes, bytes, dict[str, Any]]:
     """Return what makes a function that has a key, its content, and what they refer to."""
-    head, body = io.BytesIO(), io.BytesIO()
+    head = io.BytesIO()
     pickler = full()(head, foreign=foreign)
     place = pickler.place_of(function)
     pickler.dump((rebuild.function, (place, function.__code__, function.__name__, len(function.__closure__ or ()))))
     met = pickler.met
-    pickler = full()(body, foreign=foreign)
-    pickler.dump({**pickler.function_state(function), "contents": snapshots.contents(function)})
-    return head.getvalue(), body.getvalue(), {**met, **pickler.met}
+    state = {**pickler.function_state(function), "contents": snapshots.contents(function)}
+    data, more = dumped(state, foreign=foreign, module=function.__globals__.get("__name__"))
+    return head.getvalue(), data, {**met, **more}

@@ -108,7 +108,7 @@ def of_thing(obj: Any) -> How:
     name: Any = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "")
     if is_importable(module):
         return "name" if is_found(obj, module, name) else "within"
-    return "key"
+    return "within" if "<" in name else "key"
 
 
 def place_of(function: types.FunctionType) -> tuple[str, Any]:
@@ -119,3 +119,8 @@ def place_of(function: types.FunctionType) -> tuple[str, Any]:
     if module is None or getattr(module, "__dict__", None) is not names:
         return "own", names
     return ("import" if is_importable(name) else "module"), name
+
+
+def scripts() -> list[str]:
+    """Return the modules of this process that are scripts or notebooks."""
+    return [name for name in _SCRIPTS if name in sys.modules]

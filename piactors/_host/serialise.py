@@ -16,7 +16,7 @@ import attrs
 
 from piactors._host import keys
 from piactors.errors import InvalidTarget, NotSendable, ProtocolError, RemoteError, RemoteTraceback, UntrustedReply
-from piactors.pihost import copies, pieces, plain_decode, segments, wire
+from piactors.pihost import pieces, plain_decode, rebuild, segments, wire
 
 _MAX_SHOWN = 500
 _SMALL = 65_536
@@ -33,12 +33,16 @@ def host_object(key: str, copy: bytes | None = None) -> Any:
         return found
     if copy is None:
         raise LookupError(f"no class or function of this process has the key {key!r} any more")
-    return keys.adopt(key, copies.loads(copy))
+    return keys.adopt(key, _Unpickler(copy, _no_request).load())
 
 
 def loads_own(data: bytes) -> Any:
     """Return what this process has pickled for an isolate."""
-    return _Unpickler(data, lambda _: None).load()
+    return _Unpickler(data, _no_request).load()
+
+
+def _no_request(number: int) -> None:
+    """Stand in for what only an isolate can have asked for."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -55,6 +59,8 @@ class _Unpickler(pickle.Unpickler):
             return host_object
         if module == "piactors.promises" and name == "requested":
             return self._requested
+        if module == "_pihost.rebuild":
+            return getattr(rebuild, name)
         return super().find_class(module, name)
 
 
@@ -85,7 +91,7 @@ class Decoder:
         if flags == wire.PICKLE:
             if not self.code:
                 raise UntrustedReply(f"isolate {self.name} sent a pickle, and its trust is 'data'")
-            if len(payload) < _SMALL and b"pihost.byvalue" not in payload and b"piactors.promises" not in payload:
+            if len(payload) < _SMALL and b"pihost." not in payload and b"piactors.promises" not in payload:
                 return pickle.loads(payload)  # nothing in it has another name here
             return _Unpickler(payload, self.requested).load()
         return self._plain(payload)

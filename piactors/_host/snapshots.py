@@ -196,3 +196,11 @@ def is_watched(value: Any) -> bool:
     pins = Pins()
     pins.add(value)
     return pins.watched
+
+
+def has_identity(name: str, value: Any) -> bool:
+    """Whether it matters that a variable's value is this very object: another one of the same content would differ."""
+    kind = type(value)
+    if is_special(name) or _is_atom(value, kind) or kind in (tuple, frozenset, types.ModuleType):
+        return False
+    return not (isinstance(value, type | enum.Enum) or refusals.is_definition(kind))

@@ -16,7 +16,7 @@ import weakref
 from typing import Any, List, NamedTuple, Optional, Tuple, Union
 
 from . import copies, pieces, rebuild, refusals
-from .store import Store, Unpickler
+from .store import Unpickler, store
 
 _HERE = b"piactors.pihost"
 _SMALL = 65536
@@ -26,15 +26,17 @@ _NAMES_A_GLOBAL = b"\x93"
 """The step of a pickle that looks something up by its name; which may have come by value, or belong to ``__main__``."""
 
 
-store = Store()
-
-
 # What pickles of the host name
 
 
 def ref(key: str) -> Any:
     """Return the definition of a key; in the host, a function of its own stands in for this one."""
     return store.get(key)
+
+
+def variable(key: str) -> Any:
+    """Return the value of a global variable of the host's, as it is here."""
+    return store.variable(key)
 
 
 def with_definitions(records: Any, data: bytes) -> Any:
@@ -122,7 +124,7 @@ def _reduced_if_known(_: Any, obj: Any) -> Any:
 
 def _reducer_override(_: Any, obj: Any) -> Any:
     kind = type(obj)
-    if kind in refusals.fine:  # most are
+    if id(kind) in refusals.fine:  # most are
         return NotImplemented
     if refusals.is_definition(kind):
         return reduced(obj)

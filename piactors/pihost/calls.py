@@ -16,6 +16,7 @@ from .coroutines import CoroutineRunner
 from .page import SequencePage
 from .replies import Replies
 from .sharing import Sharing
+from .store import store
 from .streams import FrameStream
 
 _SMALL = frozenset((int, float, bool, type(None)))
@@ -73,7 +74,7 @@ class CallLoop:
                 frame = read()
                 lent: Sequence[int] = ()
                 while frame is not None and frame.kind == define:
-                    lent = byvalue.store.receive(frame.payload)
+                    lent = store.receive(frame.payload)
                     frame = read()
                 if frame is None or frame.kind == stop:
                     self._no_more(frame)

@@ -7,7 +7,10 @@ import io
 import os
 import pickle
 import sys
+import types
 from typing import Any, Callable, Optional
+
+from . import rebuild
 
 _folder = ""
 """Where the host's cloudpickle lies, for an interpreter that has none of its own."""
@@ -56,11 +59,33 @@ def dumps(obj: Any, override: Optional[Callable[[Any, Any], Any]] = None) -> byt
 
     def reducer_override(self: Any, obj: Any) -> Any:
         found = NotImplemented if override is None else override(self, obj)
-        return base.reducer_override(self, obj) if found is NotImplemented else found
+        if found is not NotImplemented:
+            return found
+        if type(obj) is types.CellType:
+            return _cell(obj)
+        found = base.reducer_override(self, obj)
+        if type(obj) is types.FunctionType and found is not NotImplemented and obj.__closure__:
+            return _with_its_cells(obj, found)
+        return found
 
     buffer = io.BytesIO()
     type("_Copier", (base,), {"reducer_override": reducer_override})(buffer, 5).dump(obj)
     return buffer.getvalue()
+
+
+def _cell(cell: Any) -> Any:
+    try:
+        content = cell.cell_contents
+    except ValueError:
+        return rebuild.cell, ()
+    return rebuild.cell, (), (content,), None, None, rebuild.set_cell
+
+
+def _with_its_cells(function: Any, reduced: Any) -> Any:
+    """Have the copy of a closure share its variables with the copies of others that do."""
+    maker, (code, names, *_), (attributes, slots), *rest = reduced
+    slots = {**slots, "__closure__": None}
+    return (maker, (code, names, None, None, function.__closure__), (attributes, slots), *rest)
 
 
 def dumps_or_none(obj: Any, override: Callable[[Any, Any], Any]) -> Optional[bytes]:
@@ -74,4 +99,4 @@ def dumps_or_none(obj: Any, override: Callable[[Any, Any], Any]) -> Optional[byt
 def loads(data: bytes) -> Any:
     """Return what a copy holds."""
     cloudpickle()
-    return pickle.loads(data)
+    return pickle.loads(data)  # this package has its own name here

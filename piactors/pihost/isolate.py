@@ -28,6 +28,7 @@ from .page import DUMP_SIGNAL, FAULT_OFFSET, SequencePage
 from .records import HostHandler
 from .replies import Replies
 from .sharing import Sharing
+from .store import store
 from .streams import FrameStream
 
 
@@ -174,7 +175,7 @@ class Isolate:
         if init["debug"]:
             _wait_for_debugger(init["name"])
         copies.use(init.get("cloudpickle", ""))
-        byvalue.store.add((), init.get("definitions", ()))
+        store.add((), init.get("definitions", ()))
         kind, payload = init["target"]
         if kind == "none":
             return

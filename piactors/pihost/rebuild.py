@@ -40,7 +40,8 @@ class Globals(dict):  # type: ignore[type-arg]
 # Namespaces
 
 
-_by_value = {"__main__", "__mp_main__"}
+_SCRIPTS = {"__main__", "__mp_main__"}
+_by_value = {*_SCRIPTS}
 """Modules that live here by what the host sends of them."""
 
 
@@ -52,6 +53,13 @@ def namespace(name: str) -> Dict[str, Any]:
         module.__dict__["__builtins__"] = builtins
         _by_value.add(name)
     return module.__dict__
+
+
+def drop(name: str) -> None:
+    """Let go of the namespace of a module that the host has let go of."""
+    if name in _by_value - _SCRIPTS:
+        _by_value.discard(name)
+        sys.modules.pop(name, None)
 
 
 def takes_values(name: str) -> bool:
@@ -133,8 +141,8 @@ def set_cell(cell: Any, content: Tuple[Any]) -> None:
 
 def function(place: Place, code: types.CodeType, name: str, cells: Any) -> types.FunctionType:
     """Return a function without its state; `cells` are those of its closure, or how many there are."""
-    if isinstance(cells, int):
-        cells = tuple(types.CellType() for _ in range(cells)) or None
+    if not isinstance(cells, tuple):
+        cells = tuple(types.CellType() for _ in range(cells or 0)) or None
     return types.FunctionType(code, _globals_of(place), name, None, cells)
 
 
@@ -272,6 +280,16 @@ def lru_cache(function: Any, maxsize: Optional[int], typed: bool, attributes: Di
     made = functools.lru_cache(maxsize, typed)(function)
     made.__dict__.update(attributes)
     return made
+
+
+def local_lru_cache(made: Any, maxsize: Optional[int], typed: bool, attributes: Dict[str, Any]) -> Any:
+    """Return a function that keeps its results around a function that has no state yet."""
+    return lru_cache(function(*made), maxsize, typed, attributes)
+
+
+def set_lru_cache(made: Any, state: Dict[str, Any]) -> None:
+    """Give the function within its state."""
+    set_function(made.__wrapped__, state)
 
 
 def cached_property(function: Any, attribute: Optional[str], doc: Optional[str]) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import pickle
 import types
+import weakref
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 _LOCK = (
@@ -75,11 +76,12 @@ _CONTAINERS = frozenset((list, dict, set, bytearray, collections.deque, collecti
 _WITH_WAYS = frozenset(("multiprocessing", "multiprocess", "ctypes", "_ctypes"))
 """Packages whose things may be handed over, which is asked of each."""
 
-fine: Dict[type, None] = {}
-"""Types whose instances are neither refused nor definitions; found out once for each."""
-_refused: Dict[type, Tuple[str, str]] = {}
-_definitions: Dict[type, bool] = {types.FunctionType: True}
-_MOST_TYPES = 10_000
+fine: Dict[int, None] = {}
+"""Types, by identity, whose instances are neither refused nor definitions; found out once for each."""
+_refused: Dict[int, Tuple[str, str]] = {}
+_definitions: Dict[int, bool] = {}
+_alive: Dict[int, Any] = {}
+"""Weak references to the types in these tables, which forget them when they are gone."""
 
 
 class Refused(TypeError):
@@ -94,11 +96,23 @@ class Refused(TypeError):
 
 def is_definition(kind: type) -> bool:
     """Whether instances of a type may be definitions: classes, functions, and a few more that are known by name."""
-    found = _definitions.get(kind)
+    found = _definitions.get(id(kind))
     if found is None:
-        _bound()
-        found = _definitions[kind] = issubclass(kind, type) or _name(kind) in THINGS
+        found = kind is types.FunctionType or issubclass(kind, type) or _name(kind) in THINGS
+        _remember(_definitions, kind, found)
     return found
+
+
+def _remember(table: Dict[int, Any], kind: type, found: Any) -> None:
+    number = id(kind)
+    if number not in _alive:
+
+        def forget(_: Any) -> None:
+            for known in (fine, _refused, _definitions, _alive):
+                known.pop(number, None)
+
+        _alive[number] = weakref.ref(kind, forget)
+    table[number] = found
 
 
 THINGS = frozenset(
@@ -119,15 +133,14 @@ def check(obj: Any, kind: type) -> None:
     if kind is types.BuiltinFunctionType:
         check_builtin(obj)
         return
-    found = _refused.get(kind)
+    found = _refused.get(id(kind))
     if found is None:
         found = _hint_of(kind)
-        _bound()
         if found is None:
             if kind.__module__.partition(".")[0] not in _WITH_WAYS:
-                fine[kind] = None
+                _remember(fine, kind, None)
             return
-        _refused[kind] = found
+        _remember(_refused, kind, found)
     what, instead = found
     raise Refused("{} ({}) cannot be sent: {}".format(what, _shown(obj), instead), obj)
 
@@ -151,14 +164,6 @@ def _hint_of(kind: type) -> Optional[Tuple[str, str]]:
     if not _ALLOWED.isdisjoint(names):
         return None
     return next((_HINTS[name] for name in names if name in _HINTS), None)
-
-
-def _bound() -> None:
-    """Types may be made without end; what is known of them must not grow with that."""
-    if len(fine) + len(_refused) + len(_definitions) > _MOST_TYPES:
-        for table in (fine, _refused, _definitions):
-            table.clear()
-        _definitions[types.FunctionType] = True
 
 
 def _name(kind: type) -> str:

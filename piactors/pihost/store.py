@@ -86,7 +86,8 @@ class Store:
         """
         with self._lock:
             error = None
-            for key in list(self.pending):
+            variables_last = sorted(self.pending, key=lambda key: self.pending[key].kind == "global")
+            for key in variables_last:
                 try:
                     self._ensure(key)
                 except Exception as found:
@@ -125,6 +126,12 @@ class Store:
             built = self._built.get(key)
         return self._loose_object(key) if built is None else built.obj
 
+    def variable(self, key: str) -> Any:
+        """Return the value of a global variable of the host's that something else holds as well."""
+        self.get(key)
+        module, _, name = key.partition(":")
+        return rebuild.namespace(module)[name]
+
     def _check(self, key: str, seen: Any) -> None:
         """Raise what keeps a definition from working: each message that needs it is told."""
         if key in seen:
@@ -151,9 +158,10 @@ class Store:
             self._built[key] = Built(None)
             return
         maker, args = unpickled(record.head)
+        built = self._built.get(key)  # what it refers to may have needed it, and have had it made
         if built is None:
             self._keep(key, maker(*args))
-        else:  # a function whose code may be another one
+        elif record.kind == "function":  # its code may be another one
             built.obj.__code__ = args[1]
 
     def _keep(self, key: str, obj: Any) -> None:
@@ -175,6 +183,8 @@ class Store:
         self.pending.pop(key, None)
         self._failed.pop(key, None)
         built = self._built.pop(key, None)
+        if key.endswith(":"):
+            rebuild.drop(key[:-1])
         if built is not None and self._keys.pop(id(built.obj), None) is not None:
             self.note(key, built.obj)
 
@@ -232,10 +242,22 @@ def _fill_global(built: Built, body: Any) -> None:
     names = rebuild.namespace(place)
     if not rebuild.takes_values(place):
         return
-    if present:
-        names[name] = value
-    else:
+    if not present:
         names.pop(name, None)
+    elif not _is_taken_over(names.get(name), value):
+        names[name] = value
+
+
+def _is_taken_over(old: Any, new: Any) -> bool:
+    """Give a container the content of a new one: what else holds it, in the host or here, sees the change as well."""
+    if type(old) is not type(new) or type(new) not in (list, dict, set):
+        return False
+    if type(new) is list:
+        old[:] = new
+    else:
+        old.clear()
+        old.update(new)
+    return True
 
 
 def _fill_module(built: Built, body: Any) -> None:
@@ -259,8 +281,16 @@ _FILL: Dict[str, Any] = {
 }
 
 
+store = Store()
+"""Of this process."""
+
+
 class Unpickler(pickle.Unpickler):
     """Reads pickles of the host."""
+
+    def persistent_load(self, key: str) -> Any:
+        """See `pickle.Unpickler`."""
+        return store.variable(key)
 
     def find_class(self, module: str, name: str) -> Any:
         """See `pickle.Unpickler`."""
