@@ -6,11 +6,12 @@ import importlib.machinery
 import os
 import sys
 import types
+import weakref
 from typing import Any, Literal
 
 How = Literal["name", "key", "within"]
 
-_importable: dict[str, tuple[types.ModuleType, bool]] = {}
+_importable: dict[str, tuple[weakref.ref[types.ModuleType], bool]] = {}
 _SCRIPTS = frozenset({"__main__", "__mp_main__"})
 _NAMES = {found: name for name, found in vars(types).items() if type(found) is type}
 _SINGLE = {type(single): single for single in (None, Ellipsis, NotImplemented)}
@@ -22,10 +23,10 @@ def is_importable(name: Any) -> bool:
     if module is None:
         return False
     known = _importable.get(name)
-    if known is not None and known[0] is module:
+    if known is not None and known[0]() is module:
         return known[1]
     found = name not in _SCRIPTS and _has_source(module, name)
-    _importable[name] = (module, found)
+    _importable[name] = (weakref.ref(module), found)
     return found
 
 
