@@ -79,7 +79,9 @@ LAYERS: dict[str, Layer] = {
 ONLY_IN: dict[str, tuple[str, ...]] = {"click": ("cli", "plugins"), "rich": ("cli", "plugins")}
 """Packages that come with an extra: the rest must do without them."""
 
-IN_FUNCTIONS_ONLY: frozenset[tuple[str, str]] = frozenset({("pihost.byvalue", "dill"), ("pihost.isolate", "debugpy")})
+IN_FUNCTIONS_ONLY: frozenset[tuple[str, str]] = frozenset(
+    {("pihost.byvalue", "dill"), ("pihost.isolate", "debugpy"), ("pihost.arrays", "numpy")}
+)
 """Packages that a module imports where it needs them, and does without where they are not installed."""
 
 FROM_OS: dict[str, tuple[str, ...]] = {

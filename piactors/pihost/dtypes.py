@@ -1,4 +1,4 @@
-"""NumPy's dtypes as plain values, that any version of NumPy can be given.
+"""NumPy's dtypes as plain values that any version of NumPy can be given, and the bytes of arrays and scalars.
 
 A description is a text for simple dtypes, and a tuple for others::
 
@@ -11,6 +11,7 @@ NumPy is never imported here: who has an array has NumPy, and hands it in.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Callable, Tuple, Union
 
 from . import plain_tags as t
@@ -23,6 +24,8 @@ _MOST_BYTES = 2**31 - 1
 _FIELD_COST = 1024
 """Bytes that a field takes in the dtypes that hold it, generously."""
 _MOST_SHOWN = 200
+_UNIQUE = "?bBhHefdFD"
+"""Codes of NumPy's own dtypes that are all that there is to know."""
 _OF_ONE_SIZE = "iIlLqQ"
 """Two of C's types of integers have the same size, and are different types to NumPy all the same."""
 
@@ -45,6 +48,12 @@ def describe(numpy: Any, dtype: Any) -> Description:
 
     Raises NoDescription for one that holds Python objects, or that NumPy does not make from a description.
     """
+    text: str = dtype.str
+    if dtype.names is None and dtype.metadata is None:
+        if dtype.isbuiltin == 1 and dtype.char in _UNIQUE:
+            return text
+        if t.DTYPE.fullmatch(text) and _is_usual(dtype, numpy.dtype(text)):
+            return text
     if dtype.hasobject:
         raise NoDescription(
             f"its dtype, {shown(dtype)}, holds Python objects; "
@@ -54,13 +63,18 @@ def describe(numpy: Any, dtype: Any) -> Description:
         described = _described(numpy, dtype)
         again = build(numpy, described)
     except (ValueError, TypeError, RecursionError) as error:
-        raise NoDescription(f"its dtype, {shown(dtype)}, cannot be sent: {error}") from None
+        raise NoDescription(f"its dtype, {shown(dtype)}, is not one that is sent: {error}") from None
     if not _is_same(dtype, again):
         raise NoDescription(
-            f"its dtype, {shown(dtype)}, cannot be sent: it is not one of NumPy's own numbers, times, texts, "
-            "bytes and structures of these; convert the array with astype()"
+            f"its dtype, {shown(dtype)}, is not one of NumPy's own numbers, times, texts, bytes, and structures of "
+            "these; convert the array with astype()"
         )
     return described
+
+
+def _is_usual(dtype: Any, usual: Any) -> bool:
+    """Tell whether a dtype without fields and metadata is the one that its text names."""
+    return bool(usual == dtype and usual.char == dtype.char and usual.type is dtype.type)
 
 
 def _described(numpy: Any, dtype: Any) -> Description:
@@ -84,7 +98,7 @@ def _without_metadata(numpy: Any, dtype: Any) -> Description:
 
 def _structure(numpy: Any, dtype: Any) -> Description:
     if dtype.type is not numpy.void and dtype.type is not numpy.record:
-        raise ValueError(f"it is a {dtype.type.__name__} with fields")
+        raise ValueError(f"numpy.{dtype.type.__name__} with fields")
     kind = "R" if dtype.type is numpy.record else "V"
     fields = [dtype.fields[name] for name in dtype.names]
     titles = tuple(field[2] if len(field) > 2 else None for field in fields)
@@ -197,3 +211,34 @@ def overlaps(dtype: Any) -> bool:
             return True
         end = max(end, start + size)
     return any(overlaps(field[0]) for field in fields)
+
+
+# --- bytes ------------------------------------------------------------------------------------
+
+_NATIVE = "<" if sys.byteorder == "little" else ">"
+
+
+def raw(numpy: Any, value: Any) -> Any:
+    """Return the bytes of an array or scalar as an array of uint8, in Fortran's order if that is its order.
+
+    It shares the memory of what is contiguous, and copies all else.
+    """
+    array = numpy.asarray(value)
+    if array.flags.f_contiguous and not array.flags.c_contiguous:
+        array = array.T
+    if not array.nbytes:
+        return numpy.empty(0, numpy.uint8)
+    return numpy.ascontiguousarray(array).reshape(-1).view(numpy.uint8)
+
+
+def scalar(numpy: Any, dtype: Any, raw: Any) -> Any:
+    """Return the scalar of a dtype that has these bytes, as many as it takes."""
+    if dtype.kind == "S":
+        return dtype.type(bytes(raw))
+    if dtype.kind == "U":
+        # An item of an array of text has lost the zeros at its end.
+        big = (dtype.byteorder if dtype.byteorder in "<>" else _NATIVE) == ">"
+        return dtype.type(str(bytes(raw), "utf-32-be" if big else "utf-32-le", "surrogatepass"))
+    if dtype.itemsize == 0:
+        return numpy.zeros((), dtype)[()]
+    return numpy.frombuffer(raw, dtype).copy()[0]

@@ -57,20 +57,12 @@ def write_numpy(value: Any, put: Put, depth: int, accept: Accept) -> None:
     shape = value.shape
     put(struct.pack(f"<B{len(shape)}QQ", len(shape), *shape, value.nbytes))
     if value.nbytes:
-        ordered = value.T if tag in _FORTRAN_TAGS else value
-        flat = numpy.ascontiguousarray(ordered).reshape(-1).view(numpy.uint8)
-        put(memoryview(flat))
+        put(memoryview(dtypes.raw(numpy, value)))
 
 
 def _description(dtype: Any, numpy: Any) -> dtypes.Description:
-    """Return what describes the dtype, quickly for the usual ones."""
-    text: str = dtype.str
-    if dtype.names is None and dtype.metadata is None and t.DTYPE.fullmatch(text):
-        usual = numpy.dtype(text)
-        if usual == dtype and usual.char == dtype.char and usual.type is dtype.type:
-            return text
     described = dtypes.describe(numpy, dtype)
-    if dtypes.overlaps(dtype):
+    if type(described) is tuple and dtypes.overlaps(dtype):
         raise dtypes.NoDescription(f"its dtype, {dtypes.shown(dtype)}, has fields that share bytes; send them apart")
     return described
 
@@ -93,9 +85,6 @@ def _tag_of(value: Any, numpy: Any) -> int:
         raise not_plain(value, f"a masked array (of dtype {dtypes.shown(value.dtype)}); send its data and its mask")
     why = f"a subclass of numpy.ndarray (of dtype {dtypes.shown(value.dtype)}); send numpy.asarray(value)"
     raise not_plain(value, why)
-
-
-_FORTRAN_TAGS = (t.NDARRAY_FORTRAN, t.RECARRAY_FORTRAN)
 
 
 # --- reading ----------------------------------------------------------------------------------
@@ -197,20 +186,11 @@ def _numpy_scalar(r: Reader) -> Any:
     numpy, dtype, shape, raw = _numpy_buffer(r)
     if shape:
         raise r.bad("a NumPy scalar with a shape")
-    if dtype.itemsize == 0:
-        return dtype.type() if dtype.kind in "SU" else made(r, numpy.zeros, (), dtype)[()]
-    result = numpy.frombuffer(raw, dtype).copy()
-    _check_items(r, numpy, result)
-    # An item of an array of text has lost the zeros at its end.
-    if dtype.kind == "S":
-        return dtype.type(result.tobytes())
-    if dtype.kind == "U":
-        codec = "utf-32-be" if dtype.byteorder == ">" else "utf-32-le"
-        return dtype.type(str(result.tobytes(), codec if dtype.byteorder in "<>" else _NATIVE, "surrogatepass"))
-    return result[0]
-
-
-_NATIVE = "utf-32-le" if sys.byteorder == "little" else "utf-32-be"
+    copy = bytes(raw)
+    r.charge(len(copy))
+    if copy:
+        _check_items(r, numpy, numpy.frombuffer(copy, dtype))
+    return dtypes.scalar(numpy, dtype, copy)
 
 
 HANDLERS_HERE: Dict[int, Handler] = {

@@ -275,8 +275,8 @@ def _why_not(value: Any) -> str:
         return f"it is no plain value; send {instead}"
     for base in type(value).__mro__[1:]:
         if base in WRITERS:
-            plain = base.__name__
-            return f"it is of a subclass of {plain} that is not accepted; name the class in accept, or send a {plain}"
+            accept = "name its class in accept, or " if t.is_made_by_new(base) else ""
+            return f"it is of a subclass of {base.__name__}; {accept}send a {base.__name__} itself"
     return "it is no plain value and its class is not accepted"
 
 

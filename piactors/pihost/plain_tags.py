@@ -88,6 +88,11 @@ def is_builtin_exception(cls: type) -> bool:
     return issubclass(cls, BaseException) and cls.__module__ == "builtins"
 
 
+def is_made_by_new(base: type) -> bool:
+    """Tell whether objects of classes that derive from a builtin can be sent if they are accepted."""
+    return base in _NEW_ARGS
+
+
 def problem_of_new(cls: type, args: Tuple[Any, ...]) -> Optional[str]:
     """Say why cls.__new__(cls, *args) must not be called, or None when it may be.
 
