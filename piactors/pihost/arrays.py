@@ -71,7 +71,8 @@ def _class(numpy: Any, cls: Any) -> Any:
     """Return None for a plain array, the name of a class of NumPy's (its module is not always the same), else it."""
     if cls is numpy.ndarray:
         return None
-    return cls.__name__ if getattr(numpy, cls.__name__, None) is cls else cls
+    name: str = cls.__name__
+    return name if vars(numpy).get(name) is cls else cls
 
 
 def _dtype(numpy: Any, value: Any) -> Any:

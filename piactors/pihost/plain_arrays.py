@@ -15,7 +15,7 @@ from typing import Any, Dict, Tuple
 
 from . import dtypes
 from . import plain_tags as t
-from .plain_reader import HANDLERS, STR_TAGS, TUPLE_TAGS, Handler, Reader, leaf, made
+from .plain_reader import HANDLERS, STR_TAGS, TUPLE_TAGS, BadPlain, Handler, Reader, leaf, made
 from .plain_writer import WRITERS, Accept, Put, not_plain
 
 _ARRAY, _SIZE = struct.Struct("<cBQ"), struct.Struct("<Q")
@@ -116,6 +116,8 @@ def _dtype(r: Reader, numpy: Any) -> Any:
         dtype = dtypes.build(numpy, described, r.charge)
         if dtype.hasobject or dtypes.overlaps(dtype):
             raise ValueError("it has fields that share bytes")
+    except BadPlain:
+        raise
     except (ValueError, TypeError, OverflowError) as error:
         if type(error) is not ValueError:
             raise r.bad("a dtype that NumPy refuses") from None

@@ -300,7 +300,7 @@ def _object(value: Any, key: str, put: Put, depth: int, accept: Accept) -> None:
         _tuple(args, put, depth, accept)
         _writer(type(state), _other)(state, put, depth, accept)
     except NotPlain as error:
-        error.inside_object(value)
+        error.inside_object(value, state)
         raise
 
 

@@ -25,6 +25,7 @@ class NotPlain(ValueError):
         """Keep the name of the type, the reason, and the way to the value, such as "item 3 of key 'rows'"."""
         super().__init__(type_name, why, path)
         self.type_name, self.why, self.path = type_name, why, path
+        self.is_too_deep = False
         self._last: Any = None
         self._steps: List[Tuple[str, Any]] = []
 
@@ -55,17 +56,17 @@ class NotPlain(ValueError):
         self._steps.append((step, holder))
         self._last = holder
 
-    def inside_object(self, value: Any) -> None:
+    def inside_object(self, value: Any, state: Any) -> None:
         """Take note that what was told last was the state of an object: its keys are attributes."""
-        if self._steps:
-            step, holder = self._steps[-1]
-            if step.startswith("key '"):
-                self._steps[-1] = "attribute" + step[3:], holder
+        if len(self._steps) > 1 and type(state) is tuple and self._steps[-1][1] is state:
+            self._steps.pop()  # a state with slots is a pair of dicts
+        if self._steps and self._steps[-1][0].startswith("key '"):
+            self._steps[-1] = "attribute" + self._steps[-1][0][3:], value
         self._last = value
 
     def finish(self) -> None:
         """Make the path of the steps, and let go of the values."""
-        if len(self._steps) >= t.MAX_DEPTH:
+        if self.is_too_deep:
             self._look_for_a_cycle()
         steps = [step for step, _ in self._steps]
         if len(steps) > _MOST_STEPS:
@@ -99,7 +100,9 @@ def not_plain(value: object, why: str) -> NotPlain:
 def check_depth(value: object, depth: int) -> None:
     """Refuse a container that lies too deep."""
     if depth >= t.MAX_DEPTH:
-        raise not_plain(value, f"it lies more than {t.MAX_DEPTH} levels deep")
+        error = not_plain(value, f"it lies more than {t.MAX_DEPTH} levels deep")
+        error.is_too_deep = True
+        raise error
 
 
 def key_step(key: Any) -> str:
