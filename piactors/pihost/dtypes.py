@@ -223,11 +223,11 @@ def raw(numpy: Any, value: Any) -> Any:
 
     It shares the memory of what is contiguous, and copies all else.
     """
+    if not value.nbytes:  # of an empty text, which NumPy would make an array of one character of
+        return numpy.empty(0, numpy.uint8)
     array = numpy.asarray(value)
     if array.flags.f_contiguous and not array.flags.c_contiguous:
         array = array.T
-    if not array.nbytes:
-        return numpy.empty(0, numpy.uint8)
     return numpy.ascontiguousarray(array).reshape(-1).view(numpy.uint8)
 
 
