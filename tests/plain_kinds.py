@@ -131,7 +131,10 @@ def structures() -> list[Any]:
     aligned = np.dtype([("a", "i1"), ("b", "<i8")], align=True)
     titled = np.dtype([(("the title", "name"), "<f4"), ("other", "M8[ms]")])
     backwards = np.dtype({"names": ["x", "y"], "formats": ["<i4", "<i4"], "offsets": [4, 0]})
-    return [np.zeros(3, each) for each in (nested, padded, aligned, titled, backwards)]
+    fields = [("n", "i1"), ("u", "U3"), ("s", "S4"), ("b", "?")]
+    text = np.array([(1, "é", b"x\0y", True), (2, "abc", b"", False)], fields)
+    zeros = [np.zeros(3, each) for each in (nested, padded, aligned, titled, backwards)]
+    return [*zeros, text, text.astype(text.dtype.newbyteorder(">")), text.reshape(2, 1)]
 
 
 SENT = [

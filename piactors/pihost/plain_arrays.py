@@ -174,7 +174,8 @@ def _check_items(r: Reader, numpy: Any, result: Any) -> None:
     if kind == "U" and result.size and result.dtype.itemsize:
         if not result.flags.c_contiguous:
             r.charge(result.nbytes)  # a field, or Fortran's order: the next line copies it
-        points = result.reshape(-1).view(numpy.dtype("u4").newbyteorder(result.dtype.byteorder))
+        u4 = numpy.dtype("u4").newbyteorder(result.dtype.byteorder)
+        points = numpy.ascontiguousarray(result).reshape(-1).view(u4)
         if points.max() > 0x10FFFF:
             raise r.bad("an array of text with a character beyond Unicode")
     if result.dtype.names is not None:
