@@ -241,4 +241,4 @@ def scalar(numpy: Any, dtype: Any, raw: Any) -> Any:
         return dtype.type(str(bytes(raw), "utf-32-be" if big else "utf-32-le", "surrogatepass"))
     if dtype.itemsize == 0:
         return numpy.zeros((), dtype)[()]
-    return numpy.frombuffer(raw, dtype).copy()[0]
+    return numpy.frombuffer(bytearray(raw), dtype)[0]
