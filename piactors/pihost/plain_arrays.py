@@ -154,10 +154,13 @@ def _ndarray(r: Reader, order: str, record: bool) -> Any:
     numpy, dtype, shape, raw = _numpy_buffer(r)
     if dtype.itemsize == 0:
         raise r.bad("an array whose items take no bytes")
-    result = made(r, numpy.empty, shape, dtype, order=order)
-    if raw:
+    if raw and dtype.names is None:
+        result = made(r, numpy.frombuffer(raw, dtype).reshape, shape, order=order).copy(order=order)
+    else:
+        result = made(r, numpy.empty, shape, dtype, order=order)
         # As bytes: NumPy's own copy of a structure leaves out the bytes between the fields.
-        dtypes.raw(numpy, result)[:] = numpy.frombuffer(raw, numpy.uint8)
+        dtypes.raw(numpy, result)[:] = numpy.frombuffer(raw, numpy.uint8) if raw else 0
+    if raw:
         _check_items(r, numpy, result)
     return result.view(numpy.recarray) if record else result
 
