@@ -80,7 +80,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {"click": ("cli", "plugins"), "rich": ("cl
 """Packages that come with an extra: the rest must do without them."""
 
 IN_FUNCTIONS_ONLY: frozenset[tuple[str, str]] = frozenset(
-    {("pihost.copies", "cloudpickle"), ("pihost.isolate", "debugpy")}
+    {("pihost.copies", "cloudpickle"), ("pihost.isolate", "debugpy"), ("pihost.arrays", "numpy")}
 )
 """Packages that a module imports where it needs them, and does without where they are not installed."""
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, Callable, List, Mapping, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
 from . import plain_tags as t
 
@@ -20,7 +20,7 @@ class Reader:
 
     __slots__ = (
         "accept", "batch", "big_int_at", "data", "depth", "end", "key_count", "key_seconds",
-        "left", "max_depth", "pos", "view",
+        "left", "max_depth", "pos", "view", "zones",
     )  # fmt: skip
 
     def __init__(
@@ -37,6 +37,7 @@ class Reader:
         # Where the last int too long for quadratic arithmetic was, and the account of the keys.
         self.big_int_at = -1
         self.key_seconds, self.key_count, self.batch = 0.0, 0, 32
+        self.zones: Optional[Dict[str, Any]] = None
 
     def bad(self, what: str) -> BadPlain:
         return BadPlain(f"{what}, at byte {self.pos} of {self.end}")
@@ -103,7 +104,7 @@ def made(r: Reader, make: Callable[..., Any], *args: Any, **more: Any) -> Any:
 
 def unknown(r: Reader) -> Any:
     r.pos -= 1
-    raise r.bad("unknown tag")
+    raise r.bad(f"unknown tag {r.data[r.pos]}")
 
 
 def computed_int(r: Reader, what: str) -> int:

@@ -23,6 +23,7 @@ SET8, SET, FROZENSET8, FROZENSET = range(21, 25)
 FLOATS8, FLOATS, INTS8, INTS = range(25, 29)
 RANGE, SLICE, DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, FRACTION, UUID, PATH = range(29, 39)
 ARRAY, NDARRAY, NUMPY_SCALAR, OBJECT, ENUM = range(39, 44)
+NDARRAY_FORTRAN, RECARRAY, RECARRAY_FORTRAN, ZONE, UUID_SAFE = range(44, 49)
 
 #: Containers inside containers, and objects inside objects, may nest this deep.
 MAX_DEPTH = 100
@@ -40,15 +41,18 @@ PACK_FROM = 8
 #: "no offset" among the offsets of times, which are microseconds within a day.
 NAIVE = -(2**63)
 
+#: In the same place: a zone that is known by a key, and an offset with a name; both follow.
+KEYED, NAMED = NAIVE + 1, NAIVE + 2
+
 PATH_CONCRETE, PATH_POSIX, PATH_WINDOWS = b"C", b"P", b"W"
 
 #: The type codes of array.array that are sent; the codes of text are not.
 ARRAY_CODES = "bBhHiIlLqQfd"
 
-#: The dtype strings of NumPy that are sent: numbers, times, fixed-width text, no objects.  NumPy
-#: itself takes a unit of 0 seconds, and would divide by it.
+#: The dtype strings of NumPy that are sent: numbers, times, fixed-width text and bytes, no objects.  NumPy
+#: itself takes a unit of 0 seconds, and would divide by it.  Structures are tuples: see `dtypes`.
 DTYPE = re.compile(
-    r"[<>|](?:[biufcSU][0-9]{1,9}"
+    r"[<>|](?:[biufcSU][0-9]{1,9}|V[1-9][0-9]{0,9}|[iIlLqQ]"
     r"|[mM]8(?:\[(?:[1-9][0-9]{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)",
     re.ASCII,
 )
@@ -82,6 +86,11 @@ def owner_of(cls: type, name: str) -> type:
 def is_builtin_exception(cls: type) -> bool:
     """Tell whether cls is an exception of the builtins module."""
     return issubclass(cls, BaseException) and cls.__module__ == "builtins"
+
+
+def is_made_by_new(base: type) -> bool:
+    """Tell whether objects of classes that derive from a builtin can be sent if they are accepted."""
+    return base in _NEW_ARGS
 
 
 def problem_of_new(cls: type, args: Tuple[Any, ...]) -> Optional[str]:

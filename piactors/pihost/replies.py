@@ -69,7 +69,7 @@ class Replies:
 
     def refused(self, error: plain_encode.NotPlain) -> bytes:
         """Return the payload for a result that plain data cannot express."""
-        return self.error(error, untrusted=error.type_name)
+        return self.error(error, untrusted=f"{error.type_name} ({error.reason})")
 
     def _accepted(self, error: BaseException) -> Optional[bytes]:
         name = "{}:{}".format(type(error).__module__, type(error).__qualname__)
