@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import pykka
 
 import piactors
-from piactors import IsolateRef, IsolationOptions, ProcessActor
+from piactors import IsolationOptions, ProcessActor
+
+if TYPE_CHECKING:
+    from piactors import IsolateRef
 
 T = TypeVar("T")
 

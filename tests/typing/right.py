@@ -301,7 +301,11 @@ def trees() -> None:
     sessions.stop()
 
 
+def calls_awaited() -> None:
+    asyncio.run(awaited())
+
+
 PROGRAMS: list[Callable[[], object]] = [
-    constructors, by_variable, with_options, calls, lambda: asyncio.run(awaited()), proxies, declared_proxies, messages,
-    isolators, spawned, trees,
+    constructors, by_variable, with_options, calls, calls_awaited, proxies, declared_proxies, messages, isolators,
+    spawned, trees,
 ]  # fmt: skip
