@@ -107,8 +107,8 @@ def calls() -> None:
     assert loud.call(Calc.add, 1).get(timeout=PATIENCE) == 111
     assert loud.call(Loud.add, 1, more=1).get(timeout=PATIENCE) == 112
     box = Box[int].start(1)
-    assert_type(box.call(Box.swap, 2), Future[int])
-    assert box.call(Box.swap, 3).get(timeout=PATIENCE) in (1, 2)
+    assert_type(box.call(Box[int].swap, 2), Future[int])
+    assert box.call(Box.swap, 3).get(timeout=PATIENCE) == 2
     results = pykka.get_all([ref.call(Calc.add, n) for n in range(3)], timeout=PATIENCE)
     assert list(results) == [1, 2, 3]
     future: Future[int] | None = None
