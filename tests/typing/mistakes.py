@@ -118,6 +118,7 @@ def options(**fields: Unpack[OptionFields]) -> None:
     Calc.with_options({"restart": "permanent"})  # finds: arg-type | reportArgumentType
     IsolationOptions(restart="alway")  # finds: arg-type | reportArgumentType
     IsolationOptions(restrat="permanent")  # finds: call-arg | reportCallIssue
+    IsolationOptions(call_timeout="1 s")  # finds: arg-type | reportArgumentType
     IsolationOptions(limits=IsolationLimits(max_cpu="half"))  # finds: arg-type | reportArgumentType
     Calc.with_options(**fields).start("x")  # finds: arg-type | reportArgumentType
     options(overflow="drop")  # finds: arg-type | reportArgumentType
