@@ -22,7 +22,7 @@ from piactors import IsolationOptions
 from piactors.option_fields import OptionFields
 from tests.support import HostScripts
 from tests.test_docs import PAGES, programs
-from tests.typing import right
+from tests.typed import right
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 240.0
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
     """Return a folder with all programs, away from the project, as those of a user are who has piactors installed."""
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "__init__.py").touch()
-    shutil.copytree(ROOT / "tests" / "typing", tmp_path / "tests" / "typing", ignore=shutil.ignore_patterns("test_*"))
+    shutil.copytree(ROOT / "tests" / "typed", tmp_path / "tests" / "typed", ignore=shutil.ignore_patterns("test_*"))
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("plugins", "__pycache__"))
     (tmp_path / "pages").mkdir()
     for page in PAGES:

@@ -32,7 +32,7 @@ from piactors import (
     spawn,
 )  # fmt: skip
 from piactors.option_fields import OptionFields
-from tests.typing.actors import Bare, Box, Calc, Loud, Passing, Plain, Thread, double, nothing, slowly
+from tests.typed.actors import Bare, Box, Calc, Loud, Passing, Plain, Thread, double, nothing, slowly
 
 PATIENCE = 30.0
 

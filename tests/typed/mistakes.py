@@ -1,6 +1,6 @@
 """Planted mistakes: each line that has one says which rules of mypy and of pyright must find it, and no other may.
 
-`test_typing.py` compares.  A comment names the rules of mypy and then, after a bar, those of pyright.
+`test_typed.py` compares.  A comment names the rules of mypy and then, after a bar, those of pyright.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from piactors import (
     spawn,
 )  # fmt: skip
 from piactors.option_fields import OptionFields
-from tests.typing.actors import Calc, Other, Plain, double, slowly
+from tests.typed.actors import Calc, Other, Plain, double, slowly
 
 
 class Shop(Supervisor):
