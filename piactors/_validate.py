@@ -309,6 +309,11 @@ def to_float(value: float) -> float:
     return float(value) if _is_a(value, (int, float)) and abs(value) <= sys.float_info.max else value
 
 
+def to_optional_float(value: float | None) -> float | None:
+    # And not `attrs.converters.optional`, whose type pyright does not see through.
+    return None if value is None else to_float(value)
+
+
 def to_level(value: int | str | None) -> int | None:
     # getLevelName maps both ways: for an unknown name it answers a str.
     found = logging.getLevelName(value.upper()) if isinstance(value, str) else value
@@ -320,6 +325,10 @@ def to_size(value: int | str) -> int:
         return parse_size(value)
     except (TypeError, ValueError):
         return cast(int, value)
+
+
+def to_optional_size(value: int | str | None) -> int | None:
+    return None if value is None else to_size(value)
 
 
 def parse_size(value: int | str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 import attrs
 import pykka
@@ -12,9 +12,13 @@ import pykka
 from piactors import actor_child
 from piactors.future import Future
 from piactors.options import IsolationOptions
-from piactors.proxies import check_call_options
+from piactors.proxies import A_co, P, check_call_options
 
 if TYPE_CHECKING:
+    from typing import Concatenate, Unpack
+
+    from piactors._types import A, AnyArgument
+    from piactors.option_fields import OptionFields
     from piactors.ref import IsolateRef
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,8 +52,18 @@ class ProcessActor(pykka.Actor):
         super().__init__(*args, **kwargs)
         actor_child.adopt(self)
 
+    # Of each pair of overloads a checker takes the second for a class that is named, whose arguments it knows.
+
+    @overload
     @classmethod
-    def start(cls, *args: Any, **kwargs: Any) -> IsolateRef:
+    def start(cls: Callable[Concatenate[AnyArgument, ...], A], *args: Any, **kwargs: Any) -> IsolateRef[A]: ...
+
+    @overload
+    @classmethod
+    def start(cls: Callable[P, A], *args: P.args, **kwargs: P.kwargs) -> IsolateRef[A]: ...
+
+    @classmethod
+    def start(cls: Any, *args: Any, **kwargs: Any) -> IsolateRef[Any]:
         """Start an isolate, make the actor in it with these arguments, and return its ref once `on_start` is done.
 
         Raises:
@@ -57,8 +71,23 @@ class ProcessActor(pykka.Actor):
         """
         return _start(cls, cls.isolation, args, kwargs)
 
+    @overload
     @classmethod
-    def with_options(cls, options: IsolationOptions | None = None, /, **fields: Any) -> ActorStarter:
+    def with_options(
+        cls: Callable[Concatenate[AnyArgument, ...], A], options: IsolationOptions | None = None, /,
+        **fields: Unpack[OptionFields],
+    ) -> ActorStarter[A, ...]: ...  # fmt: skip
+
+    @overload
+    @classmethod
+    def with_options(
+        cls: Callable[P, A], options: IsolationOptions | None = None, /, **fields: Unpack[OptionFields]
+    ) -> ActorStarter[A, P]: ...
+
+    @classmethod
+    def with_options(
+        cls: Any, options: IsolationOptions | None = None, /, **fields: Unpack[OptionFields]
+    ) -> ActorStarter[Any, Any]:
         """Return something whose `start` starts the actor with other options.
 
         Args:
@@ -85,20 +114,20 @@ class ProcessActor(pykka.Actor):
 
 
 @attrs.frozen
-class ActorStarter:
+class ActorStarter(Generic[A_co, P]):
     """A ProcessActor class together with the options to start it with."""
 
-    actor_class: type[ProcessActor]
+    actor_class: type[A_co]
     options: IsolationOptions
 
-    def start(self, *args: Any, **kwargs: Any) -> IsolateRef:
+    def start(self, *args: P.args, **kwargs: P.kwargs) -> IsolateRef[A_co]:
         """Start the actor; see `ProcessActor.start`."""
         return _start(self.actor_class, self.options, args, kwargs)
 
 
 def _start(
-    actor_class: type[ProcessActor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> IsolateRef:
+    actor_class: type[Any], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> IsolateRef[Any]:
     # Not before it is needed: an isolate has this module, and seldom starts isolates of its own.
     from piactors import spawning
 

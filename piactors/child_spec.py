@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import attrs
 import pykka
@@ -14,7 +14,7 @@ from piactors import _validate as rule
 from piactors._supervision.rules import Budget, ChildRule
 from piactors._validate import NONE
 from piactors.actor import ActorStarter, ProcessActor
-from piactors.exit_reason import KINDS, ExitReason
+from piactors.exit_reason import KINDS, ExitReason, Kind
 from piactors.options import Backoff, IsolationOptions, RestartType, check_standby
 from piactors.pihost import targets
 
@@ -22,14 +22,22 @@ logger = logging.getLogger("piactors")
 
 Shutdown: TypeAlias = float | Literal["kill", "default"] | None
 OnExhausted: TypeAlias = Literal["escalate", "stop"]
+Target: TypeAlias = str | Callable[..., Any] | ActorStarter[Any, Any]
 SHARED: Literal["shared"] = "shared"
 
 
-def _to_kinds(value: Any) -> Any:
+def _to_target(value: Target) -> Any:
+    """Change nothing: it is here for its annotation, by which a type checker knows what the constructor takes."""
+    return value
+
+
+def _to_kinds(
+    value: Callable[[ExitReason], bool] | Iterable[Kind] | None,
+) -> Callable[[ExitReason], bool] | frozenset[str] | None:
     if isinstance(value, str) or callable(value) or not isinstance(value, Iterable):
         return value
     kinds = tuple(value)
-    return frozenset(kinds) if all(isinstance(kind, str) for kind in kinds) else kinds
+    return frozenset(kinds) if all(isinstance(kind, str) for kind in kinds) else cast(Any, kinds)
 
 
 def _to_kwargs(value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -94,7 +102,7 @@ class ChildSpec:
     """
 
     id: str = attrs.field(validator=rule.text())
-    target: Any = attrs.field(validator=_check_target)
+    target: Any = attrs.field(converter=_to_target, validator=_check_target)
     args: tuple[Any, ...] = attrs.field(
         default=(), kw_only=True, converter=rule.to_args, validator=rule.check("a tuple of arguments", (tuple,)),
         hash=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import attrs
 
@@ -16,6 +16,11 @@ from piactors.future import Future
 from piactors.options import IsolationOptions, check_standby
 from piactors.ref import IsolateRef
 from piactors.usage import ResourceUsage, UsageSample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from piactors._types import P, T
 
 logger = logging.getLogger("piactors")
 
@@ -78,7 +83,18 @@ class ProcessIsolator:
         """Whether calls are taken."""
         return self._ref is not None and self._ref.is_alive()
 
-    def invoke_method(self, target: object, *args: Any, **kwargs: Any) -> Future[Any]:
+    @overload
+    def invoke_method(self, target: str, /, *args: Any, **kwargs: Any) -> Future[Any]: ...
+
+    @overload
+    def invoke_method(
+        self, target: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]: ...
+
+    @overload
+    def invoke_method(self, target: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+
+    def invoke_method(self, target: object, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function in the isolate and return a future of its result.
 
         Args:

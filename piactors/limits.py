@@ -80,12 +80,12 @@ class IsolationLimits:
     # memory
     max_memory: int | None = attrs.field(
         default=None,
-        converter=attrs.converters.optional(rule.to_size),
+        converter=rule.to_optional_size,
         validator=rule.size(_LEAST_MEMORY, _MOST_SIZE, also=NONE),
     )
     soft_memory: int | None = attrs.field(
         default=None,
-        converter=attrs.converters.optional(rule.to_size),
+        converter=rule.to_optional_size,
         validator=[rule.size(_LEAST_MEMORY, _MOST_SIZE, also=NONE), limit_rule.below("max_memory")],
     )
     on_soft_memory: SoftMemoryAction | Callable[[Any], object] = attrs.field(
@@ -99,7 +99,7 @@ class IsolationLimits:
     # the CPU
     max_cpu: float | None = attrs.field(
         default=None,
-        converter=attrs.converters.optional(rule.to_float),
+        converter=rule.to_optional_float,
         validator=rule.number("number of cores", least=0.01, also=NONE),
     )
     affinity: tuple[int, ...] | None = attrs.field(
@@ -107,7 +107,7 @@ class IsolationLimits:
     )
     max_cpu_time: float | None = attrs.field(
         default=None,
-        converter=attrs.converters.optional(rule.to_float),
+        converter=rule.to_optional_float,
         validator=rule.above_zero("number of seconds", also=NONE),
     )
 
@@ -116,7 +116,7 @@ class IsolationLimits:
     max_open_files: int | None = attrs.field(default=None, validator=limit_rule.open_files())
     max_file_size: int | None = attrs.field(
         default=None,
-        converter=attrs.converters.optional(rule.to_size),
+        converter=rule.to_optional_size,
         validator=rule.size(0, _MOST_SIZE, also=NONE),
     )
 
@@ -149,12 +149,12 @@ class Recycle:
     after_calls: int | None = attrs.field(default=None, validator=rule.count(1, also=NONE))
     after_seconds: float | None = attrs.field(
         default=None,
-        converter=attrs.converters.optional(rule.to_float),
+        converter=rule.to_optional_float,
         validator=rule.above_zero("number of seconds", also=NONE),
     )
     above_memory: int | None = attrs.field(
         default=None,
-        converter=attrs.converters.optional(rule.to_size),
+        converter=rule.to_optional_size,
         validator=rule.size(_LEAST_MEMORY, _MOST_SIZE, also=NONE),
     )
 

@@ -79,7 +79,7 @@ class Backoff:
     jitter: float = attrs.field(default=0.2, converter=rule.to_float, validator=rule.number("fraction", most=1))
     reset_after: float | None = attrs.field(
         default=60.0,
-        converter=attrs.converters.optional(rule.to_float),
+        converter=rule.to_optional_float,
         validator=rule.number("number of seconds", also=NONE),
     )
     max_attempts: int | None = attrs.field(default=None, validator=rule.count(1, also=NONE))
@@ -174,12 +174,12 @@ class IsolationOptions:
     )
     call_timeout: float | None = attrs.field(
         default=None,
-        converter=attrs.converters.optional(rule.to_float),
+        converter=rule.to_optional_float,
         validator=rule.above_zero("number of seconds", also=NONE),
     )
     shutdown_timeout: float | None = attrs.field(
         default=5.0,
-        converter=attrs.converters.optional(rule.to_float),
+        converter=rule.to_optional_float,
         validator=rule.number("number of seconds", also=NONE),
     )
 

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import math
 import reprlib
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from pykka import ActorProxy, CallableProxy, messages
 
 from piactors.future import Future
 
+if TYPE_CHECKING:
+    from typing_extensions import ParamSpec, TypeVar
+
+    A_co = TypeVar("A_co", covariant=True, default=Any)
+    P = ParamSpec("P", default=...)
+    T_co = TypeVar("T_co", covariant=True, default=Any)
+else:  # what checkers read above says `default`, which Python knows from 3.13 on
+    from typing import ParamSpec, TypeVar
+
+    A_co, P, T_co = TypeVar("A_co", covariant=True), ParamSpec("P"), TypeVar("T_co", covariant=True)
+
 _LONGEST = 1e9
 
 
-class IsolateProxy(ActorProxy[Any]):
-    """A `pykka.ActorProxy` whose methods have `with_options`."""
+class IsolateProxy(ActorProxy[Any], Generic[A_co]):
+    """A `pykka.ActorProxy` whose methods have `with_options`.
+
+    A type checker does not see its attributes: it takes whatever is asked of a proxy.  What it checks is
+    `IsolateRef.call`, or a protocol of your own; see docs/types.md.
+    """
 
     def __getattr__(self, name: str) -> Any:
         """Return a method, a proxy of a traversable attribute, or a future of any other one."""
@@ -32,14 +47,17 @@ class IsolateProxy(ActorProxy[Any]):
         return sorted(set(super().__dir__()))
 
 
-class CallProxy(CallableProxy[Any]):
-    """One method of an isolate, and how its calls are treated."""
+class CallProxy(CallableProxy[Any], Generic[P, T_co]):
+    """One method of an isolate, and how its calls are treated.
+
+    For a type checker, ``CallProxy[[int], str]`` is a method that takes an int and has a str as its result.
+    """
 
     def __init__(self, *, actor_ref: Any, attr_path: Any, **options: Any) -> None:
         super().__init__(actor_ref=actor_ref, attr_path=attr_path)
         self._options = options
 
-    def with_options(self, *, call_timeout: float | None = None, retries: int = 0) -> CallProxy:
+    def with_options(self, *, call_timeout: float | None = None, retries: int = 0) -> CallProxy[P, T_co]:
         """Return the same method, to be called with other options; what is not given stays as it is.
 
         Args:
@@ -55,14 +73,38 @@ class CallProxy(CallableProxy[Any]):
         given = {name: value for name, value in (("call_timeout", call_timeout), ("retries", retries)) if value}
         return CallProxy(actor_ref=self.actor_ref, attr_path=self._attr_path, **{**self._options, **given})
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Future[Any]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Future[T_co]:
         """Call the method and return a future of its result."""
-        return self.actor_ref.call(self._attr_path, args, kwargs, **self._options)  # type: ignore[attr-defined,no-any-return]
+        return self.actor_ref._call(self._attr_path, args, kwargs, **self._options)  # type: ignore[attr-defined,no-any-return]
 
-    def defer(self, *args: Any, **kwargs: Any) -> None:
+    def defer(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Call the method without waiting for anything; its exception ends the generation."""
         message = messages.ProxyCall(attr_path=self._attr_path, args=args, kwargs=kwargs)
         self.actor_ref.tell(message, **self._options)
+
+
+def method_path(method: object) -> tuple[str, ...]:
+    """Return the path of a method that `IsolateRef.call` was given.
+
+    Raises:
+        TypeError: if it is neither a name nor a function that has one.
+        ValueError: if it is a text that is not a name.
+    """
+    if isinstance(method, str):
+        path = tuple(method.split("."))
+        if not all(part.isidentifier() for part in path):
+            raise ValueError(f"call: {method!r} is not the name of a method; use one such as 'add' or 'part.add'")
+        return path
+    name = getattr(method, "__name__", None)
+    if not callable(method) or isinstance(method, type) or not isinstance(name, str):
+        raise TypeError(f"call: {method!r} is not a method; pass one of the class, such as Calc.add, or its name")
+    if not name.isidentifier():
+        raise TypeError(f"call: {method!r} has no name that the isolate would know it by; pass a method of its class")
+    owner = getattr(method, "__self__", None)
+    if owner is not None and not isinstance(owner, type):
+        bound = type(owner).__name__
+        raise TypeError(f"call: {method!r} belongs to an object of this process; pass {bound}.{name} or {name!r}")
+    return (name,)
 
 
 def check_call_options(retries: object, call_timeout: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, overload
 
 from pykka import ActorDeadError, ActorRef, Timeout, messages
 from pykka.messages import _ActorStop
@@ -17,21 +17,29 @@ from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.isolate import Isolate
 from piactors.keeper import Ends, Keeper
-from piactors.proxies import IsolateProxy, check_call_options
+from piactors.proxies import A_co, IsolateProxy, check_call_options, method_path
 from piactors.shape import Described, Shape
 from piactors.sinks import CallFuture
 from piactors.spec import Spec
 from piactors.usage import ResourceUsage, UsageSample, measured
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Concatenate
+
     from pykka import Actor
+
+    from piactors._types import P, T
 
 _DESCRIBE_SECONDS = 1.0
 _Call = tuple[str, tuple[str, ...], tuple[Any, ...], dict[str, Any]]
 
 
-class IsolateRef(ActorRef[Any]):
-    """Reference to an isolate.  It offers all that a `pykka.ActorRef` does, and stays valid across restarts."""
+class IsolateRef(ActorRef[Any], Generic[A_co]):
+    """Reference to an isolate.  It offers all that a `pykka.ActorRef` does, and stays valid across restarts.
+
+    For a type checker, ``IsolateRef[Calc]`` is one whose object is a `Calc`, and `IsolateRef` alone one of anything.
+    """
 
     def __init__(self, actor_class: type[Actor], spec: Spec, keeper: Keeper | None = None) -> None:
         self._spec = spec
@@ -162,6 +170,18 @@ class IsolateRef(ActorRef[Any]):
             self._set_options(envelope, envelope.path, retries, call_timeout)
         self._isolate.put(envelope)
 
+    @overload
+    def ask(
+        self, message: Any, *, block: Literal[False], timeout: float | None = None, retries: int = 0,
+        call_timeout: float | None = None,
+    ) -> Future[Any]: ...  # fmt: skip
+
+    @overload
+    def ask(
+        self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0,
+        call_timeout: float | None = None,
+    ) -> Any: ...  # fmt: skip
+
     def ask(
         self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0,
         call_timeout: float | None = None,
@@ -197,7 +217,41 @@ class IsolateRef(ActorRef[Any]):
             future.fail(error)
         return future
 
+    @overload
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Future[Any]: ...
+
+    @overload
     def call(
+        self, method: Callable[Concatenate[A_co, P], Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]: ...
+
+    @overload
+    def call(
+        self, method: Callable[Concatenate[A_co, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]: ...
+
+    def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a method of the hosted object, and return a future of its result.
+
+        It does what ``ref.proxy().method(...)`` does, in a form that a type checker can check: the method, its
+        arguments and its result.
+
+        Args:
+            method: the function as its class has it, such as `Calc.add`; of a subclass that overrides it, the
+                subclass's own is called.  Or its name; a dot leads into a traversable attribute.
+            args, kwargs: its arguments.
+
+        Raises:
+            TypeError: if `method` is neither a name nor a function that has one.
+
+        Example:
+            ::
+
+                total: int = ref.call(Calc.add, 1).get(timeout=2)
+        """
+        return self._call(method_path(method), args, kwargs)
+
+    def _call(
         self, path: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any], retries: int = 0,
         call_timeout: float | None = None,
     ) -> Future[Any]:  # fmt: skip
@@ -284,7 +338,16 @@ class IsolateRef(ActorRef[Any]):
 
     # The end
 
-    def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:
+    @overload
+    def stop(self, *, block: Literal[True] = True, timeout: float | None = None) -> bool: ...
+
+    @overload
+    def stop(self, *, block: Literal[False], timeout: float | None = None) -> Future[bool]: ...
+
+    @overload
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | Future[bool]: ...
+
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | Future[bool]:
         """Stop it once it has handled what is in its mailbox; no restart follows.
 
         Returns True where it was alive, False where it was not; a future of that where `block` is
@@ -330,7 +393,7 @@ class IsolateRef(ActorRef[Any]):
         except ActorDeadError:
             return serialise.loads_own(self._isolate.data[key])
 
-    def proxy(self) -> IsolateProxy:
+    def proxy(self) -> IsolateProxy[A_co]:
         """Return a `pykka.ActorProxy`: attributes and methods of the hosted object, as futures."""
         return IsolateProxy(actor_ref=self)
 
@@ -353,7 +416,7 @@ def _path_of(message: object) -> tuple[str, ...]:
 class _Inbox:
     """Takes pykka's envelopes, for code that puts them itself."""
 
-    def __init__(self, ref: IsolateRef) -> None:
+    def __init__(self, ref: IsolateRef[Any]) -> None:
         self._ref = ref
 
     def put(self, envelope: Any) -> None:

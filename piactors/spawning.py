@@ -11,7 +11,7 @@ import re
 import sys
 import uuid
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import attrs
 
@@ -25,7 +25,12 @@ from piactors.ref import IsolateRef
 from piactors.spec import Spec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Concatenate
+
     from pykka import Actor
+
+    from piactors._types import A, AnyArgument, P
 
 logger = logging.getLogger("piactors")
 
@@ -51,7 +56,34 @@ def prepare_actor(
     return _prepare(what, options, keeper)
 
 
-def spawn(target: object, /, *args: Any, options: IsolationOptions | None = None, **kwargs: Any) -> IsolateRef:
+@overload
+def spawn(target: str, /, *args: Any, options: IsolationOptions | None = None, **kwargs: Any) -> IsolateRef[Any]: ...
+
+
+@overload
+def spawn(
+    target: Callable[Concatenate[AnyArgument, ...], A], /, *args: Any, options: IsolationOptions | None = None,
+    **kwargs: Any,
+) -> IsolateRef[A]: ...  # fmt: skip
+
+
+@overload
+def spawn(target: Callable[P, A], /, *args: P.args, **kwargs: P.kwargs) -> IsolateRef[A]: ...
+
+
+@overload
+def spawn(target: type[A], /, *args: Any, options: IsolationOptions | None, **kwargs: Any) -> IsolateRef[A]: ...
+
+
+@overload
+def spawn(  # type: ignore[overload-cannot-match]  # the third is not for functions
+    target: Callable[..., object], /, *, options: IsolationOptions | None = None
+) -> IsolateRef[Any]: ...
+
+
+def spawn(  # type: ignore[misc]  # `P` has no `options`
+    target: object, /, *args: Any, options: IsolationOptions | None = None, **kwargs: Any
+) -> IsolateRef[Any]:
     """Host any class or function in a process of its own.
 
     Args:

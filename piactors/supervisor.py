@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from piactors._supervision.rules import AutoShutdown, Strategy
 from piactors._tree import surroundings
@@ -14,6 +14,11 @@ from piactors._tree.top import Top
 from piactors.child_spec import ChildSpec
 from piactors.options import Backoff
 from piactors.supervisor_ref import SupervisorRef
+
+if TYPE_CHECKING:
+    from typing import Concatenate
+
+    from piactors._types import AnyArgument, P
 
 _counter = itertools.count(1)
 
@@ -99,8 +104,16 @@ class Supervisor:
             **{field: getattr(self, field) for field in _FIELDS},
         )
 
+    @overload
     @classmethod
-    def start(cls, *args: Any, **kwargs: Any) -> SupervisorRef:
+    def start(cls: Callable[Concatenate[AnyArgument, ...], Any], *args: Any, **kwargs: Any) -> SupervisorRef: ...
+
+    @overload
+    @classmethod
+    def start(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> SupervisorRef: ...
+
+    @classmethod
+    def start(cls: Any, *args: Any, **kwargs: Any) -> SupervisorRef:
         """Make the supervisor with these arguments, start it, and return its ref once all children are ready.
 
         Raises:
@@ -110,8 +123,16 @@ class Supervisor:
         name = f"{cls.__name__}-{next(_counter)}"
         return Top(surroundings.current(), name, partial(cls, *args, **kwargs)).start()
 
+    @overload
     @classmethod
-    def check(cls, *args: Any, **kwargs: Any) -> None:
+    def check(cls: Callable[Concatenate[AnyArgument, ...], Any], *args: Any, **kwargs: Any) -> None: ...
+
+    @overload
+    @classmethod
+    def check(cls: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None: ...
+
+    @classmethod
+    def check(cls: Any, *args: Any, **kwargs: Any) -> None:
         """Check what `start` would start, and the supervisors below it, and start nothing.
 
         Raises:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import attrs
 import pykka
@@ -225,6 +225,12 @@ class SupervisorRef(pykka.ActorRef[Any]):
         else:
             logger.warning("%s takes no messages, and drops %r; tell one of its children", self, message)
 
+    @overload
+    def ask(self, message: Any, *, block: Literal[False], timeout: float | None = None) -> Future[Any]: ...
+
+    @overload
+    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any: ...
+
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         """A supervisor takes no messages but the one that stops it."""
         if not isinstance(message, _ActorStop):
@@ -235,7 +241,16 @@ class SupervisorRef(pykka.ActorRef[Any]):
         """A supervisor has no proxy: its methods are those of this ref."""
         raise TypeError(f"{self} has no proxy; call the methods of the ref itself")
 
-    def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:
+    @overload
+    def stop(self, *, block: Literal[True] = True, timeout: float | None = None) -> bool: ...
+
+    @overload
+    def stop(self, *, block: Literal[False], timeout: float | None = None) -> Future[bool]: ...
+
+    @overload
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | Future[bool]: ...
+
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | Future[bool]:
         """Stop it: its children in reverse order, each within its shutdown time; no restart follows.
 
         Returns True where it was alive, False where it was not; a future of that where `block` is False.

@@ -49,7 +49,8 @@ LAYERS: dict[str, Layer] = {
     "words": Layer(
         rank=0,
         modules=(
-            "errors", "options", "_validate", "_validate_limits", "limits", "enforcement", "events", "exit_reason",
+            "errors", "options", "option_fields", "_types", "_validate", "_validate_limits", "limits", "enforcement",
+            "events", "exit_reason",
         ),
         packages=("attrs",),
     ),

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from piactors._host import apart, keys, places, shared_objects, snapshots
-from piactors.pihost import byvalue, rebuild, refusals
+from piactors.pihost import arrays, byvalue, rebuild, refusals
 
 _local_versions: weakref.WeakKeyDictionary[type, tuple[int, dict[str, Any]]] = weakref.WeakKeyDictionary()
 
@@ -44,7 +44,7 @@ class Pickler(pickle.Pickler):
         """See `pickle.Pickler`."""
         kind = type(obj)
         if id(kind) in refusals.fine:  # most are
-            return NotImplemented
+            return arrays.reduce_array(obj) if self._foreign else NotImplemented
         if kind is types.FunctionType:
             return self._function(obj)
         special = _SPECIAL.get(kind)
@@ -58,7 +58,7 @@ class Pickler(pickle.Pickler):
         if way is not None:
             return self._handed_over(way, obj)
         refusals.check(obj, kind)
-        return NotImplemented
+        return arrays.reduce_array(obj) if self._foreign else NotImplemented
 
     def _handed_over(self, way: Callable[[shared_objects.Spawning, Any], Any], obj: Any) -> Any:
         if self.spawning is None:

@@ -108,7 +108,7 @@ def attempt(host: Any, at: int, way: str) -> Interrupter:
     """Interrupt one blocking call beside another one that is due; then that one and a fresh one have to end."""
     interrupter = Interrupter(at)
     settled = threading.Event()
-    other = host.call(("sleep",), (0.003,), {})
+    other = host._call(("sleep",), (0.003,), {})
     waiter = None
     if way == "callback":
         other.add_done_callback(lambda _: settled.set())
@@ -117,7 +117,7 @@ def attempt(host: Any, at: int, way: str) -> Interrupter:
         waiter.start()
 
     def victim() -> None:
-        interrupter.run(lambda: host.call(("give",), (at,), {}).get(timeout=PATIENCE))
+        interrupter.run(lambda: host._call(("give",), (at,), {}).get(timeout=PATIENCE))
 
     thread = threading.Thread(target=victim, daemon=True)
     thread.start()
@@ -130,7 +130,7 @@ def attempt(host: Any, at: int, way: str) -> Interrupter:
     done = threading.Event()
 
     def fresh() -> None:
-        outcome(host.call(("give",), (1,), {}))
+        outcome(host._call(("give",), (1,), {}))
         done.set()
 
     threading.Thread(target=fresh, daemon=True).start()
