@@ -37,6 +37,7 @@ class ProcessIsolator:
         check_standby(options, options.restart)
         self.options: IsolationOptions = options if name is None else attrs.evolve(options, name=name)
         self._ref: IsolateRef | None = None
+        self._passes_stdin = False
         self.events = events
         """The events of all isolates; those of this one have its `name`."""
 
@@ -49,7 +50,7 @@ class ProcessIsolator:
         """
         if self._ref is not None:
             raise PiactorsError(f"isolator {self.name} has been started before; make another one")
-        self._ref = spawning.start_toolbox(self.options, "isolator")
+        self._ref = spawning.start_toolbox(self.options, "isolator", self._passes_stdin)
         return self
 
     @property

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from piactors._host import parcels, serialise
+from piactors._host.flags import interpreter_flags
 from piactors._host.launching import MARKER_PREFIX, Order
 from piactors.errors import InvalidTarget
 from piactors.keeper import Keeper
 from piactors.options import IsolationOptions, check_standby, inherited_env, needs_fresh_interpreter
-from piactors.pihost import PROTOCOL, plain_tags, targets
+from piactors.pihost import PROTOCOL, inherit, plain_tags, targets
 from piactors.ref import IsolateRef
 from piactors.spec import Spec
 
@@ -92,9 +93,9 @@ def prepare_target(
     return _prepare(what, options, keeper)
 
 
-def start_toolbox(options: IsolationOptions, label: str) -> IsolateRef:
-    """Start an isolate that hosts nothing but calls of functions by name."""
-    what = _What(hosting_class(label), "none", b"", code=False, folder=None, label=label)
+def start_toolbox(options: IsolationOptions, label: str, stdin: bool = False) -> IsolateRef:
+    """Start an isolate that hosts nothing but calls of functions by name; with `stdin` it reads the host's."""
+    what = _What(hosting_class(label), "none", b"", code=False, folder=None, label=label, stdin=stdin)
     return _started(_prepare(what, options, None))
 
 
@@ -105,7 +106,10 @@ def resolved_name(target: object) -> tuple[str | None, object]:
 
 @attrs.frozen
 class _What:
-    """What an isolate is to host: an actor, an object or nothing (`kind`), and how to make it there."""
+    """What an isolate is to host: an actor, an object or nothing (`kind`), and how to make it there.
+
+    `code` says whether the host has handed it over as an object: then it is code of the host's own.
+    """
 
     actor_class: type[Actor]
     kind: str
@@ -113,6 +117,7 @@ class _What:
     code: bool
     folder: str | None
     label: str
+    stdin: bool = False
 
 
 def _started(ref: IsolateRef) -> IsolateRef:
@@ -126,12 +131,15 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
     name = options.name or f"{re.sub('[^A-Za-z0-9_.]+', '_', what.label)}-{next(_counter)}"
     own = options.python is None or _is_own(options.python)
     interpreter = sys.executable if options.python is None else os.path.abspath(options.python)
-    env = _environment(options)
-    order = Order(interpreter, env, _wants_fresh(options, own, name), needs=_needs(what) if own else ())
+    env = _environment(options, what.code, own)
+    order = Order(
+        interpreter, env, _wants_fresh(options, own, name), needs=_needs(what) if own else (),
+        flags=interpreter_flags(own), stdin=what.stdin,
+    )  # fmt: skip
     urn = uuid.uuid4().urn
     trusted = what.code if options.trust == "auto" else options.trust == "code"
     fixed = {
-        "protocol": PROTOCOL, "name": name, "env": env, "cwd": options.cwd, "own_interpreter": own,
+        "protocol": PROTOCOL, "name": name, "env": env, "argv": _arguments(what, name), "own_interpreter": own,
         "sys_path": _paths(options, own, what.folder), "concurrency": options.concurrency, "log_level": _level(options),
         "code": trusted, "accept": [plain_tags.class_key(cls) for cls in options.accept], "debug": options.debug,
         "max_frame": options.max_frame, "spin": options.spin and _unmeasured(options),
@@ -139,7 +147,7 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
         "target": (what.kind, what.payload),
     }  # fmt: skip
     spec = Spec(
-        name=name, urn=urn, options=options, order=order, own_interpreter=own, init=partial(_init, fixed),
+        name=name, urn=urn, options=options, order=order, own_interpreter=own, init=partial(_init, fixed, options.cwd),
         code=trusted, takes_requests=what.kind == "actor",
     )  # fmt: skip
     return IsolateRef(what.actor_class, spec, keeper)
@@ -152,8 +160,8 @@ def hosting_class(label: str) -> type[Actor]:
     return type(label.rpartition(".")[2] or "Hosted", (ProcessActor,), {})
 
 
-def _init(fixed: dict[str, Any], urn: str, number: int, data: dict[str, bytes]) -> bytes:
-    return pickle.dumps({**fixed, "urn": urn, "generation": number, "data": data}, 4)
+def _init(fixed: dict[str, Any], cwd: str | None, urn: str, number: int, data: dict[str, bytes]) -> bytes:
+    return pickle.dumps({**fixed, "cwd": inherit.folder(cwd), "urn": urn, "generation": number, "data": data}, 4)
 
 
 def _resolved(target: object) -> tuple[str | None, object]:
@@ -175,11 +183,18 @@ def _is_own(python: str) -> bool:
     return os.path.abspath(python) == os.path.abspath(sys.executable)
 
 
-def _environment(options: IsolationOptions) -> dict[str, str]:
-    env = inherited_env(options.inherit_env, os.environ)
+def _environment(options: IsolationOptions, handed_over: bool, own_interpreter: bool) -> dict[str, str]:
+    env = inherited_env(
+        options.inherit_env, os.environ, handed_over=handed_over, own_interpreter=own_interpreter
+    )
     env.update({name: value for name, value in os.environ.items() if name.startswith(MARKER_PREFIX)})
     env.update(options.env or {})
     return env
+
+
+def _arguments(what: _What, name: str) -> list[str]:
+    """Return `sys.argv` of an isolate: of the host's own code, the host's; code called by name gets its name alone."""
+    return [str(argument) for argument in getattr(sys, "argv", ())] if what.code else [name]
 
 
 def _wants_fresh(options: IsolationOptions, own: bool, name: str) -> bool:
@@ -194,7 +209,7 @@ def _wants_fresh(options: IsolationOptions, own: bool, name: str) -> bool:
 
 def _paths(options: IsolationOptions, own: bool, folder: str | None) -> list[str]:
     extra = [os.path.abspath(path) for path in options.sys_path] + ([folder] if folder is not None else [])
-    return [*extra, *(path for path in sys.path if path not in extra)] if own else extra
+    return [*extra, *(path for path in inherit.absolute(sys.path) if path not in extra)] if own else extra
 
 
 def _needs(what: _What) -> tuple[str, ...]:

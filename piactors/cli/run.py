@@ -82,6 +82,7 @@ class _Run:
         self._screen = screen
         self._interrupts = interrupts
         self._isolator = ProcessIsolator(job.options)
+        self._isolator._passes_stdin = True
         self._deadline: float | None = None
         self._starts = threading.Semaphore(0)
         # After the screen's subscription: what is counted here has been shown.

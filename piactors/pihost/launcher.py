@@ -30,7 +30,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Se
 from . import confine, control, isolate, linux, packing, rehearsal, spares, wire
 
 _MAX_FRAME = 1 << 26
-_FDS_PER_LAUNCH = 5
+_TARGETS = (3, 4, 1, 2, 5, 6, 0)
+"""Descriptors of a fresh interpreter: data, control, the two outputs, page, the host's pidfd, stdin."""
 _LAST_ROUNDS = 1000
 """Rounds of killing at the end; a process stuck in the kernel must not keep the launcher for ever."""
 
@@ -79,8 +80,9 @@ class Launcher:
                 self._read_control()
 
     def _take_signals(self) -> None:
-        for fd in (self._wake_read, self._wake_write, self._control.fileno()):
+        for fd in (self._wake_read, self._wake_write):
             os.set_blocking(fd, False)
+        self._control.setblocking(False)
         # The host ends the launcher by closing; a stray signal to the group must not.
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
@@ -115,7 +117,7 @@ class Launcher:
         if frame.kind == wire.SETUP:
             self._warm_up(request)
         elif frame.kind == wire.LAUNCH:
-            fds, self._fds = self._fds[:_FDS_PER_LAUNCH], self._fds[_FDS_PER_LAUNCH:]
+            fds, self._fds = self._fds[: request["fds"]], self._fds[request["fds"] :]
             try:
                 self._launch(frame.seq, request, fds)
             finally:
@@ -241,13 +243,13 @@ class Launcher:
             os.close(fd)
 
     def _spawn(self, request: Dict[str, Any], fds: List[int]) -> int:
-        high = [_raised(fd) for fd in [*fds, self._host_pidfd] if fd >= 0]
+        given = zip([*fds[:5], self._host_pidfd, *fds[5:]], _TARGETS)
+        high = [(_raised(fd), target) for fd, target in given if fd >= 0]
         try:
-            targets = (3, 4, 1, 2, 5, 6)  # data, control, the two outputs, page, the host's pidfd
             argv = request["argv"] + [str(os.getpid()), "3", "4", "5", "6" if self._host_pidfd >= 0 else "-1"]
             argv.append(json.dumps(request["orders"]))
             actions: List[Tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
-            actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(high, targets)]
+            actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in high]
             return os.posix_spawn(
                 argv[0],
                 argv,
@@ -258,7 +260,7 @@ class Launcher:
                 setsigdef=[signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD],
             )
         finally:
-            for fd in high:
+            for fd, _ in high:
                 os.close(fd)
 
     # Deaths

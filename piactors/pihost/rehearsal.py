@@ -34,6 +34,7 @@ def rehearse(threads: bool) -> None:
     root, level = logging.getLogger(), logging.getLogger().level
     handlers, main, argv = list(root.handlers), sys.modules["__main__"], list(sys.argv)
     try:
+        our_data.setblocking(True)
         os.ftruncate(page, SIZE)
         our_data.sendall(_frames())
         isolate = Isolate(Descriptors(data.detach(), control.detach(), page, -1), {}, fresh=False)
@@ -65,10 +66,10 @@ def _frames() -> bytes:
 
 def _init() -> Dict[str, Any]:
     return {
-        "protocol": PROTOCOL, "name": "rehearsal", "env": dict(os.environ), "cwd": None, "own_interpreter": True,
-        "sys_path": list(sys.path), "concurrency": 1, "log_level": logging.INFO, "code": True, "accept": (),
-        "debug": False, "max_frame": 1 << 20, "shared": 0, "target": _target(), "urn": "urn:uuid:rehearsal",
-        "generation": 0, "data": {},
+        "protocol": PROTOCOL, "name": "rehearsal", "env": dict(os.environ), "argv": list(sys.argv),
+        "own_interpreter": True, "sys_path": list(sys.path), "concurrency": 1, "log_level": logging.INFO,
+        "code": True, "accept": (), "debug": False, "max_frame": 1 << 20, "shared": 0, "target": _target(),
+        "urn": "urn:uuid:rehearsal", "generation": 0, "data": {},
     }  # fmt: skip
 
 

@@ -74,6 +74,7 @@ class Spares:
             return 0
         try:
             ours.setblocking(False)
+            theirs.setblocking(True)
             self.current = Spare(fork(theirs), ours)
         except OSError:
             ours.close()  # too many processes: whoever starts an isolate will be told
