@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from piactors._host import parcels, serialise
+from piactors._host import parcels, runtime, serialise
 from piactors._host.flags import interpreter_flags
 from piactors._host.launching import MARKER_PREFIX, Order
 from piactors.errors import InvalidTarget
@@ -126,6 +126,7 @@ def _started(ref: IsolateRef) -> IsolateRef:
 
 
 def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> IsolateRef:
+    runtime.refuse_patched()
     if keeper is None:
         check_standby(options, options.restart)
     name = options.name or f"{re.sub('[^A-Za-z0-9_.]+', '_', what.label)}-{next(_counter)}"

@@ -27,7 +27,7 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Set, Tuple
 
-from . import confine, control, isolate, linux, packing, rehearsal, spares, wire
+from . import confine, control, isolate, linux, packing, patched, rehearsal, spares, wire
 
 _MAX_FRAME = 1 << 26
 _TARGETS = (3, 4, 1, 2, 5, 6, 0)
@@ -129,12 +129,8 @@ class Launcher:
         if request["sys_path"] is not None:
             sys.path[:] = request["sys_path"]
         for name in request["preload"]:
-            try:
-                importlib.import_module(name)
-            except BaseException:
-                self._refusal = "the module {!r} of preload cannot be imported:\n{}".format(
-                    name, traceback.format_exc()
-                )
+            self._refusal = _imported(name)
+            if self._refusal is not None:
                 break
         self._rehearse()
         packing.settle()
@@ -343,6 +339,18 @@ class Launcher:
             poller.register(self._host_pidfd, select.POLLIN)
         if self._host_pidfd in {fd for fd, _ in poller.poll()}:
             self._end_all()
+
+
+def _imported(name: str) -> Optional[str]:
+    """Import a module for all isolates; return why that cannot be, or None."""
+    try:
+        importlib.import_module(name)
+    except BaseException:
+        return "the module {!r} of preload cannot be imported:\n{}".format(name, traceback.format_exc())
+    found = patched.patched_by()
+    if found is not None:
+        return "the module {!r} cannot be in preload: {}, and no isolate could run on that".format(name, found)
+    return None
 
 
 def _raised(fd: int) -> int:
