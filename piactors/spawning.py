@@ -144,12 +144,12 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
         "sys_path": _paths(options, own, what.folder), "concurrency": options.concurrency, "log_level": _level(options),
         "code": trusted, "accept": [plain_tags.class_key(cls) for cls in options.accept], "debug": options.debug,
         "max_frame": options.max_frame, "spin": options.spin and _unmeasured(options),
-        "shared": parcels.bound(options),
+        "shared": parcels.bound(options), "asks": what.code,
         "target": (what.kind, what.payload),
     }  # fmt: skip
     spec = Spec(
         name=name, urn=urn, options=options, order=order, own_interpreter=own, init=partial(_init, fixed, options.cwd),
-        code=trusted, takes_requests=what.kind == "actor",
+        code=trusted, takes_requests=what.code,
     )  # fmt: skip
     return IsolateRef(what.actor_class, spec, keeper)
 

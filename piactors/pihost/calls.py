@@ -36,7 +36,7 @@ class CallLoop:
     ) -> None:
         self._sharing = sharing
         self._data = data
-        self._page = page
+        self.page = page
         self._replies = replies
         self._threads = threads
         self._max_frame = max_frame
@@ -64,7 +64,7 @@ class CallLoop:
         return self.coroutines.run(value) if type(value) is hosted.CoroutineType else value
 
     def _serve(self, slot: int) -> None:
-        begin, handle, turn, read, stop = self._page.begin, self._handle, self._turn, self._data.next, wire.STOP
+        begin, handle, turn, read, stop = self.page.begin, self._handle, self._turn, self._data.next, wire.STOP
         while True:
             with turn:
                 if self._ending is not None:

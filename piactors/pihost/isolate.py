@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-from . import PROTOCOL, byvalue, confine, control, hosted, linux, plain_encode, spin, wire
+from . import PROTOCOL, byvalue, confine, hosted, linux, plain_encode, spin, wire
 from .calls import CallLoop, Ending
+from . import control as control_module
 from .control import Control, end_with_host
 from .page import DUMP_SIGNAL, FAULT_OFFSET, SequencePage
 from .records import HostHandler
@@ -108,6 +109,7 @@ class Isolate:
         self._tell_ready(loop)
         loop.run()
         loop.hosted.on_stop()
+        loop.page.close()
         self._data.sock.close()
         self._control_stream.sock.close()
 
@@ -161,6 +163,8 @@ class Isolate:
             self._control_stream, self._data, self._fds.host_pidfd, replies, lambda: loop.hosted.describe(), sharing
         )
         control.number_from(init["generation"] << 32)
+        if init["asks"]:
+            control_module.serving = control
         _share_data(control, init["data"])
         if init.get("spin") and init["concurrency"] == 1 and spin.possible():
             self._data.spin = spin.Spin(self._data.fileno())
@@ -227,7 +231,7 @@ def usual_signals() -> None:
 
 def _guard(parent: int) -> None:
     """Arm what ends this process, and its descendants, with the host."""
-    control.parent_pid = parent
+    control_module.parent_pid = parent
     linux.die_with_parent()
     linux.become_subreaper()
     _signal.pthread_sigmask(_signal.SIG_SETMASK, [])  # started by a host, it has what that thread blocked
