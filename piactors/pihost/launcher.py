@@ -202,10 +202,11 @@ class Launcher:
             # The host has its descriptor from now on: where this launcher dies, it sees to the spare's end as well.
             self._tell_with(wire.WARM, 0, {"spare": pid}, linux.pidfd_open(pid))
 
-    def _fork_spare(self, channel: socket.socket) -> int:
+    def _fork_spare(self, channel: socket.socket, launchers: socket.socket) -> int:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
+            launchers.close()
             self._be_isolate(parent, lambda: self._wait_as_spare(channel))
         return pid
 

@@ -23,7 +23,9 @@ _LARGE = 1 << 32
 """Numbers from here on are addresses, identities of threads, times."""
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), range)
 _BY_NAME = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
-_LEFT_OUT = ("_pihost.packing._kept", "logging._startTime", "sys.orig_argv", "sys.modules", "_pihost.rehearsal.rehearse")
+_LEFT_OUT = (
+    "_pihost.packing._kept", "_pihost.rehearsal.rehearse", "logging._startTime", "sys.orig_argv", "sys.modules",
+)  # fmt: skip
 _TOLD_APART = ("tests.children.rehearsed", "tests.children.unrehearsed", __name__)
 _DUNDERS = ("__builtins__", "__cached__", "__file__", "__loader__", "__spec__", "__doc__")
 
@@ -52,7 +54,7 @@ def _process() -> dict[str, str]:
     return {
         "modules": " ".join(sorted({*sys.modules} - {*_TOLD_APART})),
         "threads": " ".join(sorted(thread.name for thread in threading.enumerate())),
-        "handlers of signals": " ".join(f"{n}:{_described(signal.getsignal(n), 1, '')}" for n in signal.valid_signals()),
+        "handlers of signals": repr([_described(signal.getsignal(n), 1, "") for n in sorted(signal.valid_signals())]),
         "blocked signals": repr(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))),
         "faulthandler": repr(faulthandler.is_enabled()),
         "root logger": f"{logging.getLogger().level} {[type(h).__name__ for h in logging.getLogger().handlers]}",

@@ -11,5 +11,3 @@ rehearsed: list[int] = []
 _rehearsal: Any = sys.modules.get("_pihost.rehearsal")
 if _rehearsal is not None:
     _rehearsal.rehearse = lambda threads: None
-
-
