@@ -26,7 +26,7 @@ def serve_with(control: Any) -> None:
 
 
 def _serving() -> Any:
-    """Return what sends requests to the host; None where this is no isolate, or its code may ask nothing of the host."""
+    """Return what sends requests to the host; None where this is no isolate, or its code may ask nothing."""
     return _control or getattr(sys.modules.get("_pihost.control"), "serving", None)
 
 
@@ -81,8 +81,8 @@ class SettableFuture(Future[Any]):
         control = _serving()
         if control is None:
             raise PiactorsError(
-                "this future belongs to another process and cannot be set here: only code that the host has handed over "
-                "(an actor, spawn(function)) sets futures of it; code called by name returns its result instead"
+                "this future belongs to another process and cannot be set here: only code that the host has handed "
+                "over (an actor, spawn(function)) sets futures of it; code called by name returns its result instead"
             )
         control.settle_future(self._token, value, error)
         self._was_set = True

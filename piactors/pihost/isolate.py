@@ -23,8 +23,8 @@ else:
     import _signal
 
 from . import PROTOCOL, byvalue, confine, hosted, linux, plain_encode, spin, wire
-from .calls import CallLoop, Ending
 from . import control as control_module
+from .calls import CallLoop, Ending
 from .control import Control, end_with_host
 from .page import DUMP_SIGNAL, FAULT_OFFSET, SequencePage
 from .records import HostHandler
