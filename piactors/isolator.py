@@ -30,6 +30,9 @@ class ProcessIsolator:
                 isolator.invoke_method("samplelib.sample:method", ["return7"]).get(timeout=5)
 
     Used as a context manager (``with`` or ``async with``) it starts at the beginning and ends at the end.
+
+    Whether it is given names or functions, it inherits what code called by name does: of the environment,
+    `DEFAULT_INHERITED_ENV` unless `inherit_env` says otherwise, and ``sys.argv`` is the isolator's name alone.
     """
 
     def __init__(self, options: IsolationOptions | None = None, name: str | None = None) -> None:

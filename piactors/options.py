@@ -110,7 +110,7 @@ class IsolationOptions:
         python: Interpreter to run, of another version or virtual environment; default None: the host's own. Whether it
             exists shows at the start, not here.
         sys_path: Folders that the isolate imports from besides its own; a list of paths, default none.
-        cwd: Working directory of the isolate, default None: the host's.
+        cwd: Working directory of the isolate, default None: the host's at each start.
         env: Environment variables to set, over the inherited ones; default None: no others.
         inherit_env: Which of the host's environment variables the isolate gets: True for all, False for none, or a
             list of names that may end in "*"; default None: all for code that the host hands over as an object (a

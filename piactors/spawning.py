@@ -57,7 +57,8 @@ def spawn(target: object, /, *args: Any, options: IsolationOptions | None = None
 
     Args:
         target: the class or function itself, ``"package.module:qualname"`` or ``"path/to/file.py:qualname"``.
-            A name is never imported into the host.
+            A name is never imported into the host.  An object is the host's own code, and inherits its environment and
+            ``sys.argv``; code called by name gets less (see `IsolationOptions.inherit_env`).
         args, kwargs: for the class's constructor.
         options: how to run it.
 
