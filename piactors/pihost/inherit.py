@@ -1,8 +1,8 @@
 """What an isolate inherits of its host at its start, whenever its launcher was started.
 
 A child of the host would have it all from the kernel.  An isolate is a child of the launcher, or was forked before
-anybody asked for it.  So the host reads what it has now, the orders of the isolate carry it, and the isolate changes
-what is different, which is nothing as a rule.
+anybody asked for it.  So the host reads what it has now, and the orders of the isolate carry it; the launcher leaves
+out what it has itself, which is all of it as a rule, and the isolate takes what is left.
 """
 
 from __future__ import annotations
@@ -90,6 +90,19 @@ def _absolute(path: str) -> str:
         return os.path.abspath(path)
     except OSError:  # there is no working directory any more
         return path
+
+
+# In the launcher
+
+
+def without_known(orders: Dict[str, Any], known: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the orders of an isolate without what it inherits anyhow from a process that has `known`."""
+    wanted = orders.get("inherited")
+    if not wanted:
+        return orders
+    rest = {name: value for name, value in orders.items() if name != "inherited"}
+    different = {name: value for name, value in wanted.items() if known.get(name) != value}
+    return {"inherited": different, **rest} if different else rest
 
 
 # In the isolate

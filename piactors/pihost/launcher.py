@@ -27,7 +27,7 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Set, Tuple
 
-from . import confine, control, isolate, linux, packing, patched, rehearsal, spares, wire
+from . import confine, control, inherit, isolate, linux, packing, patched, rehearsal, spares, wire
 
 _MAX_FRAME = 1 << 26
 _TARGETS = (3, 4, 1, 2, 5, 6, 0)
@@ -57,6 +57,7 @@ class Launcher:
         self._dead: List[_Dead] = []
         self._refusal: Optional[str] = None
         self._spares = spares.Spares()
+        self._state: Dict[str, Any] = {}
         self._wake_read, self._wake_write = os.pipe()
 
     def run(self) -> None:
@@ -133,6 +134,7 @@ class Launcher:
             if self._refusal is not None:
                 break
         self._rehearse()
+        self._state = inherit.read()
         packing.settle()
         linux.die_with_parent(False)
         self._tell(wire.WARM, 0, {"refusal": self._refusal})
@@ -155,6 +157,7 @@ class Launcher:
 
     def _launch(self, launch_id: int, request: Dict[str, Any], fds: List[int]) -> None:
         threads = len(sys._current_frames())
+        request["orders"] = inherit.without_known(request["orders"], self._state)
         if self._refusal is not None:
             self._tell(wire.REFUSED, launch_id, {"why": "preload", "text": self._refusal})
         elif request["argv"] is not None:
