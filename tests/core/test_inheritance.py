@@ -20,6 +20,7 @@ from tests.support import HostScripts
 
 REPO = Path(__file__).resolve().parents[2]
 PLAIN = "tests.children.plain"
+pytestmark = pytest.mark.timeout(120)
 WAYS = ("launcher", "spawn", "portable")
 
 HOST = """
@@ -67,7 +68,7 @@ def environment(way: str) -> dict[str, str]:
 
 def finished(program: subprocess.Popen[str]) -> Any:
     """Return what a program printed as JSON."""
-    out, err = program.communicate(timeout=50)
+    out, err = program.communicate(timeout=100)
     assert program.returncode == 0, err
     return json.loads(out)
 
@@ -88,9 +89,9 @@ os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
 MIB = 1 << 20
 for name, soft, hard in (("NOFILE", 200, 300), ("CORE", 0, 0), ("STACK", 4 * MIB, 64 * MIB), ("FSIZE", MIB, 2 * MIB)):
     resource.setrlimit(getattr(resource, "RLIMIT_" + name), (soft, hard))
-found = [Probe.with_options(OPTIONS).start().proxy().look().get(timeout=20)]
+found = [Probe.with_options(OPTIONS).start().proxy().look().get(timeout=50)]
 early.proxy().die()
-found.append(early.proxy().look().get(timeout=20))
+found.append(early.proxy().look().get(timeout=50))
 wanted = seen()
 print(json.dumps([wanted, *found]))
 """
@@ -113,8 +114,8 @@ os.chdir("sub")
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, 300))
 limits = IsolationLimits(max_open_files=100, nice=5)
 probe = Probe.with_options(OPTIONS, cwd="below", limits=limits).start().proxy()
-found = probe.look().get(timeout=20)
-print(json.dumps([found["cwd"], found["nice"], probe.open_files().get(timeout=20)]))
+found = probe.look().get(timeout=50)
+print(json.dumps([found["cwd"], found["nice"], probe.open_files().get(timeout=50)]))
 """
     )
     found = finished(host_script(code, args=[way], env=environment(way)))
@@ -130,7 +131,7 @@ os.mkdir("gone"), os.chdir("gone"), os.rmdir("../gone")
 class Where(piactors.ProcessActor):
     def is_gone(self):
         return os.stat(".").st_nlink == 0
-print(json.dumps(Where.with_options(OPTIONS).start().proxy().is_gone().get(timeout=20)))
+print(json.dumps(Where.with_options(OPTIONS).start().proxy().is_gone().get(timeout=50)))
 """
     )
     assert finished(host_script(code, args=[way], env=environment(way))) is True
@@ -148,13 +149,13 @@ class Clock(ProcessActor):
 def test_a_time_zone_has_effect(way: IsolationOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     def actors(**options: Any) -> str:
         ref = Clock.with_options(attrs.evolve(way, **options)).start()
-        found: str = ref.proxy().zone().get(timeout=20)
+        found: str = ref.proxy().zone().get(timeout=50)
         ref.stop()
         return found
 
     def named(**options: Any) -> Any:
         with ProcessIsolator(attrs.evolve(way, **options)) as isolator:
-            return isolator.invoke_method("time:strftime", "%Z", (1970, 1, 1, 0, 0, 0, 3, 1, 0)).get(timeout=20)
+            return isolator.invoke_method("time:strftime", "%Z", (1970, 1, 1, 0, 0, 0, 3, 1, 0)).get(timeout=50)
 
     for zone_of in (actors, named):
         assert zone_of(env={"TZ": "Asia/Tokyo"}) == "JST"
@@ -167,7 +168,7 @@ def test_a_time_zone_has_effect(way: IsolationOptions, monkeypatch: pytest.Monke
 def test_a_temporary_folder_has_effect_although_one_has_been_looked_up(tmp_path: Path) -> None:
     options = IsolationOptions(preload=["tests.children.looks_up"], env={"TMPDIR": str(tmp_path)})
     with ProcessIsolator(options) as isolator:
-        assert isolator.invoke_method("tempfile:gettempdir").get(timeout=20) == str(tmp_path)
+        assert isolator.invoke_method("tempfile:gettempdir").get(timeout=50) == str(tmp_path)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -188,8 +189,8 @@ class Path(piactors.ProcessActor):
         return sys.path[:3]
 options = piactors.IsolationOptions(start_method=OPTIONS.start_method, cwd="/", restart="permanent")
 refs = [cls.with_options(options).start() for cls in (of_here.A, of_lib.B, Path)]
-print(json.dumps([refs[0].proxy().n.get(timeout=20), refs[1].proxy().n.get(timeout=20),
-                  refs[2].proxy().entries().get(timeout=20)]))
+print(json.dumps([refs[0].proxy().n.get(timeout=50), refs[1].proxy().n.get(timeout=50),
+                  refs[2].proxy().entries().get(timeout=50)]))
 """
     )
     here = tmp_path / "here"
@@ -209,9 +210,9 @@ class Flags(piactors.ProcessActor):
 if __name__ == "__main__":
     options = IsolationOptions(start_method=None if sys.argv[1] == "portable" else sys.argv[1])
     mine = [list(sys.flags), sys.warnoptions, sys._xoptions, __debug__, sys.argv]
-    theirs = Flags.with_options(options).start().proxy().seen().get(timeout=20)
+    theirs = Flags.with_options(options).start().proxy().seen().get(timeout=50)
     with piactors.ProcessIsolator(piactors.IsolationOptions(name="by-name")) as isolator:
-        argv = isolator.invoke_method("builtins:eval", "__import__('sys').argv").get(timeout=20)
+        argv = isolator.invoke_method("builtins:eval", "__import__('sys').argv").get(timeout=50)
     print(json.dumps([mine, theirs, argv]))
 """
 
@@ -253,13 +254,13 @@ def test_code_that_is_handed_over_gets_the_whole_environment(
     monkeypatch.setenv("DATABASE_URL", "db")
     monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
     actor = Environ.with_options(way).start()
-    assert actor.proxy().get("DATABASE_URL").get(timeout=20) == "db"
+    assert actor.proxy().get("DATABASE_URL").get(timeout=50) == "db"
     function = piactors.spawn(environ, options=way)
-    assert function.proxy().call("DATABASE_URL").get(timeout=20) == "db"
+    assert function.proxy().call("DATABASE_URL").get(timeout=50) == "db"
     named = piactors.spawn(f"{__name__}:environ", options=way)
-    assert named.proxy().call("DATABASE_URL").get(timeout=20) is None
+    assert named.proxy().call("DATABASE_URL").get(timeout=50) is None
     less = Environ.with_options(way, inherit_env=["PATH"]).start()
-    assert less.proxy().get("DATABASE_URL").get(timeout=20) is None
+    assert less.proxy().get("DATABASE_URL").get(timeout=50) is None
 
 
 def test_inherited_variables_that_work_before_a_start_only_do_not_make_it_a_spawn(
