@@ -74,7 +74,7 @@ class Also:
 NONE = Also("None", lambda value: value is None)
 CALLABLE = Also("a callable", callable)
 SHARED_OR_NONE = Also("None, or 'shared'", lambda value: value is None or value == "shared")
-BOOL = Also("True or False", lambda value: isinstance(value, bool))
+BOOL_OR_NONE = Also("True, False or None", lambda value: value is None or isinstance(value, bool))
 
 
 # -- refusing ---------------------------------------------------------------------------------------------------------
@@ -217,8 +217,9 @@ def classes() -> Validator:
 
 
 def env_patterns() -> Validator:
-    """True, False, or names of environment variables that may end in "*"."""
-    return each("names such as 'PATH' or 'LC_*' ('*' only at the end; no '=' or NUL)", (str,), _is_pattern, also=BOOL)
+    """True, False, None, or names of environment variables that may end in "*"."""
+    allowed = "names such as 'PATH' or 'LC_*' ('*' only at the end; no '=' or NUL)"
+    return each(allowed, (str,), _is_pattern, also=BOOL_OR_NONE)
 
 
 def level() -> Validator:
@@ -281,8 +282,8 @@ def to_strings(value: Iterable[str]) -> tuple[str, ...]:
     return cast("tuple[str, ...]", _to_tuple(value))
 
 
-def to_patterns(value: bool | Iterable[str]) -> bool | tuple[str, ...]:
-    return cast("bool | tuple[str, ...]", _to_tuple(value))
+def to_patterns(value: bool | Iterable[str] | None) -> bool | tuple[str, ...] | None:
+    return cast("bool | tuple[str, ...] | None", _to_tuple(value))
 
 
 def to_args(value: Iterable[Any]) -> tuple[Any, ...]:

@@ -29,7 +29,8 @@ class ProcessActor(pykka.Actor):
 
     It is written as any pykka actor is: ``__init__`` (which calls ``super().__init__()``), `on_start`,
     `on_receive`, `on_stop`, `on_failure` and methods for its proxies, all of which run in the
-    isolate.  Methods may be coroutines.
+    isolate.  Methods may be coroutines.  Unless its options say otherwise, the isolate inherits the host's
+    environment, ``sys.argv`` and working directory.
 
     Example:
         ::

@@ -254,7 +254,7 @@ def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
 def _on_request(isolate: Isolate, frame: wire.Frame) -> None:
     generation = isolate.process
     if not isolate.spec.takes_requests or generation is None:
-        raise ProtocolError("it asks things of the host, which only actors may")
+        raise ProtocolError("it asks things of the host, which code that was called by name may not")
     isolate.requests.handle(generation, frame)
 
 

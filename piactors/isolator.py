@@ -35,6 +35,9 @@ class ProcessIsolator:
                 isolator.invoke_method("samplelib.sample:method", ["return7"]).get(timeout=5)
 
     Used as a context manager (``with`` or ``async with``) it starts at the beginning and ends at the end.
+
+    Whether it is given names or functions, it inherits what code called by name does: of the environment,
+    `DEFAULT_INHERITED_ENV` unless `inherit_env` says otherwise, and ``sys.argv`` is the isolator's name alone.
     """
 
     def __init__(self, options: IsolationOptions | None = None, name: str | None = None) -> None:
@@ -42,6 +45,7 @@ class ProcessIsolator:
         check_standby(options, options.restart)
         self.options: IsolationOptions = options if name is None else attrs.evolve(options, name=name)
         self._ref: IsolateRef | None = None
+        self._passes_stdin = False
         self.events = events
         """The events of all isolates; those of this one have its `name`."""
 
@@ -54,7 +58,7 @@ class ProcessIsolator:
         """
         if self._ref is not None:
             raise PiactorsError(f"isolator {self.name} has been started before; make another one")
-        self._ref = spawning.start_toolbox(self.options, "isolator")
+        self._ref = spawning.start_toolbox(self.options, "isolator", self._passes_stdin)
         return self
 
     @property

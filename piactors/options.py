@@ -49,12 +49,14 @@ DEFAULT_INHERITED_ENV: tuple[str, ...] = (
     # thread counts: without them every isolate would start a numeric thread per core
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
 )  # fmt: skip
-"""The environment variables of the host that an isolate gets by default; a name may end in "*".
+"""The environment variables of the host that code called by name gets by default; a name may end in "*".
 
 It names what programs need to work and leaves out the rest, since tokens and passwords also live in `os.environ`.
 LD_LIBRARY_PATH and its like are not here: they only work before an interpreter starts.
 """
 
+_OF_ONE_INTERPRETER = ("PYTHON*",)
+"""Left out, by default, of what goes to another interpreter: PYTHONHOME and PYTHONPATH would break it."""
 _BEFORE_START = ("LD_*", "DYLD_*", "PYTHON*", "MALLOC_*", "GLIBC_TUNABLES")
 _LEAST_FRAME = 4096
 _MOST_FRAME = 2**32 - 1  # a frame's length prefix has 32 bits
@@ -108,10 +110,12 @@ class IsolationOptions:
         python: Interpreter to run, of another version or virtual environment; default None: the host's own. Whether it
             exists shows at the start, not here.
         sys_path: Folders that the isolate imports from besides its own; a list of paths, default none.
-        cwd: Working directory of the isolate, default None: the host's.
+        cwd: Working directory of the isolate, default None: the host's at each start.
         env: Environment variables to set, over the inherited ones; default None: no others.
         inherit_env: Which of the host's environment variables the isolate gets: True for all, False for none, or a
-            list of names that may end in "*"; default `DEFAULT_INHERITED_ENV`.
+            list of names that may end in "*"; default None: all for code that the host hands over as an object (a
+            ProcessActor class, `spawn(function)`), and `DEFAULT_INHERITED_ENV` for code that is called by name
+            (`spawn("module:name")`, a ProcessIsolator).
         start_method: "launcher" forks from the warm launcher, "spawn" starts a fresh interpreter; default None: the
             launcher for the host's own interpreter, spawn for another.
         preload: Dotted names of modules that the launcher imports once for all, default none.
@@ -160,8 +164,8 @@ class IsolationOptions:
     sys_path: tuple[str, ...] = attrs.field(default=(), converter=rule.to_paths, validator=rule.paths())
     cwd: str | None = attrs.field(default=None, converter=rule.to_path, validator=rule.path(also=NONE))
     env: Mapping[str, str] | None = attrs.field(default=None, converter=rule.to_env, validator=rule.env())
-    inherit_env: bool | tuple[str, ...] = attrs.field(
-        default=DEFAULT_INHERITED_ENV, converter=rule.to_patterns, validator=rule.env_patterns()
+    inherit_env: bool | tuple[str, ...] | None = attrs.field(
+        default=None, converter=rule.to_patterns, validator=rule.env_patterns()
     )
 
     # start and stop
@@ -251,11 +255,24 @@ def check_standby(options: IsolationOptions, restart: RestartType, whose: str = 
         )
 
 
-def inherited_env(options_inherit: bool | Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what an isolate inherits of `environ` under a value of `IsolationOptions.inherit_env`."""
-    if isinstance(options_inherit, bool):
-        return dict(environ) if options_inherit else {}
-    patterns = tuple(options_inherit)
+def inherited_env(
+    inherit_env: bool | Iterable[str] | None, environ: Mapping[str, str], *, handed_over: bool = False,
+    own_interpreter: bool = True,
+) -> dict[str, str]:  # fmt: skip
+    """Return what an isolate inherits of `environ` under a value of `IsolationOptions.inherit_env`.
+
+    Args:
+        inherit_env: the value.
+        environ: the variables of the host.
+        handed_over: whether the isolate's code is an object of the host's, rather than a name; counts for None alone.
+        own_interpreter: whether it runs the host's own interpreter; counts for None alone.
+    """
+    if inherit_env is None and handed_over:
+        left_out = () if own_interpreter else _OF_ONE_INTERPRETER
+        return {name: value for name, value in environ.items() if not _matches(name, left_out)}
+    if isinstance(inherit_env, bool):
+        return dict(environ) if inherit_env else {}
+    patterns = DEFAULT_INHERITED_ENV if inherit_env is None else tuple(inherit_env)
     return {name: value for name, value in environ.items() if _matches(name, patterns)}
 
 

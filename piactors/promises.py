@@ -25,6 +25,11 @@ def serve_with(control: Any) -> None:
     _control = control
 
 
+def _serving() -> Any:
+    """Return what sends requests to the host; None where this is no isolate, or its code may ask nothing."""
+    return _control or getattr(sys.modules.get("_pihost.control"), "serving", None)
+
+
 def token_of(future: Future[Any]) -> str:
     """Return the name under which an isolate can set a future of this process."""
     token: str | None = future.__dict__.get("_token")
@@ -73,9 +78,13 @@ class SettableFuture(Future[Any]):
     def _pass_on(self, value: Any, error: BaseException | None) -> None:
         if self._was_set:
             raise queue.Full
-        if _control is None:
-            raise PiactorsError("this future belongs to another process, and only an isolate of that can set it")
-        _control.settle_future(self._token, value, error)
+        control = _serving()
+        if control is None:
+            raise PiactorsError(
+                "this future belongs to another process and cannot be set here: only code that the host has handed "
+                "over (an actor, spawn(function)) sets futures of it; code called by name returns its result instead"
+            )
+        control.settle_future(self._token, value, error)
         self._was_set = True
 
 

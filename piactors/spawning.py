@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, overload
 
 import attrs
 
-from piactors._host import encode, parcels
+from piactors._host import encode, parcels, runtime
+from piactors._host.flags import interpreter_flags
 from piactors._host.launching import MARKER_PREFIX, Order
 from piactors.errors import InvalidTarget
 from piactors.keeper import Keeper
 from piactors.options import IsolationOptions, check_standby, inherited_env, needs_fresh_interpreter
-from piactors.pihost import PROTOCOL, copies, plain_tags, targets
+from piactors.pihost import PROTOCOL, copies, inherit, plain_tags, targets
 from piactors.ref import IsolateRef
 from piactors.spec import Spec
 
@@ -88,7 +89,8 @@ def spawn(  # type: ignore[misc]  # `P` has no `options`
 
     Args:
         target: the class or function itself, ``"package.module:qualname"`` or ``"path/to/file.py:qualname"``.
-            A name is never imported into the host.
+            A name is never imported into the host.  An object is the host's own code, and inherits its environment and
+            ``sys.argv``; code called by name gets less (see `IsolationOptions.inherit_env`).
         args, kwargs: for the class's constructor.
         options: how to run it.
 
@@ -124,9 +126,10 @@ def prepare_target(
     return _prepare(what, options, keeper)
 
 
-def start_toolbox(options: IsolationOptions, label: str) -> IsolateRef:
-    """Start an isolate that hosts nothing but calls of functions by name."""
-    what = _What(hosting_class(label), "none", encode.Packed(b"", None), code=False, folder=None, label=label)
+def start_toolbox(options: IsolationOptions, label: str, stdin: bool = False) -> IsolateRef:
+    """Start an isolate that hosts nothing but calls of functions by name; with `stdin` it reads the host's."""
+    packed = encode.Packed(b"", None)
+    what = _What(hosting_class(label), "none", packed, code=False, folder=None, label=label, stdin=stdin)
     return _started(_prepare(what, options, None))
 
 
@@ -137,7 +140,10 @@ def resolved_name(target: object) -> tuple[str | None, object]:
 
 @attrs.frozen
 class _What:
-    """What an isolate is to host: an actor, an object or nothing (`kind`), and how to make it there."""
+    """What an isolate is to host: an actor, an object or nothing (`kind`), and how to make it there.
+
+    `code` says whether the host has handed it over as an object: then it is code of the host's own.
+    """
 
     actor_class: type[Actor]
     kind: str
@@ -145,6 +151,7 @@ class _What:
     code: bool
     folder: str | None
     label: str
+    stdin: bool = False
 
 
 def _started(ref: IsolateRef) -> IsolateRef:
@@ -153,28 +160,32 @@ def _started(ref: IsolateRef) -> IsolateRef:
 
 
 def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> IsolateRef:
+    runtime.refuse_patched()
     if keeper is None:
         check_standby(options, options.restart)
     name = options.name or f"{re.sub('[^A-Za-z0-9_.]+', '_', what.label)}-{next(_counter)}"
     own = _runs_here(options)
     interpreter = sys.executable if options.python is None else os.path.abspath(options.python)
-    env = _environment(options)
-    order = Order(interpreter, env, _wants_fresh(options, own, name), needs=_needs(what) if own else ())
+    env = _environment(options, what.code, own)
+    order = Order(
+        interpreter, env, _wants_fresh(options, own, name), needs=_needs(what) if own else (),
+        flags=interpreter_flags(own), stdin=what.stdin,
+    )  # fmt: skip
     urn = uuid.uuid4().urn
     needs = what.packed.needs
     trusted = what.code if options.trust == "auto" else options.trust == "code"
     fixed = {
-        "protocol": PROTOCOL, "name": name, "env": env, "cwd": options.cwd, "own_interpreter": own,
+        "protocol": PROTOCOL, "name": name, "env": env, "argv": _arguments(what, name), "own_interpreter": own,
         "sys_path": _paths(options, own, what.folder), "concurrency": options.concurrency, "log_level": _level(options),
         "code": trusted, "accept": [plain_tags.class_key(cls) for cls in options.accept], "debug": options.debug,
         "max_frame": options.max_frame, "spin": options.spin and _unmeasured(options),
-        "shared": parcels.bound(options),
+        "shared": parcels.bound(options), "asks": what.code,
         "target": (what.kind, what.packed.data), "definitions": [] if needs is None else needs.records,
         "cloudpickle": copies.folder(),
     }  # fmt: skip
     spec = Spec(
-        name=name, urn=urn, options=options, order=order, own_interpreter=own, init=partial(_init, fixed),
-        code=trusted, takes_requests=what.kind == "actor", needs=needs,
+        name=name, urn=urn, options=options, order=order, own_interpreter=own, init=partial(_init, fixed, options.cwd),
+        code=trusted, takes_requests=what.code, needs=needs,
     )  # fmt: skip
     return IsolateRef(what.actor_class, spec, keeper)
 
@@ -186,8 +197,8 @@ def hosting_class(label: str) -> type[Actor]:
     return type(label.rpartition(".")[2] or "Hosted", (ProcessActor,), {})
 
 
-def _init(fixed: dict[str, Any], urn: str, number: int, data: dict[str, bytes]) -> bytes:
-    return pickle.dumps({**fixed, "urn": urn, "generation": number, "data": data}, 4)
+def _init(fixed: dict[str, Any], cwd: str | None, urn: str, number: int, data: dict[str, bytes]) -> bytes:
+    return pickle.dumps({**fixed, "cwd": inherit.folder(cwd), "urn": urn, "generation": number, "data": data}, 4)
 
 
 def _resolved(target: object) -> tuple[str | None, object]:
@@ -213,11 +224,18 @@ def _is_own(python: str) -> bool:
     return os.path.abspath(python) == os.path.abspath(sys.executable)
 
 
-def _environment(options: IsolationOptions) -> dict[str, str]:
-    env = inherited_env(options.inherit_env, os.environ)
+def _environment(options: IsolationOptions, handed_over: bool, own_interpreter: bool) -> dict[str, str]:
+    env = inherited_env(
+        options.inherit_env, os.environ, handed_over=handed_over, own_interpreter=own_interpreter
+    )
     env.update({name: value for name, value in os.environ.items() if name.startswith(MARKER_PREFIX)})
     env.update(options.env or {})
     return env
+
+
+def _arguments(what: _What, name: str) -> list[str]:
+    """Return `sys.argv` of an isolate: of the host's own code, the host's; code called by name gets its name alone."""
+    return [str(argument) for argument in getattr(sys, "argv", ())] if what.code else [name]
 
 
 def _wants_fresh(options: IsolationOptions, own: bool, name: str) -> bool:
@@ -232,7 +250,7 @@ def _wants_fresh(options: IsolationOptions, own: bool, name: str) -> bool:
 
 def _paths(options: IsolationOptions, own: bool, folder: str | None) -> list[str]:
     extra = [os.path.abspath(path) for path in options.sys_path] + ([folder] if folder is not None else [])
-    return [*extra, *(path for path in sys.path if path not in extra)] if own else extra
+    return [*extra, *(path for path in inherit.absolute(sys.path) if path not in extra)] if own else extra
 
 
 def _needs(what: _What) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class Spec:
         order: how its processes are made.
         init: makes the first frame of a generation: of the urn of the ref, its number, what was set with `set_data`.
         code: whether replies may be pickles.
-        takes_requests: whether the isolate may ask things of the host (an actor's own ref).
+        takes_requests: whether the isolate may ask things of the host: where that has handed over its code.
         needs: the definitions that what is hosted needs; they live as long as the isolate does.
     """
 

@@ -13,6 +13,7 @@ from piactors._host.confining import Confinement
 from piactors._host.generation import Generation, Owner
 from piactors._lifecycle.states import State
 from piactors._policies.confined import Confined
+from piactors.pihost import inherit
 from piactors.spec import Current
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def new_generation(isolate: Isolate, owner: Owner, current: Current, number: int
     if isolate.plan is not None:
         confinement = isolate.runtime.confiner.confine(isolate.plan, f"{spec.name}-{number}")
     current.confined = Confined(isolate, isolate.plan, confinement)
-    order = attrs.evolve(spec.order, orders=confinement.orders)
+    order = attrs.evolve(spec.order, orders={"inherited": inherit.read(), **confinement.orders})  # limits win
     try:
         backend = isolate.runtime.backend(
             order.interpreter, options.preload, own=spec.own_interpreter, warm=not order.fresh

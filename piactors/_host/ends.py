@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 
@@ -20,7 +21,8 @@ class Ends:
         data, control: our ends of the channels.
         outputs: our ends of the pipes behind stdout and stderr; empty where the output goes elsewhere.
         page: our descriptor of the sequence page.
-        theirs: the process's data, control, stdout, stderr and page, to be closed here once it has them.
+        theirs: the process's data, control, stdout, stderr and page, and its stdin where that is ours; to be closed
+            here once it has them.
     """
 
     data: socket.socket
@@ -36,11 +38,12 @@ class Ends:
             os.close(fd)
 
 
-def open_ends(output: str) -> Ends:
+def open_ends(output: str, stdin: bool = False) -> Ends:
     """Open the descriptors of one process; where that fails half-way, nothing stays open.
 
     Args:
         output: ``inherit`` and ``discard`` as in the options; anything else makes pipes.
+        stdin: whether the process gets our stdin, if we have one.
 
     Raises:
         OSError: where the system has no more descriptors.
@@ -53,7 +56,8 @@ def open_ends(output: str) -> Ends:
         control, control_child = _pair(undo)
         outputs: dict[str, int] = {}
         theirs = [_output(undo, stream, output, outputs) for stream in ("stdout", "stderr")]
-        ends = Ends(data, control, outputs, fd, [data_child.detach(), control_child.detach(), *theirs, page_child])
+        further = [page_child, *_input(undo, stdin)]
+        ends = Ends(data, control, outputs, fd, [data_child.detach(), control_child.detach(), *theirs, *further])
         undo.pop_all()
     return ends
 
@@ -62,6 +66,7 @@ def _pair(undo: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     ours, theirs = socket.socketpair()
     undo.callback(ours.close)
     undo.callback(theirs.close)
+    theirs.setblocking(True)  # whatever time-out the program has made the default of its sockets
     return ours, theirs
 
 
@@ -75,3 +80,16 @@ def _output(undo: contextlib.ExitStack, stream: str, output: str, outputs: dict[
         undo.callback(os.close, outputs[stream])
     undo.callback(os.close, write)
     return write
+
+
+def _input(undo: contextlib.ExitStack, stdin: bool) -> list[int]:
+    if not stdin:
+        return []
+    try:
+        fd = os.dup(0)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        return []  # this process has no stdin itself
+    undo.callback(os.close, fd)
+    return [fd]

@@ -114,7 +114,7 @@ class Generation:
         self._timers: list[Timer] = []
         self._kill_wanted = False
         self._lock = threading.Lock()
-        self._ends = open_ends(output)
+        self._ends = open_ends(output, order.stdin)
         self._page = self._ends.page
         self._data = SocketChannel(self._ends.data, max_frame)
         self._control = Control(loop, self._ends.control, number, max_frame, self._pass_on_control)

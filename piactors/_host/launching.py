@@ -21,11 +21,12 @@ from typing import Any, Protocol
 import attrs
 
 from piactors._host.confining import Confiner
+from piactors._host.flags import interpreter_flags
 from piactors._host.loop import Loop
 from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
-from piactors.pihost import wire
+from piactors.pihost import inherit, wire
 
 logger = logging.getLogger("piactors")
 
@@ -52,6 +53,8 @@ class Order:
         fresh: whether to start a fresh interpreter rather than fork a warm one.
         orders: what it does to itself before it runs anything (see `piactors.pihost.confine`).
         needs: modules that its launcher imports before it forks, where it can.
+        flags: options for a fresh interpreter.
+        stdin: whether its stdin is the host's; otherwise it is empty.
     """
 
     interpreter: str
@@ -59,11 +62,13 @@ class Order:
     fresh: bool
     orders: dict[str, Any] = attrs.field(factory=dict)
     needs: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    stdin: bool = False
 
     @property
     def argv(self) -> list[str]:
         """The command line of a fresh interpreter, up to its descriptors."""
-        return [self.interpreter, PIHOST, "isolate"]
+        return [self.interpreter, *self.flags, PIHOST, "isolate"]
 
 
 class Listener(Protocol):
@@ -87,7 +92,10 @@ class Backend(Protocol):
     """Makes processes."""
 
     def launch(self, order: Order, fds: Sequence[int], listener: Listener) -> None:
-        """Make one with the descriptors for data, control, stdout, stderr and page, which stay the caller's."""
+        """Make one with the descriptors for data, control, stdout, stderr and page, which stay the caller's.
+
+        A sixth one is its stdin.
+        """
 
     def kill_tree(self, pid: int) -> bool:
         """Kill a process with all that it has started; False where killing it alone is enough."""
@@ -118,11 +126,12 @@ class LauncherBackend:
         self.lost = False
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        theirs.setblocking(True)  # whatever time-out the program has made the default of its sockets
         self._sock = ours
         self._decoder = wire.FrameDecoder(1 << 20)
         self._outbox: deque[tuple[bytes, Sequence[int]]] = deque()
         try:
-            self._process = self._start(interpreter, theirs, host_pidfd)
+            self._process = self._start([interpreter, *interpreter_flags(own)], theirs, host_pidfd)
         except OSError:
             ours.close()
             raise
@@ -134,7 +143,8 @@ class LauncherBackend:
             loop.watch(self._pidfd, self._ended)
         modules = [*(WARM_MODULES if own else ()), *preload]
         setup = {
-            "sys_path": list(sys.path) if own else None, "preload": modules, "bases": cgroups.possible_bases(),
+            "sys_path": inherit.absolute(sys.path) if own else None, "preload": modules,
+            "bases": cgroups.possible_bases(),
         }  # fmt: skip
         self._send(wire.SETUP, 0, setup)
 
@@ -143,10 +153,10 @@ class LauncherBackend:
         """The launcher's pid."""
         return self._process.pid
 
-    def _start(self, interpreter: str, theirs: socket.socket, host_pidfd: int) -> subprocess.Popen[bytes]:
+    def _start(self, command: list[str], theirs: socket.socket, host_pidfd: int) -> subprocess.Popen[bytes]:
         inherited = [theirs.fileno(), *([host_pidfd] if host_pidfd >= 0 else [])]
         return subprocess.Popen(
-            [interpreter, PIHOST, "launcher", str(theirs.fileno()), str(host_pidfd), self._pen or ""],
+            [*command, PIHOST, "launcher", str(theirs.fileno()), str(host_pidfd), self._pen or ""],
             pass_fds=inherited,
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -165,7 +175,7 @@ class LauncherBackend:
         env = {**order.env, self.marker: "1"}
         request = {
             "argv": order.argv if order.fresh else None, "env": env if order.fresh else None, "orders": order.orders,
-            "needs": () if order.fresh else order.needs,
+            "needs": () if order.fresh else order.needs, "fds": len(fds),
         }  # fmt: skip
         self._send(wire.LAUNCH, launch_id, request, fds)
 

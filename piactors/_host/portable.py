@@ -36,7 +36,7 @@ class PortableBackend:
 
     def launch(self, order: Order, fds: Sequence[int], listener: Listener) -> None:
         """See `Backend`."""
-        data, control, out, err, page = fds
+        data, control, out, err, page, *stdin = fds
         inherited = [data, control, page, *([self._host_pidfd] if self._host_pidfd >= 0 else [])]
         marker = MARKER_PREFIX + secrets.token_hex(12)
         numbers = [os.getpid(), data, control, page, self._host_pidfd]
@@ -44,8 +44,9 @@ class PortableBackend:
             process = subprocess.Popen(
                 [*order.argv, *map(str, numbers), json.dumps(order.orders)],
                 pass_fds=inherited,
-                process_group=0,
-                stdin=subprocess.DEVNULL,
+                process_group=None if stdin else 0,
+                start_new_session=bool(stdin),  # a process of the background would be stopped when it reads a terminal
+                stdin=stdin[0] if stdin else subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 env={**order.env, marker: "1"},

@@ -22,10 +22,18 @@ from piactors._host.loop import Loop
 from piactors._host.monitor import Monitor
 from piactors._host.portable import PortableBackend
 from piactors._platform import host_end, pidfd, taken_away
+from piactors.errors import StartError
+from piactors.pihost import patched
 
 logger = logging.getLogger("piactors")
 
 _CALLBACKS_AT_END = 2.0
+_INSTEAD = (
+    "its I/O thread would be no thread, and would wait for itself.  Use piactors in a program or a process of it that "
+    "is not patched (under gunicorn the worker class gthread or sync in place of gevent or eventlet); or leave these "
+    "unpatched: gevent.monkey.patch_all(thread=False, select=False, socket=False, os=False, subprocess=False, "
+    "signal=False, queue=False)"
+)
 
 
 class Member(Protocol):
@@ -183,13 +191,29 @@ _after_fork: list[Callable[[], None]] = []
 
 
 def current() -> Runtime:
-    """Return the runtime of this process, made now where there is none."""
+    """Return the runtime of this process, made now where there is none.
+
+    Raises:
+        StartError: where gevent or eventlet has patched what it would run on.
+    """
     global _current
     with _lock:
         if _current is None:
+            refuse_patched()
             _put_hooks()
             _current = Runtime()
         return _current
+
+
+def refuse_patched() -> None:
+    """Refuse to run where threads are no threads.
+
+    Raises:
+        StartError: where gevent or eventlet has patched what piactors runs on.
+    """
+    found = patched.patched_by()
+    if found is not None:
+        raise StartError(f"{found} in this program, where piactors cannot run: {_INSTEAD}")
 
 
 def after_fork(callback: Callable[[], None]) -> None:

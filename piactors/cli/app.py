@@ -114,8 +114,8 @@ def run(
     TARGET is "package.module:function" or "path/to/file.py:function".  The function is called with one argument,
     the list of the strings ARGS, and may be async.  A module is also looked for in the current directory.
 
-    TARGET's stdout and stderr are those of this command.  It reads no stdin, and of the environment gets PATH, HOME,
-    the language and the like, and what --env sets.
+    TARGET's stdin, stdout and stderr are those of this command.  Of the environment it gets PATH, HOME, the language
+    and the like, and what --env sets.
 
     \b
     Exit codes:

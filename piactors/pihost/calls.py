@@ -37,7 +37,7 @@ class CallLoop:
     ) -> None:
         self._sharing = sharing
         self._data = data
-        self._page = page
+        self.page = page
         self._replies = replies
         self._threads = threads
         self._max_frame = max_frame
@@ -65,7 +65,7 @@ class CallLoop:
         return self.coroutines.run(value) if type(value) is hosted.CoroutineType else value
 
     def _serve(self, slot: int) -> None:
-        begin, handle, turn, read = self._page.begin, self._handle, self._turn, self._data.next
+        begin, handle, turn, read = self.page.begin, self._handle, self._turn, self._data.next
         stop, define = wire.STOP, wire.DEFINE
         while True:
             with turn:

@@ -1,4 +1,4 @@
-"""What an isolate does to itself before it runs anything else: join its cgroups, take its limits.
+"""What an isolate does to itself before it runs anything else: be as its host is, join its cgroups, take its limits.
 
 It works from plain data that the host has made (see `piactors._platform.limits`), in the process that
 is to be confined, while that has one thread: priorities belong to threads, and are inherited.
@@ -10,6 +10,8 @@ import contextlib
 import ctypes
 import os
 from typing import Any, Callable, Dict, List, Tuple
+
+from . import inherit
 
 _IOPRIO_SET = {"x86_64": 251, "i386": 289, "i686": 289, "ppc64le": 273, "s390x": 282}
 _IOPRIO_SET_ELSEWHERE = 30  # the architectures that share the kernel's generic table: aarch64, riscv64, loongarch64
@@ -70,6 +72,7 @@ def set_io_class(io_class: int) -> None:
 
 
 _STEPS: Dict[str, Callable[[Any], None]] = {
+    "inherited": inherit.take,
     "join": _join_all,
     "affinity": _set_affinity,
     "nice": _set_nice,

@@ -156,6 +156,9 @@ class Control:
         raise ValueError("the control thread does not know {!r}".format(operation))
 
 
+serving: Optional[Control] = None
+"""What sends requests to the host for code that may, but for an actor's, which has its own."""
+
 parent_pid = 0
 """Who made this process; set at its start."""
 

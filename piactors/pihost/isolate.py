@@ -12,16 +12,18 @@ import pickle
 import socket
 import sys
 import threading
+import time
 import types
 import weakref
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Tuple
 
 if TYPE_CHECKING:
     import signal as _signal
 else:
     import _signal
 
-from . import PROTOCOL, byvalue, confine, control, copies, hosted, linux, plain_encode, spin, wire
+from . import PROTOCOL, byvalue, confine, copies, hosted, linux, plain_encode, spin, wire
+from . import control as control_module
 from .calls import CallLoop, Ending
 from .control import Control, end_with_host
 from .page import DUMP_SIGNAL, FAULT_OFFSET, SequencePage
@@ -61,10 +63,10 @@ def prepare_fork(parent: int) -> None:
 
 
 def run_forked(fds: List[int], host_pidfd: int, orders: Dict[str, Any]) -> None:
-    """Run an isolate in a prepared fork, with descriptors for data, control, stdout, stderr and page."""
-    data, control_fd, out, err, page = fds
-    null = os.open(os.devnull, os.O_RDONLY)
-    for fd, target in ((null, 0), (out, 1), (err, 2)):
+    """Run an isolate in a prepared fork, with descriptors for data, control, stdout, stderr, page and maybe stdin."""
+    data, control_fd, out, err, page, *given = fds
+    stdin = given[0] if given else os.open(os.devnull, os.O_RDONLY)
+    for fd, target in ((stdin, 0), (out, 1), (err, 2)):
         os.dup2(fd, target)
         os.close(fd)
     for fd in (data, control_fd, page):
@@ -85,6 +87,10 @@ class Isolate:
     def run(self) -> NoReturn:
         """Set up, serve until told to stop, and end the process."""
         init, replies = self._greet()
+        try:
+            os.chdir(init["cwd"])
+        except OSError as error:
+            self._start_failed(error, replies)
         self._set_up(init)
         loop, control = self._make_loop(init, replies)
         control.start()
@@ -104,6 +110,7 @@ class Isolate:
         self._tell_ready(loop)
         loop.run()
         loop.hosted.on_stop()
+        loop.page.close()
         self._data.sock.close()
         self._control_stream.sock.close()
 
@@ -136,7 +143,7 @@ class Isolate:
         main_module = types.ModuleType("__main__")
         main_module.__dict__["__builtins__"] = __builtins__
         sys.modules["__main__"] = main_module
-        sys.argv[:] = [init["name"]]
+        sys.argv[:] = init["argv"]
         if not self._fresh:
             _set_environment(init["env"])
         if init["own_interpreter"]:
@@ -157,6 +164,8 @@ class Isolate:
             self._control_stream, self._data, self._fds.host_pidfd, replies, lambda: loop.hosted.describe(), sharing
         )
         control.number_from(init["generation"] << 32)
+        if init["asks"]:
+            control_module.serving = control
         _share_data(control, init["data"])
         if init.get("spin") and init["concurrency"] == 1 and spin.possible():
             self._data.spin = spin.Spin(self._data.fileno())
@@ -170,8 +179,6 @@ class Isolate:
         self._data.send(wire.READY, wire.PLAIN, 0, plain_encode.encode(loop.hosted.describe()))
 
     def _start(self, init: Dict[str, Any], loop: CallLoop, control: Control) -> None:
-        if init["cwd"] is not None:
-            os.chdir(init["cwd"])
         if init["debug"]:
             _wait_for_debugger(init["name"])
         copies.use(init.get("cloudpickle", ""))
@@ -226,7 +233,7 @@ def usual_signals() -> None:
 
 def _guard(parent: int) -> None:
     """Arm what ends this process, and its descendants, with the host."""
-    control.parent_pid = parent
+    control_module.parent_pid = parent
     linux.die_with_parent()
     linux.become_subreaper()
     _signal.pthread_sigmask(_signal.SIG_SETMASK, [])  # started by a host, it has what that thread blocked
@@ -259,6 +266,7 @@ def _greeting() -> Dict[str, Any]:
 
 def _set_environment(wanted: Dict[str, str]) -> None:
     """Change what is different: most of it is not, and each change of a variable is a copy of the whole list."""
+    before = {name: os.environ.get(name) for name in _READ_ONCE}
     for name in list(os.environ):
         # The launcher's mark stays: it is how the host finds what outlives a lost launcher.
         if name not in wanted and not name.startswith("PIACTORS_"):
@@ -266,6 +274,29 @@ def _set_environment(wanted: Dict[str, str]) -> None:
     for name, value in wanted.items():
         if os.environ.get(name) != value:
             os.environ[name] = value
+    for name, old in before.items():
+        if os.environ.get(name) != old:
+            _READ_ONCE[name]()
+
+
+def _zone_changed() -> None:
+    if hasattr(time, "tzset"):
+        time.tzset()
+
+
+def _temporary_folder_changed() -> None:
+    tempfile: Any = sys.modules.get("tempfile")
+    if tempfile is not None:
+        tempfile.tempdir = None
+
+
+_READ_ONCE: Dict[str, Callable[[], None]] = {
+    "TZ": _zone_changed,
+    "TMPDIR": _temporary_folder_changed,
+    "TEMP": _temporary_folder_changed,
+    "TMP": _temporary_folder_changed,
+}
+"""Variables that a process reads once, which a fork has done already, and what makes it read them again."""
 
 
 def _reseed() -> None:

@@ -27,10 +27,11 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Set, Tuple
 
-from . import confine, control, isolate, linux, packing, rehearsal, spares, wire
+from . import confine, control, inherit, isolate, linux, packing, patched, rehearsal, spares, wire
 
 _MAX_FRAME = 1 << 26
-_FDS_PER_LAUNCH = 5
+_TARGETS = (3, 4, 1, 2, 5, 6, 0)
+"""Descriptors of a fresh interpreter: data, control, the two outputs, page, the host's pidfd, stdin."""
 _LAST_ROUNDS = 1000
 """Rounds of killing at the end; a process stuck in the kernel must not keep the launcher for ever."""
 
@@ -56,6 +57,7 @@ class Launcher:
         self._dead: List[_Dead] = []
         self._refusal: Optional[str] = None
         self._spares = spares.Spares()
+        self._state: Dict[str, Any] = {}
         self._wake_read, self._wake_write = os.pipe()
 
     def run(self) -> None:
@@ -79,8 +81,9 @@ class Launcher:
                 self._read_control()
 
     def _take_signals(self) -> None:
-        for fd in (self._wake_read, self._wake_write, self._control.fileno()):
+        for fd in (self._wake_read, self._wake_write):
             os.set_blocking(fd, False)
+        self._control.setblocking(False)
         # The host ends the launcher by closing; a stray signal to the group must not.
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
@@ -115,7 +118,7 @@ class Launcher:
         if frame.kind == wire.SETUP:
             self._warm_up(request)
         elif frame.kind == wire.LAUNCH:
-            fds, self._fds = self._fds[:_FDS_PER_LAUNCH], self._fds[_FDS_PER_LAUNCH:]
+            fds, self._fds = self._fds[: request["fds"]], self._fds[request["fds"] :]
             try:
                 self._launch(frame.seq, request, fds)
             finally:
@@ -127,14 +130,11 @@ class Launcher:
         if request["sys_path"] is not None:
             sys.path[:] = request["sys_path"]
         for name in request["preload"]:
-            try:
-                importlib.import_module(name)
-            except BaseException:
-                self._refusal = "the module {!r} of preload cannot be imported:\n{}".format(
-                    name, traceback.format_exc()
-                )
+            self._refusal = _imported(name)
+            if self._refusal is not None:
                 break
         self._rehearse()
+        self._state = inherit.read()
         packing.settle()
         linux.die_with_parent(False)
         self._tell(wire.WARM, 0, {"refusal": self._refusal})
@@ -157,6 +157,7 @@ class Launcher:
 
     def _launch(self, launch_id: int, request: Dict[str, Any], fds: List[int]) -> None:
         threads = len(sys._current_frames())
+        request["orders"] = inherit.without_known(request["orders"], self._state)
         if self._refusal is not None:
             self._tell(wire.REFUSED, launch_id, {"why": "preload", "text": self._refusal})
         elif request["argv"] is not None:
@@ -204,10 +205,11 @@ class Launcher:
             # The host has its descriptor from now on: where this launcher dies, it sees to the spare's end as well.
             self._tell_with(wire.WARM, 0, {"spare": pid}, linux.pidfd_open(pid))
 
-    def _fork_spare(self, channel: socket.socket) -> int:
+    def _fork_spare(self, channel: socket.socket, launchers: socket.socket) -> int:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
+            launchers.close()
             self._be_isolate(parent, lambda: self._wait_as_spare(channel))
         return pid
 
@@ -241,13 +243,13 @@ class Launcher:
             os.close(fd)
 
     def _spawn(self, request: Dict[str, Any], fds: List[int]) -> int:
-        high = [_raised(fd) for fd in [*fds, self._host_pidfd] if fd >= 0]
+        given = zip([*fds[:5], self._host_pidfd, *fds[5:]], _TARGETS)
+        high = [(_raised(fd), target) for fd, target in given if fd >= 0]
         try:
-            targets = (3, 4, 1, 2, 5, 6)  # data, control, the two outputs, page, the host's pidfd
             argv = request["argv"] + [str(os.getpid()), "3", "4", "5", "6" if self._host_pidfd >= 0 else "-1"]
             argv.append(json.dumps(request["orders"]))
             actions: List[Tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
-            actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(high, targets)]
+            actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in high]
             return os.posix_spawn(
                 argv[0],
                 argv,
@@ -258,7 +260,7 @@ class Launcher:
                 setsigdef=[signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD],
             )
         finally:
-            for fd in high:
+            for fd, _ in high:
                 os.close(fd)
 
     # Deaths
@@ -341,6 +343,18 @@ class Launcher:
             poller.register(self._host_pidfd, select.POLLIN)
         if self._host_pidfd in {fd for fd, _ in poller.poll()}:
             self._end_all()
+
+
+def _imported(name: str) -> Optional[str]:
+    """Import a module for all isolates; return why that cannot be, or None."""
+    try:
+        importlib.import_module(name)
+    except BaseException:
+        return "the module {!r} of preload cannot be imported:\n{}".format(name, traceback.format_exc())
+    found = patched.patched_by()
+    if found is not None:
+        return "the module {!r} cannot be in preload: {}, and no isolate could run on that".format(name, found)
+    return None
 
 
 def _raised(fd: int) -> int:

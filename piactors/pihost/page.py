@@ -49,6 +49,11 @@ class SequencePage:
         self._words = memoryview(self._map).cast("Q")
         self._fence = threading.Lock()
 
+    def close(self) -> None:
+        """Let go of the memory; nothing begins after that."""
+        self._words.release()
+        self._map.close()
+
     def begin(self, slot: int, seq: int) -> bool:
         """Publish that the thread `slot` begins `seq`; False where its caller has given up on it.
 

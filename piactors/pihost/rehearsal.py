@@ -34,12 +34,13 @@ def rehearse(threads: bool) -> None:
     root, level = logging.getLogger(), logging.getLogger().level
     handlers, main, argv = list(root.handlers), sys.modules["__main__"], list(sys.argv)
     try:
+        our_data.setblocking(True)
         os.ftruncate(page, SIZE)
         our_data.sendall(_frames())
         isolate = Isolate(Descriptors(data.detach(), control.detach(), page, -1), {}, fresh=False)
         isolate.rehearse()
         if threads:
-            thread = threading.Thread(target=int, daemon=True)
+            thread = threading.Thread(target=int, name="rehearsal", daemon=True)  # a name leaves the count of threads
             thread.start()
             thread.join()
     finally:
@@ -49,6 +50,9 @@ def rehearse(threads: bool) -> None:
         root.handlers[:] = handlers
         root.setLevel(level)
         sys.modules.pop("pihost_data", None)
+        promises: Any = sys.modules.get("piactors.promises")
+        if promises is not None:
+            promises.serve_with(None)
         sys.modules["__main__"], sys.argv[:] = main, argv
         os.close(page)
         for end in (data, our_data, control, our_control):
@@ -65,10 +69,10 @@ def _frames() -> bytes:
 
 def _init() -> Dict[str, Any]:
     return {
-        "protocol": PROTOCOL, "name": "rehearsal", "env": dict(os.environ), "cwd": None, "own_interpreter": True,
-        "sys_path": list(sys.path), "concurrency": 1, "log_level": logging.INFO, "code": True, "accept": (),
-        "debug": False, "max_frame": 1 << 20, "shared": 0, "target": _target(), "urn": "urn:uuid:rehearsal",
-        "generation": 0, "data": {},
+        "protocol": PROTOCOL, "name": "rehearsal", "env": dict(os.environ), "argv": list(sys.argv),
+        "own_interpreter": True, "sys_path": list(sys.path), "concurrency": 1, "log_level": logging.INFO,
+        "code": True, "accept": (), "debug": False, "max_frame": 1 << 20, "shared": 0, "asks": False,
+        "target": _target(), "urn": "urn:uuid:rehearsal", "generation": 0, "data": {},
     }  # fmt: skip
 
 

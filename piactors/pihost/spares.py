@@ -65,8 +65,8 @@ class Spares:
         """Return for how many milliseconds a spare should wait to be taken before it rehearses."""
         return 0 if self._in_a_row < _MANY else _LEISURE_OF_MANY_MS
 
-    def make(self, fork: Callable[[socket.socket], int]) -> int:
-        """Have `fork` make one that waits at the channel it gets; return its pid, or 0."""
+    def make(self, fork: Callable[[socket.socket, socket.socket], int]) -> int:
+        """Have `fork` make one that waits at the first channel it gets and closes the second; return its pid, or 0."""
         self._wanted = False
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -74,7 +74,8 @@ class Spares:
             return 0
         try:
             ours.setblocking(False)
-            self.current = Spare(fork(theirs), ours)
+            theirs.setblocking(True)
+            self.current = Spare(fork(theirs, ours), ours)
         except OSError:
             ours.close()  # too many processes: whoever starts an isolate will be told
             return 0

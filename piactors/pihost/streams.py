@@ -22,6 +22,7 @@ class FrameStream:
     def __init__(
         self, sock: socket.socket, max_frame: int = 0xFFFFFFFF, waits_when_gone: bool = False, takes_fds: bool = False
     ) -> None:
+        sock.setblocking(True)  # whatever time-out is the default of this process's sockets
         self.sock = sock
         self.fds: Deque[int] = deque()
         """Descriptors that came along, in their order."""

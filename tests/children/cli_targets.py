@@ -180,3 +180,16 @@ def state(args):
 
     print(sorted(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0))
     print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], resource.getrlimit(resource.RLIMIT_FSIZE)[0])
+
+
+def read_one(args):
+    """Read and show one line; after it end with an exit code, where one is given, the first time."""
+    print(repr(sys.stdin.readline()), flush=True)
+    if args and not os.path.exists(args[0]):
+        open(args[0], "w").close()
+        os._exit(9)
+
+
+def read_all(args):
+    """Show what stdin has, and whether it is a terminal."""
+    print(len(sys.stdin.read()), os.isatty(0))

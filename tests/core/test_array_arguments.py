@@ -17,7 +17,6 @@ import piactors
 from piactors import IsolationOptions, ProcessIsolator, UntrustedReply
 
 SECONDS = 30.0
-needs_pickler = pytest.mark.xfail(reason="needs the pickler to use arrays.reduce_array", strict=True)
 
 CUSTOMIZE = """
 # As where NumPy has another major version: the modules that its own pickles name are not there.
@@ -116,7 +115,6 @@ def call(isolator: ProcessIsolator, name: str, *args: Any, **kwargs: Any) -> Any
     return isolator.invoke_method(f"array_plugin:{name}", *args, **kwargs).get(timeout=SECONDS)
 
 
-@needs_pickler
 def test_arrays_of_every_kind_are_arguments(isolator: ProcessIsolator) -> None:
     for sent in (
         np.arange(6.0).reshape(2, 3), np.asfortranarray(np.arange(6).reshape(2, 3)), np.arange(9)[::2], np.array(5),
@@ -128,20 +126,17 @@ def test_arrays_of_every_kind_are_arguments(isolator: ProcessIsolator) -> None:
         assert call(isolator, "about", sent) == expected
 
 
-@needs_pickler
 def test_arrays_and_scalars_lie_deep_inside_and_in_keyword_arguments(isolator: ProcessIsolator) -> None:
     rows, kind, item = call(isolator, "inside", [{"a": np.arange(2)}, {"a": np.ones(1)}], extra=np.float32(1.5))
     assert [row[4] for row in rows] == [[0, 1], [1.0]]
     assert (kind, item) == ("float32", 1.5)
 
 
-@needs_pickler
 def test_a_large_array_is_an_argument(isolator: ProcessIsolator) -> None:
     assert call(isolator, "total", np.ones((1000, 300)))[0] == 300_000
     assert call(isolator, "total", np.asfortranarray(np.ones((1000, 300))))[0] == 300_000
 
 
-@needs_pickler
 def test_arrays_are_arguments_of_a_constructor(options: IsolationOptions) -> None:
     ref = piactors.spawn("array_plugin:Plugin", np.array([1, 2, 3]), bias=np.int64(10), options=options)
     try:
@@ -150,7 +145,6 @@ def test_arrays_are_arguments_of_a_constructor(options: IsolationOptions) -> Non
         ref.stop()
 
 
-@needs_pickler
 def test_an_interpreter_without_numpy_says_so(folder: Path) -> None:
     with ProcessIsolator(IsolationOptions(python=environment(folder / "bare"), sys_path=[folder])) as isolator:
         with pytest.raises(ImportError, match=r"an array of NumPy's .dtype <f8, shape .2,.*cannot import NumPy"):

@@ -42,7 +42,7 @@ def local_class() -> type:
 
 
 DEFAULTS: dict[str, Any] = {
-    "name": None, "python": None, "sys_path": (), "cwd": None, "env": None, "inherit_env": DEFAULT_INHERITED_ENV,
+    "name": None, "python": None, "sys_path": (), "cwd": None, "env": None, "inherit_env": None,
     "start_method": None, "preload": (), "start_timeout": 30.0, "call_timeout": None, "shutdown_timeout": 5.0,
     "restart": "temporary", "max_restarts": 10, "within": 60.0, "backoff": None, "concurrency": 1,
     "mailbox_capacity": None, "overflow": "block", "while_restarting": "queue", "limits": None, "recycle": None,
@@ -100,8 +100,8 @@ REFUSED: list[Refused] = [
     ("env", "use a mapping", [], [[("A", "b")], "A=b", 3]),
     ("env", "names (non-empty, no '=' or NUL)", [{"": "b"}, {"A=": "b"}, {"A\0": "b"}], [{1: "b"}, {b"A": "b"}]),
     ("env", "str values (no NUL), or None", [{"A": "b\0"}], [{"A": 1}, {"A": None}, {"A": ["unhashable"]}]),
-    ("inherit_env", "pass a list of names such as 'PATH' or 'LC_*'", [[""], ["\0"]], ["PATH", None, 1, ["PATH", 3]]),
-    ("inherit_env", "('*' only at the end; no '=' or NUL), or True or False", [["*_PROXY"], ["**"], ["A=B"]], [2.0]),
+    ("inherit_env", "pass a list of names such as 'PATH' or 'LC_*'", [[""], ["\0"]], ["PATH", 1, ["PATH", 3]]),
+    ("inherit_env", "no '=' or NUL), or True, False or None", [["*_PROXY"], ["**"], ["A=B"]], [2.0]),
     ("start_method", "use 'launcher', 'spawn' or None", ["fork", ""], [3]),
     ("preload", "pass a list of dotted module names such as 'package.module'", [["a..b"], [""], ["a.py:f"]], ["a"]),
     ("preload", "dotted module names", [], [logging, [3], None]),
@@ -383,13 +383,24 @@ def test_an_isolate_inherits_what_a_name_or_prefix_allows(inherit: Any, names: A
     assert inherited_env(inherit, ENVIRON) == {name: ENVIRON[name] for name in names}
 
 
+def test_by_default_it_depends_on_how_the_code_is_called_what_is_inherited() -> None:
+    host = {**ENVIRON, "PYTHONPATH": "src", "DATABASE_URL": "db"}
+    assert inherited_env(None, host) == inherited_env(DEFAULT_INHERITED_ENV, host)
+    assert inherited_env(None, host, handed_over=True) == host
+    for_another = inherited_env(None, host, handed_over=True, own_interpreter=False)
+    assert for_another == {name: value for name, value in host.items() if name != "PYTHONPATH"}
+    assert inherited_env(True, host, handed_over=True, own_interpreter=False) == host
+    assert inherited_env(False, host, handed_over=True) == {}
+
+
 def test_the_default_allow_list_is_itself_an_allowed_value() -> None:
-    assert IsolationOptions(inherit_env=DEFAULT_INHERITED_ENV) == IsolationOptions()
+    assert IsolationOptions(inherit_env=DEFAULT_INHERITED_ENV).inherit_env == DEFAULT_INHERITED_ENV
+    assert attrs.evolve(IsolationOptions(inherit_env=False), inherit_env=None) == IsolationOptions()
 
 
 @pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "PYTHONPATH", "LD_PRELOAD", "LD_LIBRARY_PATH"])
-def test_secrets_and_interpreter_settings_are_not_inherited_by_default(name: str) -> None:
-    assert inherited_env(DEFAULT_INHERITED_ENV, {name: "x"}) == {}
+def test_secrets_and_interpreter_settings_are_not_inherited_by_code_called_by_name(name: str) -> None:
+    assert inherited_env(None, {name: "x"}) == {}
 
 
 def test_names_that_only_work_before_a_start_are_told_in_order() -> None:

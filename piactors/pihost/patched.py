@@ -1,0 +1,35 @@
+"""Whether a library has put functions of its own in place of those of the standard library (monkey patching).
+
+gevent and eventlet do so: their threads are no threads, and what waits lets others run.  What piactors does in a
+thread, with a socket or with a process, would then wait for itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, List, Optional
+
+_MATTER = ("thread", "_thread", "threading", "select", "socket", "os", "subprocess", "signal", "queue")
+"""What piactors uses; what else is patched (time, ssl, contextvars and so on) makes no difference."""
+
+
+def patched_by() -> Optional[str]:
+    """Return the library and what it has patched, as text; None where nothing that matters is patched.
+
+    Neither library is imported for this.
+    """
+    gevent: Any = sys.modules.get("gevent.monkey")
+    if gevent is not None:
+        found = [name for name in _MATTER if gevent.is_module_patched(name)]
+        if found:
+            return "gevent has patched {}".format(_listed(found))
+    eventlet: Any = sys.modules.get("eventlet.patcher")
+    if eventlet is not None:
+        found = [name for name in _MATTER if eventlet.is_monkey_patched(name)]
+        if found:
+            return "eventlet has patched {}".format(_listed(found))
+    return None
+
+
+def _listed(names: List[str]) -> str:
+    return ", ".join(name for name in names if name not in ("thread", "_thread") or "threading" not in names)
