@@ -133,6 +133,7 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
     fixed = {
         "protocol": PROTOCOL, "name": name, "env": env, "cwd": options.cwd, "own_interpreter": own,
         "sys_path": _paths(options, own, what.folder), "concurrency": options.concurrency, "log_level": _level(options),
+        "own_level": logging.getLogger().level if options.log_level is None else options.log_level,
         "code": trusted, "accept": [plain_tags.class_key(cls) for cls in options.accept], "debug": options.debug,
         "max_frame": options.max_frame, "spin": options.spin and _unmeasured(options),
         "shared": parcels.bound(options),

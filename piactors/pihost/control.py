@@ -46,6 +46,14 @@ class Control:
         """Begin to serve."""
         threading.Thread(target=self._serve, name="pihost-control", daemon=True).start()
 
+    def cut(self, refuse: Callable[..., Any]) -> None:
+        """In a fork of the isolate: close the channels, and have `refuse` raise where somebody would send."""
+        self._lock = threading.Lock()
+        self._data.cut(refuse)
+        self._stream.cut(refuse)
+        refusals: Dict[str, Any] = {"request": refuse, "announce_stop": refuse, "send_log": refuse}
+        self.__dict__.update(refusals)
+
     def announce_stop(self, payload: bytes) -> None:
         """Report that this generation is stopping, and wait until the host has taken note."""
         self._stream.send(wire.STOPPING, wire.PLAIN, 0, payload)
