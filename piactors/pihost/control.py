@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 import pickle
 import select
@@ -13,7 +14,7 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import byvalue, linux, plain_decode, plain_encode, wire
+from . import adopted, byvalue, linux, plain_decode, plain_encode, wire
 from .replies import Replies
 from .sharing import Sharing
 from .streams import FrameStream
@@ -41,9 +42,11 @@ class Control:
         self._lock = threading.Lock()
         self._next_request = 1
         self.data: Dict[str, Any] = {}
+        self._adopted = adopted.Adopted()
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve, and to reap what this process adopts."""
+        self._adopted.start()
         threading.Thread(target=self._serve, name="pihost-control", daemon=True).start()
 
     def cut(self, refuse: Callable[..., Any]) -> None:
@@ -108,10 +111,15 @@ class Control:
         poller.register(self._stream, select.POLLIN)
         if self._host_pidfd >= 0:
             poller.register(self._host_pidfd, select.POLLIN)
+        children = self._adopted
+        if children.fileno() >= 0:
+            poller.register(children.fileno(), select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poller.poll()}
+            patience = children.patience()
+            ready = {fd for fd, _ in poller.poll(None if patience is None else math.ceil(patience * 1000))}
             if self._host_pidfd in ready:
                 end_with_host()
+            children.look()
             if self._stream.fileno() in ready:
                 self._read()
 

@@ -1,0 +1,278 @@
+"""Reaping what an isolate has adopted: processes whose own parent ended before them.
+
+An isolate is a subreaper, so that nothing of its tree escapes; so what a descendant leaves becomes its child,
+and a zombie once it ends.  Nobody else waits for it.  But the isolate's own children are waited for by
+the code that started them, and must be left to it: a wrong reap is worse than a zombie.
+
+The kernel does not tell adopted children from own ones.  These things do, and all have to hold before one is reaped:
+
+- The kernel hands orphans to the main thread; what another thread has started is in that thread's own list.
+- What Python starts is noted when it is started: here, around `os.fork` and below `subprocess`.
+- Of the rest, which a library written in C may have started in the main thread, only what was born while a child of
+  Python's lived can be an orphan; and such a library waits for its child as soon as that ends, so one that
+  is still there after a moment is nobody's.
+
+The end of each process that may leave orphans is told by its pidfd.  Orphans of what is further below are found when
+there is something else to look for, and by looks that grow rare where they find nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import threading
+import time
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+
+from . import linux
+
+with contextlib.suppress(ImportError):
+    import _posixsubprocess  # noqa: F401  # below `subprocess`, which takes a function from it when it is imported
+
+_GRACE = 0.02
+"""Seconds for which one that nobody knows has to have been seen dead."""
+_FIRST_LOOK, _LAST_LOOK = 1.0, 60.0
+_MOST_SPANS = 256
+_FOREVER = sys.maxsize
+
+
+class _Own(NamedTuple):
+    """When an own child was born, in ticks: between the two."""
+
+    after: int
+    before: int
+
+
+class Adopted:
+    """Watches the children of this process for its control thread, and reaps those that it was left."""
+
+    def __init__(self) -> None:
+        self._ticks = os.sysconf("SC_CLK_TCK")
+        self._list = "/proc/self/task/{}/children".format(os.getpid())
+        self._epoll: Optional[Any] = None
+        self._own: Dict[int, _Own] = {}
+        self._watched: Dict[int, Tuple[int, int]] = {}
+        """By descriptor: the pid, and when it was born at the earliest."""
+        self._spans: List[Tuple[int, int]] = []
+        """When children have lived that have ended: who was born in one of these may be what it left."""
+        self._dead: Dict[int, Tuple[int, float]] = {}
+        """Those that nobody knows: when they were born, and since when they are known to be dead."""
+        self._earlier: Dict[int, Set[int]] = {}
+        """By thread: the children that it had before the fork that it is making."""
+        self._making: Dict[int, int] = {}
+        """By thread: since when it has been starting a process of which it does not know the pid yet."""
+        self._pause = _FIRST_LOOK
+        self._next_look = 0.0
+        self._is_idle = True
+        self._wake: Tuple[int, int] = (-1, -1)
+
+    def fileno(self) -> int:
+        """Return the descriptor that tells when to call `look`, or -1 where nothing can be done."""
+        return -1 if self._epoll is None else int(self._epoll.fileno())
+
+    def start(self) -> None:
+        """Begin to note what this process starts, where the kernel and Python have what that needs."""
+        if not hasattr(select, "epoll") or not hasattr(os, "waitid") or not os.path.exists(self._list):
+            return
+        self._epoll = select.epoll()
+        os.register_at_fork(before=self._will_fork, after_in_parent=self._forked, after_in_child=self.abandon)
+        for module, name in ((os, "posix_spawn"), (os, "posix_spawnp"), *_FORK_EXECS):
+            self._note(sys.modules.get(module) if isinstance(module, str) else module, name)
+
+    def abandon(self) -> None:
+        """In a fork: it has no children, and adopts none."""
+        epoll, self._epoll = self._epoll, None
+        if epoll is not None:
+            epoll.close()
+        watched, self._watched = self._watched, {}
+        for fd in {*watched, *self._wake} - {-1}:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def patience(self) -> Optional[float]:
+        """Return for how many seconds the control thread may wait until it should `look`; None: until it is told."""
+        if self._dead:
+            return _GRACE
+        left = self._next_look - time.monotonic()
+        self._is_idle = not self._watched and left <= 0
+        return None if self._is_idle else max(0.0, left)
+
+    # Noting what is started, on whichever thread does
+
+    def _note(self, module: Any, name: str) -> None:
+        make = getattr(module, name, None)
+        if make is None or getattr(make, "_pihost_notes", False):
+            return
+
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            me, after = threading.get_ident(), self._now()
+            self._making[me] = after
+            try:
+                pid = make(*args, **kwargs)
+                self._add(pid, after)
+                return pid
+            finally:
+                self._making.pop(me, None)
+
+        noting.__name__ = noting.__qualname__ = name
+        noting.__doc__ = make.__doc__
+        noting.__dict__.update(_pihost_notes=True, __wrapped__=make)
+        setattr(module, name, noting)
+
+    def _will_fork(self) -> None:
+        me = threading.get_ident()
+        self._making[me] = self._now()
+        self._earlier[me] = _children_of_thread()
+
+    def _forked(self) -> None:
+        me = threading.get_ident()
+        for pid in _children_of_thread() - self._earlier.pop(me, set()):
+            self._add(pid, self._making.get(me, 0))
+        self._making.pop(me, None)
+
+    def _add(self, pid: int, after: int) -> None:
+        if self._epoll is not None and isinstance(pid, int) and pid > 0:
+            self._own[pid] = _Own(after, self._now())
+            self._watch(pid, after)
+
+    def _watch(self, pid: int, born: int) -> None:
+        fd = linux.pidfd_open(pid)
+        if fd >= 0:
+            self._watched[fd] = (pid, born)
+            self._tell(fd)
+            if self._is_idle:
+                self._wake_up()
+
+    def _tell(self, fd: int) -> None:
+        epoll = self._epoll
+        if epoll is not None:
+            with contextlib.suppress(OSError):
+                epoll.register(fd, select.EPOLLIN)
+
+    def _wake_up(self) -> None:
+        """Have the control thread ask for its patience again."""
+        self._is_idle = False
+        with contextlib.suppress(OSError):
+            if self._wake[1] < 0:
+                self._wake = os.pipe()
+                self._tell(self._wake[0])
+            os.write(self._wake[1], b"\0")
+
+    # Looking, on the control thread
+
+    def look(self) -> None:
+        """Reap what has ended and is nobody's."""
+        ended = self._take_ended()
+        now = time.monotonic()
+        if not (ended or self._dead or (self._watched and now >= self._next_look)):
+            return
+        try:
+            children = _read_pids(self._list)
+        except OSError:
+            return
+        self._forget(children)
+        found = sum([self._consider(pid, now) for pid in children])
+        self._pause = _FIRST_LOOK if found or ended else min(self._pause * 2, _LAST_LOOK)
+        self._next_look = now + self._pause
+
+    def _take_ended(self) -> bool:
+        epoll = self._epoll
+        ready = [] if epoll is None else [fd for fd, _ in epoll.poll(0)]
+        if self._wake[0] in ready:
+            os.read(self._wake[0], 4096)
+        ended = [fd for fd in ready if fd in self._watched]
+        for fd in ended:
+            _, born = self._watched.pop(fd)
+            with contextlib.suppress(OSError):
+                # Not left to its closing: a process that is just being started may hold a copy for a moment.
+                epoll.unregister(fd)  # type: ignore[union-attr]
+            os.close(fd)
+            self._spans.append((born, self._now()))
+        if len(self._spans) > _MOST_SPANS:
+            self._spans = _merged(self._spans)[-_MOST_SPANS // 2 :]
+        return bool(ended)
+
+    def _forget(self, children: List[int]) -> None:
+        here = set(children)
+        for pid, own in list(self._own.items()):
+            # It may be a child of another thread, or have been born since the list was read: gone is what has no stat.
+            if pid not in here and _stat(pid) is None and self._own.get(pid) is own:
+                del self._own[pid]
+        for pid in [pid for pid in self._dead if pid not in here]:
+            del self._dead[pid]
+
+    def _consider(self, pid: int, now: float) -> bool:
+        """Look at one child; True where it is one to reap, now or soon."""
+        found = _stat(pid)
+        if found is None:
+            return False
+        state, born = found
+        if self._is_own(pid, born) or not self._may_be_orphan(born):
+            self._dead.pop(pid, None)
+            return False
+        if state not in "ZX":
+            if all(pid != other for other, _ in list(self._watched.values())):
+                self._watch(pid, born)
+            return False
+        first = self._dead.get(pid)
+        if first is None or first[0] != born:
+            self._dead[pid] = (born, now)
+        elif now - first[1] >= _GRACE and not self._may_be_in_making(born):
+            del self._dead[pid]
+            with contextlib.suppress(OSError):
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+        return True
+
+    def _is_own(self, pid: int, born: int) -> bool:
+        own = self._own.get(pid)
+        return own is not None and own.after - 1 <= born <= own.before + 1
+
+    def _may_be_in_making(self, born: int) -> bool:
+        return any(born >= after - 1 for after in list(self._making.values()))
+
+    def _may_be_orphan(self, born: int) -> bool:
+        living = [(start, _FOREVER) for _, start in list(self._watched.values())]
+        return any(start <= born <= end + 1 for start, end in [*self._spans, *living])
+
+    def _now(self) -> int:
+        return int(time.clock_gettime(time.CLOCK_BOOTTIME) * self._ticks)
+
+
+_FORK_EXECS: Tuple[Tuple[str, str], ...] = (("_posixsubprocess", "fork_exec"), ("subprocess", "_fork_exec"))
+"""Where `subprocess` and `multiprocessing` start programs; the second name is a copy of the first, from Python 3.12 on."""
+
+
+def _merged(spans: List[Tuple[int, int]]) -> List[Tuple[int, int]]:
+    merged: List[Tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _read_pids(path: str) -> List[int]:
+    with open(path, "rb", buffering=0) as file:
+        return [int(word) for word in file.readall().split()]
+
+
+def _children_of_thread() -> Set[int]:
+    try:
+        return set(_read_pids("/proc/thread-self/children"))
+    except OSError:
+        return set()
+
+
+def _stat(pid: int) -> Optional[Tuple[str, int]]:
+    """Return the state of a process and when it was born, in ticks; None where it is gone."""
+    try:
+        with open("/proc/{}/stat".format(pid), "rb", buffering=0) as file:
+            fields = file.read(4096).rpartition(b")")[2].split()
+        return fields[0].decode("ascii"), int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
