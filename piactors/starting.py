@@ -13,6 +13,7 @@ from piactors._host.confining import Confinement
 from piactors._host.generation import Generation, Owner
 from piactors._lifecycle.states import State
 from piactors._policies.confined import Confined
+from piactors.pihost import stdio
 from piactors.spec import Current
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def new_generation(isolate: Isolate, owner: Owner, current: Current, number: int
     if isolate.plan is not None:
         confinement = isolate.runtime.confiner.confine(isolate.plan, f"{spec.name}-{number}")
     current.confined = Confined(isolate, isolate.plan, confinement)
+    if options.output == "inherit" and number == 1:
+        _tell_of_missing_output(isolate)
     order = attrs.evolve(spec.order, orders=confinement.orders)
     try:
         backend = isolate.runtime.backend(
@@ -79,6 +82,13 @@ def new_generation(isolate: Isolate, owner: Owner, current: Current, number: int
     except OSError:
         current.confined.ended(None, None)
         raise
+
+
+def _tell_of_missing_output(isolate: Isolate) -> None:
+    missing = [name for number, name in ((1, "stdout"), (2, "stderr")) if stdio.is_missing(number)]
+    if missing:
+        text = "isolate %s: output='inherit', and this program has no %s: that output is discarded"
+        isolate.log(logging.WARNING, text, isolate.spec.name, " and no ".join(missing))
 
 
 def _fell_back(isolate: Isolate, text: str) -> None:

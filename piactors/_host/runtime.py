@@ -22,6 +22,7 @@ from piactors._host.loop import Loop
 from piactors._host.monitor import Monitor
 from piactors._host.portable import PortableBackend
 from piactors._platform import host_end, pidfd, taken_away
+from piactors.pihost import stdio
 
 logger = logging.getLogger("piactors")
 
@@ -52,6 +53,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        stdio.fill()
         self.dispatcher = Dispatcher()
         self.loop = Loop(self._loop_failed)
         self.failure: BaseException | None = None

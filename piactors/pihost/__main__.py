@@ -34,6 +34,7 @@ def main() -> None:
     part = sys.argv[1] if len(sys.argv) > 1 else ""
     if part not in ("isolate", "launcher"):
         raise SystemExit("pihost is started by piactors; to use it, call piactors.spawn or piactors.ProcessIsolator")
+    importlib.import_module("_pihost.stdio").fill()
     importlib.import_module("_pihost." + part).main(sys.argv[2:])
 
 

@@ -26,7 +26,7 @@ import threading
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
-from . import linux
+from . import linux, stdio
 
 with contextlib.suppress(ImportError):
     import _posixsubprocess  # noqa: F401  # below `subprocess`, which takes a function from it when it is imported
@@ -138,7 +138,7 @@ class Adopted:
             self._watch(pid, after)
 
     def _watch(self, pid: int, born: int) -> None:
-        fd = linux.pidfd_open(pid)
+        fd = stdio.above(linux.pidfd_open(pid))
         if fd >= 0:
             self._watched[fd] = (pid, born)
             self._tell(fd)
@@ -156,7 +156,8 @@ class Adopted:
         self._is_idle = False
         with contextlib.suppress(OSError):
             if self._wake[1] < 0:
-                self._wake = os.pipe()
+                read, write = os.pipe()
+                self._wake = stdio.above(read), stdio.above(write)
                 self._tell(self._wake[0])
             os.write(self._wake[1], b"\0")
 
