@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from piactors._host.loop import Loop
 from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
-from piactors.pihost import wire
+from piactors.pihost import segments, wire
 
 logger = logging.getLogger("piactors")
 
@@ -79,6 +80,9 @@ class Listener(Protocol):
     def refused(self, why: str, text: str) -> None:
         """There is no process."""
 
+    def spared(self) -> None:
+        """A signal that `Backend.signal` was to have sent could not be sent either."""
+
     def exited(self, status: int | None, usage: Rusage | None, *, lost: bool) -> None:
         """The process and all that it left are gone; `lost` where its launcher died with it."""
 
@@ -90,7 +94,14 @@ class Backend(Protocol):
         """Make one with the descriptors for data, control, stdout, stderr and page, which stay the caller's."""
 
     def kill_tree(self, pid: int) -> bool:
-        """Kill a process with all that it has started; False where killing it alone is enough."""
+        """Kill a process with all that it has started; False where killing it alone is enough.
+
+        Raises:
+            PermissionError: where it belongs to a user whose processes this host may not end (any more).
+        """
+
+    def signal(self, listener: Listener, number: int) -> bool:
+        """Have a signal sent by whoever made the process, from any thread; False where that is the host itself."""
 
     def close(self) -> None:
         """End every process that is left, and what makes them."""
@@ -195,16 +206,12 @@ class LauncherBackend:
     def _read(self) -> bool:
         """Take what the launcher has told; False where nothing was there."""
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(65_536, socket.CMSG_SPACE(64 * 4), _CLOSE_ON_EXEC)
+            data, ancillary, flags, _ = self._sock.recvmsg(65_536, socket.CMSG_SPACE(64 * 4), _CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
-            data, ancillary = b"", []
-        for level, kind, block in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                numbers = array.array("i")
-                numbers.frombytes(block[: len(block) - len(block) % numbers.itemsize])
-                self._fds.extend(numbers)
+            data, ancillary, flags = b"", [], 0
+        self._fds.extend(segments.received_descriptors(ancillary, flags))
         if not data:
             self._lose()
             return True
@@ -223,10 +230,14 @@ class LauncherBackend:
                 _close(self._spare_fd)
                 self._spare_fd = self._next_fd()
             return
-        listener = self._listeners[frame.seq]
+        listener = self._listeners.get(frame.seq)
+        if listener is None:
+            return  # what was to be signalled has ended meanwhile
         if frame.kind == wire.LAUNCHED:
             process_fd, self._spare_fd = (self._spare_fd, -1) if news["spare"] else (self._next_fd(), self._spare_fd)
             listener.launched(news["pid"], process_fd)
+        elif frame.kind == wire.SPARED:
+            listener.spared()
         elif frame.kind == wire.REFUSED:
             del self._listeners[frame.seq], self._groups[frame.seq]
             listener.refused(news["why"], news["text"])
@@ -258,11 +269,11 @@ class LauncherBackend:
 
     def _sweep(self, processes: Sequence[int]) -> None:
         logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
-        self._process.kill()
-        code = self._process.wait()
+        code = self._end_process()
         for fd in processes:
             # The kernel's parent-death signal spares a process that has changed its user.
-            pidfd.kill(fd)
+            with contextlib.suppress(PermissionError):
+                pidfd.kill(fd)
             pidfd.wait_ended(fd, _SWEEP_SECONDS)
             _close(fd)
         groups = [folder for folders in self._groups.values() for folder in folders]
@@ -302,6 +313,16 @@ class LauncherBackend:
         """See `Backend`: the launcher ends what a dead isolate leaves."""
         return False
 
+    def signal(self, listener: Listener, number: int) -> bool:
+        """See `Backend`: the launcher is the user that the host was when it started it."""
+        self._loop.call_soon(self._ask_for_signal, listener, number)
+        return True
+
+    def _ask_for_signal(self, listener: Listener, number: int) -> None:
+        for launch_id, known in self._listeners.items():
+            if known is listener and not self.lost:
+                self._send(wire.SIGNAL, launch_id, {"number": number})
+
     def close(self) -> None:
         """See `Backend`: the launcher sees the end of its channel, kills what is left, and ends."""
         if not self.lost:
@@ -310,9 +331,23 @@ class LauncherBackend:
         try:
             self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._end_process()
             markers.kill_marked(self.marker, _SWEEP_SECONDS)
+
+    def _end_process(self) -> int:
+        """Kill the launcher and return its exit code, as far as that is to be had.
+
+        One that was started before the host gave up its rights cannot be killed: it ends with its channel, unless
+        somebody has stopped it, and is left to itself then.
+        """
+        with contextlib.suppress(PermissionError):
+            self._process.kill()
+        try:
+            return self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            logger.error("the launcher (pid %s) does not end, and this program may not end it", self._process.pid)
+            self._process.returncode = -signal.SIGKILL
+            return self._process.returncode
 
     def abandon(self) -> None:
         """See `Backend`."""

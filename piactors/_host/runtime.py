@@ -13,7 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from piactors._host.confining import Confiner
 from piactors._host.dispatcher import Dispatcher
@@ -61,8 +61,9 @@ class Runtime:
         self._alive: dict[int, Member] = {}
         self._trees: list[Member] = []
         self._lock = threading.Lock()
-        self._backends: dict[tuple[str, tuple[str, ...]] | None, Backend] = {}
+        self._backends: dict[tuple[str, tuple[str, ...], Rights] | None, Backend] = {}
         self._host_pidfd = pidfd.open_pid(self.pid)
+        self._rights = _rights()
         self.confiner = Confiner()
         self.monitor = Monitor()
         self.loop.start()
@@ -92,15 +93,23 @@ class Runtime:
     def backend(self, interpreter: str, preload: Sequence[str], *, own: bool, warm: bool) -> Backend:
         """Return what makes processes for this interpreter; on the loop's thread, which may start a launcher.
 
-        A launcher of the host's own interpreter serves everybody who preloads nothing of another one.
+        A launcher of the host's own interpreter serves everybody who preloads nothing of another one.  It keeps
+        the rights that the host had when it was started; a host that has others by now gets another launcher.
         """
         if taken_away("launcher"):
             return self._backends.setdefault(None, PortableBackend(self.loop, self._host_pidfd))
-        key = (interpreter, tuple(preload)) if warm else (sys.executable, ())
+        place = (interpreter, tuple(preload)) if warm else (sys.executable, ())
+        key = (*place, _rights())
         backend = self._backends.get(key)
         if backend is None or getattr(backend, "lost", False):
             is_own = own or not warm
-            backend = LauncherBackend(self.loop, key[0], key[1], is_own, self._host_pidfd, self.confiner)
+            try:
+                backend = LauncherBackend(self.loop, key[0], key[1], is_own, self._host_pidfd, self.confiner)
+            except PermissionError as error:
+                if key[2] == self._rights:
+                    raise
+                text = f"this program has become another user (uid {os.geteuid()}) since it began, and that one may not"
+                raise PermissionError(error.errno, f"{text} run {key[0]}") from error
             self._backends[key] = backend
         return backend
 
@@ -174,6 +183,14 @@ class Runtime:
             os.close(self._host_pidfd)
         for member in [*self._members, *self._trees]:
             member.abandon()
+
+
+Rights = tuple[Any, ...]
+
+
+def _rights() -> Rights:
+    """Return as whom this process acts: what is started now has the same rights."""
+    return os.getresuid(), os.getresgid(), tuple(sorted(os.getgroups()))
 
 
 _lock = threading.Lock()

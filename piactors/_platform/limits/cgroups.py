@@ -274,7 +274,8 @@ def _kill_at_once(folder: str, opened: dict[int, int]) -> None:
         if pid not in members(folder):
             continue  # it has ended, and the number may be somebody else's by now
         if process >= 0:
-            pidfd.kill(process)
+            with contextlib.suppress(PermissionError):  # it is still there then, and told as left
+                pidfd.kill(process)
         elif identity is not None:
             identity.kill()
 
