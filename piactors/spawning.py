@@ -17,6 +17,7 @@ import attrs
 
 from piactors._host import parcels, serialise
 from piactors._host.launching import MARKER_PREFIX, Order
+from piactors._platform import own_python
 from piactors.errors import InvalidTarget
 from piactors.keeper import Keeper
 from piactors.options import IsolationOptions, check_standby, inherited_env, needs_fresh_interpreter
@@ -124,10 +125,10 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
     if keeper is None:
         check_standby(options, options.restart)
     name = options.name or f"{re.sub('[^A-Za-z0-9_.]+', '_', what.label)}-{next(_counter)}"
-    own = options.python is None or _is_own(options.python)
-    interpreter = sys.executable if options.python is None else os.path.abspath(options.python)
+    own = options.python is None or own_python.is_own(options.python)
+    interpreter = own_python.find() if own else os.path.abspath(options.python or "")
     env = _environment(options)
-    order = Order(interpreter, env, _wants_fresh(options, own, name), needs=_needs(what) if own else ())
+    order = Order(interpreter or "", env, _wants_fresh(options, own, name), needs=_needs(what) if own else ())
     urn = uuid.uuid4().urn
     trusted = what.code if options.trust == "auto" else options.trust == "code"
     fixed = {
@@ -168,12 +169,6 @@ def _resolved(target: object) -> tuple[str | None, object]:
         return None, target
     path = os.path.abspath(place)
     return os.path.dirname(path), f"{path}:{qualname}"
-
-
-def _is_own(python: str) -> bool:
-    """Whether an interpreter is the host's own.  By its path, not the file behind it: that is shared by all
-    virtual environments of one Python."""
-    return os.path.abspath(python) == os.path.abspath(sys.executable)
 
 
 def _environment(options: IsolationOptions) -> dict[str, str]:

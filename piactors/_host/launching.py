@@ -16,11 +16,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
 
+from piactors._host import pihost_files
 from piactors._host.confining import Confiner
 from piactors._host.loop import Loop
 from piactors._platform import markers, pidfd, process_stats
@@ -30,7 +30,6 @@ from piactors.pihost import segments, wire
 
 logger = logging.getLogger("piactors")
 
-PIHOST = str(Path(__file__).resolve().parent.parent / "pihost" / "__main__.py")
 MARKER_PREFIX = "PIACTORS_"
 WARM_MODULES = ("piactors.actor",)
 """What a launcher of the host's own interpreter imports besides `preload`: what actors need in an isolate.
@@ -48,7 +47,7 @@ class Order:
     """One process to be made.
 
     Attributes:
-        interpreter: the absolute path of the interpreter.
+        interpreter: the absolute path of the interpreter; empty where this program has none (see `own_python`).
         env: the process's environment.
         fresh: whether to start a fresh interpreter rather than fork a warm one.
         orders: what it does to itself before it runs anything (see `piactors.pihost.confine`).
@@ -64,7 +63,7 @@ class Order:
     @property
     def argv(self) -> list[str]:
         """The command line of a fresh interpreter, up to its descriptors."""
-        return [self.interpreter, PIHOST, "isolate"]
+        return [self.interpreter, *pihost_files.COMMAND, "isolate"]
 
 
 class Listener(Protocol):
@@ -157,7 +156,7 @@ class LauncherBackend:
     def _start(self, interpreter: str, theirs: socket.socket, host_pidfd: int) -> subprocess.Popen[bytes]:
         inherited = [theirs.fileno(), *([host_pidfd] if host_pidfd >= 0 else [])]
         return subprocess.Popen(
-            [interpreter, PIHOST, "launcher", str(theirs.fileno()), str(host_pidfd), self._pen or ""],
+            [interpreter, *pihost_files.COMMAND, "launcher", str(theirs.fileno()), str(host_pidfd), self._pen or ""],
             pass_fds=inherited,
             start_new_session=True,
             stdin=subprocess.DEVNULL,

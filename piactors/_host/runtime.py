@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from piactors._host.launching import Backend, LauncherBackend
 from piactors._host.loop import Loop
 from piactors._host.monitor import Monitor
 from piactors._host.portable import PortableBackend
-from piactors._platform import host_end, pidfd, taken_away
+from piactors._platform import host_end, own_python, pidfd, taken_away
 from piactors.pihost import stdio
 
 logger = logging.getLogger("piactors")
@@ -98,13 +97,15 @@ class Runtime:
         """
         if taken_away("launcher"):
             return self._backends.setdefault(None, PortableBackend(self.loop, self._host_pidfd))
-        place = (interpreter, tuple(preload)) if warm else (sys.executable, ())
-        key = (*place, _rights())
+        if not warm:
+            # Any launcher can start it anew; where this program has no interpreter, one of that very interpreter.
+            launcher = own_python.find()
+            interpreter, preload, own = launcher or interpreter, (), launcher is not None
+        key = (interpreter, tuple(preload), _rights())
         backend = self._backends.get(key)
         if backend is None or getattr(backend, "lost", False):
-            is_own = own or not warm
             try:
-                backend = LauncherBackend(self.loop, key[0], key[1], is_own, self._host_pidfd, self.confiner)
+                backend = LauncherBackend(self.loop, key[0], key[1], own, self._host_pidfd, self.confiner)
             except PermissionError as error:
                 if key[2] == self._rights:
                     raise

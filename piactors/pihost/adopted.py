@@ -9,8 +9,8 @@ The kernel does not tell adopted children from own ones.  These things do, and a
 - The kernel hands orphans to the main thread; what another thread has started is in that thread's own list.
 - What Python starts is noted when it is started: here, around `os.fork` and below `subprocess`.
 - Of the rest, which a library written in C may have started in the main thread, only what was born while a child of
-  Python's lived can be an orphan; and such a library waits for its child as soon as that ends, so one that
-  is still there after a moment is nobody's.
+  Python's lived can be an orphan; and such a library waits for its child as soon as that ends.  So one that
+  has ended while the main thread is in no such call is nobody's, nor is one that is still there after a moment.
 
 The end of each process that may leave orphans is told by its pidfd.  Orphans of what is further below are found when
 there is something else to look for, and by looks that grow rare where they find nothing.
@@ -31,9 +31,14 @@ from . import linux, stdio
 with contextlib.suppress(ImportError):
     import _posixsubprocess  # noqa: F401  # below `subprocess`, which takes a function from it when it is imported
 
-_GRACE = 0.02
-"""Seconds for which one that nobody knows has to have been seen dead."""
+_GRACE = 1.0
+"""Seconds for which one that nobody knows has to have been seen dead, where the main thread might be waiting for it: on
+a busy machine a thread that has something to do may get no processor for a while."""
+_AGAIN = 0.05
+"""Seconds until such a one is looked at again."""
 _FIRST_LOOK, _LAST_LOOK = 1.0, 60.0
+_HARMLESS = frozenset(("_pihost", "subprocess", "threading", "selectors", "asyncio"))
+"""Packages in whose code the main thread is when it does not run code of others."""
 _MOST_SPANS = 256
 _FOREVER = sys.maxsize
 
@@ -94,7 +99,7 @@ class Adopted:
     def patience(self) -> Optional[float]:
         """Return for how many seconds the control thread may wait until it should `look`; None: until it is told."""
         if self._dead:
-            return _GRACE
+            return _AGAIN
         left = self._next_look - time.monotonic()
         self._is_idle = not self._watched and left <= 0
         return None if self._is_idle else max(0.0, left)
@@ -219,8 +224,8 @@ class Adopted:
             return False
         first = self._dead.get(pid)
         if first is None or first[0] != born:
-            self._dead[pid] = (born, now)
-        elif now - first[1] >= _GRACE and not self._may_be_in_making(born):
+            first = self._dead[pid] = (born, now)
+        if (now - first[1] >= _GRACE or _main_thread_is_in_python()) and not self._may_be_in_making(born):
             del self._dead[pid]
             with contextlib.suppress(OSError):
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
@@ -243,6 +248,16 @@ class Adopted:
 
 _FORK_EXECS: Tuple[Tuple[str, str], ...] = (("_posixsubprocess", "fork_exec"), ("subprocess", "_fork_exec"))
 """Where `subprocess` and `multiprocessing` start programs; the second name is a copy of the first, from Python 3.12 on."""
+
+
+def _main_thread_is_in_python() -> bool:
+    """Whether the main thread runs nothing that could wait for a child of its own below Python.
+
+    It does not where it waits for a message, or in a module that waits for known children only.
+    """
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    module = "" if frame is None else str(frame.f_globals.get("__name__"))
+    return module.partition(".")[0] in _HARMLESS
 
 
 def _merged(spans: List[Tuple[int, int]]) -> List[Tuple[int, int]]:

@@ -12,13 +12,12 @@ import itertools
 import os
 import re
 import subprocess
-import sys
 import time
 
 import attrs
 import psutil
 
-from piactors._platform import pidfd, process_stats
+from piactors._platform import own_python, pidfd, process_stats
 from piactors._platform.identity import Identity
 from piactors.pihost import confine
 
@@ -173,7 +172,8 @@ def try_joining(folders: list[str]) -> None:
     Raises:
         OSError: where it cannot.
     """
-    idle = [sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"]
+    python = own_python.find()
+    idle = ["cat"] if python is None else [python, "-I", "-S", "-c", "import sys; sys.stdin.read()"]
     with subprocess.Popen(idle, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         try:
             for folder in folders:
