@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from piactors._host import parcels, serialise
+from piactors._host import importing, parcels, serialise
 from piactors._host.launching import MARKER_PREFIX, Order
 from piactors._platform import own_python
 from piactors.errors import InvalidTarget
@@ -39,6 +39,7 @@ def start_actor(
     actor_class: type[Actor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> IsolateRef:
     """Start a ProcessActor in an isolate."""
+    importing.check()
     return _started(prepare_actor(actor_class, options, args, kwargs))
 
 
@@ -69,6 +70,7 @@ def spawn(target: object, /, *args: Any, options: IsolationOptions | None = None
         InvalidTarget: where there is no such class or function.
         StartError: where the isolate does not start; the cause is what its code raised.
     """
+    importing.check()
     return _started(prepare_target(target, options or IsolationOptions(), args, kwargs))
 
 
@@ -95,6 +97,7 @@ def prepare_target(
 
 def start_toolbox(options: IsolationOptions, label: str) -> IsolateRef:
     """Start an isolate that hosts nothing but calls of functions by name."""
+    importing.check()
     what = _What(hosting_class(label), "none", b"", code=False, folder=None, label=label)
     return _started(_prepare(what, options, None))
 

@@ -21,6 +21,7 @@ from piactors._host.loop import Loop
 from piactors._host.monitor import Monitor
 from piactors._host.portable import PortableBackend
 from piactors._platform import host_end, own_python, pidfd, taken_away
+from piactors.errors import StartError
 from piactors.pihost import stdio
 
 logger = logging.getLogger("piactors")
@@ -199,15 +200,26 @@ _end_lock = threading.Lock()
 _last_thread: threading.Thread | None = None
 _current: Runtime | None = None
 _hooks_in_place = False
+_has_ended = False
+_TOO_LATE = (
+    "the main thread of this program has ended, and with it the program begins to end: its isolates were stopped, and "
+    "nothing would stop those that start now.  Start isolates before, and keep the main thread until they have done "
+    "their work: join() the threads that use them"
+)
 _after_fork: list[Callable[[], None]] = []
 
 
 def current() -> Runtime:
-    """Return the runtime of this process, made now where there is none."""
+    """Return the runtime of this process, made now where there is none.
+
+    Raises:
+        StartError: where this program is about to end, so that nobody would stop what is started now.
+    """
     global _current
     with _lock:
         if _current is None:
-            _put_hooks()
+            if _has_ended or not _put_hooks():
+                raise StartError(_TOO_LATE)
             _current = Runtime()
         return _current
 
@@ -243,12 +255,22 @@ def _forget(runtime: Runtime) -> None:
         _current = None
 
 
-def _put_hooks() -> None:
+def _put_hooks() -> bool:
+    """See to the end of this process and to its forks; False where its end has begun."""
     global _hooks_in_place
     if not _hooks_in_place:
-        _hooks_in_place = True
-        host_end.at_host_end(end_current)
-        os.register_at_fork(after_in_child=_in_forked_child)
+        _hooks_in_place = host_end.at_host_end(_end_for_good)
+        if _hooks_in_place:
+            os.register_at_fork(after_in_child=_in_forked_child)
+    return _hooks_in_place
+
+
+def _end_for_good() -> None:
+    """The main thread has ended: stop everything, and let nothing start any more."""
+    global _has_ended
+    with _lock:
+        _has_ended = True
+    end_current()
 
 
 def _in_forked_child() -> None:

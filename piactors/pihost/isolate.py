@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-from . import PROTOCOL, byvalue, confine, control, forks, hosted, linux, plain_encode, spin, wire
+from . import PROTOCOL, byvalue, confine, control, forks, hosted, linux, plain_encode, spin, targets, wire
 from .calls import CallLoop, Ending
 from .control import Control, end_with_host
 from .page import DUMP_SIGNAL, FAULT_OFFSET, SequencePage
@@ -180,7 +180,7 @@ class Isolate:
         kind, payload = init["target"]
         if kind == "none":
             return
-        target, args, kwargs = byvalue.loads(payload)
+        target, args, kwargs = _loaded(payload)
         if kind == "actor":
             adapter: Any = target._pihost_adapter(control, init["urn"], loop)
             adapter.obj = adapter.create(args, kwargs)
@@ -219,6 +219,21 @@ class Isolate:
             loop.hosted.on_failure(error)
         else:
             loop.hosted.on_stop()
+
+
+is_loading = False
+"""Whether this process is an isolate that loads what it is to host, and so imports its modules."""
+
+
+def _loaded(payload: bytes) -> Tuple[Any, Any, Any]:
+    """Return what is to be hosted, and its arguments, with their modules imported."""
+    global is_loading
+    is_loading = True
+    try:
+        target, args, kwargs = byvalue.loads(payload)
+        return targets.resolve(target) if isinstance(target, str) else target, args, kwargs
+    finally:
+        is_loading = False
 
 
 def usual_signals() -> None:
