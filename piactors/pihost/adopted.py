@@ -83,8 +83,8 @@ class Adopted:
             return
         self._epoll = select.epoll()
         os.register_at_fork(before=self._will_fork, after_in_parent=self._forked, after_in_child=self.abandon)
-        for module, name in ((os, "posix_spawn"), (os, "posix_spawnp"), *_FORK_EXECS):
-            self._note(sys.modules.get(module) if isinstance(module, str) else module, name)
+        for module, name in _MAKERS:
+            self._note(sys.modules.get(module), name)
 
     def abandon(self) -> None:
         """In a fork: it has no children, and adopts none."""
@@ -246,8 +246,10 @@ class Adopted:
         return int(time.clock_gettime(time.CLOCK_BOOTTIME) * self._ticks)
 
 
-_FORK_EXECS: Tuple[Tuple[str, str], ...] = (("_posixsubprocess", "fork_exec"), ("subprocess", "_fork_exec"))
-"""Where `subprocess` and `multiprocessing` start programs; the second name is a copy of the first, from Python 3.12 on."""
+_MAKERS = (
+    ("os", "posix_spawn"), ("os", "posix_spawnp"), ("_posixsubprocess", "fork_exec"), ("subprocess", "_fork_exec")
+)  # fmt: skip
+"""Where Python starts programs; the last name is a copy of the one before, from Python 3.11 on."""
 
 
 def _main_thread_is_in_python() -> bool:
@@ -290,5 +292,3 @@ def _stat(pid: int) -> Optional[Tuple[str, int]]:
         return fields[0].decode("ascii"), int(fields[19])
     except (OSError, ValueError, IndexError):
         return None
-
-

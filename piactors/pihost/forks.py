@@ -19,7 +19,7 @@ import sys
 import threading
 import traceback
 import weakref
-from typing import TYPE_CHECKING, Any, Callable, List, NoReturn, Optional
+from typing import TYPE_CHECKING, Any, List, NoReturn, Optional
 
 from .page import DUMP_SIGNAL
 
@@ -133,7 +133,7 @@ def _end(error: Optional[BaseException]) -> NoReturn:
 def leave(code: int) -> NoReturn:
     """End the process as an interpreter would, but for the objects that a fork shares with its parent."""
     # Nothing that user code does here, sys.exit() included, may keep the process.
-    steps: List[Callable[[], object]] = [threading._shutdown, atexit._run_exitfuncs]  # type: ignore[attr-defined]
+    steps: List[Any] = [threading._shutdown, atexit._run_exitfuncs]  # type: ignore[attr-defined]
     for step in [*steps, lambda: sys.stdout.flush(), lambda: sys.stderr.flush()]:
         with contextlib.suppress(BaseException):
             step()

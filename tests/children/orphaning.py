@@ -47,7 +47,7 @@ class Parent(ProcessActor):
         self.left += [
             _Popen(subprocess.Popen(command)),
             _Popen(subprocess.Popen(command, close_fds=False)),
-            _Popen(subprocess.Popen(command, preexec_fn=int)),  # noqa: PLW1509
+            _Popen(subprocess.Popen(command, preexec_fn=int)),
             _Pid(os.posix_spawn(command[0], command, os.environ)),
             _Pid(os.posix_spawnp(command[0], command, os.environ)),
             _Pid(os.spawnv(os.P_NOWAIT, command[0], command)),

@@ -121,7 +121,7 @@ def test_a_program_that_imports_such_a_module_is_told(
 ) -> None:
     start = STARTS["actor"].replace("start_timeout=20", f"start_timeout=20, start_method={way.start_method!r}")
     (tmp_path / "unguarded.py").write_text(UNGUARDED.replace("WHAT", start), encoding="utf-8")
-    out, err = host_script("import unguarded").communicate(timeout=50)
+    _, err = host_script("import unguarded").communicate(timeout=50)
     assert "while an isolate imports" in err
 
 
@@ -141,9 +141,7 @@ def test_so_it_is_in_a_preload(unguarded: str, tmp_path: Path, monkeypatch: pyte
 
 def test_isolates_within_isolates_start_at_any_other_time(way: IsolationOptions, tmp_path: Path) -> None:
     """In a constructor, in a method, and where a method imports a module that starts some."""
-    (tmp_path / "has_one.py").write_text(
-        "from piactors import spawn\nfloor = spawn('math:floor')\n", encoding="utf-8"
-    )
+    (tmp_path / "has_one.py").write_text("from piactors import spawn\nfloor = spawn('math:floor')\n", encoding="utf-8")
     (tmp_path / "nesting.py").write_text(
         "from piactors import spawn\n"
         "class Nest:\n"

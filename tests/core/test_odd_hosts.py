@@ -51,7 +51,10 @@ class Speaker(ProcessActor):
         os._exit(3)
 
 records = []
-logging.getLogger("piactors").addHandler(type("Kept", (logging.Handler,), {"emit": lambda self, r: records.append(r)})())
+class Kept(logging.Handler):
+    def emit(self, record):
+        records.append(record)
+logging.getLogger("piactors").addHandler(Kept())
 logging.getLogger("piactors").propagate = False
 for output in ("log", "inherit", "discard"):
     ref = Speaker.with_options(output=output, start_method=sys.argv[1] or None, restart="permanent").start()
