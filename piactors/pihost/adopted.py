@@ -19,12 +19,13 @@ there is something else to look for, and by looks that grow rare where they find
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import sys
 import threading
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from . import linux, stdio
 
@@ -41,6 +42,8 @@ _HARMLESS = frozenset(("_pihost", "subprocess", "threading", "selectors", "async
 """Packages in whose code the main thread is when it does not run code of others."""
 _MOST_SPANS = 256
 _FOREVER = sys.maxsize
+_AVAILABLE = hasattr(select, "epoll") and hasattr(os, "waitid")
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 class _Own(NamedTuple):
@@ -54,9 +57,8 @@ class Adopted:
     """Watches the children of this process for its control thread, and reaps those that it was left."""
 
     def __init__(self) -> None:
-        self._ticks = os.sysconf("SC_CLK_TCK")
         self._list = "/proc/self/task/{}/children".format(os.getpid())
-        self._epoll: Optional[Any] = None
+        self._epoll: Optional[Any] = select.epoll() if _AVAILABLE else None
         self._own: Dict[int, _Own] = {}
         self._watched: Dict[int, Tuple[int, int]] = {}
         """By descriptor: the pid, and when it was born at the earliest."""
@@ -76,15 +78,6 @@ class Adopted:
     def fileno(self) -> int:
         """Return the descriptor that tells when to call `look`, or -1 where nothing can be done."""
         return -1 if self._epoll is None else int(self._epoll.fileno())
-
-    def start(self) -> None:
-        """Begin to note what this process starts, where the kernel and Python have what that needs."""
-        if not hasattr(select, "epoll") or not hasattr(os, "waitid") or not os.path.exists(self._list):
-            return
-        self._epoll = select.epoll()
-        os.register_at_fork(before=self._will_fork, after_in_parent=self._forked, after_in_child=self.abandon)
-        for module, name in _MAKERS:
-            self._note(sys.modules.get(module), name)
 
     def abandon(self) -> None:
         """In a fork: it has no children, and adopts none."""
@@ -106,32 +99,25 @@ class Adopted:
 
     # Noting what is started, on whichever thread does
 
-    def _note(self, module: Any, name: str) -> None:
-        make = getattr(module, name, None)
-        if make is None or getattr(make, "_pihost_notes", False):
-            return
+    def making(self, make: Callable[..., Any], args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
+        """Have a process started, and note it."""
+        me, after = threading.get_ident(), self._now()
+        self._making[me] = after
+        try:
+            pid = make(*args, **kwargs)
+            self._add(pid, after)
+            return pid
+        finally:
+            self._making.pop(me, None)
 
-        def noting(*args: Any, **kwargs: Any) -> Any:
-            me, after = threading.get_ident(), self._now()
-            self._making[me] = after
-            try:
-                pid = make(*args, **kwargs)
-                self._add(pid, after)
-                return pid
-            finally:
-                self._making.pop(me, None)
-
-        noting.__name__ = noting.__qualname__ = name
-        noting.__doc__ = make.__doc__
-        noting.__dict__.update(_pihost_notes=True, __wrapped__=make)
-        setattr(module, name, noting)
-
-    def _will_fork(self) -> None:
+    def will_fork(self) -> None:
+        """The calling thread is about to fork."""
         me = threading.get_ident()
         self._making[me] = self._now()
         self._earlier[me] = _children_of_thread()
 
-    def _forked(self) -> None:
+    def forked(self) -> None:
+        """It has forked."""
         me = threading.get_ident()
         for pid in _children_of_thread() - self._earlier.pop(me, set()):
             self._add(pid, self._making.get(me, 0))
@@ -176,7 +162,8 @@ class Adopted:
             return
         try:
             children = _read_pids(self._list)
-        except OSError:
+        except OSError:  # there is no /proc
+            self._next_look = now + _LAST_LOOK
             return
         self._forget(children)
         found = sum([self._consider(pid, now) for pid in children])
@@ -243,13 +230,62 @@ class Adopted:
         return any(start <= born <= end + 1 for start, end in [*self._spans, *living])
 
     def _now(self) -> int:
-        return int(time.clock_gettime(time.CLOCK_BOOTTIME) * self._ticks)
+        return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
 
 
 _MAKERS = (
     ("os", "posix_spawn"), ("os", "posix_spawnp"), ("_posixsubprocess", "fork_exec"), ("subprocess", "_fork_exec")
 )  # fmt: skip
 """Where Python starts programs; the last name is a copy of the one before, from Python 3.11 on."""
+
+
+current: Optional[Adopted] = None
+"""Of this process, where it is an isolate, or going to be one."""
+
+
+def install() -> None:
+    """Have noted what Python starts, in forks of this process that are isolates; once, because it costs pages there."""
+    if not _AVAILABLE:
+        return
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_fork)
+    for module, name in _MAKERS:
+        _note(sys.modules.get(module), name)
+
+
+def prepare() -> None:
+    """In a process that is going to be an isolate: begin to note."""
+    global current
+    current = Adopted()
+
+
+def _note(module: Any, name: str) -> None:
+    make = getattr(module, name, None)
+    if make is None or hasattr(make, "_pihost_notes"):
+        return
+
+    @functools.wraps(make)
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        return make(*args, **kwargs) if current is None else current.making(make, args, kwargs)
+
+    noting._pihost_notes = True  # type: ignore[attr-defined]
+    setattr(module, name, noting)
+
+
+def _before_fork() -> None:
+    if current is not None:
+        current.will_fork()
+
+
+def _after_fork() -> None:
+    if current is not None:
+        current.forked()
+
+
+def _in_fork() -> None:
+    global current
+    if current is not None:
+        current.abandon()
+        current = None
 
 
 def _main_thread_is_in_python() -> bool:

@@ -42,11 +42,9 @@ class Control:
         self._lock = threading.Lock()
         self._next_request = 1
         self.data: Dict[str, Any] = {}
-        self._adopted = adopted.Adopted()
 
     def start(self) -> None:
         """Begin to serve, and to reap what this process adopts."""
-        self._adopted.start()
         threading.Thread(target=self._serve, name="pihost-control", daemon=True).start()
 
     def cut(self, refuse: Callable[..., Any]) -> None:
@@ -111,7 +109,7 @@ class Control:
         poller.register(self._stream, select.POLLIN)
         if self._host_pidfd >= 0:
             poller.register(self._host_pidfd, select.POLLIN)
-        children = self._adopted
+        children = adopted.current or adopted.Adopted()
         if children.fileno() >= 0:
             poller.register(children.fileno(), select.POLLIN)
         while True:

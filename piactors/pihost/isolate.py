@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-from . import PROTOCOL, byvalue, confine, control, forks, hosted, linux, plain_encode, spin, targets, wire
+from . import PROTOCOL, adopted, byvalue, confine, control, forks, hosted, linux, plain_encode, spin, targets, wire
 from .calls import CallLoop, Ending
 from .control import Control, end_with_host
 from .page import DUMP_SIGNAL, FAULT_OFFSET, SequencePage
@@ -47,6 +47,8 @@ def main(arguments: List[str]) -> None:
         if fd >= 0:
             os.set_inheritable(fd, False)
     _guard(parent)
+    adopted.install()
+    adopted.prepare()
     Isolate(fds, json.loads(arguments[-1]), fresh=True).run()
 
 
@@ -55,6 +57,7 @@ def prepare_fork(parent: int) -> None:
     _guard(parent)
     _forget_parents_exit()
     _reseed()
+    adopted.prepare()
     linux.name_process("pi-isolate")
 
 

@@ -27,7 +27,7 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Set, Tuple
 
-from . import confine, control, isolate, linux, packing, rehearsal, segments, spares, wire
+from . import adopted, confine, control, isolate, linux, packing, rehearsal, segments, spares, wire
 
 _MAX_FRAME = 1 << 26
 _FDS_PER_LAUNCH = 5
@@ -408,6 +408,7 @@ def main(arguments: List[str]) -> None:
         with contextlib.suppress(OSError):
             confine.join(pen)
     linux.become_subreaper()
+    adopted.install()
     linux.name_process("pi-launcher")
     sys.modules["__main__"] = type(sys)("__main__")
     threading.current_thread().name = "launcher"
