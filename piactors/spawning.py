@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 import attrs
 
-from piactors._host import encode, parcels, runtime
+from piactors._host import encode, importing, parcels, runtime
 from piactors._host.flags import interpreter_flags
 from piactors._host.launching import MARKER_PREFIX, Order
+from piactors._platform import own_python
 from piactors.errors import InvalidTarget
 from piactors.keeper import Keeper
 from piactors.options import IsolationOptions, check_standby, inherited_env, needs_fresh_interpreter
@@ -44,6 +45,7 @@ def start_actor(
     actor_class: type[Actor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> IsolateRef:
     """Start a ProcessActor in an isolate."""
+    importing.check()
     return _started(prepare_actor(actor_class, options, args, kwargs))
 
 
@@ -102,6 +104,7 @@ def spawn(  # type: ignore[misc]  # `P` has no `options`
         InvalidTarget: where there is no such class or function.
         StartError: where the isolate does not start; the cause is what its code raised.
     """
+    importing.check()
     return _started(prepare_target(target, options or IsolationOptions(), args, kwargs))
 
 
@@ -128,6 +131,7 @@ def prepare_target(
 
 def start_toolbox(options: IsolationOptions, label: str, stdin: bool = False) -> IsolateRef:
     """Start an isolate that hosts nothing but calls of functions by name; with `stdin` it reads the host's."""
+    importing.check()
     packed = encode.Packed(b"", None)
     what = _What(hosting_class(label), "none", packed, code=False, folder=None, label=label, stdin=stdin)
     return _started(_prepare(what, options, None))
@@ -165,10 +169,10 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
         check_standby(options, options.restart)
     name = options.name or f"{re.sub('[^A-Za-z0-9_.]+', '_', what.label)}-{next(_counter)}"
     own = _runs_here(options)
-    interpreter = sys.executable if options.python is None else os.path.abspath(options.python)
+    interpreter = own_python.find() if own else os.path.abspath(options.python or "")
     env = _environment(options, what.code, own)
     order = Order(
-        interpreter, env, _wants_fresh(options, own, name), needs=_needs(what) if own else (),
+        interpreter or "", env, _wants_fresh(options, own, name), needs=_needs(what) if own else (),
         flags=interpreter_flags(own), stdin=what.stdin,
     )  # fmt: skip
     urn = uuid.uuid4().urn
@@ -177,6 +181,7 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
     fixed = {
         "protocol": PROTOCOL, "name": name, "env": env, "argv": _arguments(what, name), "own_interpreter": own,
         "sys_path": _paths(options, own, what.folder), "concurrency": options.concurrency, "log_level": _level(options),
+        "own_level": logging.getLogger().level if options.log_level is None else options.log_level,
         "code": trusted, "accept": [plain_tags.class_key(cls) for cls in options.accept], "debug": options.debug,
         "max_frame": options.max_frame, "spin": options.spin and _unmeasured(options),
         "shared": parcels.bound(options), "asks": what.code,
@@ -215,13 +220,7 @@ def _resolved(target: object) -> tuple[str | None, object]:
 
 
 def _runs_here(options: IsolationOptions) -> bool:
-    return options.python is None or _is_own(options.python)
-
-
-def _is_own(python: str) -> bool:
-    """Whether an interpreter is the host's own.  By its path, not the file behind it: that is shared by all
-    virtual environments of one Python."""
-    return os.path.abspath(python) == os.path.abspath(sys.executable)
+    return options.python is None or own_python.is_own(options.python)
 
 
 def _environment(options: IsolationOptions, handed_over: bool, own_interpreter: bool) -> dict[str, str]:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from piactors import endings
+from piactors._host import pihost_files
 from piactors._host.confining import Confinement
 from piactors._host.generation import Generation, Owner
 from piactors._lifecycle.states import State
+from piactors._platform import own_python
 from piactors._policies.confined import Confined
-from piactors.pihost import inherit
+from piactors.pihost import inherit, stdio
 from piactors.spec import Current
 
 if TYPE_CHECKING:
@@ -29,9 +31,9 @@ def launch(isolate: Isolate) -> None:
         return
     with isolate.lock:
         isolate.generation_number = isolate.recycler.next_number()
-    refusal = None if isolate.plan is None else isolate.plan.refusal
+    refusal = _refusal(isolate)
     if refusal is not None:
-        endings.ended_without_process(isolate, f"its limits cannot be enforced here: {refusal}")
+        endings.ended_without_process(isolate, refusal)
         return
     try:
         generation = new_generation(isolate, isolate, isolate.current, isolate.generation_number)
@@ -47,6 +49,16 @@ def launch(isolate: Isolate) -> None:
     if doomed:
         isolate.intend("shutdown" if isolate.halting else "killed", "stopped while it started")
         generation.kill()
+
+
+def _refusal(isolate: Isolate) -> str | None:
+    """Return why no process of this isolate may be started here."""
+    if not isolate.spec.order.interpreter:
+        return own_python.why_none()
+    if not pihost_files.COMMAND:
+        return pihost_files.why_missing()
+    unheld = None if isolate.plan is None else isolate.plan.refusal
+    return None if unheld is None else f"its limits cannot be enforced here: {unheld}"
 
 
 def _is_called_off(isolate: Isolate) -> bool:
@@ -67,6 +79,8 @@ def new_generation(isolate: Isolate, owner: Owner, current: Current, number: int
     if isolate.plan is not None:
         confinement = isolate.runtime.confiner.confine(isolate.plan, f"{spec.name}-{number}")
     current.confined = Confined(isolate, isolate.plan, confinement)
+    if options.output == "inherit" and number == 1:
+        _tell_of_missing_output(isolate)
     order = attrs.evolve(spec.order, orders={"inherited": inherit.read(), **confinement.orders})  # limits win
     try:
         backend = isolate.runtime.backend(
@@ -80,6 +94,13 @@ def new_generation(isolate: Isolate, owner: Owner, current: Current, number: int
     except OSError:
         current.confined.ended(None, None)
         raise
+
+
+def _tell_of_missing_output(isolate: Isolate) -> None:
+    missing = [name for number, name in ((1, "stdout"), (2, "stderr")) if stdio.is_missing(number)]
+    if missing:
+        text = "isolate %s: output='inherit', and this program has no %s: that output is discarded"
+        isolate.log(logging.WARNING, text, isolate.spec.name, " and no ".join(missing))
 
 
 def _fell_back(isolate: Isolate, text: str) -> None:

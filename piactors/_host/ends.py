@@ -10,7 +10,7 @@ import socket
 import attrs
 
 from piactors._platform import memory_file
-from piactors.pihost import page
+from piactors.pihost import page, stdio
 
 
 @attrs.define
@@ -48,6 +48,7 @@ def open_ends(output: str, stdin: bool = False) -> Ends:
     Raises:
         OSError: where the system has no more descriptors.
     """
+    stdio.fill()  # once more: a program may become a daemon at any time
     with contextlib.ExitStack() as undo:
         fd, page_child = memory_file.create(page.SIZE)
         undo.callback(os.close, fd)

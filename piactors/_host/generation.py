@@ -7,7 +7,10 @@ what arrives, in this order at the end: all that was still in the channels, then
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import signal
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -32,10 +35,14 @@ from piactors.errors import ProtocolError
 from piactors.exit_reason import Rusage
 from piactors.pihost import page, segments, wire
 
+logger = logging.getLogger("piactors")
+
 _REFUSED_THREADS = "threads"
 _FOR_CALLERS = ANSWERS - {wire.SKIPPED}
 """A skipped message may have to wait again, or to fail: that is not done where a KeyboardInterrupt may strike."""
 _ON_DATA = frozenset({wire.READY, wire.START_FAILED, wire.REQUEST})
+_ASKED_SECONDS = 2.0
+"""How long a launcher that was asked to kill a process may take."""
 _NEWS_SECONDS = 2.0
 """How long the news of a process's end may take after the end of its channels."""
 
@@ -113,6 +120,7 @@ class Generation:
         self._ended = False
         self._timers: list[Timer] = []
         self._kill_wanted = False
+        self._is_cut_off = False
         self._lock = threading.Lock()
         self._ends = open_ends(output, order.stdin)
         self._page = self._ends.page
@@ -222,10 +230,13 @@ class Generation:
     def signal(self, number: int) -> None:
         """Send a signal to the process, where there is one."""
         with self._lock:
-            if self._process_fd >= 0:
-                pidfd.send(self._process_fd, number)
-            elif self._identity is not None:
-                self._identity.send(number)
+            try:
+                if self._process_fd >= 0:
+                    pidfd.send(self._process_fd, number)
+                elif self._identity is not None:
+                    self._identity.send(number)
+            except PermissionError:
+                self._backend.signal(self, number)
 
     @property
     def unread(self) -> int:
@@ -243,12 +254,39 @@ class Generation:
             self._kill_wanted = True
             if self._ended or self.pid is None:
                 return
-            if self._backend.kill_tree(self.pid):
-                return
-            if self._identity is not None:
-                self._identity.kill_tree()
-            elif self._process_fd >= 0:
-                pidfd.kill(self._process_fd)
+            try:
+                if self._backend.kill_tree(self.pid):
+                    return
+                if self._identity is not None:
+                    self._identity.kill_tree()
+                elif self._process_fd >= 0:
+                    pidfd.kill(self._process_fd)
+                else:  # its descriptor was lost: this process could not have one more
+                    self._backend.signal(self, signal.SIGKILL)
+            except PermissionError:
+                self._kill_by_others()
+
+    # Ending what the host may not end: it has become another user since that process began
+
+    def _kill_by_others(self) -> None:
+        """Have whoever made the process kill it; where nobody may, it has to end by itself."""
+        asked = self._backend.signal(self, signal.SIGKILL)
+        self._loop.call_later(_ASKED_SECONDS if asked else 0, self.spared)
+
+    def spared(self) -> None:
+        """See `Listener`: close the channels, at which the process ends itself, and let go of it where it does not."""
+        if not self._ended and not self._is_cut_off:
+            self._is_cut_off = True
+            for channel in (self._data, self._control.channel):
+                with contextlib.suppress(OSError):
+                    channel.sock.shutdown(socket.SHUT_RDWR)
+            self._loop.call_later(_NEWS_SECONDS, self._let_go)
+
+    def _let_go(self) -> None:
+        if not self._ended:
+            text = "process %s may not be ended by this program and does not end by itself: it is left running"
+            threading.Thread(target=logger.error, args=(text, self.pid), daemon=True).start()
+            self.exited(None, None, lost=False)
 
     # Arriving, on the loop's thread
 
@@ -326,6 +364,8 @@ class Generation:
 
     def exited(self, status: int | None, usage: Rusage | None, *, lost: bool) -> None:
         """See `Listener`: read what is left, then close and tell."""
+        if self._ended:
+            return  # it was let go of before, and has ended after all
         control = self._control
         for channel, read_rest in ((self._data, self._reader.drain), (control.channel, control.read_rest)):
             try:

@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -15,22 +16,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
 
+from piactors._host import pihost_files
 from piactors._host.confining import Confiner
 from piactors._host.flags import interpreter_flags
 from piactors._host.loop import Loop
 from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
-from piactors.pihost import inherit, wire
+from piactors.pihost import inherit, segments, wire
 
 logger = logging.getLogger("piactors")
 
-PIHOST = str(Path(__file__).resolve().parent.parent / "pihost" / "__main__.py")
 MARKER_PREFIX = "PIACTORS_"
 WARM_MODULES = ("piactors.actor",)
 """What a launcher of the host's own interpreter imports besides `preload`: what actors need in an isolate.
@@ -48,7 +48,7 @@ class Order:
     """One process to be made.
 
     Attributes:
-        interpreter: the absolute path of the interpreter.
+        interpreter: the absolute path of the interpreter; empty where this program has none (see `own_python`).
         env: the process's environment.
         fresh: whether to start a fresh interpreter rather than fork a warm one.
         orders: what it does to itself before it runs anything (see `piactors.pihost.confine`).
@@ -68,7 +68,7 @@ class Order:
     @property
     def argv(self) -> list[str]:
         """The command line of a fresh interpreter, up to its descriptors."""
-        return [self.interpreter, *self.flags, PIHOST, "isolate"]
+        return [self.interpreter, *self.flags, *pihost_files.COMMAND, "isolate"]
 
 
 class Listener(Protocol):
@@ -84,6 +84,9 @@ class Listener(Protocol):
     def refused(self, why: str, text: str) -> None:
         """There is no process."""
 
+    def spared(self) -> None:
+        """A signal that `Backend.signal` was to have sent could not be sent either."""
+
     def exited(self, status: int | None, usage: Rusage | None, *, lost: bool) -> None:
         """The process and all that it left are gone; `lost` where its launcher died with it."""
 
@@ -98,7 +101,14 @@ class Backend(Protocol):
         """
 
     def kill_tree(self, pid: int) -> bool:
-        """Kill a process with all that it has started; False where killing it alone is enough."""
+        """Kill a process with all that it has started; False where killing it alone is enough.
+
+        Raises:
+            PermissionError: where it belongs to a user whose processes this host may not end (any more).
+        """
+
+    def signal(self, listener: Listener, number: int) -> bool:
+        """Have a signal sent by whoever made the process, from any thread; False where that is the host itself."""
 
     def close(self) -> None:
         """End every process that is left, and what makes them."""
@@ -156,7 +166,7 @@ class LauncherBackend:
     def _start(self, command: list[str], theirs: socket.socket, host_pidfd: int) -> subprocess.Popen[bytes]:
         inherited = [theirs.fileno(), *([host_pidfd] if host_pidfd >= 0 else [])]
         return subprocess.Popen(
-            [*command, PIHOST, "launcher", str(theirs.fileno()), str(host_pidfd), self._pen or ""],
+            [*command, *pihost_files.COMMAND, "launcher", str(theirs.fileno()), str(host_pidfd), self._pen or ""],
             pass_fds=inherited,
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -205,16 +215,12 @@ class LauncherBackend:
     def _read(self) -> bool:
         """Take what the launcher has told; False where nothing was there."""
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(65_536, socket.CMSG_SPACE(64 * 4), _CLOSE_ON_EXEC)
+            data, ancillary, flags, _ = self._sock.recvmsg(65_536, socket.CMSG_SPACE(64 * 4), _CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
-            data, ancillary = b"", []
-        for level, kind, block in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                numbers = array.array("i")
-                numbers.frombytes(block[: len(block) - len(block) % numbers.itemsize])
-                self._fds.extend(numbers)
+            data, ancillary, flags = b"", [], 0
+        self._fds.extend(segments.received_descriptors(ancillary, flags))
         if not data:
             self._lose()
             return True
@@ -233,10 +239,14 @@ class LauncherBackend:
                 _close(self._spare_fd)
                 self._spare_fd = self._next_fd()
             return
-        listener = self._listeners[frame.seq]
+        listener = self._listeners.get(frame.seq)
+        if listener is None:
+            return  # what was to be signalled has ended meanwhile
         if frame.kind == wire.LAUNCHED:
             process_fd, self._spare_fd = (self._spare_fd, -1) if news["spare"] else (self._next_fd(), self._spare_fd)
             listener.launched(news["pid"], process_fd)
+        elif frame.kind == wire.SPARED:
+            listener.spared()
         elif frame.kind == wire.REFUSED:
             del self._listeners[frame.seq], self._groups[frame.seq]
             listener.refused(news["why"], news["text"])
@@ -268,11 +278,11 @@ class LauncherBackend:
 
     def _sweep(self, processes: Sequence[int]) -> None:
         logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
-        self._process.kill()
-        code = self._process.wait()
+        code = self._end_process()
         for fd in processes:
             # The kernel's parent-death signal spares a process that has changed its user.
-            pidfd.kill(fd)
+            with contextlib.suppress(PermissionError):
+                pidfd.kill(fd)
             pidfd.wait_ended(fd, _SWEEP_SECONDS)
             _close(fd)
         groups = [folder for folders in self._groups.values() for folder in folders]
@@ -312,6 +322,16 @@ class LauncherBackend:
         """See `Backend`: the launcher ends what a dead isolate leaves."""
         return False
 
+    def signal(self, listener: Listener, number: int) -> bool:
+        """See `Backend`: the launcher is the user that the host was when it started it."""
+        self._loop.call_soon(self._ask_for_signal, listener, number)
+        return True
+
+    def _ask_for_signal(self, listener: Listener, number: int) -> None:
+        for launch_id, known in self._listeners.items():
+            if known is listener and not self.lost:
+                self._send(wire.SIGNAL, launch_id, {"number": number})
+
     def close(self) -> None:
         """See `Backend`: the launcher sees the end of its channel, kills what is left, and ends."""
         if not self.lost:
@@ -320,9 +340,23 @@ class LauncherBackend:
         try:
             self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._end_process()
             markers.kill_marked(self.marker, _SWEEP_SECONDS)
+
+    def _end_process(self) -> int:
+        """Kill the launcher and return its exit code, as far as that is to be had.
+
+        One that was started before the host gave up its rights cannot be killed: it ends with its channel, unless
+        somebody has stopped it, and is left to itself then.
+        """
+        with contextlib.suppress(PermissionError):
+            self._process.kill()
+        try:
+            return self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            logger.error("the launcher (pid %s) does not end, and this program may not end it", self._process.pid)
+            self._process.returncode = -signal.SIGKILL
+            return self._process.returncode
 
     def abandon(self) -> None:
         """See `Backend`."""

@@ -8,6 +8,7 @@ for them when the host is killed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -95,11 +96,16 @@ class PortableBackend:
             identity.kill_tree(lambda killed: self._killed.update({pid: killed}))
         return True
 
+    def signal(self, listener: Listener, number: int) -> bool:
+        """See `Backend`."""
+        return False
+
     def close(self) -> None:
         """See `Backend`."""
         for _, identity in list(self._children.values()):
             if identity is not None:
-                identity.kill_tree()
+                with contextlib.suppress(PermissionError):  # it ends with its channels
+                    identity.kill_tree()
 
     def abandon(self) -> None:
         """See `Backend`."""

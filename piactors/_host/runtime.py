@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from piactors._host.confining import Confiner
 from piactors._host.dispatcher import Dispatcher
@@ -21,9 +20,9 @@ from piactors._host.launching import Backend, LauncherBackend
 from piactors._host.loop import Loop
 from piactors._host.monitor import Monitor
 from piactors._host.portable import PortableBackend
-from piactors._platform import host_end, pidfd, taken_away
+from piactors._platform import host_end, own_python, pidfd, taken_away
 from piactors.errors import StartError
-from piactors.pihost import patched
+from piactors.pihost import patched, stdio
 
 logger = logging.getLogger("piactors")
 
@@ -60,6 +59,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        stdio.fill()
         self.dispatcher = Dispatcher()
         self.loop = Loop(self._loop_failed)
         self.failure: BaseException | None = None
@@ -67,8 +67,9 @@ class Runtime:
         self._alive: dict[int, Member] = {}
         self._trees: list[Member] = []
         self._lock = threading.Lock()
-        self._backends: dict[tuple[str, tuple[str, ...]] | None, Backend] = {}
+        self._backends: dict[tuple[str, tuple[str, ...], Rights] | None, Backend] = {}
         self._host_pidfd = pidfd.open_pid(self.pid)
+        self._rights = _rights()
         self.confiner = Confiner()
         self.monitor = Monitor()
         self.loop.start()
@@ -98,15 +99,25 @@ class Runtime:
     def backend(self, interpreter: str, preload: Sequence[str], *, own: bool, warm: bool) -> Backend:
         """Return what makes processes for this interpreter; on the loop's thread, which may start a launcher.
 
-        A launcher of the host's own interpreter serves everybody who preloads nothing of another one.
+        A launcher of the host's own interpreter serves everybody who preloads nothing of another one.  It keeps
+        the rights that the host had when it was started; a host that has others by now gets another launcher.
         """
         if taken_away("launcher"):
             return self._backends.setdefault(None, PortableBackend(self.loop, self._host_pidfd))
-        key = (interpreter, tuple(preload)) if warm else (sys.executable, ())
+        if not warm:
+            # Any launcher can start it anew; where this program has no interpreter, one of that very interpreter.
+            launcher = own_python.find()
+            interpreter, preload, own = launcher or interpreter, (), launcher is not None
+        key = (interpreter, tuple(preload), _rights())
         backend = self._backends.get(key)
         if backend is None or getattr(backend, "lost", False):
-            is_own = own or not warm
-            backend = LauncherBackend(self.loop, key[0], key[1], is_own, self._host_pidfd, self.confiner)
+            try:
+                backend = LauncherBackend(self.loop, key[0], key[1], own, self._host_pidfd, self.confiner)
+            except PermissionError as error:
+                if key[2] == self._rights:
+                    raise
+                text = f"this program has become another user (uid {os.geteuid()}) since it began, and that one may not"
+                raise PermissionError(error.errno, f"{text} run {key[0]}") from error
             self._backends[key] = backend
         return backend
 
@@ -182,11 +193,25 @@ class Runtime:
             member.abandon()
 
 
+Rights = tuple[Any, ...]
+
+
+def _rights() -> Rights:
+    """Return as whom this process acts: what is started now has the same rights."""
+    return os.getresuid(), os.getresgid(), tuple(sorted(os.getgroups()))
+
+
 _lock = threading.Lock()
 _end_lock = threading.Lock()
 _last_thread: threading.Thread | None = None
 _current: Runtime | None = None
 _hooks_in_place = False
+_has_ended = False
+_TOO_LATE = (
+    "the main thread of this program has ended, and with it the program begins to end: its isolates were stopped, and "
+    "nothing would stop those that start now.  Start isolates before, and keep the main thread until they have done "
+    "their work: join() the threads that use them"
+)
 _after_fork: list[Callable[[], None]] = []
 
 
@@ -194,13 +219,15 @@ def current() -> Runtime:
     """Return the runtime of this process, made now where there is none.
 
     Raises:
-        StartError: where gevent or eventlet has patched what it would run on.
+        StartError: if gevent or eventlet has patched what it would run on, or if this program is about to end, so that
+            nobody would stop what is started now.
     """
     global _current
     with _lock:
         if _current is None:
             refuse_patched()
-            _put_hooks()
+            if _has_ended or not _put_hooks():
+                raise StartError(_TOO_LATE)
             _current = Runtime()
         return _current
 
@@ -247,12 +274,22 @@ def _forget(runtime: Runtime) -> None:
         _current = None
 
 
-def _put_hooks() -> None:
+def _put_hooks() -> bool:
+    """See to the end of this process and to its forks; False where its end has begun."""
     global _hooks_in_place
     if not _hooks_in_place:
-        _hooks_in_place = True
-        host_end.at_host_end(end_current)
-        os.register_at_fork(after_in_child=_in_forked_child)
+        _hooks_in_place = host_end.at_host_end(_end_for_good)
+        if _hooks_in_place:
+            os.register_at_fork(after_in_child=_in_forked_child)
+    return _hooks_in_place
+
+
+def _end_for_good() -> None:
+    """The main thread has ended: stop everything, and let nothing start any more."""
+    global _has_ended
+    with _lock:
+        _has_ended = True
+    end_current()
 
 
 def _in_forked_child() -> None:

@@ -7,6 +7,7 @@ there is credit again; the credit is capped, so a share cannot be saved up.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -34,10 +35,12 @@ class _Member:
     stopped: bool = False
 
     def send(self, number: signal.Signals) -> None:
-        if self.process_fd >= 0:
-            pidfd.send(self.process_fd, number)
-        else:
-            self.identity.send(number)
+        # What `sudo` has started, or a host that has given up rights had, is out of reach, and runs on.
+        with contextlib.suppress(PermissionError):
+            if self.process_fd >= 0:
+                pidfd.send(self.process_fd, number)
+            else:
+                self.identity.send(number)
 
     def close(self) -> None:
         if self.process_fd >= 0:

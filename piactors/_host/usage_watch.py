@@ -14,7 +14,7 @@ from typing import Protocol
 
 import attrs
 
-from piactors._host.launching import PIHOST
+from piactors._host.pihost_files import FOLDER
 from piactors._platform import process_stats
 from piactors._platform.limits.mechanism import Group
 from piactors.exit_reason import Breach
@@ -251,4 +251,4 @@ class UsageWatch:
         if pid == self._pid:
             return f"isolate {self._label}"
         command = process_stats.command(pid)
-        return f"forked by isolate {self._label}" if PIHOST in command else command
+        return f"forked by isolate {self._label}" if FOLDER in command else command

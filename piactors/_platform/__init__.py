@@ -8,6 +8,7 @@
 - `process_stats`: what processes use, and who their descendants are;
 - `markers`: finding what escaped a launcher, by a mark in the environment that it inherited;
 - `limits`: what enforces limits, a package of its own;
+- `own_python`: the interpreter that runs this program, where there is one that could run another program;
 - `host_end`: the end of the main thread, before Python waits for other threads.
 
 Each says in its first lines what it falls back to.  `PIACTORS_PORTABLE`, a comma-separated list of ``pidfd``,

@@ -12,13 +12,14 @@ import threading
 from collections.abc import Callable
 
 
-def at_host_end(callback: Callable[[], None]) -> None:
-    """Have `callback` run once, in the main thread, when the interpreter begins to end."""
+def at_host_end(callback: Callable[[], None]) -> bool:
+    """Have `callback` run once, in the main thread, when the interpreter begins to end; False where it has begun."""
     register = getattr(threading, "_register_atexit", None)
+    if register is None:
+        atexit.register(callback)
+        return True
     try:
-        if register is not None:
-            register(callback)
-            return
+        register(callback)
     except RuntimeError:
-        pass  # the end has begun already
-    atexit.register(callback)
+        return False
+    return True

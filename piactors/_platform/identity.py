@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Callable
 
 import attrs
@@ -21,7 +22,7 @@ class Identity:
         """Return the identity of the process that has `pid` now, or None where none has."""
         try:
             return cls(pid, psutil.Process(pid).create_time())
-        except psutil.Error:
+        except (psutil.Error, OSError):  # an OSError where this process can open nothing more
             return None
 
     def process(self) -> psutil.Process | None:
@@ -29,7 +30,7 @@ class Identity:
         try:
             process = psutil.Process(self.pid)
             return process if process.create_time() == self.created else None
-        except psutil.Error:
+        except (psutil.Error, OSError):
             return None
 
     def kill(self) -> None:
@@ -40,16 +41,23 @@ class Identity:
                 process.kill()  # psutil compares the creation time once more
 
     def send(self, number: int) -> None:
-        """Send a signal, where the process is still there."""
+        """Send a signal, where the process is still there.
+
+        Raises:
+            PermissionError: where it may not be sent one.
+        """
         process = self.process()
         if process is not None:
-            with contextlib.suppress(psutil.Error):
-                process.send_signal(number)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                _send(process, number)
 
     def kill_tree(self, tell: Callable[[Killed], object] | None = None) -> None:
         """Send SIGKILL to the process and to all its descendants.
 
         `tell` gets the descendants before the process itself is hit, so before anybody can see it end.
+
+        Raises:
+            PermissionError: where the process itself may not be ended; its descendants have been, as far as they may.
         """
         process = self.process()
         if process is None:
@@ -57,9 +65,11 @@ class Identity:
         members = _descendants(process)
         if tell is not None:
             tell(Killed(members))
-        for member in [*members, process]:
+        for member in members:
             with contextlib.suppress(psutil.Error):
                 member.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            _send(process, signal.SIGKILL)
 
 
 @attrs.frozen
@@ -71,6 +81,13 @@ class Killed:
     def wait_gone(self, seconds: float) -> None:
         """Wait until all of them have ended, for at most `seconds`."""
         psutil.wait_procs(self.members, seconds)
+
+
+def _send(process: psutil.Process, number: int) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.AccessDenied:
+        raise PermissionError(f"process {process.pid} belongs to another user") from None
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:

@@ -1,4 +1,4 @@
-"""A small file in memory that host and isolate share; a temporary file without a name elsewhere.
+"""A small file in memory that host and isolate share; a temporary file without a name elsewhere, and without /proc.
 
 The file is sealed against shrinking and growing where the kernel can, so that an isolate can not
 take it from under its own mapping; the host never maps it at all.
@@ -22,7 +22,13 @@ def create(size: int) -> tuple[int, int]:
         fd = os.memfd_create("piactors-page", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(fd, size)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        return fd, os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            return fd, os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:  # there is no /proc, or it is that of another PID namespace
+            os.close(fd)
+        except OSError:
+            os.close(fd)
+            raise
     fd, path = tempfile.mkstemp(prefix="piactors-page-")
     try:
         os.ftruncate(fd, size)

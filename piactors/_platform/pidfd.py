@@ -40,14 +40,26 @@ def has_ended(pidfd: int) -> bool:
 
 
 def kill(pidfd: int) -> bool:
-    """Send SIGKILL to the process behind `pidfd`; False where it has ended already, or is not ours to end."""
+    """Send SIGKILL to the process behind `pidfd`; False where it has ended already.
+
+    Raises:
+        PermissionError: where it lives, and is not ours to end.
+    """
     return send(pidfd, signal.SIGKILL)
 
 
 def send(pidfd: int, number: int) -> bool:
-    """Send a signal to the process behind `pidfd`; False where it has ended already, or may not be sent one."""
+    """Send a signal to the process behind `pidfd`; False where it has ended already.
+
+    Raises:
+        PermissionError: where it lives, and may not be sent one.
+    """
     try:
         signal.pidfd_send_signal(pidfd, number)
-    except (ProcessLookupError, PermissionError):
+    except ProcessLookupError:
         return False
+    except PermissionError:
+        if has_ended(pidfd):
+            return False
+        raise
     return True

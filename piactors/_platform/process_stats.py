@@ -24,8 +24,9 @@ _CHUNK = 4096
 _MAX_COMMAND = 200
 _CLOCK_MOVED = 0.05
 """Seconds by which the wall clock has to be set before the boot time is read again."""
-_GONE = (psutil.Error, OSError, ValueError, OverflowError, AttributeError, NotImplementedError)
-"""What psutil raises for a process that has ended or is not ours, and for what this system does not have."""
+_GONE = (psutil.Error, OSError, ValueError, OverflowError, AttributeError, NotImplementedError, IndexError)
+"""What psutil raises for a process that has ended or is not ours, and for what this system does not have: an
+IndexError where there is no /proc."""
 _LETTERS = {
     psutil.STATUS_RUNNING: "R", psutil.STATUS_DISK_SLEEP: "D", psutil.STATUS_STOPPED: "T", psutil.STATUS_IDLE: "I",
     psutil.STATUS_TRACING_STOP: "t", psutil.STATUS_ZOMBIE: "Z", psutil.STATUS_DEAD: "X",

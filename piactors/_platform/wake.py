@@ -9,6 +9,7 @@ import select
 import threading
 
 from piactors._platform import taken_away
+from piactors.pihost import stdio
 
 
 class Waker:
@@ -17,6 +18,7 @@ class Waker:
     _read = _write = -1
 
     def __init__(self) -> None:
+        stdio.fill()
         if hasattr(os, "eventfd") and not taken_away("eventfd"):
             self._read = self._write = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pykka
 
-from piactors._host import runtime
+from piactors._host import importing, runtime
 from piactors._supervision.actions import Exit
 from piactors._supervision.rules import ChildRule
 from piactors._tree.runner import Link
@@ -33,6 +33,7 @@ class Top(Link):
         Raises:
             StartError: where a child does not start.
         """
+        importing.check()
         runtime.current().add_tree(self)
         self.runner.start()
         try:

@@ -8,12 +8,16 @@ import importlib
 import importlib.util
 import os
 import sys
+import types
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def _load_package() -> None:
     """Load this folder as `_pihost`, whatever it is called where it stands."""
+    if not os.path.isdir(_HERE):
+        _load_from_archive()
+        return
     spec = importlib.util.spec_from_file_location(
         "_pihost", os.path.join(_HERE, "__init__.py"), submodule_search_locations=[_HERE]
     )
@@ -22,6 +26,16 @@ def _load_package() -> None:
     package = importlib.util.module_from_spec(spec)
     sys.modules["_pihost"] = package
     spec.loader.exec_module(package)
+
+
+def _load_from_archive() -> None:
+    import zipimport
+
+    package = types.ModuleType("_pihost")
+    package.__path__ = [_HERE]
+    package.__package__ = "_pihost"
+    sys.modules["_pihost"] = package
+    exec(zipimport.zipimporter(os.path.dirname(_HERE)).get_code(os.path.basename(_HERE)), package.__dict__)
 
 
 def main() -> None:
@@ -34,6 +48,7 @@ def main() -> None:
     part = sys.argv[1] if len(sys.argv) > 1 else ""
     if part not in ("isolate", "launcher"):
         raise SystemExit("pihost is started by piactors; to use it, call piactors.spawn or piactors.ProcessIsolator")
+    importlib.import_module("_pihost.stdio").fill()
     importlib.import_module("_pihost." + part).main(sys.argv[2:])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import byvalue, handed, hosted, pieces, plain_encode, refusals, wire
 from .coroutines import CoroutineRunner
@@ -59,6 +59,15 @@ class CallLoop:
             thread.join()
         assert self._ending is not None
         return self._ending
+
+    def cut(self, returned: Callable[..., Any], ended: Callable[[Optional[BaseException]], None]) -> None:
+        """In a fork of the isolate: answer nothing, and call one of these where the code that forked comes back.
+
+        What is not a fork does not look whether it is one: here the steps that follow a call are replaced.
+        """
+        hidden: Dict[str, Any] = {"_answer": returned, "_failed": lambda _, error: ended(error), "_end": ended}
+        self.__dict__.update(hidden)
+        self.coroutines.cut(ended)
 
     def settle(self, value: Any) -> Any:
         """Return a result as it is, or what a coroutine comes to."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 import pickle
 import select
@@ -13,7 +14,7 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import byvalue, handed, linux, plain_decode, plain_encode, wire
+from . import adopted, byvalue, handed, linux, plain_decode, plain_encode, wire
 from .replies import Replies
 from .sharing import Sharing
 from .streams import FrameStream
@@ -43,8 +44,16 @@ class Control:
         self.data: Dict[str, Any] = {}
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve, and to reap what this process adopts."""
         threading.Thread(target=self._serve, name="pihost-control", daemon=True).start()
+
+    def cut(self, refuse: Callable[..., Any]) -> None:
+        """In a fork of the isolate: close the channels, and have `refuse` raise where somebody would send."""
+        self._lock = threading.Lock()
+        self._data.cut(refuse)
+        self._stream.cut(refuse)
+        refusals: Dict[str, Any] = {"request": refuse, "announce_stop": refuse, "send_log": refuse}
+        self.__dict__.update(refusals)
 
     def announce_stop(self, payload: bytes) -> None:
         """Report that this generation is stopping, and wait until the host has taken note."""
@@ -100,10 +109,15 @@ class Control:
         poller.register(self._stream, select.POLLIN)
         if self._host_pidfd >= 0:
             poller.register(self._host_pidfd, select.POLLIN)
+        children = adopted.current or adopted.Adopted()
+        if children.fileno() >= 0:
+            poller.register(children.fileno(), select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poller.poll()}
+            patience = children.patience()
+            ready = {fd for fd, _ in poller.poll(None if patience is None else math.ceil(patience * 1000))}
             if self._host_pidfd in ready:
                 end_with_host()
+            children.look()
             if self._stream.fileno() in ready:
                 self._read()
 

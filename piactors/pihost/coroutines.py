@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from typing import TYPE_CHECKING, Any, Coroutine, Optional
+from typing import TYPE_CHECKING, Any, Callable, Coroutine, Optional
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,6 +16,25 @@ class CoroutineRunner:
     def __init__(self) -> None:
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._lock = threading.Lock()
+        self._ended: Optional[Callable[[Optional[BaseException]], None]] = None
+        self._forking: Any = None
+
+    def cut(self, ended: Callable[[Optional[BaseException]], None]) -> None:
+        """In a fork of the isolate: run nothing more, but for the task that forked, to its next `await`.
+
+        The fork shares the loop's epoll with the isolate, so it cannot wait in it.
+        """
+        loop, self._loop = self._loop, None
+        self._lock = threading.Lock()
+        if loop is None:
+            return
+        import asyncio
+
+        self._ended = ended
+        with contextlib.suppress(RuntimeError):
+            self._forking = asyncio.current_task(loop)
+        getattr(loop, "_ready", []).clear()
+        loop.stop()
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run one coroutine on the loop and return its result, or raise what it raised."""
@@ -44,12 +64,28 @@ class CoroutineRunner:
                 threading.Thread(target=self._serve, args=(self._loop,), name="pihost-asyncio", daemon=True).start()
             return self._loop
 
-    @staticmethod
-    def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         import asyncio
 
         asyncio.set_event_loop(loop)
-        loop.run_forever()
+        try:
+            loop.run_forever()
+        finally:
+            if self._ended is not None:
+                self._ended(_outcome(self._forking))
+
+
+def _outcome(task: Any) -> Optional[BaseException]:
+    """Return what a task has raised, in a fork that it made."""
+    if task is None:
+        return None
+    if not task.done():
+        text = "a fork made by a coroutine of an isolate cannot wait in the event loop of the isolate"
+        return RuntimeError(text)
+    if task.cancelled():
+        return None
+    error: Optional[BaseException] = task.exception()
+    return error
 
 
 async def _wind_down(loop: asyncio.AbstractEventLoop) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import faulthandler
 import json
 import logging
@@ -22,7 +21,9 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-from . import PROTOCOL, byvalue, confine, copies, hosted, linux, plain_encode, spin, wire
+from . import (
+    PROTOCOL, adopted, byvalue, confine, copies, forks, hosted, linux, plain_encode, spin, targets, wire,
+)  # fmt: skip
 from . import control as control_module
 from .calls import CallLoop, Ending
 from .control import Control, end_with_host
@@ -51,6 +52,8 @@ def main(arguments: List[str]) -> None:
         if fd >= 0:
             os.set_inheritable(fd, False)
     _guard(parent)
+    adopted.install()
+    adopted.prepare()
     Isolate(fds, json.loads(arguments[-1]), fresh=True).run()
 
 
@@ -59,6 +62,7 @@ def prepare_fork(parent: int) -> None:
     _guard(parent)
     _forget_parents_exit()
     _reseed()
+    adopted.prepare()
     linux.name_process("pi-isolate")
 
 
@@ -94,10 +98,14 @@ class Isolate:
         self._set_up(init)
         loop, control = self._make_loop(init, replies)
         control.start()
+        forked = self._forks
+        forked.watch([fd for fd in (self._fds.page, self._fds.host_pidfd) if fd >= 0])
         try:
             self._start(init, loop, control)
         except BaseException as error:
+            forked.end_if_fork(error)
             self._start_failed(error, replies)
+        forked.end_if_fork()
         self._tell_ready(loop)
         self._finish(loop, control, replies, loop.run())
 
@@ -170,6 +178,7 @@ class Isolate:
         if init.get("spin") and init["concurrency"] == 1 and spin.possible():
             self._data.spin = spin.Spin(self._data.fileno())
         handler = HostHandler(control.send_log, replies.error)
+        self._forks = forks.Forks(loop, control, handler, init["own_level"])
         logging.getLogger().addHandler(handler)
         logging.getLogger().setLevel(init["log_level"])
         threading.current_thread().name = "MainThread"
@@ -186,7 +195,7 @@ class Isolate:
         kind, payload = init["target"]
         if kind == "none":
             return
-        target, args, kwargs = byvalue.loads(payload)
+        target, args, kwargs = _loaded(payload)
         if kind == "actor":
             adapter: Any = target._pihost_adapter(control, init["urn"], loop)
             adapter.obj = adapter.create(args, kwargs)
@@ -197,23 +206,26 @@ class Isolate:
 
     def _start_failed(self, error: BaseException, replies: Replies) -> NoReturn:
         self._data.send(wire.START_FAILED, wire.PLAIN, 0, replies.error(error))
-        _leave(1)
+        forks.leave(1)
 
     def _finish(self, loop: CallLoop, control: Control, replies: Replies, ending: Ending) -> NoReturn:
         error = ending.error
         report: Dict[str, Any] = {"error": None if error is None else replies.traceback(error), "code": None}
         code = 0 if error is None else 1
         if isinstance(error, SystemExit):
-            code = _exit_code(error)
+            code = forks.exit_code(error)
             report["code"] = code
         control.announce_stop(plain_encode.encode(report))
         try:
             self._last_hook(loop, error)
+        except BaseException as raised:
+            self._forks.end_if_fork(raised)
+            raise
         finally:
             try:
                 loop.coroutines.close()
             finally:
-                _leave(code)
+                forks.leave(code)
 
     @staticmethod
     def _last_hook(loop: CallLoop, error: Optional[BaseException]) -> None:
@@ -221,6 +233,21 @@ class Isolate:
             loop.hosted.on_failure(error)
         else:
             loop.hosted.on_stop()
+
+
+is_loading = False
+"""Whether this process is an isolate that loads what it is to host, and so imports its modules."""
+
+
+def _loaded(payload: bytes) -> Tuple[Any, Any, Any]:
+    """Return what is to be hosted, and its arguments, with their modules imported."""
+    global is_loading
+    is_loading = True
+    try:
+        target, args, kwargs = byvalue.loads(payload)
+        return targets.resolve(target) if isinstance(target, str) else target, args, kwargs
+    finally:
+        is_loading = False
 
 
 def usual_signals() -> None:
@@ -337,26 +364,3 @@ def _wait_for_debugger(name: str) -> None:
     sys.stderr.write("isolate {} waits for a debugger at {}:{}\n".format(name, host, port))
     sys.stderr.flush()
     debugpy.wait_for_client()
-
-
-def _exit_code(error: SystemExit) -> int:
-    """Return the code that the interpreter would exit with."""
-    if error.code is None:
-        return 0
-    if isinstance(error.code, int):
-        return error.code & 0xFF
-    sys.stderr.write("{}\n".format(error.code))
-    return 1
-
-
-def _leave(code: int) -> NoReturn:
-    """End the process as an interpreter would, but for the objects that a fork shares with its parent."""
-    # Nothing that user code does here, sys.exit() included, may keep the process.
-    with contextlib.suppress(BaseException):
-        threading._shutdown()  # type: ignore[attr-defined]
-    with contextlib.suppress(BaseException):
-        atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(BaseException):
-            stream.flush()
-    os._exit(code)

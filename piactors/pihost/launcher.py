@@ -27,7 +27,7 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Set, Tuple
 
-from . import confine, control, inherit, isolate, linux, packing, patched, rehearsal, spares, wire
+from . import adopted, confine, control, inherit, isolate, linux, packing, patched, rehearsal, segments, spares, wire
 
 _MAX_FRAME = 1 << 26
 _TARGETS = (3, 4, 1, 2, 5, 6, 0)
@@ -97,17 +97,15 @@ class Launcher:
 
     def _read_control(self) -> None:
         try:
-            data, ancillary, _, _ = self._control.recvmsg(65536, socket.CMSG_SPACE(64 * 4), spares.CLOSE_ON_EXEC)
+            data, ancillary, flags, _ = self._control.recvmsg(65536, socket.CMSG_SPACE(64 * 4), spares.CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self._end_all()
             return
-        for level, kind, block in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                numbers = array.array("i")
-                numbers.frombytes(block[: len(block) - len(block) % numbers.itemsize])
-                self._fds.extend(numbers)
+        self._fds.extend(segments.received_descriptors(ancillary, flags & socket.MSG_CTRUNC))
+        if flags & socket.MSG_CTRUNC:  # those of one launch came, and this process could not have them all
+            self._fds.extend([-1] * (-len(self._fds) % _FDS_PER_LAUNCH))
         if not data:
             self._end_all()
         for frame in self._decoder.feed(data):
@@ -117,13 +115,26 @@ class Launcher:
         request = pickle.loads(frame.payload)
         if frame.kind == wire.SETUP:
             self._warm_up(request)
+        elif frame.kind == wire.SIGNAL:
+            self._signal(frame.seq, request["number"])
         elif frame.kind == wire.LAUNCH:
             fds, self._fds = self._fds[: request["fds"]], self._fds[request["fds"] :]
             try:
                 self._launch(frame.seq, request, fds)
             finally:
                 for fd in fds:
-                    os.close(fd)
+                    if fd >= 0:
+                        os.close(fd)
+
+    def _signal(self, launch_id: int, number: int) -> None:
+        """Send a signal to an isolate, for a host that may not: it has become another user since this process began."""
+        for pid, known in self._isolates.items():
+            if known == launch_id:
+                try:
+                    os.kill(pid, number)  # a child that was not waited for: its pid cannot have passed to another
+                except PermissionError:
+                    self._tell(wire.SPARED, launch_id, {})
+                return
 
     def _warm_up(self, request: Dict[str, Any]) -> None:
         self._bases = request["bases"]
@@ -160,6 +171,9 @@ class Launcher:
         request["orders"] = inherit.without_known(request["orders"], self._state)
         if self._refusal is not None:
             self._tell(wire.REFUSED, launch_id, {"why": "preload", "text": self._refusal})
+        elif min(fds, default=-1) < 0:
+            text = "its launcher has no descriptors left (RLIMIT_NOFILE, ulimit -n)"
+            self._tell(wire.REFUSED, launch_id, {"why": "os", "text": text})
         elif request["argv"] is not None:
             self._launch_by(lambda: self._spawn(request, fds), launch_id)
         elif threads > 1:
@@ -408,6 +422,7 @@ def main(arguments: List[str]) -> None:
         with contextlib.suppress(OSError):
             confine.join(pen)
     linux.become_subreaper()
+    adopted.install()
     linux.name_process("pi-launcher")
     sys.modules["__main__"] = type(sys)("__main__")
     threading.current_thread().name = "launcher"

@@ -70,11 +70,14 @@ def children() -> List[int]:
     """Return the pids of this process's children, zombies included.
 
     The caller must be the one that reaps them, on this thread: the kernel's list is exact only
-    while nothing on it is reaped.  Where /proc is that of another pid namespace, its numbers mean other
-    processes, and the list is empty.
+    while nothing on it is reaped.  Where there is no /proc, the list is empty; so it is where /proc is that
+    of another pid namespace, in which the numbers mean other processes.
     """
     found: List[int] = []
-    if os.readlink("/proc/self") != str(os.getpid()):
+    try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return found
+    except OSError:
         return found
     for task in os.listdir("/proc/self/task"):
         with open("/proc/self/task/{}/children".format(task), "rb", buffering=0) as file:

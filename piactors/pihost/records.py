@@ -20,6 +20,11 @@ class HostHandler(logging.Handler):
         self._describe_error = describe_error
         self._busy = threading.local()
 
+    def replace(self, other: logging.Handler) -> None:
+        """In a fork of the isolate: let another handler have the records; one that is being handled may hold a lock."""
+        emit: Dict[str, Any] = {"handle": other.handle, "emit": other.emit, "level": other.level}
+        self.__dict__.update(emit)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record; a record made while sending one (by a repr) is dropped."""
         if getattr(self._busy, "on", False):

@@ -71,8 +71,8 @@ def _init() -> Dict[str, Any]:
     return {
         "protocol": PROTOCOL, "name": "rehearsal", "env": dict(os.environ), "argv": list(sys.argv),
         "own_interpreter": True, "sys_path": list(sys.path), "concurrency": 1, "log_level": logging.INFO,
-        "code": True, "accept": (), "debug": False, "max_frame": 1 << 20, "shared": 0, "asks": False,
-        "target": _target(), "urn": "urn:uuid:rehearsal", "generation": 0, "data": {},
+        "own_level": logging.WARNING, "code": True, "accept": (), "debug": False, "max_frame": 1 << 20, "shared": 0,
+        "asks": False, "target": _target(), "urn": "urn:uuid:rehearsal", "generation": 0, "data": {},
     }  # fmt: skip
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Deque, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional
 
 from . import segments, wire
 
@@ -39,6 +40,14 @@ class FrameStream:
     def fileno(self) -> int:
         """Return the socket's descriptor."""
         return self.sock.fileno()
+
+    def cut(self, refuse: Callable[..., Any]) -> None:
+        """In a fork of the isolate: close this copy, and have `refuse` raise where somebody would use it."""
+        self.sock.close()
+        while self.fds:
+            os.close(self.fds.popleft())
+        refusals: Dict[str, Any] = {"send": refuse, "send_descriptor": refuse, "next": refuse}
+        self.__dict__.update(refusals)
 
     def next(self) -> Optional[wire.Frame]:
         """Return the next frame, waiting for it; None when the peer has closed its end."""

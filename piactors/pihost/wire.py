@@ -49,10 +49,15 @@ LAUNCHED = 34
 REFUSED = 35
 EXITED = 36
 WARM = 37
+SIGNAL = 38
+"""To the launcher, which may have rights that its host has given up: send a signal to a process that it has made."""
+SPARED = 39
+"""The launcher may not send it either."""
 
 KINDS = frozenset(
     (HELLO, INIT, READY, START_FAILED, CALL, TELL, REPLY, ERROR, DONE, SKIPPED, STOP, STOPPING, PROCEED,
-     REQUEST, RESPONSE, FAILURE, LOG, MAP, UNMAP, DEFINE, HAND, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM)
+     REQUEST, RESPONSE, FAILURE, LOG, MAP, UNMAP, DEFINE, HAND, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM,
+     SIGNAL, SPARED)
 )
 
 # Flags: how a payload is encoded, whether it lies in a segment, and whether the answer may.

@@ -12,13 +12,12 @@ import itertools
 import os
 import re
 import subprocess
-import sys
 import time
 
 import attrs
 import psutil
 
-from piactors._platform import pidfd, process_stats
+from piactors._platform import own_python, pidfd, process_stats
 from piactors._platform.identity import Identity
 from piactors.pihost import confine
 
@@ -173,7 +172,8 @@ def try_joining(folders: list[str]) -> None:
     Raises:
         OSError: where it cannot.
     """
-    idle = [sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"]
+    python = own_python.find()
+    idle = ["cat"] if python is None else [python, "-I", "-S", "-c", "import sys; sys.stdin.read()"]
     with subprocess.Popen(idle, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         try:
             for folder in folders:
@@ -274,7 +274,8 @@ def _kill_at_once(folder: str, opened: dict[int, int]) -> None:
         if pid not in members(folder):
             continue  # it has ended, and the number may be somebody else's by now
         if process >= 0:
-            pidfd.kill(process)
+            with contextlib.suppress(PermissionError):  # it is still there then, and told as left
+                pidfd.kill(process)
         elif identity is not None:
             identity.kill()
 
