@@ -22,7 +22,18 @@ else:
     import _signal
 
 from . import (
-    PROTOCOL, adopted, byvalue, confine, copies, forks, hosted, linux, plain_encode, spin, targets, wire,
+    PROTOCOL,
+    adopted,
+    byvalue,
+    confine,
+    copies,
+    forks,
+    hosted,
+    linux,
+    plain_encode,
+    spin,
+    targets,
+    wire,
 )  # fmt: skip
 from . import control as control_module
 from .calls import CallLoop, Ending

@@ -104,8 +104,6 @@ class Launcher:
             self._end_all()
             return
         self._fds.extend(segments.received_descriptors(ancillary, flags & socket.MSG_CTRUNC))
-        if flags & socket.MSG_CTRUNC:  # those of one launch came, and this process could not have them all
-            self._fds.extend([-1] * (-len(self._fds) % _FDS_PER_LAUNCH))
         if not data:
             self._end_all()
         for frame in self._decoder.feed(data):
@@ -118,7 +116,7 @@ class Launcher:
         elif frame.kind == wire.SIGNAL:
             self._signal(frame.seq, request["number"])
         elif frame.kind == wire.LAUNCH:
-            fds, self._fds = self._fds[: request["fds"]], self._fds[request["fds"] :]
+            fds = self._take_descriptors(request["fds"])
             try:
                 self._launch(frame.seq, request, fds)
             finally:
@@ -135,6 +133,14 @@ class Launcher:
                 except PermissionError:
                     self._tell(wire.SPARED, launch_id, {})
                 return
+
+    def _take_descriptors(self, count: int) -> List[int]:
+        """Return those of one launch; -1 stands last where this process could not have all of them."""
+        fds = self._fds[:count]
+        if -1 in fds:
+            fds = fds[: fds.index(-1) + 1]
+        del self._fds[: len(fds)]
+        return fds
 
     def _warm_up(self, request: Dict[str, Any]) -> None:
         self._bases = request["bases"]
