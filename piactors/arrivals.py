@@ -12,15 +12,13 @@ from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pykka import ActorDeadError
-
-from piactors import events, stopping
+from piactors import dead, events, stopping
 from piactors._lifecycle import states
 from piactors._lifecycle.mailbox import Doubt, UnknownSequence
 from piactors._lifecycle.states import Happening
 from piactors.endings import SMALL_FRAME, Unconfined, fail_all
 from piactors.errors import ProtocolError
-from piactors.exit_reason import ExitReason
+from piactors.exit_reason import ExitReason, Kind
 from piactors.pihost import PROTOCOL, plain_decode, wire
 from piactors.shape import Described
 
@@ -205,7 +203,7 @@ def _on_no_result(isolate: Isolate, frame: wire.Frame) -> None:
         return
     if message.sink is None:
         return
-    unanswered = ProtocolError(f"{isolate.ref} left a call without an answer")
+    unanswered = ProtocolError(f"{isolate.spec.name} left a call without an answer")
     with isolate.lock:  # before its caller knows, and may end the isolate for a reason of its own
         isolate.intend("killed", f"ProtocolError: {unanswered}")
     message.sink.fail(unanswered)
@@ -215,7 +213,7 @@ def _on_no_result(isolate: Isolate, frame: wire.Frame) -> None:
 def _skipped(isolate: Isolate, doubt: Doubt) -> BaseException:
     """The error of a call that was given up on in the very moment when it was to begin, and has not begun."""
     if doubt == "stopped":
-        return ActorDeadError(f"{isolate.ref} is shut down; the call was not begun")
+        return dead.not_begun(isolate)
     return CancelledError()
 
 
@@ -238,7 +236,8 @@ def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
         isolate.current.report = report
         isolate.recycler.abort("the isolate stops")
         isolate.state = states.after(isolate.state, Happening.STOP_BEGUN)
-        guess = ExitReason(kind="normal" if report["error"] is None else "error")
+        kind: Kind = "error" if report["error"] is not None else "shutdown" if isolate.stop_requested else "normal"
+        guess = ExitReason(kind=kind, error=report["error"])
         final = not isolate.wants_restart(guess)
         if final:
             isolate.final = True  # its calls fail and its ref is let go: whatever its last hook does, it stays down
@@ -246,7 +245,7 @@ def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
         left = isolate.mailbox.take_calls() if final else []
     if final:
         isolate.unregister()
-        fail_all(left, lambda: ActorDeadError(f"{isolate.ref} stopped before handling the message"))
+        fail_all(left, partial(dead.not_begun, isolate, guess))
     stopping.arm_shutdown(isolate)
     generation.send_control(wire.PROCEED, 0, b"")
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import attrs
 
-from piactors import events, spawning
+from piactors import dead, events, spawning
 from piactors.errors import InvalidTarget, PiactorsError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
@@ -39,6 +39,11 @@ class ProcessIsolator:
         self._ref: IsolateRef | None = None
         self.events = events
         """The events of all isolates; those of this one have its `name`."""
+
+    def __repr__(self) -> str:
+        if self._ref is None:
+            return f"<ProcessIsolator {self.name or '(without a name yet)'} (not started)>"
+        return f"<ProcessIsolator {self.name} ({dead.described(self._ref._isolate)})>"
 
     def start(self) -> Self:
         """Start the process and return self.

@@ -16,6 +16,10 @@ _LONGEST = 1e9
 class IsolateProxy(ActorProxy[Any]):
     """A `pykka.ActorProxy` whose methods have `with_options`."""
 
+    def __init__(self, *, actor_ref: Any, attr_path: Any = None) -> None:
+        actor_ref._check_alive()  # pykka's own check could not say why it has ended
+        super().__init__(actor_ref=actor_ref, attr_path=attr_path)
+
     def __getattr__(self, name: str) -> Any:
         """Return a method, a proxy of a traversable attribute, or a future of any other one."""
         found = super().__getattr__(name)
@@ -38,6 +42,9 @@ class CallProxy(CallableProxy[Any]):
     def __init__(self, *, actor_ref: Any, attr_path: Any, **options: Any) -> None:
         super().__init__(actor_ref=actor_ref, attr_path=attr_path)
         self._options = options
+
+    def __repr__(self) -> str:
+        return f"<CallProxy {'.'.join(self._attr_path)} of {self.actor_ref}>"
 
     def with_options(self, *, call_timeout: float | None = None, retries: int = 0) -> CallProxy:
         """Return the same method, to be called with other options; what is not given stays as it is.

@@ -51,6 +51,8 @@ class Current:
     breach: Breach | None = None
     stack: str | None = None
     timed_out: Message | None = None
+    stop_wanted: bool = False
+    """Whether the actor itself has asked for the end of this generation."""
     confined: Confined | None = None
     timers: list[Timer] = attrs.field(factory=list)
     start_timer: Timer | None = None

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import attrs
 import pykka
-from pykka import ActorDeadError
 from pykka.messages import _ActorStop
 
-from piactors import view
+from piactors import view, waiting
 from piactors._supervision.decide import Machine, Moment
 from piactors.child_spec import ChildSpec
 from piactors.errors import ChildNotFound, PiactorsError
@@ -77,7 +76,9 @@ class SupervisorRef(pykka.ActorRef[Any]):
         self._spawned = itertools.count(1)
 
     def __str__(self) -> str:
-        return f"supervisor {self.name} ({self.actor_urn})"
+        reason = self._ends.reason
+        why = "" if reason is None else f": {reason.detail or reason.summary}"
+        return f"supervisor {self.name} ({self.state}, generation {self.generation}{why}, {self.actor_urn})"
 
     def __reduce__(self) -> Any:
         raise TypeError(f"{self!r} cannot leave its process: a ref is of use only where it was made")
@@ -207,7 +208,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
     def _call(self, give: Callable[[Machine, Moment, Future[Any]], Any]) -> Any:
         engine = self._runner.engine
         if engine is None:
-            raise ActorDeadError(self._runner.why_not())
+            raise self._runner.why_not()
         if engine.is_current():
             raise PiactorsError(f"{self} is asked from its own thread, which would wait for itself")
         return engine.call(give).get()
@@ -256,7 +257,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
 
     def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
         """Wait until it has ended for good, and return why; None where `timeout` seconds are over first."""
-        return self._ends.reason if self._runner.over.wait(timeout) else None
+        return self._ends.reason if self._runner.over.wait(waiting.seconds_of(timeout)) else None
 
     def render(self, *, memory: bool = True) -> str:
         """Return the tree from here as text, one line each: state, pid, generation, restarts and memory."""

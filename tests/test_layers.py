@@ -51,7 +51,7 @@ LAYERS: dict[str, Layer] = {
         modules=(
             "errors", "options", "_validate", "_validate_limits", "limits", "enforcement", "events", "exit_reason",
         ),
-        packages=("attrs",),
+        packages=("attrs", "pykka"),
     ),
     "the isolate's side": Layer(rank=0, modules=("pihost",)),
     "rules": Layer(
@@ -65,7 +65,8 @@ LAYERS: dict[str, Layer] = {
             "_crash", "actor", "actor_child", "arrivals", "endings", "future", "isolate", "isolator", "promises",
             "proxies", "questions", "ref", "requests", "shape", "sinks", "spawning", "spec", "usage", "_policies",
             "_tree", "child_spec", "keeper", "sending", "starting", "stopping", "supervised", "supervisor",
-            "supervisor_ref", "view", "watching", "application",
+            "supervisor_ref", "view", "watching", "application", "outcome", "standard_future", "trusting", "dead",
+            "arguments", "waiting",
         ),
         packages=("attrs", "psutil", "pykka"),
     ),

@@ -45,7 +45,9 @@ class Message:
     call_timeout: float | None = None
     """Seconds that it may run; None for as long as it likes."""
     path: tuple[str, ...] = ()
-    """Of a call of a method: which one."""
+    """Of a call of a method, or an attribute: which one."""
+    of_attribute: bool = False
+    """Whether it reads or sets an attribute."""
     deadline: float = 0.0
     """When it will have run too long in this generation; 0 where that is not known yet."""
     grace: float = 0.0
@@ -81,7 +83,14 @@ class Message:
     @property
     def what(self) -> str:
         """What it calls, for people."""
-        return ".".join(self.path) or "a message"
+        return f"attribute {'.'.join(self.path)}" if self.of_attribute else ".".join(self.path) or "a message"
+
+    @property
+    def asked(self) -> str:
+        """What an answer is waited for, after the words "no answer"."""
+        if not self.path:
+            return "to a message"
+        return f"from {self.what}" if self.of_attribute else f"from {self.what}()"
 
 
 class Evidence(NamedTuple):

@@ -6,8 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import pykka
-
+from piactors import dead, waiting
 from piactors._host import runtime
 from piactors._supervision.actions import Exit
 from piactors._supervision.rules import ChildRule
@@ -60,7 +59,7 @@ class Top(Link):
     def exited(self, exit: Exit) -> None:
         """See `Link`."""
         self._over()
-        self._ready.fail(pykka.ActorDeadError(f"{self.runner.ref} was stopped while it started"))
+        self._ready.fail(dead.supervisor(self.runner.name, "was stopped while it started", exit.reason))
 
     def terminated(self) -> None:
         """See `Link`."""
@@ -81,7 +80,7 @@ class Top(Link):
 
     def wait_ended(self, timeout: float | None) -> bool:
         """See `Member`."""
-        return self.runner.over.wait(timeout)
+        return self.runner.over.wait(waiting.seconds_of(timeout))
 
     def io_failed(self, error: BaseException) -> None:
         """See `Member`: the isolates tell their supervisors themselves."""
