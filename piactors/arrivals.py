@@ -154,7 +154,8 @@ def _on_result(isolate: Isolate, frame: wire.Frame) -> None:
     message = isolate.mailbox.expect(frame.seq)  # no lock: it is one look-up, and what it finds may change after it
     if message.kind == "tell":
         raise ProtocolError("an answer to a message that wants none")
-    unwanted = message.given_up or (message.call_timeout is not None and not message.claim("answered"))
+    timed = message.call_timeout is not None or message.deadline
+    unwanted = message.given_up or (timed and not message.claim("answered"))
     if not unwanted and message.sink is not None:
         if frame.kind == wire.REPLY:
             message.sink.reply(isolate.decoder, frame.flags, frame.payload)
@@ -234,6 +235,8 @@ def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
         if isolate.current.report is not None or generation is None:
             raise ProtocolError("it reported twice that it stops")
         isolate.current.report = report
+        if isolate.current.unheard is not None:
+            isolate.current.unheard.cancel()
         isolate.recycler.abort("the isolate stops")
         isolate.state = states.after(isolate.state, Happening.STOP_BEGUN)
         kind: Kind = "error" if report["error"] is not None else "shutdown" if isolate.stop_requested else "normal"

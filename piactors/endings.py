@@ -252,7 +252,8 @@ def _tell_keeper(isolate: Isolate, reason: ExitReason, start_failure: bytes | No
 def _tell_of_end(isolate: Isolate, reason: ExitReason, pid: int | None, current: Current) -> None:
     cls = events.IsolateStartFailed if current.ready_at is None else events.IsolateExited
     isolate.publish(cls, pid=pid, reason=reason)
-    if not reason.is_normal and not (isolate.stop_requested and reason.kind == "killed"):
+    wanted = isolate.stop_requested and reason.kind == "killed" and current.timed_out is None
+    if not reason.is_normal and not wanted:
         place = f"isolate {isolate.spec.name} (pid {pid}, generation {isolate.generation_number})"
         isolate.log(logging.WARNING, "%s: %s", place, reason.report())
 
@@ -262,7 +263,8 @@ def _settle_lost(isolate: Isolate, aftermath: Aftermath, reason: ExitReason, pid
     timed_out, stack = isolate.current.timed_out, isolate.current.stack or ""
     again = [*aftermath.retried, *aftermath.poisoned, *aftermath.dropped]
     if timed_out is not None and timed_out not in again:
-        fail_all([timed_out], partial(_crash.timed_out, *place, reason, stack))
+        late = partial(_crash.timed_out, *place, reason, stack)
+        fail_all([timed_out], partial(_crash.crashed, *place, reason) if timed_out.by_stop else late)
     crashed = [message for message in aftermath.crashed if message is not timed_out]
     fail_all(crashed, lambda: _crash.crashed(*place, reason))
     for message in aftermath.poisoned:

@@ -80,7 +80,10 @@ class Requests:
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
     def _stop(self, generation: Generation, number: int) -> None:
-        if not self._isolate.recycler.wish_to_stop(generation):
+        isolate = self._isolate
+        if not isolate.recycler.wish_to_stop(generation):
+            with isolate.lock:
+                isolate.current.stop_wanted = isolate.clock.runs = True
             self._put(Message("stop", b"", own_wish=True), None)
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 

@@ -51,6 +51,8 @@ class Current:
     breach: Breach | None = None
     stack: str | None = None
     timed_out: Message | None = None
+    unheard: Timer | None = None
+    """Runs out if the process does not say in time that it stops."""
     stop_wanted: bool = False
     """Whether the actor itself has asked for the end of this generation."""
     confined: Confined | None = None

@@ -25,7 +25,7 @@ def stop(isolate: Isolate, future: Future[bool]) -> None:
         if isolate.state is State.STOPPED:
             raise dead.takes_nothing(isolate)
         isolate.mailbox.put(Message("stop", b"", StopSink(future)))
-        isolate.stop_requested = True
+        isolate.stop_requested = isolate.clock.runs = True
         isolate.pump()
         idle = isolate.state is State.RESTARTING
     if idle:

@@ -50,6 +50,10 @@ class Message:
     """Whether it reads or sets an attribute."""
     deadline: float = 0.0
     """When it will have run too long in this generation; 0 where that is not known yet."""
+    limit: float = 0.0
+    """Seconds that it may run in this generation, if there is a deadline: its own, or those that a stop allows."""
+    by_stop: bool = False
+    """Whether that is because a stop was asked for."""
     grace: float = 0.0
     """Seconds that were added because it had not begun."""
     in_transfer: bool = False
@@ -73,7 +77,7 @@ class Message:
             self.__dict__.update(more)
 
     def claim(self, fate: Fate) -> bool:
-        """Decide whether a call with a timeout is answered or late, in this generation; False where it is the other.
+        """Decide whether a call with a deadline is answered or late, in this generation; False where it is the other.
 
         Without a lock: whoever settles calls holds none, and this is one step for Python.
         """
@@ -197,9 +201,9 @@ class Mailbox:
     def _number(self, message: Message) -> Message:
         self._last_seq += 1
         message.seq = self._last_seq
-        if message.call_timeout is not None:
+        if message.deadline or message.call_timeout is not None:
             message.deadline = message.grace = 0.0
-            message.in_transfer = False
+            message.in_transfer = message.by_stop = False
             message.__dict__.pop("fate", None)
         self._on_way[message.seq] = message
         self._on_way_bytes += len(message.payload)
