@@ -48,6 +48,8 @@ class ProcessActor(pykka.Actor):
         super().__init__(*args, **kwargs)
         actor_child.adopt(self)
 
+    __init__._piactors_passes_on = True  # type: ignore[attr-defined]
+
     @classmethod
     def start(cls, *args: Any, **kwargs: Any) -> IsolateRef:
         """Start an isolate, make the actor in it with these arguments, and return its ref once `on_start` is done.

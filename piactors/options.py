@@ -95,6 +95,14 @@ def _room_for_calls(options: Any, field: Any, limits: IsolationLimits | None) ->
         )
 
 
+_LIMITS = frozenset(field.name for field in attrs.fields(IsolationLimits))
+
+
+def _hint(name: str) -> str | None:
+    return f"use limits=IsolationLimits({name}=...)" if name in _LIMITS else None
+
+
+@rule.explains_unknown(_hint)
 @attrs.frozen(kw_only=True)
 class IsolationOptions:
     """How an isolate is started, supervised and talked to. An instance never changes; `attrs.evolve` makes another.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from piactors import arguments
 from piactors._host import parcels, serialise
 from piactors._host.launching import MARKER_PREFIX, Order
 from piactors.errors import InvalidTarget
@@ -46,6 +47,7 @@ def prepare_actor(
     keeper: Keeper | None = None,
 ) -> IsolateRef:  # fmt: skip
     """Return the ref of a ProcessActor that is still to be started."""
+    arguments.check_actor(actor_class, args, kwargs)
     payload = serialise.dumps((actor_class, args, kwargs), fresh=True)
     what = _What(actor_class, "actor", payload, code=True, folder=None, label=actor_class.__name__)
     return _prepare(what, options, keeper)
@@ -84,6 +86,8 @@ def prepare_target(
     folder, found = _resolved(target)
     if not by_name and not callable(found):
         raise InvalidTarget(f"{target!r} is no target; {_TARGETS}")
+    if not by_name:
+        arguments.check_options(found, kwargs, "spawn(..., options=IsolationOptions({}))")
     label = getattr(found, "__qualname__", type(found).__name__)
     if isinstance(found, str):
         _, label = targets.split(found)
