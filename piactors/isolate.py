@@ -7,12 +7,14 @@ collected under it and given out after it.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from pykka import ActorRegistry
 
 from piactors import arrivals, dead, endings, events, questions, requests, sending, starting, stopping, waiting
@@ -63,6 +65,8 @@ class Isolate:
             spec.name, spec.code, {f"{cls.__module__}:{cls.__qualname__}": cls for cls in spec.options.accept},
             spec.options.max_frame, self._requested_future,
         )  # fmt: skip
+        self.named = not spec.trusts_objects
+        """Whether code may have run in it that was called by name (see `trusting`)."""
         self.state = State.STARTING
         self.data: dict[str, bytes] = {}
         self.requests = requests.Requests(self)
@@ -211,6 +215,11 @@ class Isolate:
         stopping.terminate(self)
 
     kill_now = terminate
+
+    @functools.cached_property
+    def code_decoder(self) -> serialise.Decoder:
+        """What decodes the answers of functions that were handed over."""
+        return attrs.evolve(self.decoder, code=True)
 
     # For its supervisor (see also `supervised`)
 

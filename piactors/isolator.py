@@ -83,12 +83,16 @@ class ProcessIsolator:
         """Whether calls are taken."""
         return self._ref is not None and self._ref.is_alive()
 
-    def invoke_method(self, target: object, *args: Any, **kwargs: Any) -> Future[Any]:
+    def invoke_method(self, target: object, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function in the isolate and return a future of its result.
+
+        With ``trust="auto"`` a function that is handed over itself is trusted as `spawn` trusts it: its result may be
+        anything.  From the first call by name on, no result of this isolator is trusted any more, and all have to be
+        plain data: code that was called by name may have stayed in the process.
 
         Args:
             target: ``"package.module:qualname"``, ``"path/to/file.py:qualname"``, or the function itself.
-            args, kwargs: its arguments.
+            args, kwargs: its arguments, whatever their names are.
 
         A name that leads to no function fails the future with `InvalidTarget`.
         """
@@ -101,6 +105,10 @@ class ProcessIsolator:
             failed.fail(error)
             return failed
         return self.ref.invoke(found, args, kwargs)
+
+    def submit(self, fn: object, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a function as `invoke_method` does: so ``loop.run_in_executor(isolator, fn, *args)`` works."""
+        return self.invoke_method(fn, *args, **kwargs)
 
     def resource_usage(self) -> ResourceUsage | None:
         """Return what the process uses now, or None while none runs; see `IsolateRef.resource_usage`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pykka import ActorRef, messages
 from pykka.messages import _ActorStop
 
-from piactors import dead
+from piactors import dead, trusting
 from piactors._host import sampling, serialise
 from piactors._lifecycle.mailbox import Message
 from piactors.arrivals import check_description
@@ -268,7 +268,7 @@ class IsolateRef(ActorRef[Any]):
     def invoke(self, target: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Have the isolate call a function that need not be part of its object."""
         isolate = self._isolate
-        future = CallFuture(isolate)
+        future = CallFuture(isolate) if isolate.named else trusting.future_of(isolate, target)
         try:
             payload = self._payload(("invoke", (), (target, *args), kwargs), 0)
             name = target.rpartition(":")[2] if isinstance(target, str) else getattr(target, "__qualname__", "")

@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Any
 
-from piactors import dead
+from piactors import dead, trusting
 from piactors._lifecycle.mailbox import Doubt, Message
 from piactors._lifecycle.states import State
 from piactors.errors import MailboxFull, ProtocolError
@@ -112,7 +112,8 @@ def _may_send(isolate: Isolate) -> bool:
 
 def _send(isolate: Isolate, generation: Generation, message: Message) -> None:
     kind, payload = _FRAME_KINDS[message.kind], message.payload
-    flags = wire.PICKLE if type(message.sink) is CallFuture else wire.PICKLE | wire.INLINE
+    sink = message.sink
+    flags = wire.PICKLE if type(sink) is CallFuture else trusting.flags_of(isolate, sink)
     if type(payload) is Parcel:
         generation.send_parcel(flags, kind, message.seq, payload, isolate.outbox.dropped())
     elif isolate.mailbox.count_on_way() == 1:

@@ -145,6 +145,7 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
     spec = Spec(
         name=name, urn=urn, options=options, order=order, own_interpreter=own, init=partial(_init, fixed),
         code=trusted, takes_requests=what.kind == "actor",
+        trusts_objects=what.kind == "none" and options.trust == "auto",
     )  # fmt: skip
     return IsolateRef(what.actor_class, spec, keeper)
 

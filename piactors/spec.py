@@ -25,6 +25,7 @@ class Spec:
         order: how its processes are made.
         init: makes the first frame of a generation: of the urn of the ref, its number, what was set with `set_data`.
         code: whether replies may be pickles.
+        trusts_objects: whether functions that are handed over with a call are trusted more than that (see `trusting`).
         takes_requests: whether the isolate may ask things of the host (an actor's own ref).
     """
 
@@ -36,6 +37,7 @@ class Spec:
     init: Callable[[str, int, dict[str, bytes]], bytes]
     code: bool
     takes_requests: bool
+    trusts_objects: bool = False
 
 
 @attrs.define
