@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from piactors.child_spec import ChildSpec
     from piactors.enforcement import Enforcement
     from piactors.errors import (
+        ActorDeadError,
         CallTimeout,
         ChildAlreadyPresent,
         ChildAlreadyStarted,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         RemoteError,
         RemoteTraceback,
         StartError,
+        Timeout,
         TooManyChildren,
         UntrustedReply,
     )
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from piactors.options import Backoff, IsolationOptions
     from piactors.proxies import CallProxy, IsolateProxy
     from piactors.ref import IsolateRef
-    from piactors.spawning import spawn
+    from piactors.spawning import spawn, spawn_async
     from piactors.supervisor import DynamicSupervisor, Supervisor
     from piactors.supervisor_ref import ChildCounts, ChildInfo, SupervisorRef
     from piactors.usage import GcStats, ResourceUsage, TreeUsage, UsageSample
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActorDeadError",
     "ActorStarter",
     "Backoff",
     "Breach",
@@ -94,6 +97,7 @@ __all__ = [
     "StartError",
     "Supervisor",
     "SupervisorRef",
+    "Timeout",
     "TooManyChildren",
     "TreeUsage",
     "UntrustedReply",
@@ -105,6 +109,7 @@ __all__ = [
     "run",
     "run_async",
     "spawn",
+    "spawn_async",
     "tree",
     "watch",
 ]
@@ -115,9 +120,10 @@ _HOMES = {
     "child_spec": ("ChildSpec",),
     "enforcement": ("Enforcement",),
     "errors": (
-        "CallTimeout", "ChildAlreadyPresent", "ChildAlreadyStarted", "ChildNotFound", "ChildRestarting",
-        "ChildRunning", "InvalidTarget", "IsolateCrashed", "LimitExceeded", "MailboxFull", "PiactorsError",
-        "PoisonMessage", "ProtocolError", "RemoteError", "RemoteTraceback", "StartError", "TooManyChildren",
+        "ActorDeadError", "CallTimeout", "ChildAlreadyPresent", "ChildAlreadyStarted", "ChildNotFound",
+        "ChildRestarting", "ChildRunning", "InvalidTarget", "IsolateCrashed", "LimitExceeded", "MailboxFull", "PiactorsError",
+        "PoisonMessage", "ProtocolError", "RemoteError", "RemoteTraceback", "StartError", "Timeout",
+        "TooManyChildren",
         "UntrustedReply",
     ),
     "exit_reason": ("Breach", "ExitReason", "Rusage"),
@@ -127,7 +133,7 @@ _HOMES = {
     "options": ("Backoff", "IsolationOptions"),
     "proxies": ("CallProxy", "IsolateProxy"),
     "ref": ("IsolateRef",),
-    "spawning": ("spawn",),
+    "spawning": ("spawn", "spawn_async"),
     "supervisor": ("DynamicSupervisor", "Supervisor"),
     "supervisor_ref": ("ChildCounts", "ChildInfo", "SupervisorRef"),
     "usage": ("GcStats", "ResourceUsage", "TreeUsage", "UsageSample"),

@@ -31,7 +31,7 @@ _NO_RESULT = pykka.Future()._get_hook_result
 """How pykka marks that a hook has not run."""
 
 
-class Future(StandardFuture, pykka.Future[T], Generic[T]):  # type: ignore[misc]
+class Future(StandardFuture, pykka.Future[T], Generic[T]):
     """The outcome of a call, now or later: a value, an exception, or that it was cancelled.
 
     Everything that `pykka.Future` offers holds, and it is a `concurrent.futures.Future` too: `wait`, `as_completed`,
@@ -127,7 +127,7 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):  # type: ignore[misc]
         self._settle(_error=concurrent.futures.CancelledError(), _cancelled=True)
         return self._cancelled
 
-    def add_done_callback(self, callback: Callable[[Future[T]], object]) -> None:  # type: ignore[override]
+    def add_done_callback(self, callback: Callable[[Future[T]], object]) -> None:
         """Have `callback(self)` called once there is an outcome.
 
         If this thread has a running event loop, it is called on that loop, as with asyncio's own futures; else on the
@@ -172,7 +172,7 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):  # type: ignore[misc]
         if self._get_hook is not None or not self._settle(_value=value):
             raise queue.Full
 
-    def set_exception(self, exc_info: ExcInfo | BaseException | None = None) -> None:  # type: ignore[override]
+    def set_exception(self, exc_info: ExcInfo | BaseException | None = None) -> None:
         """Set an exception: the given one (also as `sys.exc_info` returns it), or the one being handled.
 
         Raises:

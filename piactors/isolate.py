@@ -144,6 +144,21 @@ class Isolate:
             self.terminate()
             raise
 
+    async def start_async(self) -> None:
+        """Start as `start` does, and let the event loop run meanwhile; if this is cancelled, the isolate is ended.
+
+        Raises:
+            StartError: as `start`.
+        """
+        self.begin()
+        try:
+            await self.started
+        except StartError:
+            raise
+        except BaseException:
+            self.terminate()
+            raise
+
     def begin(self) -> None:
         """Begin to start the first generation; `started` tells what came of it."""
         if self.options.limits is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from types import TracebackType
 from typing import Any, Self
@@ -52,10 +51,25 @@ class ProcessIsolator:
             StartError: where it does not start.
             PiactorsError: where it has been started before.
         """
-        if self._ref is not None:
-            raise PiactorsError(f"isolator {self.name} has been started before; make another one")
+        self._check_new()
         self._ref = spawning.start_toolbox(self.options, "isolator")
         return self
+
+    async def start_async(self) -> Self:
+        """Start as `start` does, and let the event loop run meanwhile; if this is cancelled, nothing stays behind.
+
+        Raises:
+            StartError, PiactorsError: as `start`.
+        """
+        self._check_new()
+        ref = spawning.prepare_toolbox(self.options, "isolator")
+        await ref._isolate.start_async()
+        self._ref = ref
+        return self
+
+    def _check_new(self) -> None:
+        if self._ref is not None:
+            raise PiactorsError(f"isolator {self.name} has been started before; make another one")
 
     @property
     def ref(self) -> IsolateRef:
@@ -136,6 +150,14 @@ class ProcessIsolator:
             logger.info("isolate %s is asked to exit: %s", self.ref.name, reason)
         self.ref.stop(block=False)
 
+    async def exit_async(self, reason: str | None = None) -> ExitReason:
+        """Ask the process to end as `exit` does, and return why it ended once it has; the event loop runs meanwhile.
+
+        If this is cancelled, the process ends all the same, in its time.
+        """
+        self.exit(reason)
+        return await self.ref._ends.wait()
+
     def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
         """End the whole process tree at once, and return why it ended; None where that takes over `timeout` seconds."""
         return self.ref.terminate(timeout)
@@ -151,18 +173,25 @@ class ProcessIsolator:
         self._close(kind is not None)
 
     async def __aenter__(self) -> Self:
-        return await asyncio.to_thread(self.start)
+        return await self.start_async()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self._close, kind is not None)
+        if self._ref is not None:
+            self._begin_to_close(self._ref, failed=kind is not None)
+            await self._ref._ends.wait()
 
     def _close(self, failed: bool) -> None:
-        """Leave nothing behind: an orderly stop, or where the block has failed, at once."""
+        """Leave nothing behind."""
         if self._ref is not None:
-            if failed:
-                self._ref._isolate.terminate()
-            else:
-                self._ref._isolate.shut_down()
+            self._begin_to_close(self._ref, failed=failed)
             self._ref._isolate.wait_ended(None)
+
+    @staticmethod
+    def _begin_to_close(ref: IsolateRef, *, failed: bool) -> None:
+        """Begin an orderly stop, or an end at once if the block has failed."""
+        if failed:
+            ref._isolate.terminate()
+        else:
+            ref._isolate.shut_down()

@@ -299,6 +299,14 @@ class IsolateRef(ActorRef[Any]):
             future.set(False)
         return future.get(timeout=timeout) if block else future
 
+    async def stop_async(self) -> bool:
+        """Stop it as `stop` does, and let the event loop run meanwhile; if this is cancelled, the stop goes on.
+
+        Returns True if it was alive, False if it was not.  Bound it with `asyncio.timeout` where you like.
+        """
+        stopped: bool = await self.stop(block=False)
+        return stopped
+
     def _ask_stop(self) -> Future[Any]:
         future = StopFuture(self.name)
         try:

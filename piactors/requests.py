@@ -65,7 +65,8 @@ class Requests:
         found = self._futures.get(number)
         if found is None:
             found = Future()
-            found.fail(PiactorsError(f"the answer to request {number} of {self._isolate.spec.name} is not kept any more"))
+            text = f"the answer to request {number} of {self._isolate.spec.name} is not kept any more"
+            found.fail(PiactorsError(text))
         return found
 
     def _ask(self, generation: Generation, number: int, payload: bytes) -> None:

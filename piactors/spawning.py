@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from piactors import arguments
+from piactors import arguments, waiting
 from piactors._host import parcels, serialise
 from piactors._host.launching import MARKER_PREFIX, Order
 from piactors.errors import InvalidTarget
@@ -39,7 +39,15 @@ def start_actor(
     actor_class: type[Actor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> IsolateRef:
     """Start a ProcessActor in an isolate."""
+    waiting.warn_if_it_blocks_a_loop(f"{actor_class.__name__}.start()", f"{actor_class.__name__}.start_async()")
     return _started(prepare_actor(actor_class, options, args, kwargs))
+
+
+async def start_actor_async(
+    actor_class: type[Actor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> IsolateRef:
+    """Start a ProcessActor in an isolate, and let the event loop run meanwhile."""
+    return await _started_async(prepare_actor(actor_class, options, args, kwargs))
 
 
 def prepare_actor(
@@ -69,8 +77,23 @@ def spawn(target: object, /, *args: Any, options: IsolationOptions | None = None
     Raises:
         InvalidTarget: where there is no such class or function.
         StartError: where the isolate does not start; the cause is what its code raised.
+        TypeError: if an option of the isolate is among the arguments, and the class does not take it.
     """
+    waiting.warn_if_it_blocks_a_loop("spawn()", "spawn_async()")
     return _started(prepare_target(target, options or IsolationOptions(), args, kwargs))
+
+
+async def spawn_async(
+    target: object, /, *args: Any, options: IsolationOptions | None = None, **kwargs: Any
+) -> IsolateRef:
+    """Host any class or function in a process of its own, as `spawn` does, and let the event loop run meanwhile.
+
+    If this is cancelled, nothing stays behind.
+
+    Raises:
+        InvalidTarget, StartError, TypeError: as `spawn`.
+    """
+    return await _started_async(prepare_target(target, options or IsolationOptions(), args, kwargs))
 
 
 def prepare_target(
@@ -97,9 +120,15 @@ def prepare_target(
 
 
 def start_toolbox(options: IsolationOptions, label: str) -> IsolateRef:
-    """Start an isolate that hosts nothing but calls of functions by name."""
+    """Start an isolate that hosts nothing but calls of functions."""
+    waiting.warn_if_it_blocks_a_loop("ProcessIsolator.start()", "isolator.start_async(), or async with")
+    return _started(prepare_toolbox(options, label))
+
+
+def prepare_toolbox(options: IsolationOptions, label: str) -> IsolateRef:
+    """Return the ref of an isolate that hosts nothing but calls of functions, and is still to be started."""
     what = _What(hosting_class(label), "none", b"", code=False, folder=None, label=label)
-    return _started(_prepare(what, options, None))
+    return _prepare(what, options, None)
 
 
 def resolved_name(target: object) -> tuple[str | None, object]:
@@ -121,6 +150,11 @@ class _What:
 
 def _started(ref: IsolateRef) -> IsolateRef:
     ref._isolate.start()
+    return ref
+
+
+async def _started_async(ref: IsolateRef) -> IsolateRef:
+    await ref._isolate.start_async()
     return ref
 
 

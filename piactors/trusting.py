@@ -6,8 +6,8 @@ any later answer.  So the rule is: answers to functions that were handed over ar
 leaves for the isolate, and never again after that, also not in a later generation.  With `concurrency` above 1 such
 a call may still run beside the one by name, and its answer is not trusted from then on either.
 
-Trusted answers do not come through shared memory: they are decoded when somebody asks for them, and code that was called
-by name meanwhile could write there.
+Trusted answers do not come through shared memory: they are decoded when somebody asks for them, and code that was
+called by name meanwhile could write there.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ LAYERS: dict[str, Layer] = {
             "proxies", "questions", "ref", "requests", "shape", "sinks", "spawning", "spec", "usage", "_policies",
             "_tree", "child_spec", "keeper", "sending", "starting", "stopping", "supervised", "supervisor",
             "supervisor_ref", "view", "watching", "application", "outcome", "standard_future", "trusting", "dead",
-            "arguments", "waiting",
+            "arguments", "asking", "waiting",
         ),
         packages=("attrs", "psutil", "pykka"),
     ),

@@ -289,7 +289,8 @@ def fail_all(envelopes: list[Envelope[Any]], ref: ThreadRef, reason: ExitReason 
     for envelope in envelopes:
         if envelope.reply_to is not None:
             stop = isinstance(envelope.message, _ActorStop)
-            settle(envelope, error=None if stop else dead.dead(ref.name, "has ended, and has not begun the call", reason))
+            error = None if stop else dead.dead(ref.name, "has ended, and has not begun the call", reason)
+            settle(envelope, error=error)
 
 
 def settle(envelope: Envelope[Any], value: Any = None, error: BaseException | None = None) -> None:

@@ -32,13 +32,33 @@ class Top(Link):
         Raises:
             StartError: where a child does not start.
         """
-        runtime.current().add_tree(self)
-        self.runner.start()
+        self._begin()
         try:
             self._ready.get()
         except BaseException:
             self.kill_now()
             raise
+        return self._ref()
+
+    async def start_async(self) -> SupervisorRef:
+        """Start the tree as `start` does, and let the event loop run meanwhile.
+
+        Raises:
+            StartError: as `start`.
+        """
+        self._begin()
+        try:
+            await self._ready
+        except BaseException:
+            self.kill_now()
+            raise
+        return self._ref()
+
+    def _begin(self) -> None:
+        runtime.current().add_tree(self)
+        self.runner.start()
+
+    def _ref(self) -> SupervisorRef:
         ref = self.runner.ref
         assert isinstance(ref, SupervisorRef)
         return ref
@@ -47,7 +67,7 @@ class Top(Link):
 
     def started(self) -> None:
         """See `Link`."""
-        self._ready.set()
+        self._ready.settle_with(lambda: None)
 
     def start_failed(self, reason: ExitReason, error: MakeError) -> None:
         """See `Link`."""
