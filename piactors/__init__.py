@@ -121,10 +121,9 @@ _HOMES = {
     "enforcement": ("Enforcement",),
     "errors": (
         "ActorDeadError", "CallTimeout", "ChildAlreadyPresent", "ChildAlreadyStarted", "ChildNotFound",
-        "ChildRestarting", "ChildRunning", "InvalidTarget", "IsolateCrashed", "LimitExceeded", "MailboxFull", "PiactorsError",
-        "PoisonMessage", "ProtocolError", "RemoteError", "RemoteTraceback", "StartError", "Timeout",
-        "TooManyChildren",
-        "UntrustedReply",
+        "ChildRestarting", "ChildRunning", "InvalidTarget", "IsolateCrashed", "LimitExceeded", "MailboxFull",
+        "PiactorsError", "PoisonMessage", "ProtocolError", "RemoteError", "RemoteTraceback", "StartError", "Timeout",
+        "TooManyChildren", "UntrustedReply",
     ),
     "exit_reason": ("Breach", "ExitReason", "Rusage"),
     "future": ("Future",),

@@ -20,6 +20,9 @@ class IsolateProxy(ActorProxy[Any]):
         actor_ref._check_alive()  # pykka's own check could not say why it has ended
         super().__init__(actor_ref=actor_ref, attr_path=attr_path)
 
+    def __repr__(self) -> str:
+        return f"<ActorProxy for {self.actor_ref!r}, attr_path={self._attr_path!r}>"
+
     def __getattr__(self, name: str) -> Any:
         """Return a method, a proxy of a traversable attribute, or a future of any other one."""
         found = super().__getattr__(name)
@@ -44,7 +47,7 @@ class CallProxy(CallableProxy[Any]):
         self._options = options
 
     def __repr__(self) -> str:
-        return f"<CallProxy {'.'.join(self._attr_path)} of {self.actor_ref}>"
+        return f"<CallProxy {'.'.join(self._attr_path)} of {self.actor_ref!r}>"
 
     def with_options(self, *, call_timeout: float | None = None, retries: int = 0) -> CallProxy:
         """Return the same method, to be called with other options; what is not given stays as it is.

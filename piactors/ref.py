@@ -44,8 +44,9 @@ class IsolateRef(ActorRef[Any]):
         self._said_of_calls: dict[str, tuple[int, float]] | None = None
         self._history = sampling.History(lambda: self._isolate)  # a supervisor may put another isolate there
 
-    def __str__(self) -> str:
-        return f"{self.name} ({self.actor_class.__name__}, {dead.described(self._isolate)}, {self.actor_urn})"
+    def __repr__(self) -> str:
+        # The text of pykka's own `str` stays: log records name an actor in it, here and in the isolate.
+        return f"<ActorRef for {self.name} ({self.actor_class.__name__}, {dead.described(self._isolate)}, {self.actor_urn})>"
 
     def __reduce__(self) -> NoReturn:
         raise serialise.NotSendable(f"{self!r} cannot leave its process: a ref is of use only where it was made")

@@ -145,11 +145,11 @@ class ThreadRef(pykka.ActorRef[Any]):
         self._ends = Ends()
         self._over = threading.Event()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         reason = self._ends.reason
         why = "" if reason is None else f": {reason.summary}"
         about = f"{self.actor_class.__name__}, {self.state}, generation {self.generation}{why}"
-        return f"{self.name} ({about}, {self.actor_urn})"
+        return f"<ActorRef for {self.name} ({about}, {self.actor_urn})>"
 
     def _actor_weakref(self) -> pykka.Actor | None:  # type: ignore[override]
         """Return the actor, or while it restarts the one before: proxies look at its attributes."""
