@@ -142,7 +142,7 @@ class PeerSink:
 class StopFuture(Future[bool]):
     """The future of a stop: True when it is over."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str = "the actor") -> None:
         self._name = name
 
     def _late(self, timeout: float | None) -> BaseException:
