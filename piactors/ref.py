@@ -46,7 +46,8 @@ class IsolateRef(ActorRef[Any]):
 
     def __repr__(self) -> str:
         # The text of pykka's own `str` stays: log records name an actor in it, here and in the isolate.
-        return f"<ActorRef for {self.name} ({self.actor_class.__name__}, {dead.described(self._isolate)}, {self.actor_urn})>"
+        about = f"{self.actor_class.__name__}, {dead.described(self._isolate)}, {self.actor_urn}"
+        return f"<ActorRef for {self.name} ({about})>"
 
     def __reduce__(self) -> NoReturn:
         raise serialise.NotSendable(f"{self!r} cannot leave its process: a ref is of use only where it was made")

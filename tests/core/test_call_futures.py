@@ -213,7 +213,8 @@ def test_a_removed_callback_is_not_called(waiter: piactors.IsolateRef, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("timeout", "said"), [(1, "1 second"), (1.0, "1 second"), (0.25, "0.25 seconds"), (0, "0 seconds"), (-3, "0 seconds")]
+    ("timeout", "said"),
+    [(1, "1 second"), (1.0, "1 second"), (0.25, "0.25 seconds"), (0, "0 seconds"), (-3, "0 seconds")],
 )
 def test_a_time_out_names_the_call_and_the_isolate(timeout: float, said: str, tmp_path: Path) -> None:
     ref = Waiter.with_options(name="blur").start()
