@@ -15,7 +15,7 @@ from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, _ActorStop
 
 from piactors import dead, waiting
-from piactors.errors import ActorDeadError
+from piactors.errors import ActorDeadError, Timeout
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.keeper import Ends
@@ -34,6 +34,16 @@ class Sent(Envelope[Any]):
         super().__init__(message, reply_to)
         self.retries = retries
         self.attempts = 0
+
+
+class _Answer(Future[Any]):
+    """The answer of an actor in a thread."""
+
+    def __init__(self, name: str = "the actor") -> None:
+        self._name = name
+
+    def _late(self, timeout: float | None) -> BaseException:
+        return waiting.too_late(f"{self._name}: no answer", timeout)
 
 
 class ThreadMailbox:
@@ -179,7 +189,7 @@ class ThreadRef(pykka.ActorRef[Any]):
             IsolateCrashed: where the actor's thread ended while it handled the message.
             Exception: what the handler raised.
         """
-        future: Future[Any] = Future()
+        future = _Answer(self.name)
         if type(message) is _ActorStop:
             message = WantedStop()
         envelope = Sent(message, future, self._retries(message, retries))
@@ -200,6 +210,20 @@ class ThreadRef(pykka.ActorRef[Any]):
             ActorDeadError: where the actor takes no messages (any more).
         """
         self.tell_envelope(Sent(message))
+
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:
+        """Stop it once it has handled what is in its mailbox; no restart follows.
+
+        Returns True if it was alive, False if it was not; a future of that if `block` is False.
+
+        Raises:
+            Timeout: if `timeout` seconds are over first; the stop goes on.
+        """
+        try:
+            return super().stop(block=block, timeout=timeout)
+        except pykka.Timeout:
+            said = waiting.too_late(f"{self.name} has not stopped", timeout)
+        raise Timeout(f"{said}; the stop goes on, and terminate() gives it up at once")
 
     def _retries(self, message: Any, retries: int) -> int:
         path = message.attr_path if isinstance(message, ProxyCall) else ()

@@ -144,8 +144,12 @@ def test_a_thread_child_is_stopping_from_the_request_on() -> None:
     child = tree.child("threads")
     call = child.ask(1, block=False)
     assert runs.wait(PATIENCE)
-    stopped = child.stop(block=False)
+    with pytest.raises(TimeoutError, match="^threads: no answer within 0 seconds$"):
+        call.get(timeout=0)
+    with pytest.raises(pykka.Timeout, match="^threads has not stopped within 0 seconds; the stop goes on"):
+        child.stop(timeout=0)
     assert child.state == "stopping"
+    stopped = child.stop(block=False)
     go.set()
     assert call.get(timeout=PATIENCE)
     assert stopped.get(timeout=PATIENCE)
