@@ -217,13 +217,15 @@ def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> N
         isolate.publish(
             events.RestartsExceeded, max_restarts=isolate.options.max_restarts or 0, within=isolate.options.within
         )
-    _fail_left(isolate, left, reason)
+    stops = [message for message in left if message.kind == "stop"]
+    _fail_left(isolate, [message for message in left if message.kind != "stop"], reason)
     if first:
         start_error = partial(_crash.raise_start_error, isolate.spec, isolate.decoder, reason, start_failure)
         isolate.started.settle_with(start_error)
     isolate.outbox.close()
-    isolate.ref._ends.tell(reason)
     isolate.ended.set()
+    isolate.ref._ends.tell(reason)
+    fail_all(stops, partial(dead.not_begun, isolate, reason))  # last: whoever stopped it finds all of this done
     if isolate.options.die_on_crash and not reason.is_normal and not isolate.stop_requested:
         _crash.die(reason)
 
