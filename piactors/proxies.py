@@ -21,7 +21,7 @@ class IsolateProxy(ActorProxy[Any]):
         super().__init__(actor_ref=actor_ref, attr_path=attr_path)
 
     def __repr__(self) -> str:
-        return f"<ActorProxy for {self.actor_ref!r}, attr_path={self._attr_path!r}>"
+        return f"<ActorProxy for {_about(self.actor_ref)}, attr_path={self._attr_path!r}>"
 
     def __getattr__(self, name: str) -> Any:
         """Return a method, a proxy of a traversable attribute, or a future of any other one."""
@@ -47,7 +47,7 @@ class CallProxy(CallableProxy[Any]):
         self._options = options
 
     def __repr__(self) -> str:
-        return f"<CallProxy {'.'.join(self._attr_path)} of {self.actor_ref!r}>"
+        return f"<CallProxy {'.'.join(self._attr_path)} of {_about(self.actor_ref)}>"
 
     def with_options(self, *, call_timeout: float | None = None, retries: int = 0) -> CallProxy:
         """Return the same method, to be called with other options; what is not given stays as it is.
@@ -73,6 +73,11 @@ class CallProxy(CallableProxy[Any]):
         """Call the method without waiting for anything; its exception ends the generation."""
         message = messages.ProxyCall(attr_path=self._attr_path, args=args, kwargs=kwargs)
         self.actor_ref.tell(message, **self._options)
+
+
+def _about(ref: object) -> str:
+    """Return what the repr of a ref says of it."""
+    return repr(ref).removeprefix("<ActorRef for ").removesuffix(">")
 
 
 def check_call_options(retries: object, call_timeout: object) -> None:
