@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from piactors.child_spec import ChildSpec
     from piactors.enforcement import Enforcement
     from piactors.errors import (
+        ActorDeadError,
         CallTimeout,
         ChildAlreadyPresent,
         ChildAlreadyStarted,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         RemoteError,
         RemoteTraceback,
         StartError,
+        Timeout,
         TooManyChildren,
         UntrustedReply,
     )
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from piactors.options import Backoff, IsolationOptions
     from piactors.proxies import CallProxy, IsolateProxy
     from piactors.ref import IsolateRef
-    from piactors.spawning import spawn
+    from piactors.spawning import spawn, spawn_async
     from piactors.supervisor import DynamicSupervisor, Supervisor
     from piactors.supervisor_ref import ChildCounts, ChildInfo, SupervisorRef
     from piactors.usage import GcStats, ResourceUsage, TreeUsage, UsageSample
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActorDeadError",
     "ActorStarter",
     "Backoff",
     "Breach",
@@ -96,6 +99,7 @@ __all__ = [
     "StartError",
     "Supervisor",
     "SupervisorRef",
+    "Timeout",
     "TooManyChildren",
     "TreeUsage",
     "UntrustedReply",
@@ -107,6 +111,7 @@ __all__ = [
     "run",
     "run_async",
     "spawn",
+    "spawn_async",
     "tree",
     "watch",
 ]
@@ -117,9 +122,10 @@ _HOMES = {
     "child_spec": ("ChildSpec",),
     "enforcement": ("Enforcement",),
     "errors": (
-        "CallTimeout", "ChildAlreadyPresent", "ChildAlreadyStarted", "ChildNotFound", "ChildRestarting",
-        "ChildRunning", "InvalidTarget", "IsolateCrashed", "LimitExceeded", "MailboxFull", "NotSendable",
-        "PiactorsError", "PoisonMessage", "ProtocolError", "RemoteError", "RemoteTraceback", "StartError",
+        "ActorDeadError", "CallTimeout", "ChildAlreadyPresent", "ChildAlreadyStarted", "ChildNotFound",
+        "ChildRestarting", "ChildRunning", "InvalidTarget", "IsolateCrashed", "LimitExceeded", "MailboxFull",
+        "NotSendable", "PiactorsError", "PoisonMessage", "ProtocolError", "RemoteError", "RemoteTraceback",
+        "StartError", "Timeout",
         "TooManyChildren", "UntrustedReply",
     ),
     "exit_reason": ("Breach", "ExitReason", "Rusage"),
@@ -129,7 +135,7 @@ _HOMES = {
     "options": ("Backoff", "IsolationOptions"),
     "proxies": ("CallProxy", "IsolateProxy"),
     "ref": ("IsolateRef",),
-    "spawning": ("spawn",),
+    "spawning": ("spawn", "spawn_async"),
     "supervisor": ("DynamicSupervisor", "Supervisor"),
     "supervisor_ref": ("ChildCounts", "ChildInfo", "SupervisorRef"),
     "usage": ("GcStats", "ResourceUsage", "TreeUsage", "UsageSample"),

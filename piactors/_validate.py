@@ -8,16 +8,18 @@ Annotations are not postponed here: attrs copies those of the converters into th
 where their text could not be resolved.
 """
 
+import functools
 import logging
 import os
 import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 
 import attrs
 
+C = TypeVar("C")
 StrPath: TypeAlias = str | os.PathLike[str]
 Test: TypeAlias = Callable[[Any], bool]
 Validator: TypeAlias = Callable[[Any, "attrs.Attribute[Any]", Any], None]
@@ -82,6 +84,36 @@ BOOL_OR_NONE = Also("True, False or None", lambda value: value is None or isinst
 
 def _refuse(error: type[Exception], where: str, value: object, allowed: str) -> NoReturn:
     raise error(f"{where}: {_short.repr(value)} is not allowed; {allowed}")
+
+
+def explains_unknown(hint: Callable[[str], str | None]) -> Callable[[type[C]], type[C]]:
+    """Have a class say more of a keyword that it does not take: what `hint` returns, or which one is meant."""
+
+    def decorate(cls: type[C]) -> type[C]:
+        plain: Callable[..., None] = cls.__init__
+        names = [field.name for field in attrs.fields(cls)]  # type: ignore[arg-type]
+
+        @functools.wraps(plain)
+        def init(self: C, *args: Any, **kwargs: Any) -> None:
+            try:
+                plain(self, *args, **kwargs)
+            except TypeError:
+                unknown = next((name for name in kwargs if name not in names), None)
+                if unknown is None:
+                    raise
+                import difflib  # of use here alone
+
+                close = difflib.get_close_matches(unknown, names, 1)
+                meant = hint(unknown) or (f"did you mean {close[0]!r}?" if close else f"it has {', '.join(names)}")
+                text = f"{cls.__name__} has no field {unknown!r}; {meant}"
+            else:
+                return
+            raise TypeError(text)
+
+        cls.__init__ = init  # type: ignore[method-assign, assignment]
+        return cls
+
+    return decorate
 
 
 def shortened(value: object) -> str:

@@ -53,6 +53,8 @@ class ProcessActor(pykka.Actor):
         super().__init__(*args, **kwargs)
         actor_child.adopt(self)
 
+    __init__._piactors_passes_on = True  # type: ignore[attr-defined]
+
     # Of each pair of overloads a checker takes the second for a class that is named, whose arguments it knows.
 
     @overload
@@ -69,8 +71,18 @@ class ProcessActor(pykka.Actor):
 
         Raises:
             StartError: where that fails; its cause is what `__init__` or `on_start` raised.
+            TypeError: if arguments are given that the class does not take, as far as that shows here.
         """
         return _start(cls, cls.isolation, args, kwargs)
+
+    @classmethod
+    async def start_async(cls, *args: Any, **kwargs: Any) -> IsolateRef[Any]:
+        """Start the actor as `start` does, and let the event loop run meanwhile; if cancelled, nothing stays behind.
+
+        Raises:
+            StartError, TypeError: as `start`.
+        """
+        return await _start_async(cls, cls.isolation, args, kwargs)
 
     @overload
     @classmethod
@@ -125,6 +137,10 @@ class ActorStarter(Generic[A_co, P]):
         """Start the actor; see `ProcessActor.start`."""
         return _start(self.actor_class, self.options, args, kwargs)
 
+    async def start_async(self, *args: Any, **kwargs: Any) -> IsolateRef:
+        """Start the actor, and let the event loop run meanwhile; see `ProcessActor.start_async`."""
+        return await _start_async(self.actor_class, self.options, args, kwargs)
+
 
 def _start(
     actor_class: type[Any], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -133,6 +149,14 @@ def _start(
     from piactors import spawning
 
     return spawning.start_actor(actor_class, options, args, kwargs)
+
+
+async def _start_async(
+    actor_class: type[ProcessActor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> IsolateRef:
+    from piactors import spawning  # as above
+
+    return await spawning.start_actor_async(actor_class, options, args, kwargs)
 
 
 @overload

@@ -12,15 +12,13 @@ from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pykka import ActorDeadError
-
-from piactors import events, stopping
+from piactors import dead, events, stopping
 from piactors._lifecycle import states
 from piactors._lifecycle.mailbox import Doubt, UnknownSequence
 from piactors._lifecycle.states import Happening
 from piactors.endings import SMALL_FRAME, Unconfined, fail_all
 from piactors.errors import ProtocolError
-from piactors.exit_reason import ExitReason
+from piactors.exit_reason import ExitReason, Kind
 from piactors.pihost import PROTOCOL, plain_decode, wire
 from piactors.shape import Described
 
@@ -156,7 +154,8 @@ def _on_result(isolate: Isolate, frame: wire.Frame) -> None:
     message = isolate.mailbox.expect(frame.seq)  # no lock: it is one look-up, and what it finds may change after it
     if message.kind == "tell":
         raise ProtocolError("an answer to a message that wants none")
-    unwanted = message.given_up or (message.call_timeout is not None and not message.claim("answered"))
+    timed = message.call_timeout is not None or message.deadline
+    unwanted = message.given_up or (timed and not message.claim("answered"))
     if not unwanted and message.sink is not None:
         if frame.kind == wire.REPLY:
             message.sink.reply(isolate.decoder, frame.flags, frame.payload)
@@ -205,7 +204,7 @@ def _on_no_result(isolate: Isolate, frame: wire.Frame) -> None:
         return
     if message.sink is None:
         return
-    unanswered = ProtocolError(f"{isolate.ref} left a call without an answer")
+    unanswered = ProtocolError(f"{isolate.spec.name} left a call without an answer")
     with isolate.lock:  # before its caller knows, and may end the isolate for a reason of its own
         isolate.intend("killed", f"ProtocolError: {unanswered}")
     message.sink.fail(unanswered)
@@ -215,7 +214,7 @@ def _on_no_result(isolate: Isolate, frame: wire.Frame) -> None:
 def _skipped(isolate: Isolate, doubt: Doubt) -> BaseException:
     """The error of a call that was given up on in the very moment when it was to begin, and has not begun."""
     if doubt == "stopped":
-        return ActorDeadError(f"{isolate.ref} is shut down; the call was not begun")
+        return dead.not_begun(isolate)
     return CancelledError()
 
 
@@ -236,9 +235,12 @@ def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
         if isolate.current.report is not None or generation is None:
             raise ProtocolError("it reported twice that it stops")
         isolate.current.report = report
+        if isolate.current.unheard is not None:
+            isolate.current.unheard.cancel()
         isolate.recycler.abort("the isolate stops")
         isolate.state = states.after(isolate.state, Happening.STOP_BEGUN)
-        guess = ExitReason(kind="normal" if report["error"] is None else "error")
+        kind: Kind = "error" if report["error"] is not None else "shutdown" if isolate.stop_requested else "normal"
+        guess = ExitReason(kind=kind, error=report["error"])
         final = not isolate.wants_restart(guess)
         if final:
             isolate.final = True  # its calls fail and its ref is let go: whatever its last hook does, it stays down
@@ -246,7 +248,7 @@ def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
         left = isolate.mailbox.take_calls() if final else []
     if final:
         isolate.unregister()
-        fail_all(left, lambda: ActorDeadError(f"{isolate.ref} stopped before handling the message"))
+        fail_all(left, partial(dead.not_begun, isolate, guess))
     stopping.arm_shutdown(isolate)
     generation.send_control(wire.PROCEED, 0, b"")
 

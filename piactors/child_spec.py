@@ -11,6 +11,7 @@ import attrs
 import pykka
 
 from piactors import _validate as rule
+from piactors import arguments
 from piactors._supervision.rules import Budget, ChildRule
 from piactors._validate import NONE
 from piactors.actor import ActorStarter, ProcessActor
@@ -74,6 +75,14 @@ def _check_restart_on(spec: ChildSpec, field: attrs.Attribute[Any], value: Any) 
         )
 
 
+_OPTIONS = frozenset(field.name for field in attrs.fields(IsolationOptions))
+
+
+def _hint(name: str) -> str | None:
+    return f"use options=IsolationOptions({name}=...)" if name in _OPTIONS else None
+
+
+@rule.explains_unknown(_hint)
 @attrs.frozen
 class ChildSpec:
     """One child of a supervisor.  A bad value raises at construction; nothing is started.
@@ -188,6 +197,7 @@ class ChildSpec:
             self._check_below()
             return
         target = self.target.actor_class if isinstance(self.target, ActorStarter) else self.target
+        self._check_no_options(target)
         if not isinstance(target, type):  # a name; or a function, whose arguments come with its calls
             return
         try:
@@ -197,6 +207,19 @@ class ChildSpec:
             raise TypeError(f"ChildSpec.args of child {self.id!r}: they do not fit {name}: {error}") from None
         except ValueError:  # a builtin without a signature
             return
+
+    def _check_no_options(self, target: Any) -> None:
+        """See that the arguments are none that the class would swallow, or that are meant for the isolate."""
+        if not self.is_isolate or isinstance(target, str):
+            return
+        of_spec = all(name in _FIELDS for name in self.kwargs if name in _OPTIONS)
+        way = "ChildSpec(..., {})" if of_spec else "ChildSpec(..., options=IsolationOptions({}))"
+        try:
+            arguments.check_options(target, self.kwargs, way)
+            if isinstance(target, type) and issubclass(target, ProcessActor):
+                arguments.check_actor(target, self.args, self.kwargs)
+        except TypeError as error:
+            raise TypeError(f"ChildSpec.kwargs of child {self.id!r}: {error}") from None
 
     def _check_below(self) -> None:
         try:
@@ -231,3 +254,4 @@ class ChildSpec:
             return True
 
 
+_FIELDS = frozenset(field.name for field in attrs.fields(ChildSpec))

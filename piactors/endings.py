@@ -12,9 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pykka import ActorDeadError
-
-from piactors import _crash, events
+from piactors import _crash, dead, events
 from piactors._host.generation import End
 from piactors._lifecycle import states
 from piactors._lifecycle.mailbox import Aftermath, Message
@@ -140,7 +138,7 @@ def _hold(
         refused = isolate.mailbox.take_calls() if isolate.options.while_restarting == "fail" else []
         isolate.room.notify_all()
     _settle_lost(isolate, aftermath, reason, pid)
-    fail_all(refused, lambda: ActorDeadError(f"{isolate.ref} is restarting, and while_restarting is 'fail'"))
+    fail_all(refused, partial(dead.restarts, isolate))
     tell = partial(_tell_held, isolate, keeper, reason, current, aftermath, lost=lost)
     if isolate.halting:
         isolate.recycler.when_alone(tell, for_good=False)
@@ -184,7 +182,7 @@ def _start_again(
         isolate.room.notify_all()
     isolate.publish(events.IsolateRestarting, attempt=decision.attempt, delay=decision.delay)
     _settle_lost(isolate, aftermath, reason, pid)
-    fail_all(refused, lambda: ActorDeadError(f"{isolate.ref} is restarting, and while_restarting is 'fail'"))
+    fail_all(refused, partial(dead.restarts, isolate))
     if raced:
         stop_restarting(isolate)
 
@@ -198,6 +196,7 @@ def _finish(
     isolate: Isolate, reason: ExitReason, aftermath: Aftermath, pid: int | None, exhausted: bool = False
 ) -> None:
     """No further generation follows: end it for good, once a process that was replaced is gone as well."""
+    isolate.final_reason = reason
     isolate.actor_stopped.set()
     isolate.unregister()
     _settle_lost(isolate, aftermath, reason, pid)
@@ -218,15 +217,24 @@ def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> N
         isolate.publish(
             events.RestartsExceeded, max_restarts=isolate.options.max_restarts or 0, within=isolate.options.within
         )
-    fail_all(left, lambda: ActorDeadError(f"{isolate.ref} stopped before handling the message"))
+    stops = [message for message in left if message.kind == "stop"]
+    _fail_left(isolate, [message for message in left if message.kind != "stop"], reason)
     if first:
         start_error = partial(_crash.raise_start_error, isolate.spec, isolate.decoder, reason, start_failure)
         isolate.started.settle_with(start_error)
     isolate.outbox.close()
-    isolate.ref._ends.tell(reason)
     isolate.ended.set()
+    isolate.ref._ends.tell(reason)
+    fail_all(stops, partial(dead.not_begun, isolate, reason))  # last: whoever stopped it finds all of this done
     if isolate.options.die_on_crash and not reason.is_normal and not isolate.stop_requested:
         _crash.die(reason)
+
+
+def _fail_left(isolate: Isolate, left: list[Message], reason: ExitReason) -> None:
+    """Fail what waited; what has begun in an earlier generation, and was to be tried again, may have been executed."""
+    place = (isolate.spec.name, isolate.pid, isolate.generation_number)
+    fail_all([message for message in left if message.attempts], lambda: _crash.crashed(*place, reason))
+    fail_all([message for message in left if not message.attempts], partial(dead.not_begun, isolate, reason))
 
 
 def _tell_keeper(isolate: Isolate, reason: ExitReason, start_failure: bytes | None) -> None:
@@ -246,7 +254,8 @@ def _tell_keeper(isolate: Isolate, reason: ExitReason, start_failure: bytes | No
 def _tell_of_end(isolate: Isolate, reason: ExitReason, pid: int | None, current: Current) -> None:
     cls = events.IsolateStartFailed if current.ready_at is None else events.IsolateExited
     isolate.publish(cls, pid=pid, reason=reason)
-    if not reason.is_normal and not (isolate.stop_requested and reason.kind == "killed"):
+    wanted = isolate.stop_requested and reason.kind == "killed" and current.timed_out is None
+    if not reason.is_normal and not wanted:
         place = f"isolate {isolate.spec.name} (pid {pid}, generation {isolate.generation_number})"
         isolate.log(logging.WARNING, "%s: %s", place, reason.report())
 
@@ -256,21 +265,24 @@ def _settle_lost(isolate: Isolate, aftermath: Aftermath, reason: ExitReason, pid
     timed_out, stack = isolate.current.timed_out, isolate.current.stack or ""
     again = [*aftermath.retried, *aftermath.poisoned, *aftermath.dropped]
     if timed_out is not None and timed_out not in again:
-        fail_all([timed_out], partial(_crash.timed_out, *place, reason, stack))
+        late = partial(_crash.timed_out, *place, reason, stack)
+        fail_all([timed_out], partial(_crash.crashed, *place, reason) if timed_out.by_stop else late)
     crashed = [message for message in aftermath.crashed if message is not timed_out]
     fail_all(crashed, lambda: _crash.crashed(*place, reason))
     for message in aftermath.poisoned:
         fail_all([message], lambda message=message: _crash.poisoned(*place, reason, message.attempts))  # type: ignore[misc]
-    fail_all(aftermath.dropped, lambda: ActorDeadError(f"{isolate.ref} ended first"))
+    fail_all(aftermath.dropped, partial(dead.not_begun, isolate, reason))
 
 
 def io_failed(isolate: Isolate, error: BaseException) -> None:
     """The I/O thread is gone: nobody may be left waiting."""
     cause = PiactorsError(f"the I/O thread of piactors has failed: {error!r}")
     cause.__cause__ = error
+    failed = ExitReason(kind="killed", detail=str(cause))
     with isolate.lock:
         left = [*isolate.mailbox.unanswered(), *isolate.mailbox.close()]
         isolate.state = State.STOPPED
+        isolate.final_reason = failed
         isolate.actor_stopped.set()
         isolate.room.notify_all()
         generation, isolate.process = isolate.process, None
@@ -279,7 +291,6 @@ def io_failed(isolate: Isolate, error: BaseException) -> None:
     isolate.unregister()
     fail_all(left, lambda: cause)
     isolate.started.fail(cause)
-    failed = ExitReason(kind="killed", detail=str(cause))
     _tell_keeper(isolate, failed, None)
     isolate.ref._ends.tell(failed)
     isolate.ended.set()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pykka
+
 from piactors.exit_reason import ExitReason
 
 
@@ -51,11 +53,30 @@ class StartError(PiactorsError):
         return type(self), (self.args[0], self.reason), dict(self.__dict__)
 
 
+class Timeout(PiactorsError, pykka.Timeout, TimeoutError):
+    """A caller has waited for as long as it wanted to; what it waited for goes on.
+
+    It is pykka's `Timeout`, and Python's `TimeoutError`, which is that of `concurrent.futures` and `asyncio` as well.
+    """
+
+
+class ActorDeadError(_KeywordError, pykka.ActorDeadError):
+    """What was called takes no messages, or has ended before it began this one, so the call was not executed.
+
+    Attributes:
+        name: the name of the isolate, supervisor or actor.
+        reason: the `ExitReason` of its end, or None if it has not ended (yet): it stops just now, or restarts.
+    """
+
+    name: str
+    reason: ExitReason | None
+
+
 class IsolateCrashed(_KeywordError):
     """The process ended while a call ran in it, so the call may have been executed, wholly or in part.
 
     A call that had not begun never gets this error: it goes to the next generation, or fails with
-    `pykka.ActorDeadError` where there is none.
+    `ActorDeadError` if there is none.
 
     Attributes:
         name: the isolate's name.
@@ -90,7 +111,7 @@ class LimitExceeded(IsolateCrashed):
 class CallTimeout(IsolateCrashed):
     """The process was ended because a call ran longer than its `call_timeout`.
 
-    Not `pykka.Timeout`, which only says that the caller has waited long enough.
+    Not `Timeout`, which only says that the caller has waited long enough.
 
     Attributes:
         stack: the Python stacks of all threads, taken before the end, as far as they could be had.

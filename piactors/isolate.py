@@ -7,15 +7,17 @@ collected under it and given out after it.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from pykka import ActorDeadError, ActorRegistry
+import attrs
+from pykka import ActorRegistry
 
-from piactors import arrivals, endings, events, questions, requests, sending, starting, stopping
+from piactors import arrivals, dead, endings, events, questions, requests, sending, starting, stopping, waiting
 from piactors._host import relay, runtime, serialise
 from piactors._host.confining import Plan
 from piactors._host.generation import End, Generation
@@ -57,10 +59,14 @@ class Isolate:
         self.actor_stopped = threading.Event()
         self.generation_number = 0
         self.last_reason: ExitReason | None = None
+        self.final_reason: ExitReason | None = None
+        """Why it has ended for good, once that is decided."""
         self.decoder = serialise.Decoder(
             spec.name, spec.code, {f"{cls.__module__}:{cls.__qualname__}": cls for cls in spec.options.accept},
             spec.options.max_frame, self._requested_future,
         )  # fmt: skip
+        self.named = not spec.trusts_objects
+        """Whether code may have run in it that was called by name (see `trusting`)."""
         self.state = State.STARTING
         self.data: dict[str, bytes] = {}
         self.requests = requests.Requests(self)
@@ -101,6 +107,14 @@ class Isolate:
         return None if generation is None else generation.pid
 
     @property
+    def shown_state(self) -> str:
+        """Its state as users see it: it stops from the moment on at which somebody asks for that."""
+        state = self.state
+        if state is State.STOPPED or not (self.stop_requested or self.current.stop_wanted):
+            return State.STOPPING.value if self.halting and state is State.RUNNING else state.value
+        return State.STOPPING.value
+
+    @property
     def mailbox_size(self) -> int:
         """How many messages wait or are on their way."""
         with self.lock:
@@ -124,6 +138,21 @@ class Isolate:
         self.begin()
         try:
             self.started.get()
+        except StartError:
+            raise
+        except BaseException:
+            self.terminate()
+            raise
+
+    async def start_async(self) -> None:
+        """Start as `start` does, and let the event loop run meanwhile; if this is cancelled, the isolate is ended.
+
+        Raises:
+            StartError: as `start`.
+        """
+        self.begin()
+        try:
+            await self.started
         except StartError:
             raise
         except BaseException:
@@ -169,6 +198,12 @@ class Isolate:
         if generation is not None:
             generation.watch()
 
+    def has_begun(self, message: Message) -> bool:
+        """Whether the process says that it has begun a message, which has not been answered."""
+        with self.lock:
+            generation = self.process
+            return generation is not None and self.mailbox.is_on_way(message) and generation.has_begun(message.seq)
+
     def give_up(self, message: Message) -> bool:
         """The caller of a message gave up on it: True where it will never begin."""
         with self.lock:
@@ -196,6 +231,11 @@ class Isolate:
 
     kill_now = terminate
 
+    @functools.cached_property
+    def code_decoder(self) -> serialise.Decoder:
+        """What decodes the answers of functions that were handed over."""
+        return attrs.evolve(self.decoder, code=True)
+
     # For its supervisor (see also `supervised`)
 
     def wants_restart(self, reason: ExitReason) -> bool:
@@ -208,7 +248,7 @@ class Isolate:
 
     def wait_ended(self, timeout: float | None) -> bool:
         """Wait until the isolate has ended for good, its whole process tree included."""
-        return self.ended.wait(timeout)
+        return self.ended.wait(waiting.seconds_of(timeout))
 
     def control(self, operation: str, *args: Any) -> Future[Any]:
         """See `questions.ask`."""
@@ -304,8 +344,8 @@ class Isolate:
         if generation is not None:
             generation.abandon()
         self.recycler.abandon()
-        text = f"{self.ref} belongs to the process that this one was forked from"
-        endings.fail_all(left, lambda: ActorDeadError(text))
+        text = "belongs to the process that this one was forked from"
+        endings.fail_all(left, lambda: dead.dead(self.spec.name, text, None))
 
     def unregister(self) -> None:
         """Leave pykka's registry, once."""

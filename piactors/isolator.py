@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import attrs
 
-from piactors import events, spawning
+from piactors import dead, events, spawning
 from piactors.errors import InvalidTarget, PiactorsError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
@@ -49,6 +48,11 @@ class ProcessIsolator:
         self.events = events
         """The events of all isolates; those of this one have its `name`."""
 
+    def __repr__(self) -> str:
+        if self._ref is None:
+            return f"<ProcessIsolator {self.name or '(without a name yet)'} (not started)>"
+        return f"<ProcessIsolator {self.name} ({dead.described(self._ref._isolate)})>"
+
     def start(self) -> Self:
         """Start the process and return self.
 
@@ -56,10 +60,25 @@ class ProcessIsolator:
             StartError: where it does not start.
             PiactorsError: where it has been started before.
         """
-        if self._ref is not None:
-            raise PiactorsError(f"isolator {self.name} has been started before; make another one")
+        self._check_new()
         self._ref = spawning.start_toolbox(self.options, "isolator", self._passes_stdin)
         return self
+
+    async def start_async(self) -> Self:
+        """Start as `start` does, and let the event loop run meanwhile; if this is cancelled, nothing stays behind.
+
+        Raises:
+            StartError, PiactorsError: as `start`.
+        """
+        self._check_new()
+        ref = spawning.prepare_toolbox(self.options, "isolator", self._passes_stdin)
+        await ref._isolate.start_async()
+        self._ref = ref
+        return self
+
+    def _check_new(self) -> None:
+        if self._ref is not None:
+            raise PiactorsError(f"isolator {self.name} has been started before; make another one")
 
     @property
     def ref(self) -> IsolateRef:
@@ -101,9 +120,13 @@ class ProcessIsolator:
     def invoke_method(self, target: object, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function in the isolate and return a future of its result.
 
+        With ``trust="auto"`` a function that is handed over itself is trusted as `spawn` trusts it: its result may be
+        anything.  From the first call by name on, no result of this isolator is trusted any more, and all have to be
+        plain data: code that was called by name may have stayed in the process.
+
         Args:
             target: ``"package.module:qualname"``, ``"path/to/file.py:qualname"``, or the function itself.
-            args, kwargs: its arguments.
+            args, kwargs: its arguments, whatever their names are.
 
         A name that leads to no function fails the future with `InvalidTarget`.
         """
@@ -116,6 +139,10 @@ class ProcessIsolator:
             failed.fail(error)
             return failed
         return self.ref.invoke(found, args, kwargs)
+
+    def submit(self, fn: object, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a function as `invoke_method` does: so ``loop.run_in_executor(isolator, fn, *args)`` works."""
+        return self.invoke_method(fn, *args, **kwargs)
 
     def resource_usage(self) -> ResourceUsage | None:
         """Return what the process uses now, or None while none runs; see `IsolateRef.resource_usage`."""
@@ -143,6 +170,14 @@ class ProcessIsolator:
             logger.info("isolate %s is asked to exit: %s", self.ref.name, reason)
         self.ref.stop(block=False)
 
+    async def exit_async(self, reason: str | None = None) -> ExitReason:
+        """Ask the process to end as `exit` does, and return why it ended once it has; the event loop runs meanwhile.
+
+        If this is cancelled, the process ends all the same, in its time.
+        """
+        self.exit(reason)
+        return await self.ref._ends.wait()
+
     def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
         """End the whole process tree at once, and return why it ended; None where that takes over `timeout` seconds."""
         return self.ref.terminate(timeout)
@@ -158,18 +193,25 @@ class ProcessIsolator:
         self._close(kind is not None)
 
     async def __aenter__(self) -> Self:
-        return await asyncio.to_thread(self.start)
+        return await self.start_async()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self._close, kind is not None)
+        if self._ref is not None:
+            self._begin_to_close(self._ref, failed=kind is not None)
+            await self._ref._ends.wait()
 
     def _close(self, failed: bool) -> None:
-        """Leave nothing behind: an orderly stop, or where the block has failed, at once."""
+        """Leave nothing behind."""
         if self._ref is not None:
-            if failed:
-                self._ref._isolate.terminate()
-            else:
-                self._ref._isolate.shut_down()
+            self._begin_to_close(self._ref, failed=failed)
             self._ref._isolate.wait_ended(None)
+
+    @staticmethod
+    def _begin_to_close(ref: IsolateRef, *, failed: bool) -> None:
+        """Begin an orderly stop, or an end at once if the block has failed."""
+        if failed:
+            ref._isolate.terminate()
+        else:
+            ref._isolate.shut_down()

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from piactors._supervision.actions import Exit
 from piactors.exit_reason import ExitReason
+from piactors.future import Future
 
 MakeError = Callable[[], BaseException]
 """Makes the error of a failed start, in the thread that asks for it: it may have to decode what isolated code sent."""
@@ -65,6 +66,15 @@ class Ends:
     def _remove(self, callback: Callable[[ExitReason], object]) -> None:
         with self._lock:
             self._waiting = [other for other in self._waiting if other is not callback]
+
+    async def wait(self) -> ExitReason:
+        """Return the reason of the end once it has come, and let the event loop run meanwhile."""
+        told: Future[ExitReason] = Future()
+        call_off = self.add(lambda reason: told.settle_with(lambda: reason))
+        try:
+            return await told
+        finally:
+            call_off()
 
     def tell(self, reason: ExitReason) -> None:
         """The actor has ended for good."""

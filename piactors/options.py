@@ -97,6 +97,14 @@ def _room_for_calls(options: Any, field: Any, limits: IsolationLimits | None) ->
         )
 
 
+_LIMITS = frozenset(field.name for field in attrs.fields(IsolationLimits))
+
+
+def _hint(name: str) -> str | None:
+    return f"use limits=IsolationLimits({name}=...)" if name in _LIMITS else None
+
+
+@rule.explains_unknown(_hint)
 @attrs.frozen(kw_only=True)
 class IsolationOptions:
     """How an isolate is started, supervised and talked to. An instance never changes; `attrs.evolve` makes another.
@@ -121,7 +129,8 @@ class IsolationOptions:
         preload: Dotted names of modules that the launcher imports once for all, default none.
         start_timeout: Seconds that a start may take, until `on_start` has returned; default 30.0.
         call_timeout: Seconds that one call may run, more than 0, before its process is ended; default None: no limit.
-        shutdown_timeout: Seconds from the request to stop until the kill, default 5.0; 0 kills at once, None waits for
+        shutdown_timeout: Seconds that a call may still run once a stop is asked for, counted from the request or from
+            its own begin, and that `on_stop` may take, until the kill; default 5.0; 0 kills at once, None waits for
             ever.
         restart: When the isolate is restarted: "temporary" never, "transient" after an abnormal end, "permanent"
             always; default "temporary".
@@ -148,7 +157,8 @@ class IsolationOptions:
         log_level: Level of logging in the isolate, a name such as "DEBUG" in any case or a number of at least 0, kept
             as the number; default None: not set.
         trust: What the host accepts from the isolate: "data" decodes nothing that could run code, "code" decodes any
-            object, "auto" lets the framework choose; default "auto".
+            object; "auto" is "code" for a class or function that the host hands over itself, and "data" for code that
+            is called by name (an isolator that has called some by name trusts nothing any more); default "auto".
         accept: Classes that replies may hold besides plain data, importable by name; default none.
         max_frame: Bytes of the largest single message, 4096 to 4 GiB - 1, as a number or text such as "256 MiB";
             default 1 GiB.

@@ -66,8 +66,10 @@ class SettableFuture(Future[Any]):
         """Set the host's future to a value."""
         self._pass_on(value, None)
 
-    def set_exception(self, exc_info: ExcInfo | None = None) -> None:
+    def set_exception(self, exc_info: ExcInfo | BaseException | None = None) -> None:
         """Set the host's future to an exception."""
+        if isinstance(exc_info, BaseException):
+            exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
         _, error, _ = exc_info or sys.exc_info()
         self._pass_on(None, error or RuntimeError("set_exception() without an exception"))
 

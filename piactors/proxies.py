@@ -31,6 +31,13 @@ class IsolateProxy(ActorProxy[Any], Generic[A_co]):
     `IsolateRef.call`, or a protocol of your own; see docs/types.md.
     """
 
+    def __init__(self, *, actor_ref: Any, attr_path: Any = None) -> None:
+        actor_ref._check_alive()  # pykka's own check could not say why it has ended
+        super().__init__(actor_ref=actor_ref, attr_path=attr_path)
+
+    def __repr__(self) -> str:
+        return f"<ActorProxy for {_about(self.actor_ref)}, attr_path={self._attr_path!r}>"
+
     def __getattr__(self, name: str) -> Any:
         """Return a method, a proxy of a traversable attribute, or a future of any other one."""
         found = super().__getattr__(name)
@@ -56,6 +63,9 @@ class CallProxy(CallableProxy[Any], Generic[P, T_co]):
     def __init__(self, *, actor_ref: Any, attr_path: Any, **options: Any) -> None:
         super().__init__(actor_ref=actor_ref, attr_path=attr_path)
         self._options = options
+
+    def __repr__(self) -> str:
+        return f"<CallProxy {'.'.join(self._attr_path)} of {_about(self.actor_ref)}>"
 
     def with_options(self, *, call_timeout: float | None = None, retries: int = 0) -> CallProxy[P, T_co]:
         """Return the same method, to be called with other options; what is not given stays as it is.
@@ -105,6 +115,11 @@ def method_path(method: object) -> tuple[str, ...]:
         bound = type(owner).__name__
         raise TypeError(f"call: {method!r} belongs to an object of this process; pass {bound}.{name} or {name!r}")
     return (name,)
+
+
+def _about(ref: object) -> str:
+    """Return what the repr of a ref says of it."""
+    return repr(ref).removeprefix("<ActorRef for ").removesuffix(">")
 
 
 def check_call_options(retries: object, call_timeout: object) -> None:

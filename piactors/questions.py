@@ -5,9 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pykka import ActorDeadError
-
-from piactors import arrivals
+from piactors import arrivals, dead
 from piactors.errors import ProtocolError
 from piactors.future import Future
 from piactors.pihost import plain_decode, wire
@@ -27,7 +25,8 @@ def ask(isolate: Isolate, operation: str, *args: Any) -> Future[Any]:
 
     def answer(frame: wire.Frame | None) -> None:
         if frame is None:
-            future.fail(ActorDeadError(f"{isolate.ref}: no process runs that could answer"))
+            reason = dead.reason_of_end(isolate)
+            future.fail(dead.dead(isolate.spec.name, "has no process that could answer", reason))
         elif frame.kind == wire.RESPONSE:
             future.settle_with(partial(isolate.decoder.value, frame.flags, frame.payload))
         else:
@@ -54,4 +53,4 @@ def description(isolate: Isolate) -> Described:
     try:
         return arrivals.check_description(plain_decode.decode(raw, budget=16 << 20))
     except plain_decode.BadPlain as error:
-        raise ProtocolError(f"{isolate.ref} described itself in a way that cannot be read: {error}") from None
+        raise ProtocolError(f"{isolate.spec.name} described itself in a way that cannot be read: {error}") from None

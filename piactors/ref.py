@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, overload
 
-from pykka import ActorDeadError, ActorRef, Timeout, messages
+from pykka import ActorRef, messages
 from pykka.messages import _ActorStop
 
+from piactors import dead, trusting
 from piactors._host import encode, sampling, serialise
 from piactors._lifecycle.mailbox import Message
 from piactors.arrivals import check_description
 from piactors.enforcement import Enforcement
-from piactors.errors import NotSendable
+from piactors.errors import ActorDeadError, NotSendable, Timeout
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.isolate import Isolate
 from piactors.keeper import Ends, Keeper
 from piactors.proxies import A_co, IsolateProxy, check_call_options, method_path
 from piactors.shape import Described, Shape
-from piactors.sinks import CallFuture
+from piactors.sinks import CallFuture, StopFuture
 from piactors.spec import Spec
 from piactors.usage import ResourceUsage, UsageSample, measured
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from piactors._types import P, T
 
 _DESCRIBE_SECONDS = 1.0
+_OF_ATTRIBUTE = messages.ProxyGetAttr | messages.ProxySetAttr
 _Call = tuple[str, tuple[str, ...], tuple[Any, ...], dict[str, Any]]
 
 
@@ -50,6 +51,11 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         self._isolate = Isolate(spec, self, keeper)
         self._said_of_calls: dict[str, tuple[int, float]] | None = None
         self._history = sampling.History(lambda: self._isolate)  # a supervisor may put another isolate there
+
+    def __repr__(self) -> str:
+        # The text of pykka's own `str` stays: log records name an actor in it, here and in the isolate.
+        about = f"{self.actor_class.__name__}, {dead.described(self._isolate)}, {self.actor_urn}"
+        return f"<ActorRef for {self.name} ({about})>"
 
     def __reduce__(self) -> NoReturn:
         raise NotSendable(f"{self!r} cannot leave its process: a ref is of use only where it was made")
@@ -99,7 +105,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     @property
     def state(self) -> str:
         """``starting``, ``running``, ``restarting``, ``stopping`` or ``stopped``."""
-        return self._isolate.state.value
+        return self._isolate.shown_state
 
     @property
     def mailbox_size(self) -> int:
@@ -159,7 +165,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
             MailboxFull: where the mailbox is full, and the options or a running event loop forbid to wait.
         """
         if not self.is_alive():
-            raise ActorDeadError(f"{self} not found")
+            raise dead.takes_nothing(self._isolate)
         if isinstance(message, _ActorStop):
             self.stop(block=False)
             return
@@ -211,8 +217,9 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         future = CallFuture(isolate)
         try:
             if isolate.actor_stopped.is_set():
-                raise ActorDeadError(f"{self} not found")
-            self._send(future, _path_of(message), _described(message), retries, call_timeout)
+                raise dead.takes_nothing(isolate)
+            of_attribute = isinstance(message, _OF_ATTRIBUTE)
+            self._send(future, _path_of(message), _described(message), retries, call_timeout, of_attribute)
         except Exception as error:
             future.fail(error)
         return future
@@ -260,17 +267,20 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         future = CallFuture(isolate)
         try:
             if isolate.actor_stopped.is_set():
-                raise ActorDeadError(f"{self} not found")
+                raise dead.takes_nothing(isolate)
             self._send(future, path, ("call", path, args, kwargs), retries, call_timeout)
         except Exception as error:
             future.fail(error)
         return future
 
     def _send(
-        self, future: CallFuture, path: tuple[str, ...], said_call: _Call, retries: int, call_timeout: float | None
-    ) -> None:
+        self, future: CallFuture, path: tuple[str, ...], said_call: _Call, retries: int, call_timeout: float | None,
+        of_attribute: bool = False,
+    ) -> None:  # fmt: skip
         message = future.message = Message("call", b"", future)
         message.path = path
+        if of_attribute:
+            message.of_attribute = True
         said = self._said_of_calls
         if retries or call_timeout is not None or said or said is None:
             self._set_options(message, path, retries, call_timeout)
@@ -325,7 +335,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     def invoke(self, target: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Have the isolate call a function that need not be part of its object."""
         isolate = self._isolate
-        future = CallFuture(isolate)
+        future = CallFuture(isolate) if isolate.named else trusting.future_of(isolate, target)
         try:
             name = target.rpartition(":")[2] if isinstance(target, str) else getattr(target, "__qualname__", "")
             message = future.message = Message("call", b"", future)
@@ -350,17 +360,31 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | Future[bool]:
         """Stop it once it has handled what is in its mailbox; no restart follows.
 
-        Returns True where it was alive, False where it was not; a future of that where `block` is
+        Returns True if it was alive, False if it was not; a future of that if `block` is
         False.  With `block`, all its processes are gone on return.
+
+        From now on no call runs longer than `shutdown_timeout`: the process of one that does is ended, that call fails
+        with `IsolateCrashed`, and what has not begun with `ActorDeadError`.
+
+        Raises:
+            Timeout: if `timeout` seconds are over first; the stop goes on.
         """
         future = self._ask_stop()
-        found: Future[bool] = Future()
-        found.set_get_hook(partial(_stop_result, future))
-        found._sources = (future,)
-        return found.get(timeout=timeout) if block else found
+        if future.is_settled() and isinstance(future.exception(), ActorDeadError):
+            future = StopFuture(self.name)
+            future.set(False)
+        return future.get(timeout=timeout) if block else future
+
+    async def stop_async(self) -> bool:
+        """Stop it as `stop` does, and let the event loop run meanwhile; if this is cancelled, the stop goes on.
+
+        Returns True if it was alive, False if it was not.  Bound it with `asyncio.timeout` where you like.
+        """
+        stopped: bool = await self.stop(block=False)
+        return stopped
 
     def _ask_stop(self) -> Future[Any]:
-        future: Future[bool] = Future()
+        future = StopFuture(self.name)
         try:
             self._isolate.stop(future)
         except ActorDeadError as error:
@@ -397,6 +421,11 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         """Return a `pykka.ActorProxy`: attributes and methods of the hosted object, as futures."""
         return IsolateProxy(actor_ref=self)
 
+    def _check_alive(self) -> None:
+        """See `IsolateProxy`."""
+        if not self.is_alive():
+            raise dead.takes_nothing(self._isolate)
+
 
 def _described(message: Any) -> _Call:
     """Return what a message asks for: the operation, the path, the arguments."""
@@ -410,7 +439,7 @@ def _described(message: Any) -> _Call:
 
 
 def _path_of(message: object) -> tuple[str, ...]:
-    return tuple(message.attr_path) if isinstance(message, messages.ProxyCall) else ()
+    return tuple(message.attr_path) if isinstance(message, messages.ProxyCall | _OF_ATTRIBUTE) else ()
 
 
 class _Inbox:
@@ -440,14 +469,6 @@ def _forward(source: Future[Any], target: Any) -> None:
             target.set_exception((type(error), error, error.__traceback__))
 
     source.add_done_callback(done)
-
-
-def _stop_result(future: Future[Any], timeout: float | None) -> bool:
-    try:
-        future.get(timeout=timeout)
-    except ActorDeadError:
-        return False
-    return True
 
 
 def _settled(future: Future[Any]) -> None:

@@ -6,12 +6,10 @@ from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pykka import ActorDeadError
-
 from piactors import promises
 from piactors._host.generation import Generation
 from piactors._lifecycle.mailbox import Message
-from piactors.errors import MailboxFull, PiactorsError, ProtocolError
+from piactors.errors import ActorDeadError, MailboxFull, PiactorsError, ProtocolError
 from piactors.future import Future
 from piactors.pihost import plain_decode, plain_encode, wire
 from piactors.sinks import PeerSink, raise_from
@@ -67,7 +65,8 @@ class Requests:
         found = self._futures.get(number)
         if found is None:
             found = Future()
-            found.fail(PiactorsError(f"the answer to request {number} of {self._isolate.ref} is not kept any more"))
+            text = f"the answer to request {number} of {self._isolate.spec.name} is not kept any more"
+            found.fail(PiactorsError(text))
         return found
 
     def _ask(self, generation: Generation, number: int, payload: bytes) -> None:
@@ -82,7 +81,10 @@ class Requests:
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
     def _stop(self, generation: Generation, number: int) -> None:
-        if not self._isolate.recycler.wish_to_stop(generation):
+        isolate = self._isolate
+        if not isolate.recycler.wish_to_stop(generation):
+            with isolate.lock:
+                isolate.current.stop_wanted = isolate.clock.runs = True
             self._put(Message("stop", b"", own_wish=True), None)
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 

@@ -6,8 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Any
 
-from pykka import ActorDeadError
-
+from piactors import dead, trusting
 from piactors._lifecycle.mailbox import Doubt, Message
 from piactors._lifecycle.states import State
 from piactors.errors import MailboxFull, ProtocolError
@@ -55,7 +54,7 @@ def put(isolate: Isolate, message: Message, *, may_block: bool = True) -> None:
     if others and generation is not None:
         generation.watch()  # whoever sends one after the other may not ask for the answers for a while
     if dropped is not None and dropped.sink is not None:
-        text = f"{isolate.ref}: dropped for a newer message, as overflow='drop_oldest' says"
+        text = f"{isolate.spec.name}: dropped for a newer message, as overflow='drop_oldest' says"
         dropped.sink.fail(MailboxFull(text))
 
 
@@ -75,7 +74,7 @@ def _check_size(isolate: Isolate, payload: Any) -> None:
     most = isolate.options.max_frame
     size = payload.nbytes if type(payload) is Parcel else len(payload)
     if size > most:
-        raise ValueError(f"{isolate.ref}: a message of {size:,} bytes, and max_frame is {most:,}")
+        raise ValueError(f"{isolate.spec.name}: a message of {size:,} bytes, and max_frame is {most:,}")
 
 
 def _set_timeout(isolate: Isolate, message: Message) -> None:
@@ -89,9 +88,9 @@ def _set_timeout(isolate: Isolate, message: Message) -> None:
 
 def _refuse_if_closed(isolate: Isolate) -> None:
     if isolate.state in (State.STOPPED, State.STOPPING) and not isolate.is_alive():
-        raise ActorDeadError(f"{isolate.ref} not found")
+        raise dead.takes_nothing(isolate)
     if isolate.state is State.RESTARTING and isolate.options.while_restarting == "fail":
-        raise ActorDeadError(f"{isolate.ref} is restarting, and while_restarting is 'fail'")
+        raise dead.restarts(isolate)
 
 
 def _make_room(isolate: Isolate, may_block: bool) -> Message | None:
@@ -100,7 +99,7 @@ def _make_room(isolate: Isolate, may_block: bool) -> Message | None:
         if isolate.options.overflow == "drop_oldest":
             return mailbox.drop_oldest()
         if isolate.options.overflow == "fail" or not may_block or in_event_loop():
-            raise MailboxFull(f"{isolate.ref}: the mailbox holds {len(mailbox)} messages, its capacity")
+            raise MailboxFull(f"{isolate.spec.name}: the mailbox holds {len(mailbox)} messages, its capacity")
         isolate.room.wait()
         _refuse_if_closed(isolate)
     return None
@@ -115,7 +114,8 @@ def _send(isolate: Isolate, generation: Generation, message: Message) -> None:
     kind, payload = _FRAME_KINDS[message.kind], message.payload
     if message.needs is not None or generation.knowledge.forgotten:
         generation.define(message.needs)
-    flags = wire.PICKLE if type(message.sink) is CallFuture else wire.PICKLE | wire.INLINE
+    sink = message.sink
+    flags = wire.PICKLE if type(sink) is CallFuture else trusting.flags_of(isolate, sink)
     if type(payload) is Parcel:
         generation.send_parcel(flags, kind, message.seq, payload, isolate.outbox.dropped())
     elif isolate.mailbox.count_on_way() == 1:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from piactors import waiting
 from piactors._host.generation import Generation
 from piactors._host.serialise import Decoder
 from piactors._lifecycle.mailbox import Message
 from piactors._platform import wake as waking
-from piactors.errors import ProtocolError
+from piactors.errors import ProtocolError, Timeout
 from piactors.future import Future
 from piactors.pihost import segments, wire
 
@@ -72,8 +73,13 @@ class CallFuture(Future[Any]):
             self._isolate.watch()
         return self._settled
 
-    def _when_done(self, callback: Callable[[], object], *, direct: bool) -> None:
-        super()._when_done(callback, direct=direct)
+    def running(self) -> bool:
+        """Whether the isolate has begun the call, and not answered it."""
+        message = self.message
+        return message is not None and not self._settled and self._isolate.has_begun(message)
+
+    def _when_done(self, callback: Callable[[], object]) -> None:
+        super()._when_done(callback)
         if not self._settled:
             self._isolate.watch()
 
@@ -85,8 +91,10 @@ class CallFuture(Future[Any]):
         return True
 
     def _wait(self, timeout: float | None) -> None:
-        if self.message is not None and (timeout is None or timeout > 0):
-            deadline = None if timeout is None else time.monotonic() + timeout
+        seconds = None if timeout is None else waiting.seconds_of(timeout)
+        message = self.message
+        if message is not None and (seconds is None or seconds > 0):
+            deadline = None if seconds is None else time.monotonic() + seconds
             waker = waking.mine()
             wake = waker.wake
             self._wake_with(wake)
@@ -97,9 +105,15 @@ class CallFuture(Future[Any]):
                     self._let_sleep(wake)
             if self._settled:
                 return
-            timeout = None if deadline is None else deadline - time.monotonic()
+            seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
         self._isolate.watch()
-        super()._wait(timeout)
+        if not self._wait_until_settled(seconds):
+            raise self._late(timeout, message)
+
+    def _late(self, timeout: float | None, message: Message | None = None) -> BaseException:
+        message = message or self.message
+        what = "a call" if message is None else message.asked
+        return waiting.too_late(f"{self._isolate.spec.name}: no answer {what}", timeout)
 
 
 class PeerSink:
@@ -128,6 +142,17 @@ class PeerSink:
         """See `Sink`."""
         self.future.fail(error)
         self.generation.answer(wire.FAILURE, wire.PICKLE, self.number, pickle.dumps(error))
+
+
+class StopFuture(Future[bool]):
+    """The future of a stop: True when it is over."""
+
+    def __init__(self, name: str = "the actor") -> None:
+        self._name = name
+
+    def _late(self, timeout: float | None) -> BaseException:
+        said = waiting.too_late(f"{self._name} has not stopped", timeout)
+        return Timeout(f"{said}; the stop goes on, and terminate() ends it at once")
 
 
 class StopSink:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import attrs
 
+from piactors import arguments, waiting
 from piactors._host import encode, importing, parcels, runtime
 from piactors._host.flags import interpreter_flags
 from piactors._host.launching import MARKER_PREFIX, Order
@@ -46,7 +47,15 @@ def start_actor(
 ) -> IsolateRef:
     """Start a ProcessActor in an isolate."""
     importing.check()
+    waiting.warn_if_it_blocks_a_loop(f"{actor_class.__name__}.start()", f"{actor_class.__name__}.start_async()")
     return _started(prepare_actor(actor_class, options, args, kwargs))
+
+
+async def start_actor_async(
+    actor_class: type[Actor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> IsolateRef:
+    """Start a ProcessActor in an isolate, and let the event loop run meanwhile."""
+    return await _started_async(prepare_actor(actor_class, options, args, kwargs))
 
 
 def prepare_actor(
@@ -54,6 +63,7 @@ def prepare_actor(
     keeper: Keeper | None = None,
 ) -> IsolateRef:  # fmt: skip
     """Return the ref of a ProcessActor that is still to be started."""
+    arguments.check_actor(actor_class, args, kwargs)
     packed = encode.dumps_start(actor_class, args, kwargs, foreign=not _runs_here(options))
     what = _What(actor_class, "actor", packed, code=True, folder=None, label=actor_class.__name__)
     return _prepare(what, options, keeper)
@@ -103,9 +113,24 @@ def spawn(  # type: ignore[misc]  # `P` has no `options`
     Raises:
         InvalidTarget: where there is no such class or function.
         StartError: where the isolate does not start; the cause is what its code raised.
+        TypeError: if an option of the isolate is among the arguments, and the class does not take it.
     """
     importing.check()
+    waiting.warn_if_it_blocks_a_loop("spawn()", "spawn_async()")
     return _started(prepare_target(target, options or IsolationOptions(), args, kwargs))
+
+
+async def spawn_async(
+    target: object, /, *args: Any, options: IsolationOptions | None = None, **kwargs: Any
+) -> IsolateRef:
+    """Host any class or function in a process of its own, as `spawn` does, and let the event loop run meanwhile.
+
+    If this is cancelled, nothing stays behind.
+
+    Raises:
+        InvalidTarget, StartError, TypeError: as `spawn`.
+    """
+    return await _started_async(prepare_target(target, options or IsolationOptions(), args, kwargs))
 
 
 def prepare_target(
@@ -121,6 +146,8 @@ def prepare_target(
     folder, found = _resolved(target)
     if not by_name and not callable(found):
         raise InvalidTarget(f"{target!r} is no target; {_TARGETS}")
+    if not by_name:
+        arguments.check_options(found, kwargs, "spawn(..., options=IsolationOptions({}))")
     label = getattr(found, "__qualname__", type(found).__name__)
     if isinstance(found, str):
         _, label = targets.split(found)
@@ -130,11 +157,17 @@ def prepare_target(
 
 
 def start_toolbox(options: IsolationOptions, label: str, stdin: bool = False) -> IsolateRef:
-    """Start an isolate that hosts nothing but calls of functions by name; with `stdin` it reads the host's."""
+    """Start an isolate that hosts nothing but calls of functions; with `stdin` it reads the host's."""
+    waiting.warn_if_it_blocks_a_loop("ProcessIsolator.start()", "isolator.start_async(), or async with")
+    return _started(prepare_toolbox(options, label, stdin))
+
+
+def prepare_toolbox(options: IsolationOptions, label: str, stdin: bool = False) -> IsolateRef:
+    """Return the ref of an isolate that hosts nothing but calls of functions, and is still to be started."""
     importing.check()
     packed = encode.Packed(b"", None)
     what = _What(hosting_class(label), "none", packed, code=False, folder=None, label=label, stdin=stdin)
-    return _started(_prepare(what, options, None))
+    return _prepare(what, options, None)
 
 
 def resolved_name(target: object) -> tuple[str | None, object]:
@@ -160,6 +193,11 @@ class _What:
 
 def _started(ref: IsolateRef) -> IsolateRef:
     ref._isolate.start()
+    return ref
+
+
+async def _started_async(ref: IsolateRef) -> IsolateRef:
+    await ref._isolate.start_async()
     return ref
 
 
@@ -191,6 +229,7 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
     spec = Spec(
         name=name, urn=urn, options=options, order=order, own_interpreter=own, init=partial(_init, fixed, options.cwd),
         code=trusted, takes_requests=what.code, needs=needs,
+        trusts_objects=what.kind == "none" and options.trust == "auto",
     )  # fmt: skip
     return IsolateRef(what.actor_class, spec, keeper)
 

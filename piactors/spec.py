@@ -26,6 +26,7 @@ class Spec:
         order: how its processes are made.
         init: makes the first frame of a generation: of the urn of the ref, its number, what was set with `set_data`.
         code: whether replies may be pickles.
+        trusts_objects: whether functions that are handed over with a call are trusted more than that (see `trusting`).
         takes_requests: whether the isolate may ask things of the host: where that has handed over its code.
         needs: the definitions that what is hosted needs; they live as long as the isolate does.
     """
@@ -38,7 +39,8 @@ class Spec:
     init: Callable[[str, int, dict[str, bytes]], bytes]
     code: bool
     takes_requests: bool
-    needs: Needs | None
+    needs: Needs | None = None
+    trusts_objects: bool = False
 
 
 @attrs.define
@@ -54,6 +56,10 @@ class Current:
     breach: Breach | None = None
     stack: str | None = None
     timed_out: Message | None = None
+    unheard: Timer | None = None
+    """Runs out if the process does not say in time that it stops."""
+    stop_wanted: bool = False
+    """Whether the actor itself has asked for the end of this generation."""
     confined: Confined | None = None
     timers: list[Timer] = attrs.field(factory=list)
     start_timer: Timer | None = None

@@ -5,9 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pykka import ActorDeadError
-
-from piactors import endings, sending
+from piactors import dead, endings, sending
 from piactors._lifecycle.mailbox import Message
 from piactors._lifecycle.states import State
 from piactors.sinks import StopSink
@@ -25,9 +23,9 @@ def stop(isolate: Isolate, future: Future[bool]) -> None:
     """
     with isolate.lock:
         if isolate.state is State.STOPPED:
-            raise ActorDeadError(f"{isolate.ref} not found")
+            raise dead.takes_nothing(isolate)
         isolate.mailbox.put(Message("stop", b"", StopSink(future)))
-        isolate.stop_requested = True
+        isolate.stop_requested = isolate.clock.runs = True
         isolate.pump()
         idle = isolate.state is State.RESTARTING
     if idle:
@@ -45,8 +43,7 @@ def shut_down(isolate: Isolate) -> None:
         isolate.mailbox.put(Message("stop", b""))
         isolate.pump()
         idle = isolate.state is State.RESTARTING and isolate.process is None
-    text = f"{isolate.ref} is shut down; the call was not begun"
-    endings.fail_all([*left, *recalled], lambda: ActorDeadError(text), unless_given_up=False)
+    endings.fail_all([*left, *recalled], partial(dead.not_begun, isolate), unless_given_up=False)
     if idle:
         isolate.loop.call_soon(endings.stop_restarting, isolate)
     else:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
+from piactors import waiting
 from piactors._supervision.rules import AutoShutdown, Strategy
 from piactors._tree import surroundings
 from piactors._tree.settings import Settings
@@ -120,8 +121,21 @@ class Supervisor:
             StartError: where a child does not start; those before it have been stopped again, in reverse order.
             TypeError, ValueError: where a setting or a child's specification is wrong; nothing was started.
         """
-        name = f"{cls.__name__}-{next(_counter)}"
-        return Top(surroundings.current(), name, partial(cls, *args, **kwargs)).start()
+        waiting.warn_if_it_blocks_a_loop(f"{cls.__name__}.start()", f"{cls.__name__}.start_async()")
+        return cls._top(args, kwargs).start()
+
+    @classmethod
+    async def start_async(cls, *args: Any, **kwargs: Any) -> SupervisorRef:
+        """Start the supervisor as `start` does, and let the event loop run meanwhile; if cancelled, the tree is ended.
+
+        Raises:
+            StartError, TypeError, ValueError: as `start`.
+        """
+        return await cls._top(args, kwargs).start_async()
+
+    @classmethod
+    def _top(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Top:
+        return Top(surroundings.current(), f"{cls.__name__}-{next(_counter)}", partial(cls, *args, **kwargs))
 
     @overload
     @classmethod

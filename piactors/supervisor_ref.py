@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import attrs
 import pykka
-from pykka import ActorDeadError
 from pykka.messages import _ActorStop
 
-from piactors import view
+from piactors import asking, view, waiting
+from piactors._supervision.actions import Answer
 from piactors._supervision.decide import Machine, Moment
 from piactors.child_spec import ChildSpec
 from piactors.errors import ChildNotFound, PiactorsError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
+from piactors.sinks import StopFuture
 
 if TYPE_CHECKING:
+    from piactors._tree.runner import Runner
     from piactors._tree.tree_runner import TreeRunner
 
 logger = logging.getLogger("piactors")
@@ -77,7 +79,9 @@ class SupervisorRef(pykka.ActorRef[Any]):
         self._spawned = itertools.count(1)
 
     def __str__(self) -> str:
-        return f"supervisor {self.name} ({self.actor_urn})"
+        reason = self._ends.reason
+        why = "" if reason is None else f": {reason.detail or reason.summary}"
+        return f"supervisor {self.name} ({self.state}, generation {self.generation}{why}, {self.actor_urn})"
 
     def __reduce__(self) -> Any:
         raise TypeError(f"{self!r} cannot leave its process: a ref is of use only where it was made")
@@ -148,14 +152,48 @@ class SupervisorRef(pykka.ActorRef[Any]):
             TooManyChildren: where `max_children` allows no more.
             ActorDeadError: where the supervisor does not run, or ends first.
         """
+        runner = self._made_child(spec, args, kwargs)
+        return self._call(lambda machine, at, call: machine.start_child(at, runner.link.rule, call))
+
+    async def start_child_async(self, spec: ChildSpec | None = None, /, *args: Any, **kwargs: Any) -> Any:
+        """Add a child as `start_child` does, and let the event loop run meanwhile.
+
+        If this is cancelled, the child is ended and forgotten.
+
+        Raises:
+            StartError, ChildAlreadyStarted, ChildAlreadyPresent, TooManyChildren, ActorDeadError: as `start_child`.
+        """
+        runner = self._made_child(spec, args, kwargs)
+        call = self._begin(lambda machine, at, call: machine.start_child(at, runner.link.rule, call))
+        try:
+            return await asking.answer(call)
+        except asyncio.CancelledError:
+            self._forget(runner)
+            asking.if_it_succeeds(call, partial(self._forget, runner))  # what was put off starts only then
+            raise
+
+    def _made_child(self, spec: ChildSpec | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Runner:
         settings = self._runner.settings
         if not isinstance(spec, ChildSpec):
             spec = self._from_template(settings.template, (() if spec is None else (spec, *args)), kwargs)
         elif args or kwargs:
             raise TypeError("start_child: arguments belong into the ChildSpec; alone they go with a template")
         settings.check_child(spec)
-        runner = self._runner.make_child(spec, listed=not settings.dynamic)
-        return self._call(lambda machine, at, call: machine.start_child(at, runner.link.rule, call))
+        return self._runner.make_child(spec, listed=not settings.dynamic)
+
+    def _forget(self, runner: Runner) -> None:
+        """Begin to end a child that nobody wants any more, and to delete it; not another one of the same id."""
+        engine, id = self._runner.engine, runner.link.rule.id
+        if engine is None:
+            return
+
+        def end(machine: Machine, at: Moment, call: Future[Any]) -> Any:
+            if self._runner.runners.get(id) is runner:
+                return machine.terminate_child(at, id, call)
+            return [Answer(call, error=ChildNotFound(f"{id!r} is another one"))]
+
+        ended = engine.call(end)
+        asking.if_it_succeeds(ended, lambda: engine.call(lambda m, at, call: m.delete_child(at, id, call)))
 
     def _from_template(self, template: ChildSpec | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChildSpec:
         if template is None:
@@ -177,6 +215,17 @@ class SupervisorRef(pykka.ActorRef[Any]):
         id = self._id_of(child)
         self._call(lambda machine, at, call: machine.terminate_child(at, id, call))
 
+    async def terminate_child_async(self, child: str | pykka.ActorRef[Any]) -> None:
+        """Stop a child as `terminate_child` does, and let the event loop run meanwhile.
+
+        If this is cancelled, the child stops all the same.
+
+        Raises:
+            ChildNotFound: as `terminate_child`.
+        """
+        id = self._id_of(child)
+        await asking.answer(self._begin(lambda machine, at, call: machine.terminate_child(at, id, call)))
+
     def restart_child(self, child: str | pykka.ActorRef[Any]) -> Any:
         """Start a child that is stopped, and return its ref.
 
@@ -186,6 +235,27 @@ class SupervisorRef(pykka.ActorRef[Any]):
         """
         id = self._id_of(child)
         return self._call(lambda machine, at, call: machine.restart_child(at, id, call))
+
+    async def restart_child_async(self, child: str | pykka.ActorRef[Any]) -> Any:
+        """Start a stopped child as `restart_child` does, and let the event loop run meanwhile.
+
+        If this is cancelled, the child is stopped again.
+
+        Raises:
+            ChildNotFound, ChildRunning, ChildRestarting, StartError: as `restart_child`.
+        """
+        id = self._id_of(child)
+        call = self._begin(lambda machine, at, call: machine.restart_child(at, id, call))
+        try:
+            return await asking.answer(call)
+        except asyncio.CancelledError:
+            asking.if_it_succeeds(call, partial(self._end_again, id))
+            raise
+
+    def _end_again(self, id: str) -> None:
+        engine = self._runner.engine
+        if engine is not None:
+            engine.call(lambda machine, at, call: machine.terminate_child(at, id, call))
 
     def delete_child(self, child: str | pykka.ActorRef[Any]) -> None:
         """Forget a child that is stopped.
@@ -205,12 +275,15 @@ class SupervisorRef(pykka.ActorRef[Any]):
         raise ChildNotFound(f"supervisor {self.name}: {child!r} is no child of it")
 
     def _call(self, give: Callable[[Machine, Moment, Future[Any]], Any]) -> Any:
+        return self._begin(give).get()
+
+    def _begin(self, give: Callable[[Machine, Moment, Future[Any]], Any]) -> Future[Any]:
         engine = self._runner.engine
         if engine is None:
-            raise ActorDeadError(self._runner.why_not())
+            raise self._runner.why_not()
         if engine.is_current():
             raise PiactorsError(f"{self} is asked from its own thread, which would wait for itself")
-        return engine.call(give).get()
+        return engine.call(give)
 
     # As an actor
 
@@ -255,12 +328,17 @@ class SupervisorRef(pykka.ActorRef[Any]):
 
         Returns True where it was alive, False where it was not; a future of that where `block` is False.
         """
-        future: Future[bool] = Future()
+        future = StopFuture(f"supervisor {self.name}")
         if not self.is_alive():
             future.set(False)
         else:
             self._runner.stop_wanted(future)
         return future.get(timeout=timeout) if block else future
+
+    async def stop_async(self) -> bool:
+        """Stop it as `stop` does, and let the event loop run meanwhile; if this is cancelled, the stop goes on."""
+        stopped: bool = await self.stop(block=False)
+        return stopped
 
     def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
         """End it and all that is below it at once; return why it ended, None where that takes over `timeout` s."""
@@ -271,7 +349,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
 
     def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
         """Wait until it has ended for good, and return why; None where `timeout` seconds are over first."""
-        return self._ends.reason if self._runner.over.wait(timeout) else None
+        return self._ends.reason if self._runner.over.wait(waiting.seconds_of(timeout)) else None
 
     def render(self, *, memory: bool = True) -> str:
         """Return the tree from here as text, one line each: state, pid, generation, restarts and memory."""
@@ -289,4 +367,4 @@ class SupervisorRef(pykka.ActorRef[Any]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(partial(self.stop))
+        await self.stop_async()

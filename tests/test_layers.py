@@ -52,7 +52,7 @@ LAYERS: dict[str, Layer] = {
             "errors", "options", "option_fields", "_types", "_validate", "_validate_limits", "limits", "enforcement",
             "events", "exit_reason",
         ),
-        packages=("attrs",),
+        packages=("attrs", "pykka"),
     ),
     "the isolate's side": Layer(rank=0, modules=("pihost",)),
     "rules": Layer(
@@ -66,7 +66,8 @@ LAYERS: dict[str, Layer] = {
             "_crash", "actor", "actor_child", "arrivals", "endings", "future", "isolate", "isolator", "promises",
             "proxies", "questions", "ref", "requests", "shape", "sinks", "spawning", "spec", "usage", "_policies",
             "_tree", "child_spec", "keeper", "sending", "starting", "stopping", "supervised", "supervisor",
-            "supervisor_ref", "view", "watching", "application",
+            "supervisor_ref", "view", "watching", "application", "outcome", "standard_future", "trusting", "dead",
+            "arguments", "asking", "waiting",
         ),
         packages=("attrs", "psutil", "pykka"),
     ),

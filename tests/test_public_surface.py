@@ -17,6 +17,7 @@ from piactors.exit_reason import ExitReason, Rusage
 from tests.support import HostScripts
 
 PUBLIC = [
+    "ActorDeadError",
     "ActorStarter",
     "Backoff",
     "Breach",
@@ -59,6 +60,7 @@ PUBLIC = [
     "StartError",
     "Supervisor",
     "SupervisorRef",
+    "Timeout",
     "TooManyChildren",
     "TreeUsage",
     "UntrustedReply",
@@ -70,6 +72,7 @@ PUBLIC = [
     "run",
     "run_async",
     "spawn",
+    "spawn_async",
     "tree",
     "watch",
 ]
@@ -159,6 +162,9 @@ ERRORS: list[tuple[errors.PiactorsError, dict[str, Any]]] = [
     (errors.PiactorsError("text"), {}),
     (errors.StartError("text"), {"reason": None}),
     (errors.StartError("text", REASON), {"reason": REASON}),
+    (errors.Timeout("text"), {}),
+    (errors.ActorDeadError("text", name="worker-1", reason=REASON), {"name": "worker-1", "reason": REASON}),
+    (errors.ActorDeadError("text", name="worker-1", reason=None), {"name": "worker-1", "reason": None}),
     (errors.IsolateCrashed("text", **CRASHED), CRASHED),
     (errors.IsolateCrashed("text", **{**CRASHED, "pid": None}), {**CRASHED, "pid": None}),
     (errors.LimitExceeded("text", **CRASHED, **LIMIT), {**CRASHED, **LIMIT}),

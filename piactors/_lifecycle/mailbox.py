@@ -47,9 +47,15 @@ class Message:
     needs: Any = None
     """Definitions that have to be sent ahead of it (see `piactors._host.definitions`)."""
     path: tuple[str, ...] = ()
-    """Of a call of a method: which one."""
+    """Of a call of a method, or an attribute: which one."""
+    of_attribute: bool = False
+    """Whether it reads or sets an attribute."""
     deadline: float = 0.0
     """When it will have run too long in this generation; 0 where that is not known yet."""
+    limit: float = 0.0
+    """Seconds that it may run in this generation, if there is a deadline: its own, or those that a stop allows."""
+    by_stop: bool = False
+    """Whether that is because a stop was asked for."""
     grace: float = 0.0
     """Seconds that were added because it had not begun."""
     in_transfer: bool = False
@@ -73,7 +79,7 @@ class Message:
             self.__dict__.update(more)
 
     def claim(self, fate: Fate) -> bool:
-        """Decide whether a call with a timeout is answered or late, in this generation; False where it is the other.
+        """Decide whether a call with a deadline is answered or late, in this generation; False where it is the other.
 
         Without a lock: whoever settles calls holds none, and this is one step for Python.
         """
@@ -83,7 +89,14 @@ class Message:
     @property
     def what(self) -> str:
         """What it calls, for people."""
-        return ".".join(self.path) or "a message"
+        return f"attribute {'.'.join(self.path)}" if self.of_attribute else ".".join(self.path) or "a message"
+
+    @property
+    def asked(self) -> str:
+        """What an answer is waited for, after the words "no answer"."""
+        if not self.path:
+            return "to a message"
+        return f"from {self.what}" if self.of_attribute else f"from {self.what}()"
 
 
 class Evidence(NamedTuple):
@@ -190,9 +203,9 @@ class Mailbox:
     def _number(self, message: Message) -> Message:
         self._last_seq += 1
         message.seq = self._last_seq
-        if message.call_timeout is not None:
+        if message.deadline or message.call_timeout is not None:
             message.deadline = message.grace = 0.0
-            message.in_transfer = False
+            message.in_transfer = message.by_stop = False
             message.__dict__.pop("fate", None)
         self._on_way[message.seq] = message
         self._on_way_bytes += len(message.payload)

@@ -5,6 +5,9 @@ isolate.  One timer per isolate waits for the earliest deadline; it is set again
 so a call that ends in time costs next to nothing.  Before the process is ended, its stacks are taken:
 by asking its control thread, and where that does not answer, by a signal that faulthandler handles
 without Python's lock.
+
+Once a stop is asked for, no call may run longer than `shutdown_timeout`, counted from the request or from its own
+begin; and a process that has nothing left to do but to stop has to say within that time that it does.
 """
 
 from __future__ import annotations
@@ -46,16 +49,57 @@ class CallClock:
         self._timer: Timer | None = None
         self._unsent = 0
         self.runs = False
-        """Whether any message of this isolate has had a timeout; until then nothing is noted."""
+        """Whether any message of this isolate has had a timeout, or a stop is wanted; until then nothing is noted."""
 
     def note(self) -> None:
         """Something was sent or answered: what is in front now has begun, as far as the host can know."""
+        bound = self._bound()
         for message in self._isolate.mailbox.running(self._isolate.options.concurrency):
-            if message.call_timeout is not None and not message.deadline:
-                now = time.monotonic()
-                message.in_transfer = len(message.payload) > _ARRIVES_AT_ONCE
-                message.deadline = now + (_TRANSFER_SECONDS if message.in_transfer else message.call_timeout)
-                self._arm(message.deadline)
+            if not message.deadline:
+                limit, by_stop = _limit(message, bound)
+                if limit is not None:
+                    self._give_time(message, limit, by_stop=by_stop)
+            elif bound is not None and not message.by_stop:
+                self._shorten(message, bound)
+        if bound is not None:
+            self._expect_stop(bound)
+
+    def _bound(self) -> float | None:
+        """How long calls may run at the most because a stop is wanted; None if none is."""
+        isolate = self._isolate
+        wanted = isolate.stop_requested or isolate.current.stop_wanted
+        return isolate.options.shutdown_timeout if wanted else None
+
+    def _give_time(self, message: Message, limit: float, *, by_stop: bool) -> None:
+        """A call begins: it may run for `limit` seconds."""
+        message.limit, message.by_stop = limit, by_stop
+        message.in_transfer = len(message.payload) > _ARRIVES_AT_ONCE
+        message.deadline = time.monotonic() + (_TRANSFER_SECONDS if message.in_transfer else limit)
+        self._arm(message.deadline)
+
+    def _shorten(self, message: Message, bound: float) -> None:
+        """A stop was asked for while a call with a timeout of its own runs: that may be longer."""
+        due = time.monotonic() + bound
+        if message.in_transfer and bound < message.limit:
+            message.limit, message.by_stop = bound, True
+        elif due < message.deadline:
+            message.limit, message.by_stop, message.deadline = bound, True, due
+            self._arm(due)
+
+    def _expect_stop(self, bound: float) -> None:
+        """If nothing but the stop is left for the process to do, it has to say in time that it stops."""
+        isolate, current = self._isolate, self._isolate.current
+        mailbox = isolate.mailbox
+        if current.unheard is None and mailbox.stop_sent and mailbox.on_way == 1:
+            current.unheard = isolate.after(bound, self._on_unheard)
+
+    def _on_unheard(self) -> None:
+        isolate = self._isolate
+        with isolate.lock:
+            isolate.intend("killed", f"did not begin to stop within shutdown_timeout, {_shutdown(isolate)}")
+            generation = isolate.process
+        if generation is not None:
+            generation.kill()
 
     def _arm(self, deadline: float) -> None:
         """Have a look at the deadline, or before it."""
@@ -85,6 +129,9 @@ class CallClock:
                 isolate.pump()
                 return
             self._doom(late[0], current)
+        if late[0].by_stop:
+            generation.kill()
+            return
         if current.confined is not None:
             current.confined.let_run()
         Capture(generation, partial(self._end, generation, current, late[0])).begin()
@@ -102,14 +149,13 @@ class CallClock:
 
         One that had not begun at the last look gets its time from now on: a large message takes a while to arrive.
         """
-        assert message.call_timeout is not None
         begun = generation.has_begun(message.seq)
         if begun and not message.in_transfer:
             return True
         now = time.monotonic()
         if begun:
             message.in_transfer = False
-            message.deadline = now + message.call_timeout
+            message.deadline = now + message.limit
             return False
         message.in_transfer = True
         message.deadline = now + _TRANSFER_SECONDS
@@ -117,15 +163,20 @@ class CallClock:
         if self._unsent and self._unsent != before:
             return False  # it is being read
         message.grace += _TRANSFER_SECONDS
-        return message.grace > _LONGEST_CLAIM * message.call_timeout + 1.0
+        return message.grace > _LONGEST_CLAIM * message.limit + 1.0
 
     def _doom(self, message: Message, current: Current) -> None:
         """Record why the process will be ended; nothing more is sent to it.
 
         From here on an answer comes too late: taking the stacks may itself have interrupted the call.
         """
-        current.intent, current.timed_out = "call_timeout", message
-        current.detail = f"{message.what} ran longer than its call_timeout, {message.call_timeout:g} s"
+        current.timed_out = message
+        if message.by_stop:
+            said = f"{message.what} ran longer than shutdown_timeout, {_shutdown(self._isolate)}"
+            current.intent, current.detail = "killed", f"{said}, after a stop was asked for"
+        else:
+            current.intent = "call_timeout"
+            current.detail = f"{message.what} ran longer than its call_timeout, {message.limit:g} s"
 
     def _end(self, generation: Generation, current: Current, message: Message, stack: str) -> None:
         current.stack = stack
@@ -133,6 +184,18 @@ class CallClock:
             events.CallTimedOut, call=message.what, call_timeout=message.call_timeout, stack=stack
         )
         generation.kill()
+
+
+def _limit(message: Message, bound: float | None) -> tuple[float | None, bool]:
+    """Return how long a call may run, None for as long as it likes; and whether that is because of a stop."""
+    own = message.call_timeout
+    if bound is None or (own is not None and own <= bound):
+        return own, False
+    return bound, True
+
+
+def _shutdown(isolate: Isolate) -> str:
+    return f"{isolate.options.shutdown_timeout:g} s"
 
 
 class Capture:

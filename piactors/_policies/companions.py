@@ -169,6 +169,7 @@ class Newcomer(_Companion):
         isolate.outbox.generation_ended()
         self.generation.hand_over(isolate)
         if self.wants_stop:
+            self.current.stop_wanted = isolate.clock.runs = True
             isolate.mailbox.put_first(Message("stop", b"", own_wish=True))
 
     def begin_to_run(self) -> None:

@@ -13,9 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from pykka import ActorDeadError
-
-from piactors import events
+from piactors import dead, events
 from piactors._supervision.actions import (
     Action,
     Answer,
@@ -72,6 +70,7 @@ class Engine:
         self._calls: set[Future[Any]] = set()
         self._lock = threading.Lock()
         self._over = False
+        self._reason: ExitReason | None = None
         self._pending = 0
         self._thread: threading.Thread | None = None
 
@@ -96,7 +95,7 @@ class Engine:
         future: Future[Any] = Future()
         with self._lock:
             if self._over:
-                future.fail(ActorDeadError(f"supervisor {self.name} has ended"))
+                future.fail(dead.supervisor(self.name, "has ended", self._reason))
                 return future
             self._calls.add(future)
         self.post(lambda machine, at: give(machine, at, future))
@@ -229,10 +228,10 @@ class Engine:
         for timer in self._waits.values():
             timer.cancel()
         with self._lock:
-            self._over = True
+            self._over, self._reason = True, ended.reason
             calls, self._calls = self._calls, set()
         for future in calls:
-            future.fail(ActorDeadError(f"supervisor {self.name} ended before it could do what was asked"))
+            future.fail(dead.supervisor(self.name, "ended before it could do what was asked", ended.reason))
         self._on_ended(ended.reason, ended.failed)
 
     # What others get to know

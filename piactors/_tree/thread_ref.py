@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any
 
 import pykka
-from pykka import ActorDeadError
 from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, _ActorStop
 
+from piactors import dead, waiting
+from piactors.errors import ActorDeadError, Timeout
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.keeper import Ends
@@ -33,6 +34,16 @@ class Sent(Envelope[Any]):
         super().__init__(message, reply_to)
         self.retries = retries
         self.attempts = 0
+
+
+class _Answer(Future[Any]):
+    """The answer of an actor in a thread."""
+
+    def __init__(self, name: str = "the actor") -> None:
+        self._name = name
+
+    def _late(self, timeout: float | None) -> BaseException:
+        return waiting.too_late(f"{self._name}: no answer", timeout)
 
 
 class ThreadMailbox:
@@ -62,7 +73,8 @@ class ThreadMailbox:
         """
         with self._changed:
             if self._closed or self._refusing:
-                raise ActorDeadError("the actor restarts" if self._refusing else "the actor has stopped")
+                text = "is restarting, and takes no messages" if self._refusing else "has stopped"
+                raise dead.dead("the actor", text, None)
             self._waiting.append(envelope)
             self._changed.notify()
 
@@ -134,6 +146,7 @@ class ThreadRef(pykka.ActorRef[Any]):
         self.pid: int | None = None
         """None: it has no process of its own."""
         self._state = "starting"
+        self._stop_wanted = False
         self._actor: pykka.Actor | None = None
         self._stoppers: list[Envelope[Any]] = []
         self._on_wanted_stop: Callable[[], object] = lambda: None
@@ -142,6 +155,12 @@ class ThreadRef(pykka.ActorRef[Any]):
         self._ends = Ends()
         self._over = threading.Event()
 
+    def __repr__(self) -> str:
+        reason = self._ends.reason
+        why = "" if reason is None else f": {reason.summary}"
+        about = f"{self.actor_class.__name__}, {self.state}, generation {self.generation}{why}"
+        return f"<ActorRef for {self.name} ({about}, {self.actor_urn})>"
+
     def _actor_weakref(self) -> pykka.Actor | None:  # type: ignore[override]
         """Return the actor, or while it restarts the one before: proxies look at its attributes."""
         return self._actor
@@ -149,7 +168,7 @@ class ThreadRef(pykka.ActorRef[Any]):
     @property
     def state(self) -> str:
         """``starting``, ``running``, ``restarting``, ``stopping`` or ``stopped``."""
-        return self._state
+        return "stopping" if self._stop_wanted and self._state != "stopped" else self._state
 
     @property
     def mailbox_size(self) -> int:
@@ -170,7 +189,7 @@ class ThreadRef(pykka.ActorRef[Any]):
             IsolateCrashed: where the actor's thread ended while it handled the message.
             Exception: what the handler raised.
         """
-        future: Future[Any] = Future()
+        future = _Answer(self.name)
         if type(message) is _ActorStop:
             message = WantedStop()
         envelope = Sent(message, future, self._retries(message, retries))
@@ -180,6 +199,7 @@ class ThreadRef(pykka.ActorRef[Any]):
         except ActorDeadError as error:
             future.fail(error)
         if isinstance(message, WantedStop):
+            self._stop_wanted = self.is_alive()
             self._on_wanted_stop()
         return future.get_or_cancel(timeout) if block else future
 
@@ -191,6 +211,20 @@ class ThreadRef(pykka.ActorRef[Any]):
         """
         self.tell_envelope(Sent(message))
 
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:
+        """Stop it once it has handled what is in its mailbox; no restart follows.
+
+        Returns True if it was alive, False if it was not; a future of that if `block` is False.
+
+        Raises:
+            Timeout: if `timeout` seconds are over first; the stop goes on.
+        """
+        try:
+            return super().stop(block=block, timeout=timeout)
+        except pykka.Timeout:
+            said = waiting.too_late(f"{self.name} has not stopped", timeout)
+        raise Timeout(f"{said}; the stop goes on, and terminate() gives it up at once")
+
     def _retries(self, message: Any, retries: int) -> int:
         path = message.attr_path if isinstance(message, ProxyCall) else ()
         method = getattr(self.actor_class, path[0], None) if len(path) == 1 else None
@@ -201,7 +235,8 @@ class ThreadRef(pykka.ActorRef[Any]):
         try:
             self.actor_inbox.put(envelope)
         except ActorDeadError as error:
-            raise ActorDeadError(f"{self} not found: {error}") from None
+            said = str(error).removeprefix(f"{error.name} ")
+            raise dead.dead(self.name, said, self._ends.reason) from None
 
     def _give_up(self, envelope: Envelope[Any]) -> bool:
         with self.actor_inbox._changed:
@@ -213,7 +248,7 @@ class ThreadRef(pykka.ActorRef[Any]):
 
     def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
         """Wait until it has ended for good, and return why; None where `timeout` seconds are over first."""
-        return self._ends.reason if self._over.wait(timeout) else None
+        return self._ends.reason if self._over.wait(waiting.seconds_of(timeout)) else None
 
     def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
         """End it at once, and return why it ended; None where that takes over `timeout` seconds.
@@ -241,6 +276,7 @@ class ThreadRef(pykka.ActorRef[Any]):
 
     def begin(self) -> None:
         """Its first generation starts, or one after it had ended for good."""
+        self._stop_wanted = False
         self.actor_stopped.clear()
         self._over.clear()
         self._ends.begin_again()
@@ -267,17 +303,18 @@ class ThreadRef(pykka.ActorRef[Any]):
         """It has ended for good."""
         self._state = "stopped"
         stoppers, self._stoppers = self._stoppers, []
-        fail_all([*stoppers, *self.take_no_more()], self)
+        fail_all([*stoppers, *self.take_no_more()], self, reason)
         self._ends.tell(reason)
         self._over.set()
 
 
-def fail_all(envelopes: list[Envelope[Any]], ref: ThreadRef) -> None:
+def fail_all(envelopes: list[Envelope[Any]], ref: ThreadRef, reason: ExitReason | None = None) -> None:
     """Fail whoever waits for messages that will not be handled."""
     for envelope in envelopes:
         if envelope.reply_to is not None:
-            text = f"{ref} stopped before handling the message"
-            settle(envelope, error=None if isinstance(envelope.message, _ActorStop) else ActorDeadError(text))
+            stop = isinstance(envelope.message, _ActorStop)
+            error = None if stop else dead.dead(ref.name, "has ended, and has not begun the call", reason)
+            settle(envelope, error=error)
 
 
 def settle(envelope: Envelope[Any], value: Any = None, error: BaseException | None = None) -> None:

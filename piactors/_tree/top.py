@@ -6,8 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import pykka
-
+from piactors import dead, waiting
 from piactors._host import importing, runtime
 from piactors._supervision.actions import Exit
 from piactors._supervision.rules import ChildRule
@@ -33,14 +32,34 @@ class Top(Link):
         Raises:
             StartError: where a child does not start.
         """
-        importing.check()
-        runtime.current().add_tree(self)
-        self.runner.start()
+        self._begin()
         try:
             self._ready.get()
         except BaseException:
             self.kill_now()
             raise
+        return self._ref()
+
+    async def start_async(self) -> SupervisorRef:
+        """Start the tree as `start` does, and let the event loop run meanwhile.
+
+        Raises:
+            StartError: as `start`.
+        """
+        self._begin()
+        try:
+            await self._ready
+        except BaseException:
+            self.kill_now()
+            raise
+        return self._ref()
+
+    def _begin(self) -> None:
+        importing.check()
+        runtime.current().add_tree(self)
+        self.runner.start()
+
+    def _ref(self) -> SupervisorRef:
         ref = self.runner.ref
         assert isinstance(ref, SupervisorRef)
         return ref
@@ -49,7 +68,7 @@ class Top(Link):
 
     def started(self) -> None:
         """See `Link`."""
-        self._ready.set()
+        self._ready.settle_with(lambda: None)
 
     def start_failed(self, reason: ExitReason, error: MakeError) -> None:
         """See `Link`."""
@@ -61,7 +80,7 @@ class Top(Link):
     def exited(self, exit: Exit) -> None:
         """See `Link`."""
         self._over()
-        self._ready.fail(pykka.ActorDeadError(f"{self.runner.ref} was stopped while it started"))
+        self._ready.fail(dead.supervisor(self.runner.name, "was stopped while it started", exit.reason))
 
     def terminated(self) -> None:
         """See `Link`."""
@@ -82,7 +101,7 @@ class Top(Link):
 
     def wait_ended(self, timeout: float | None) -> bool:
         """See `Member`."""
-        return self.runner.over.wait(timeout)
+        return self.runner.over.wait(waiting.seconds_of(timeout))
 
     def io_failed(self, error: BaseException) -> None:
         """See `Member`: the isolates tell their supervisors themselves."""

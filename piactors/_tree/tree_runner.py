@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import attrs
 import pykka
 
+from piactors import dead
 from piactors._supervision.actions import Exit
 from piactors._supervision.child import Child
 from piactors._tree.clock import Clock
@@ -18,7 +19,7 @@ from piactors._tree.engine import Engine, start_error
 from piactors._tree.runner import Link, Runner
 from piactors._tree.settings import settings_of
 from piactors.child_spec import ChildSpec
-from piactors.errors import StartError
+from piactors.errors import ActorDeadError, StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.keeper import Ends, made
@@ -155,18 +156,18 @@ class TreeRunner:
         if self.stopped.is_set():
             return "stopped"
         if not self._lives:
-            return "restarting"
+            return "stopping" if self._wanted else "restarting"
         if self._stop_asked is not None:
             return "stopping"
         if self._is_up:
             return "running"
         return "starting" if self.generation == 1 else "restarting"
 
-    def why_not(self) -> str:
-        """Say why it does not run."""
+    def why_not(self) -> ActorDeadError:
+        """Return the error that says why it does not run."""
         if self.stopped.is_set() and self.ends.reason is not None:
-            return f"{self.ref} has ended: {self.ends.reason.detail or self.ends.reason.summary}"
-        return f"{self.ref} does not run: it is {self.state}"
+            return dead.supervisor(self.name, "has ended", self.ends.reason)
+        return dead.supervisor(self.name, f"does not run: it is {self.state}", None)
 
     # For its ref
 
@@ -204,7 +205,7 @@ class TreeRunner:
         """
         engine = self.engine
         if engine is None or not engine.sync() or engine.machine.ended is not None:
-            raise pykka.ActorDeadError(self.why_not())
+            raise self.why_not()
         return [child for child in list(engine.machine.children.values()) if child.announced]
 
     def make_child(self, spec: ChildSpec, *, listed: bool) -> Runner:

@@ -39,6 +39,7 @@ class CallLoop:
         self._data = data
         self.page = page
         self._replies = replies
+        self._trusted = Replies(True, replies.accept)
         self._threads = threads
         self._max_frame = max_frame
         self._turn = threading.Lock()
@@ -127,13 +128,16 @@ class CallLoop:
             return byvalue.loads_chunks(self._sharing.receive(frame.payload))
         return byvalue.loads(frame.payload)
 
-    def _payload(self, value: Any, inline: bool) -> Tuple[int, bytes]:
+    def _replies_to(self, frame: wire.Frame) -> Replies:
+        return self._trusted if frame.flags & wire.CODE else self._replies
+
+    def _payload(self, replies: Replies, value: Any, inline: bool) -> Tuple[int, bytes]:
         """Return the flags and the payload of an answer; of a large one, the table of where it lies."""
         if inline or type(value) in _SMALL:
-            flags, payload = self._replies.value(value)
+            flags, payload = replies.value(value)
             self._check_size(len(payload))
             return flags, payload
-        flags, chunks = self._replies.chunks(value)
+        flags, chunks = replies.chunks(value)
         if isinstance(chunks, bytes):
             self._check_size(len(chunks))
             return flags, chunks
@@ -144,7 +148,7 @@ class CallLoop:
             if table is not None:
                 return flags | wire.SHARED, table
             if chunks.apart:
-                return self._replies.value(value)
+                return replies.value(value)
         return flags, chunks.joined()
 
     def _check_size(self, size: int) -> None:
@@ -154,7 +158,7 @@ class CallLoop:
     def _failed(self, frame: wire.Frame, error: Exception) -> None:
         if frame.kind == wire.CALL:
             self.hosted.on_returned_exception(error)
-            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies.error(error))
+            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies_to(frame).error(error))
         else:
             self._end(error)
 
@@ -162,12 +166,13 @@ class CallLoop:
         if frame.kind == wire.TELL:
             self._data.send(wire.DONE, 0, frame.seq)
             return
+        replies = self._replies_to(frame)
         try:
-            flags, payload = self._payload(value, bool(frame.flags & wire.INLINE))
+            flags, payload = self._payload(replies, value, bool(frame.flags & wire.INLINE))
         except plain_encode.NotPlain as error:
-            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies.refused(error))
+            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, replies.refused(error))
         except Exception as error:
-            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies.error(_unsendable(value, error)))
+            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, replies.error(_unsendable(value, error)))
         else:
             self._data.send(wire.REPLY, flags, frame.seq, payload)
 

@@ -66,6 +66,8 @@ PICKLE = 1
 SHARED = 2
 INLINE = 4
 """Of a CALL: the answer has to come through the socket."""
+CODE = 8
+"""Of a CALL: the answer may be a pickle, whatever else the isolate is trusted with."""
 
 LEAST_READ = 4096
 MOST_READ = 65536

@@ -245,7 +245,7 @@ def test_a_child_that_times_out_is_restarted_by_its_supervisor() -> None:
         ref = tree.child("child")
         hung = [ref.proxy().spin() for _ in range(3)]
         errors = [call.exception(timeout=20) for call in hung]
-        assert [type(error) for error in errors] == [CallTimeout, CallTimeout, pykka.ActorDeadError]
+        assert [type(error) for error in errors] == [CallTimeout, CallTimeout, piactors.ActorDeadError]
         assert tree.wait_for_exit(20) is not None
 
 

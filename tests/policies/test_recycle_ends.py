@@ -15,6 +15,7 @@ from typing import Any
 import pykka
 import pytest
 
+import piactors
 from piactors import ChildSpec, IsolateCrashed, Recycle, Supervisor
 from piactors._policies import recycling
 from piactors.events import IsolateExited, IsolateRecycled, IsolateRestarting, IsolateStarted, IsolateStartFailed
@@ -199,7 +200,7 @@ def test_a_cold_newcomer_that_does_not_start_is_like_a_restart_that_fails(
     if restart == "permanent":
         assert pykka.get_all(calls, timeout=20) == list(range(20))
     else:
-        assert {type(call.exception(timeout=20)) for call in calls} == {pykka.ActorDeadError}
+        assert {type(call.exception(timeout=20)) for call in calls} == {piactors.ActorDeadError}
         assert ref.wait_for_exit(20) is not None
         assert not ref.is_alive()
 
@@ -228,7 +229,7 @@ def test_an_end_between_two_processes(end: str, cold: Callable[[], Any], tmp_pat
     if end == "stop":
         assert errors == [None] * 5
     else:
-        assert {type(error) for error in errors} == {pykka.ActorDeadError}
+        assert {type(error) for error in errors} == {piactors.ActorDeadError}
     assert reason.kind == ("killed" if end == "terminate" else "shutdown")
 
 

@@ -29,7 +29,7 @@ class Thread(pykka.ThreadingActor):
 
 
 class Free(ProcessActor):
-    """Takes any arguments, since it has no `__init__` of its own."""
+    """Takes no arguments, since it has no `__init__` of its own."""
 
 
 def function(one: int, two: int = 2) -> int:

@@ -255,7 +255,7 @@ def test_arguments_that_do_not_fit_are_found_before_a_start(fields: dict[str, An
 @pytest.mark.parametrize(
     "made",
     [
-        spec(target=Worker, args=(1,), kwargs={"colour": "blue"}), spec(target=Thread), spec(args=(1, 2, 3)),
+        spec(target=Worker, args=(1,), kwargs={"colour": "blue"}), spec(target=Thread), spec(),
         spec(target=function), spec(target="no.such.module:name", args=(1,)),
         spec(target=dict, args=(1, 2, 3)), spec(target=Worker.with_options(), args=(1,)),
     ],

@@ -24,7 +24,7 @@ import pykka
 import pytest
 
 import piactors
-from piactors import future as future_module
+from piactors import outcome as future_module
 from piactors import promises
 from piactors._host import runtime
 from piactors.future import Future, run_callbacks_with

@@ -1,0 +1,70 @@
+"""How long somebody is willing to wait, and what is said when that is over."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import warnings
+from typing import TYPE_CHECKING
+
+from piactors.errors import Timeout
+
+if TYPE_CHECKING:
+    import asyncio
+
+_ALLOWED = "use a number of seconds, math.inf, or None to wait for ever"
+_LONGEST = min(threading.TIMEOUT_MAX, 1e9)
+
+
+def seconds_of(timeout: float | None) -> float | None:
+    """Return how many seconds to wait, at least 0; None for ever, which `math.inf` means too.
+
+    Raises:
+        TypeError: if it is no number of seconds.
+        ValueError: if it is not a number (NaN).
+    """
+    if timeout is None:
+        return None
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool):
+        raise TypeError(f"timeout={timeout!r} is not allowed; {_ALLOWED}")
+    if math.isnan(timeout):
+        raise ValueError(f"timeout=nan is not allowed; {_ALLOWED}")
+    return None if timeout > _LONGEST else max(0.0, timeout)
+
+
+def told(timeout: float | None) -> str:
+    """Return a number of seconds for people."""
+    seconds = 0.0 if timeout is None else max(0.0, round(timeout, 3))
+    return "1 second" if seconds == 1 else f"{seconds:g} seconds"
+
+
+def too_late(what: str, timeout: float | None) -> Timeout:
+    """Return the error of somebody who has waited for `timeout` seconds."""
+    return Timeout(f"{what} within {told(timeout)}")
+
+
+_warned = False
+
+
+def warn_if_it_blocks_a_loop(what: str, instead: str) -> None:
+    """Warn, once in a program, that an event loop stands still while this thread waits for a start."""
+    global _warned
+    if not _warned and running_loop() is not None:
+        _warned = True
+        text = f"{what} blocks the event loop of this thread until the start is complete; use await {instead} there"
+        warnings.warn(text, RuntimeWarning, stacklevel=_first_frame_of_user())
+
+
+def _first_frame_of_user() -> int:
+    """Return how far up the first caller is that is not part of piactors, as `warnings.warn` above counts."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "piactors":
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs in the calling thread, which must not be blocked, or None."""
+    events = sys.modules.get("asyncio.events")  # an isolate mostly does without
+    return None if events is None else events._get_running_loop()
