@@ -75,8 +75,18 @@ class ProcessActor(pykka.Actor):
         """
         return _start(cls, cls.isolation, args, kwargs)
 
+    @overload
     @classmethod
-    async def start_async(cls, *args: Any, **kwargs: Any) -> IsolateRef[Any]:
+    async def start_async(
+        cls: Callable[Concatenate[AnyArgument, ...], A], *args: Any, **kwargs: Any
+    ) -> IsolateRef[A]: ...
+
+    @overload
+    @classmethod
+    async def start_async(cls: Callable[P, A], *args: P.args, **kwargs: P.kwargs) -> IsolateRef[A]: ...
+
+    @classmethod
+    async def start_async(cls: Any, *args: Any, **kwargs: Any) -> IsolateRef[Any]:
         """Start the actor as `start` does, and let the event loop run meanwhile; if cancelled, nothing stays behind.
 
         Raises:
@@ -137,7 +147,7 @@ class ActorStarter(Generic[A_co, P]):
         """Start the actor; see `ProcessActor.start`."""
         return _start(self.actor_class, self.options, args, kwargs)
 
-    async def start_async(self, *args: Any, **kwargs: Any) -> IsolateRef:
+    async def start_async(self, *args: P.args, **kwargs: P.kwargs) -> IsolateRef[A_co]:
         """Start the actor, and let the event loop run meanwhile; see `ProcessActor.start_async`."""
         return await _start_async(self.actor_class, self.options, args, kwargs)
 
@@ -152,8 +162,8 @@ def _start(
 
 
 async def _start_async(
-    actor_class: type[ProcessActor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> IsolateRef:
+    actor_class: type[Any], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> IsolateRef[Any]:
     from piactors import spawning  # as above
 
     return await spawning.start_actor_async(actor_class, options, args, kwargs)

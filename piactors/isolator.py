@@ -140,7 +140,7 @@ class ProcessIsolator:
             return failed
         return self.ref.invoke(found, args, kwargs)
 
-    def submit(self, fn: object, /, *args: Any, **kwargs: Any) -> Future[Any]:
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call a function as `invoke_method` does: so ``loop.run_in_executor(isolator, fn, *args)`` works."""
         return self.invoke_method(fn, *args, **kwargs)
 

@@ -122,7 +122,8 @@ class Supervisor:
             TypeError, ValueError: where a setting or a child's specification is wrong; nothing was started.
         """
         waiting.warn_if_it_blocks_a_loop(f"{cls.__name__}.start()", f"{cls.__name__}.start_async()")
-        return cls._top(args, kwargs).start()
+        top: Top = cls._top(args, kwargs)
+        return top.start()
 
     @classmethod
     async def start_async(cls, *args: Any, **kwargs: Any) -> SupervisorRef:
