@@ -19,7 +19,8 @@ from typing import Any
 from piactors._host import apart, keys, places, shared_objects, snapshots
 from piactors.pihost import arrays, byvalue, rebuild, refusals
 
-_local_versions: weakref.WeakKeyDictionary[type, tuple[int, dict[str, Any]]] = weakref.WeakKeyDictionary()
+_Looked = tuple[int, tuple[int, ...], snapshots.Pins | None]
+_local_versions: weakref.WeakKeyDictionary[type, _Looked] = weakref.WeakKeyDictionary()
 
 
 class Pickler(pickle.Pickler):
@@ -135,7 +136,7 @@ class Pickler(pickle.Pickler):
             return self.by_key(cls)
         self.held.append(cls)
         attributes = apart.class_content(cls)
-        state = (_local_version(cls, attributes), attributes, apart.virtual_subclasses(cls))
+        state = (_local_version(cls), attributes, apart.virtual_subclasses(cls))
         made = (keys.key_of(cls), *apart.class_head(cls))
         return byvalue.local_class, made, state, None, None, byvalue.set_local_class
 
@@ -184,13 +185,16 @@ def _used_globals(function: types.FunctionType) -> dict[str, Any]:
     return {name: names[name] for name in snapshots.global_names(function.__code__) if name in names}
 
 
-def _local_version(cls: type, attributes: dict[str, Any]) -> int:
+def _local_version(cls: type) -> int:
     """Return a number that grows when a local class gets other attributes."""
-    version, before = _local_versions.get(cls, (0, None))
-    same = before is not None and before.keys() == attributes.keys()
-    if before is None or not same or not all(before[name] is attributes[name] for name in before):
+    version, identity, pins = _local_versions.get(cls, (0, (), None))
+    now = snapshots.class_identity(cls)
+    if pins is None or pins.dirty or pins.watched or now != identity:
+        pins = snapshots.Pins()
+        for value in cls.__dict__.values():
+            pins.add(value)
         version += 1
-        _local_versions[cls] = (version, attributes)
+        _local_versions[cls] = (version, now, pins)
     return version
 
 

@@ -24,10 +24,12 @@ _GLOBAL_STEPS = frozenset({"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD
 _ATOMS = frozenset(
     {
         int, float, complex, bool, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range,
-        types.CodeType, types.WrapperDescriptorType, types.MethodDescriptorType, types.GetSetDescriptorType,
-        types.MemberDescriptorType, re.Pattern, logging.Logger, logging.RootLogger,
+        types.CodeType, types.WrapperDescriptorType, types.MethodDescriptorType, re.Pattern, logging.Logger,
+        logging.RootLogger,
     }
 )  # fmt: skip
+_OF_A_CLASS = (types.GetSetDescriptorType, types.MemberDescriptorType)
+"""What each class has of its own, and what keeps it alive."""
 _MADE_BY_ENUM = frozenset(
     {
         "__new__", "_generate_next_value_", "_member_names_", "_member_map_", "_member_type_", "_value2member_map_",
@@ -65,6 +67,8 @@ class Pins:
         kind = type(value)
         if _is_atom(value, kind):
             self._held.append(value)
+            return True
+        if kind in _OF_A_CLASS:
             return True
         if kind is types.FunctionType:
             return _is_steady(value) and self._pin_weakly(value)

@@ -57,7 +57,7 @@ class Store:
         self._filling: Set[str] = set()
         self._keys: Dict[int, str] = {}
         self._loose: Dict[int, Tuple[str, Any]] = {}
-        self._loose_by_key: Dict[str, Any] = {}
+        self._loose_by_key: Dict[str, int] = {}
 
     def receive(self, payload: Any) -> List[int]:
         """Take what the host sends ahead of a message; nothing of it is made before that is read.
@@ -196,12 +196,11 @@ class Store:
 
         def forget(_: Any) -> None:
             self._loose.pop(number, None)
-            if self._loose_by_key.get(key) is reference:
+            if self._loose_by_key.get(key) == number:
                 del self._loose_by_key[key]
 
-        reference = weakref.ref(obj, forget)
-        self._loose[number] = (key, reference)
-        self._loose_by_key[key] = reference
+        self._loose[number] = (key, weakref.ref(obj, forget))
+        self._loose_by_key[key] = number
 
     def _loose_object(self, key: str) -> Any:
         found = self.known(key)
@@ -211,8 +210,8 @@ class Store:
 
     def known(self, key: str) -> Any:
         """Return what is local and still lives, or None."""
-        reference = self._loose_by_key.get(key)
-        return None if reference is None else reference()
+        found = self._loose.get(self._loose_by_key.get(key, 0))
+        return None if found is None else found[1]()
 
     def key_of(self, obj: Any) -> Tuple[Optional[str], bool]:
         """Return the key of something that came by value, and whether the host still has it for certain."""
