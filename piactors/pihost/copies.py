@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 import os
@@ -63,6 +64,8 @@ def dumps(obj: Any, override: Optional[Callable[[Any, Any], Any]] = None) -> byt
             return found
         if type(obj) is types.CellType:
             return _cell(obj)
+        if type(obj) is functools._lru_cache_wrapper:
+            return _lru_cache(obj, base.reducer_override(self, obj.__wrapped__))
         found = base.reducer_override(self, obj)
         if type(obj) is types.FunctionType and found is not NotImplemented and obj.__closure__:
             return _with_its_cells(obj, found)
@@ -86,6 +89,23 @@ def _with_its_cells(function: Any, reduced: Any) -> Any:
     maker, (code, names, *_), (attributes, slots), *rest = reduced
     slots = {**slots, "__closure__": None}
     return (maker, (code, names, None, None, function.__closure__), (attributes, slots), *rest)
+
+
+def _lru_cache(cached: Any, reduced: Any) -> Any:
+    """Have a local function that keeps its results made around one without a state: it may refer to itself."""
+    if reduced is NotImplemented or not hasattr(cached, "cache_parameters"):
+        return NotImplemented
+    _, (code, names, *_), state, _, _, setter = reduced
+    options = cached.cache_parameters()
+    count = len(code.co_freevars)
+    return (
+        rebuild.copied_lru_cache,
+        (code, names, count, options),
+        (setter, state),
+        None,
+        None,
+        rebuild.set_copied_lru_cache,
+    )
 
 
 def dumps_or_none(obj: Any, override: Callable[[Any, Any], Any]) -> Optional[bytes]:

@@ -287,6 +287,19 @@ def local_lru_cache(made: Any, maxsize: Optional[int], typed: bool, attributes: 
     return lru_cache(function(*made), maxsize, typed, attributes)
 
 
+def copied_lru_cache(code: Any, names: Dict[str, Any], count: int, options: Dict[str, Any]) -> Any:
+    """Return a function that keeps its results around one that has no state yet; both are copies."""
+    names.setdefault("__builtins__", builtins)
+    cells = tuple(types.CellType() for _ in range(count)) or None
+    return functools.lru_cache(**options)(types.FunctionType(code, names, code.co_name, None, cells))
+
+
+def set_copied_lru_cache(made: Any, state: Tuple[Any, Any]) -> None:
+    """Give the function within its state, by cloudpickle's own setter."""
+    setter, content = state
+    setter(made.__wrapped__, content)
+
+
 def set_lru_cache(made: Any, state: Dict[str, Any]) -> None:
     """Give the function within its state."""
     set_function(made.__wrapped__, state)
