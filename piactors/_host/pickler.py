@@ -152,7 +152,9 @@ class Pickler(pickle.Pickler):
         count = len(wrapped.__closure__ or ())
         made = (self.place_of(wrapped), wrapped.__code__, wrapped.__name__, count)
         state = {**self.function_state(wrapped), "contents": snapshots.contents(wrapped)}
-        return rebuild.local_lru_cache, (made, *options), state, None, None, rebuild.set_lru_cache
+        self.held.append(obj)
+        around = (keys.key_of(obj), rebuild.local_lru_cache, (made, *options))
+        return byvalue.local_thing, around, state, None, None, rebuild.set_lru_cache
 
 
 class Global:

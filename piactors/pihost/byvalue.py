@@ -52,6 +52,13 @@ def local_function(key: str, place: rebuild.Place, code: Any, name: str, cells: 
     return made
 
 
+def local_thing(key: str, maker: Any, args: Tuple[Any, ...]) -> Any:
+    """Return something else that is local to a function of the host, and known by its key."""
+    made = maker(*args)
+    store.note(key, made)
+    return made
+
+
 class _Local(NamedTuple):
     version: int
     names: Tuple[str, ...]

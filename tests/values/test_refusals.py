@@ -59,6 +59,8 @@ def make_session(): return Session()
 def raise_lock(): raise Carrier("the text", threading.Lock())
 class LoggingWorker(Worker):
     def work(self): log.write("x")
+class StartedWith(Worker):
+    def __init__(self, handle): super().__init__()
 async def waiting(): await asyncio.sleep(100)
 ref = start()
 work = ref.proxy()
@@ -101,7 +103,7 @@ cases = {
     "ask": lambda: ref.ask({"handle": LOCK}, timeout=20),
     "ask without waiting": lambda: get(ref.ask({"handle": LOCK}, block=False)),
     "tell": lambda: ref.tell({"handle": LOCK}),
-    "start": lambda: Worker.start(LOCK),
+    "start": lambda: StartedWith.start(LOCK),
     "start of an actor with a global": lambda: LoggingWorker.start(),
     "spawn": lambda: spawn(worker_function),
     "spawn with an argument": lambda: spawn("os:getcwd", LOCK),
