@@ -110,7 +110,7 @@ def with_definitions(value: Any, *, foreign: bool, whole: str) -> bytes:
     try:
         packed = _pickled(pickling.full(), value, None, foreign)
     except _REFUSALS as error:
-        found = _explained([(whole, value)], error)
+        found = NotSendable(str(refusals.explained(value, error, whole)))
     else:
         return _whole(packed)
     raise found
