@@ -293,11 +293,17 @@ def _paths(options: IsolationOptions, own: bool, folder: str | None) -> list[str
 
 def _needs(what: _What) -> tuple[str, ...]:
     """Return the large modules that an isolate will import for certain, so that its launcher does so once."""
-    needs = ["cloudpickle"] if what.packed.data.find(b"cloudpickle") >= 0 else []
+    needs = ["cloudpickle"] if _holds_copies(what.packed) else []
     mine = [cls for cls in what.actor_class.__mro__ if cls.__module__.partition(".")[0] not in _WITHOUT_COROUTINES]
     if any(inspect.iscoroutinefunction(found) for cls in mine for found in vars(cls).values()):
         needs.append("asyncio")
     return tuple(needs)
+
+
+def _holds_copies(packed: encode.Packed) -> bool:
+    """Whether what is sent at the start holds odd types, for which cloudpickle is needed there."""
+    made = () if packed.needs is None else packed.needs.made
+    return any(data.find(b"cloudpickle") >= 0 for data in (packed.data, *(found.record.body for found in made)))
 
 
 def _unmeasured(options: IsolationOptions) -> bool:

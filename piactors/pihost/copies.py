@@ -17,6 +17,7 @@ _folder = ""
 """Where the host's cloudpickle lies, for an interpreter that has none of its own."""
 
 
+@functools.lru_cache(maxsize=None)
 def folder() -> str:
     """Return where this interpreter's own cloudpickle lies; nothing if it has none."""
     spec = importlib.util.find_spec("cloudpickle")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -10,7 +11,6 @@ from multiprocessing import shared_memory
 from typing import Any
 
 import multiprocess
-import multiprocessing
 import pytest
 
 import piactors
