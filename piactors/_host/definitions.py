@@ -13,7 +13,8 @@ import sys
 import types
 import weakref
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -38,7 +39,7 @@ class _Attribute:
     version: int
     data: bytes
     children: tuple[str, ...]
-    watched: bool
+    steady: bool
 
 
 @attrs.frozen(eq=False)
@@ -47,17 +48,26 @@ class Made:
 
     Attributes:
         record: what is sent.
-        identity: what it was made of, to be compared with what it is made of now.
+        look: returns the parts that it is made of now; None if there are none to look at.
+        identity: those that it was made of (see `snapshots.identities`).
         pins: what keeps that comparison right.
         attributes: of a class.
         absent: of a global variable: there is none of that name.
     """
 
     record: Record
-    identity: tuple[Any, ...]
+    look: Callable[[], tuple[Any, ...]] | None
+    identity: tuple[int, ...]
     pins: Pins
     attributes: Mapping[str, _Attribute] = attrs.field(factory=dict)
     absent: bool = False
+
+    def holds(self) -> bool:
+        """Whether it is as it was; False also where only pickling it again can tell."""
+        if self.look is None:
+            return True
+        pins = self.pins
+        return not (pins.dirty or pins.watched) and snapshots.identities(self.look()) == self.identity
 
 
 @attrs.frozen(eq=False)
@@ -96,18 +106,51 @@ def needs_of(met: Mapping[str, Any], held: Iterable[Any], lent: tuple[Lent, ...]
     Raises:
         refusals.Refused: if a definition holds what cannot be sent.
     """
+    roots = (foreign, *met)
+    plan = _plans.get(roots)
+    if plan is None or not plan.holds():
+        plan = _planned(met, foreign)
+        if len(_plans) >= _MOST_PLANS:
+            _plans.clear()
+        _plans[roots] = plan
+    return Needs(plan.made, (*held, *met.values(), *[reference() for reference in plan.references]), lent)
+
+
+def _planned(met: Mapping[str, Any], foreign: bool) -> _Plan:
     found: dict[str, Made] = {}
-    kept = [*held]
+    references = []
     todo = deque((key, thing, "") for key, thing in met.items())
     while todo:
         key, thing, user = todo.popleft()
         if key in found or thing is None:
             continue
         made = found[key] = _look(key, thing, user, foreign)
-        kept.append(thing)
+        if not isinstance(thing, Global | Module):
+            references.append(keys.reference_to(thing))
         name = getattr(thing, "__qualname__", "") or user
         todo.extend((child, _thing(child), name) for child in made.record.children if child not in found)
-    return Needs(tuple(found.values()), tuple(kept), lent)
+    return _Plan(tuple(found.values()), tuple(references))
+
+
+@attrs.frozen(eq=False)
+class _Plan:
+    """What messages with the same roots need, as long as it holds.
+
+    Attributes:
+        made: the definitions.
+        references: to what they define, weakly: what the program lets go of is not kept by this.
+    """
+
+    made: tuple[Made, ...]
+    references: tuple[Callable[[], Any], ...]
+
+    def holds(self) -> bool:
+        """Whether all definitions are still as they were."""
+        return all(map(Made.holds, self.made))
+
+
+_plans: dict[tuple[Any, ...], _Plan] = {}
+_MOST_PLANS = 1000
 
 
 def _thing(key: str) -> Any:
@@ -121,19 +164,20 @@ def _thing(key: str) -> Any:
 def _look(key: str, thing: Any, user: str, foreign: bool) -> Made:
     """Return a definition as it is now."""
     before = _made.get((key, foreign))
-    kind = _KINDS.get(type(thing)) or ("class" if isinstance(thing, type) else "thing")
-    identify, make = _WAYS[kind]
-    identity = identify(thing)
-    if before is not None and not before.pins.dirty and not before.pins.watched and identity == before.identity:
+    if before is not None and before.holds():
         return before
     try:
-        made: Made = make(key, thing, identity, before, foreign)
+        made: Made = _MAKERS[_kind_of(thing)](key, thing, before, foreign)
     except (refusals.Refused, pickle.PicklingError, TypeError, AttributeError) as error:
         found = _placed(thing, error, user)
     else:
         _made[key, foreign] = made
         return made
     raise found
+
+
+def _kind_of(thing: Any) -> str:
+    return _KINDS.get(type(thing)) or ("class" if isinstance(thing, type) else "thing")
 
 
 def _placed(thing: Any, error: Exception, user: str) -> refusals.Refused:
@@ -165,30 +209,41 @@ def _record(key: str, kind: str, head: bytes, body: bytes, children: Mapping[str
     return Record(key, next(_versions), kind, head, body, below)
 
 
-# Each kind: what it is made of, by identity, and how it is made
+# How each kind is made
 
 
-def _identity_of_function(function: types.FunctionType) -> tuple[Any, ...]:
-    return tuple(map(id, snapshots.function_parts(function)))
+def _finish(record: Record, look: Callable[[], tuple[Any, ...]] | None, **more: Any) -> Made:
+    """Return what was made, with the identity of its parts; `lenient` are those that count as what never changes."""
+    pins, lenient = Pins(), more.pop("lenient", frozenset())
+    parts = () if look is None else look()
+    for place, part in enumerate(parts):
+        pins.add(part, lenient=place in lenient)
+    return Made(record, look, snapshots.identities(parts), pins, **more)
 
 
-def _make_function(
-    key: str, function: types.FunctionType, identity: tuple[Any, ...], before: Made | None, foreign: bool
-) -> Made:
+def _make_function(key: str, function: types.FunctionType, before: Made | None, foreign: bool) -> Made:
     head, body, met = pickling.dumped_function(function, foreign=foreign)
     _bind(met, function)
-    pins = Pins()
-    for part in snapshots.function_parts(function):
-        pins.add(part)
-    return Made(_record(key, "function", head, body, met, before), identity, pins)
+    record = _record(key, "function", head, body, met, before)
+    return _finish(record, _looking_at(function, snapshots.function_parts))
 
 
-def _make_class(key: str, cls: type, identity: tuple[Any, ...], before: Made | None, foreign: bool) -> Made:
-    pins = Pins()
-    old = {} if before is None or before.pins.dirty else before.attributes
-    versions = {} if before is None else before.attributes
+def _looking_at(thing: Any, parts: Callable[[Any], tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
+    """Return how to look at a thing again without keeping it alive."""
+    reference = weakref.ref(thing)
+
+    def look() -> tuple[Any, ...]:
+        found = reference()
+        return () if found is None else parts(found)
+
+    return look
+
+
+def _make_class(key: str, cls: type, before: Made | None, foreign: bool) -> Made:
+    old: Mapping[str, _Attribute] = {} if before is None else before.attributes
+    sure = before is not None and not before.pins.dirty
     attributes = {
-        name: _attribute(cls, name, value, old.get(name), versions.get(name), pins, foreign)
+        name: _attribute(cls, name, value, old.get(name), sure, foreign)
         for name, value in apart.class_content(cls).items()
     }
     head, met = pickling.dumped(apart.class_head(cls), foreign=foreign)
@@ -198,35 +253,31 @@ def _make_class(key: str, cls: type, identity: tuple[Any, ...], before: Made | N
         met.update(dict.fromkeys(attribute.children))
     _bind(met, cls)
     body = pickle.dumps(({name: (found.version, found.data) for name, found in attributes.items()}, virtual), 5)
-    return Made(_record(key, "class", head, body, met, before), identity, pins, attributes)
+    count = len(cls.__dict__)
+    special = frozenset(count + place for place, name in enumerate(cls.__dict__) if snapshots.is_special(name))
+    record = _record(key, "class", head, body, met, before)
+    return _finish(record, _looking_at(cls, snapshots.class_parts), lenient=special, attributes=attributes)
 
 
-def _attribute(
-    cls: type, name: str, value: Any, same: _Attribute | None, before: _Attribute | None, pins: Pins, foreign: bool
-) -> _Attribute:
-    special = snapshots.is_special(name)
-    pins.add(value, lenient=special)
-    if same is not None and not same.watched and same.identity == id(value):
-        return same
+def _attribute(cls: type, name: str, value: Any, before: _Attribute | None, sure: bool, foreign: bool) -> _Attribute:
+    """Pickle an attribute, if it is not for certain the one before."""
+    if before is not None and sure and before.steady and before.identity == id(value):
+        return before
     try:
         data, met = pickling.dumped(value, foreign=foreign, module=cls.__module__)
     except Exception as error:
         found = refusals.explained(value, error, f"attribute `{name}` of `{cls.__qualname__}`")
     else:
         version = before.version if before is not None and before.data == data else next(_versions)
-        watched = not special and snapshots.is_watched(value)
-        return _Attribute(id(value), version, data, tuple(met), watched)
+        steady = snapshots.is_special(name) or snapshots.is_steady(value)
+        return _Attribute(id(value), version, data, tuple(met), steady)
     raise found
 
 
-def _identity_of_thing(thing: Any) -> tuple[Any, ...]:
-    return ()
-
-
-def _make_thing(key: str, thing: Any, identity: tuple[Any, ...], before: Made | None, foreign: bool) -> Made:
+def _make_thing(key: str, thing: Any, before: Made | None, foreign: bool) -> Made:
     head, met = pickling.dumped(apart.thing_head(thing), foreign=foreign)
     _bind(met, thing)
-    return Made(_record(key, "thing", head, b"", met, before), identity, Pins())
+    return _finish(_record(key, "thing", head, b"", met, before), None)
 
 
 def _value_of(variable: Global) -> Any:
@@ -234,46 +285,43 @@ def _value_of(variable: Global) -> Any:
     return _NOTHING if module is None else vars(module).get(variable.name, _NOTHING)
 
 
-def _identity_of_global(variable: Global) -> tuple[Any, ...]:
-    return (id(_value_of(variable)),)
-
-
-def _make_global(key: str, variable: Global, identity: tuple[Any, ...], before: Made | None, foreign: bool) -> Made:
-    value, pins = _value_of(variable), Pins()
+def _make_global(key: str, variable: Global, before: Made | None, foreign: bool) -> Made:
+    value = _value_of(variable)
     present = value is not _NOTHING
-    pins.add(value if present else None)
     content = (variable.module, variable.name, present, value if present else None)
     body, met = pickling.dumped(content, foreign=foreign, top=value)
     _of_module.setdefault(variable.module, set()).add(key)
-    return Made(_record(key, "global", b"", body, met, before), identity, pins, absent=not present)
+    return _finish(
+        _record(key, "global", b"", body, met, before), partial(_parts_of_global, variable), absent=not present
+    )
 
 
-def _names_of(module: Module) -> dict[str, Any]:
-    names = vars(sys.modules[module.name]) if module.name in sys.modules else {}
-    return {name: names[name] for name in pickling.MODULE_NAMES if names.get(name) is not None}
+def _parts_of_global(variable: Global) -> tuple[Any, ...]:
+    value = _value_of(variable)
+    return () if value is _NOTHING else (value,)
 
 
-def _identity_of_module(module: Module) -> tuple[Any, ...]:
-    return (id(sys.modules.get(module.name)),)
-
-
-def _make_module(key: str, module: Module, identity: tuple[Any, ...], before: Made | None, foreign: bool) -> Made:
-    body, _ = pickling.dumped((module.name, _names_of(module)), foreign=foreign)
-    pins = Pins()
+def _make_module(key: str, module: Module, before: Made | None, foreign: bool) -> Made:
     found = sys.modules.get(module.name)
+    names = {} if found is None else vars(found)
+    content = {name: names[name] for name in pickling.MODULE_NAMES if names.get(name) is not None}
+    body, _ = pickling.dumped((module.name, content), foreign=foreign)
     if found is not None:
-        pins.add(found)
         weakref.finalize(found, _forget_module, module.name).atexit = False
-    return Made(_record(key, "module", b"", body, {}, before), identity, pins)
+    return _finish(_record(key, "module", b"", body, {}, before), partial(_parts_of_module, module))
+
+
+def _parts_of_module(module: Module) -> tuple[Any, ...]:
+    return (sys.modules.get(module.name),)
 
 
 _KINDS: dict[type, str] = {Global: "global", types.FunctionType: "function", Module: "module"}
-_WAYS: dict[str, Any] = {
-    "function": (_identity_of_function, _make_function),
-    "class": (snapshots.class_identity, _make_class),
-    "thing": (_identity_of_thing, _make_thing),
-    "global": (_identity_of_global, _make_global),
-    "module": (_identity_of_module, _make_module),
+_MAKERS: dict[str, Callable[[str, Any, Made | None, bool], Made]] = {
+    "function": _make_function,
+    "class": _make_class,
+    "thing": _make_thing,
+    "global": _make_global,
+    "module": _make_module,
 }
 
 
@@ -294,7 +342,8 @@ def _bind(met: dict[str, Any], thing: Any) -> None:
 def _forget(key: str) -> None:
     """Something of this process is gone; in any thread, at any moment."""
     for foreign in (False, True):
-        _made.pop((key, foreign), None)
+        if _made.pop((key, foreign), None) is not None:
+            _plans.clear()
     for reference in _retried(lambda: list(_everybody.values())):
         knowledge = reference()
         if knowledge is not None:

@@ -38,7 +38,12 @@ def key_of(obj: Any) -> str:
         return key
 
 
-def _reference(obj: Any, forget: Callable[[Any], object]) -> Callable[[], Any]:
+def reference_to(obj: Any) -> Callable[[], Any]:
+    """Return a weak reference, as far as there can be one."""
+    return _reference(obj, None)
+
+
+def _reference(obj: Any, forget: Callable[[Any], object] | None) -> Callable[[], Any]:
     try:
         return weakref.ref(obj, forget)
     except TypeError:

@@ -190,11 +190,12 @@ def _used_globals(function: types.FunctionType) -> dict[str, Any]:
 def _local_version(cls: type) -> int:
     """Return a number that grows when a local class gets other attributes."""
     version, identity, pins = _local_versions.get(cls, (0, (), None))
-    now = snapshots.class_identity(cls)
+    parts = snapshots.class_parts(cls)
+    now = snapshots.identities(parts)
     if pins is None or pins.dirty or pins.watched or now != identity:
         pins = snapshots.Pins()
-        for value in cls.__dict__.values():
-            pins.add(value)
+        for part in parts:
+            pins.add(part)
         version += 1
         _local_versions[cls] = (version, now, pins)
     return version

@@ -6,7 +6,6 @@ compared by identity.  What can, a list or an object, is pickled again and compa
 
 from __future__ import annotations
 
-import builtins
 import dis
 import enum
 import logging
@@ -28,6 +27,9 @@ _ATOMS = frozenset(
         logging.RootLogger,
     }
 )  # fmt: skip
+_CONTAINERS = frozenset({list, dict, set})
+_FEW = 256
+"""Items up to which a container is looked at by them; others are pickled again."""
 _OF_A_CLASS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 """What each class has of its own, and what keeps it alive."""
 _MADE_BY_ENUM = frozenset(
@@ -70,8 +72,10 @@ class Pins:
             return True
         if kind in _OF_A_CLASS:
             return True
+        if kind in _CONTAINERS:
+            return self._pin_container(value)
         if kind is types.FunctionType:
-            return _is_steady(value) and self._pin_weakly(value)
+            return _is_whole(value) and self._pin_weakly(value)
         if kind in (staticmethod, classmethod):
             return self._pin(value.__func__)
         if kind is property:
@@ -80,6 +84,14 @@ class Pins:
         if isinstance(value, type | enum.Enum | types.ModuleType) or refusals.is_definition(kind):
             return self._pin_weakly(value)
         return False
+
+    def _pin_container(self, container: Any) -> bool:
+        """A small container of what never changes itself is looked at by its items (see `identities`)."""
+        items = [*container, *container.values()] if type(container) is dict else [*container]
+        if len(items) > 2 * _FEW or not all(_is_atom(item, type(item)) for item in items):
+            return False
+        self._held += items
+        return True
 
     def _pin_weakly(self, value: Any) -> bool:
         try:
@@ -98,7 +110,7 @@ def _is_atom(value: Any, kind: type, depth: int = 3) -> bool:
     return kind in (tuple, frozenset) and depth > 0 and all(_is_atom(item, type(item), depth - 1) for item in value)
 
 
-def _is_steady(function: types.FunctionType) -> bool:
+def _is_whole(function: types.FunctionType) -> bool:
     """Whether a function is watched elsewhere, by its key, or has nothing that may change."""
     if places.of_function(function) != "within":
         return True
@@ -117,11 +129,6 @@ def global_names(code: types.CodeType) -> tuple[str, ...]:
                 names.update(dict.fromkeys(global_names(const)))
         found = _names[code] = tuple(names)
     return found
-
-
-def is_builtin(name: str) -> bool:
-    """Whether a name that a module does not have is one of Python's own."""
-    return hasattr(builtins, name)
 
 
 def contents(function: types.FunctionType) -> tuple[Any, ...]:
@@ -150,19 +157,31 @@ def submodules(function: types.FunctionType, values: Iterable[Any]) -> tuple[str
 
 def function_parts(function: types.FunctionType) -> tuple[Any, ...]:
     """Return what a function is made of, but for its globals."""
+    named, attributes = function.__kwdefaults__ or {}, function.__dict__
+    if not (named or attributes or function.__closure__):  # as most are
+        return function.__code__, function.__defaults__
     return (
-        function.__code__, function.__defaults__, *(function.__kwdefaults__ or {}).values(),
-        *function.__dict__.values(), *contents(function),
+        function.__code__, function.__defaults__, *named, *named.values(), *attributes, *attributes.values(),
+        *contents(function),
     )  # fmt: skip
 
 
-def class_identity(cls: type) -> tuple[int, ...]:
-    """Return what tells that a class has the attributes that it had, while nothing of them is gone (see `Pins`)."""
-    values = cls.__dict__.values()
-    found = [*map(id, values)]
-    for value in values:
-        if type(value) is property:
-            found += map(id, (value.fget, value.fset, value.fdel))
+def class_parts(cls: type) -> tuple[Any, ...]:
+    """Return what a class is made of: names and attributes."""
+    return (*cls.__dict__, *cls.__dict__.values())
+
+
+def identities(parts: Iterable[Any]) -> tuple[int, ...]:
+    """Return what tells that these are the very things that they were, while nothing of them is gone (see `Pins`)."""
+    found = [*map(id, parts)]
+    for part in parts:
+        kind = type(part)
+        if kind is property:
+            found += map(id, (part.fget, part.fset, part.fdel))
+        elif kind in _CONTAINERS and len(part) <= _FEW:
+            found += map(id, part)
+            if kind is dict:
+                found += map(id, part.values())
     return tuple(found)
 
 
@@ -195,11 +214,11 @@ def is_special(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 
-def is_watched(value: Any) -> bool:
-    """Whether a value may change without being another object."""
+def is_steady(value: Any) -> bool:
+    """Whether a value stays what it is for as long as it is the same object."""
     pins = Pins()
     pins.add(value)
-    return pins.watched
+    return not pins.watched and type(value) not in _CONTAINERS
 
 
 def has_identity(name: str, value: Any) -> bool:
