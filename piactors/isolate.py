@@ -70,7 +70,7 @@ class Isolate:
         self.state = State.STARTING
         self.data: dict[str, bytes] = {}
         self.requests = requests.Requests(self)
-        self.runtime = runtime.current()
+        self.runtime = runtime.for_start()
         run_callbacks_with(self.runtime.dispatcher.submit)
         self.loop = self.runtime.loop
         self.lock = threading.Lock()

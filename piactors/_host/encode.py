@@ -64,10 +64,11 @@ def _pickled(
 
 
 def _needs(pickler: pickling.Pickler, foreign: bool) -> Needs | None:
-    lent = () if pickler.spawning is None else tuple(pickler.spawning.lent)
-    if not (pickler.met or pickler.held or lent):
+    spawning = pickler.spawning
+    lent, kept = ((), ()) if spawning is None else (tuple(spawning.lent), spawning.kept)
+    if not (pickler.met or pickler.held or lent or kept):
         return None
-    return definitions.needs_of(pickler.met, pickler.held, lent, foreign=foreign)
+    return definitions.needs_of(pickler.met, [*pickler.held, *kept], lent, foreign=foreign)
 
 
 def _explained(parts: Iterable[tuple[str, Any]], error: BaseException) -> NotSendable:

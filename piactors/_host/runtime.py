@@ -207,6 +207,8 @@ _last_thread: threading.Thread | None = None
 _current: Runtime | None = None
 _hooks_in_place = False
 _has_ended = False
+_last: Runtime | None = None
+"""The runtime that was ended last."""
 _TOO_LATE = (
     "the main thread of this program has ended, and with it the program begins to end: its isolates were stopped, and "
     "nothing would stop those that start now.  Start isolates before, and keep the main thread until they have done "
@@ -226,10 +228,23 @@ def current() -> Runtime:
     with _lock:
         if _current is None:
             refuse_patched()
+            if _has_ended and _last is not None:
+                return _last  # what is just being ended still has news to tell
             if _has_ended or not _put_hooks():
                 raise StartError(_TOO_LATE)
             _current = Runtime()
         return _current
+
+
+def for_start() -> Runtime:
+    """Return the runtime that something is to be started in.
+
+    Raises:
+        StartError: as `current`, and also while the program ends.
+    """
+    if _has_ended:
+        raise StartError(_TOO_LATE)
+    return current()
 
 
 def refuse_patched() -> None:
@@ -250,9 +265,10 @@ def after_fork(callback: Callable[[], None]) -> None:
 
 def end_current() -> None:
     """End the runtime of this process, where there is one: what the end of the main thread does."""
-    global _current
+    global _current, _last
     with _lock:
         runtime, _current = _current, None
+        _last = runtime if _last is None or runtime is not None else _last
     with _end_lock:  # who comes second waits for the end that is under way
         if runtime is not None:
             runtime.end()
@@ -293,10 +309,10 @@ def _end_for_good() -> None:
 
 
 def _in_forked_child() -> None:
-    global _current, _lock, _end_lock, _last_thread
+    global _current, _last, _lock, _end_lock, _last_thread
     _lock, _end_lock = threading.Lock(), threading.Lock()
     _last_thread = None
-    runtime, _current = _current, None
+    runtime, _current, _last = _current, None, None
     if runtime is not None:
         for callback in _after_fork:
             callback()

@@ -40,6 +40,8 @@ class Spawning:
 
     def __init__(self) -> None:
         self.lent: list[Lent] = []
+        self.kept: list[Any] = []
+        """What was handed over: it has to live as long as the message."""
         self._contexts: list[Any] = []
 
     def duplicate_for_child(self, fd: int) -> int:
@@ -61,7 +63,7 @@ class Spawning:
 
     def begin_again(self) -> None:
         """Let go of what a first attempt has taken."""
-        self.lent = []
+        self.lent, self.kept = [], []
 
     @property
     def is_on(self) -> bool:
@@ -80,13 +82,12 @@ def way_of(kind: type) -> Callable[[Spawning, Any], Any] | None:
         return _socket
     family, _, rest = kind.__module__.partition(".")
     if family in _FAMILIES:
-        return _memory if rest == "shared_memory" else _as_spawned
+        return _WAYS.get(rest.partition(".")[0])
     return _shared_ctype if "_ctypes" in {base.__module__ for base in kind.__mro__} else None
 
 
 def _as_spawned(spawning: Spawning, obj: Any) -> Any:
-    kind = type(obj)
-    family = kind.__module__.partition(".")[0]
+    family = type(obj).__module__.partition(".")[0]
     if getattr(obj, "_is_fork_ctx", False):
         raise refusals.Refused(
             f"{obj!r} cannot be sent: it was made for processes that are forked from this one, which is the default of "
@@ -97,8 +98,13 @@ def _as_spawned(spawning: Spawning, obj: Any) -> Any:
 
 
 def _reduced(spawning: Spawning, family: str, obj: Any) -> Any:
-    """Reduce as the library does for a process that it spawns; what reduces itself is left to that."""
+    """Reduce as the library does for a process that it spawns; what reduces itself is left to that.
+
+    The thing has to live until the isolate has opened it: with its last user here, a semaphore loses its name, and
+    memory goes to the next value.
+    """
     spawning.begin(family)
+    spawning.kept.append(obj)
     reducers = importlib.import_module(f"{family}.reduction").ForkingPickler._extra_reducers
     reducer = reducers.get(type(obj))
     return NotImplemented if reducer is None else reducer(obj)
@@ -110,11 +116,43 @@ def _shared_ctype(spawning: Spawning, obj: Any) -> Any:
     return _reduced(spawning, family, obj) if family in _FAMILIES else NotImplemented
 
 
+def _of_heap(spawning: Spawning, obj: Any) -> Any:
+    family = type(obj).__module__.partition(".")[0]
+    found = _reduced(spawning, family, obj)
+    if type(obj).__name__ != "Arena" or found is NotImplemented:
+        return found
+    _, (size, handle) = found
+    return handed.arena, (family, size, handle)
+
+
+def _of_manager(spawning: Spawning, obj: Any) -> Any:
+    family = type(obj).__module__.partition(".")[0]
+    found = _reduced(spawning, family, obj)
+    if not hasattr(obj, "_authkey"):
+        return found
+    process = importlib.import_module(f"{family}.process").current_process()
+    return handed.of_manager, (family, bytes(process.authkey), *obj.__reduce__()[:2])
+
+
 def _socket(spawning: Spawning, sock: socket.socket) -> Any:
     handle = spawning.DupFd(spawning.duplicate_for_child(sock.fileno()))
     return handed.rebuilt_socket, (handle, int(sock.family), int(sock.type), sock.proto, sock.gettimeout())
 
 
 def _memory(spawning: Spawning, memory: Any) -> Any:
+    spawning.kept.append(memory)
     cls, args = memory.__reduce__()
     return handed.attached, (cls, list(args))
+
+
+_WAYS: dict[str, Callable[[Spawning, Any], Any]] = {
+    "connection": _as_spawned,
+    "heap": _of_heap,
+    "managers": _of_manager,
+    "queues": _as_spawned,
+    "shared_memory": _memory,
+    "sharedctypes": _as_spawned,
+    "synchronize": _as_spawned,
+    "process": _as_spawned,
+}
+"""By module: what has a way.  Contexts, exceptions and the like are copied as anything else is."""

@@ -56,7 +56,7 @@ class Top(Link):
 
     def _begin(self) -> None:
         importing.check()
-        runtime.current().add_tree(self)
+        runtime.for_start().add_tree(self)
         self.runner.start()
 
     def _ref(self) -> SupervisorRef:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import threading
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Set
 
 _known = threading.Condition()
 _here: Dict[int, int] = {}
+_unwanted: Set[int] = set()
+"""Numbers of such as have not come yet, and that nobody will take."""
 _attaching = threading.Lock()
 
 
@@ -29,29 +32,39 @@ class Handle:
         """
         with _known:
             _known.wait_for(lambda: self.number in _here)
-            fd = _here.pop(self.number)
+            fd, _here[self.number] = _here[self.number], _TAKEN
+        if fd == _TAKEN:
+            raise OSError("a descriptor of the message was taken before")
         if fd < 0:
             raise OSError("a descriptor of the message did not arrive: this process has too many open")
         return fd
+
+
+_TAKEN = -2
 
 
 def came(number: int, fd: int) -> None:
     """A descriptor has come; on the control thread."""
     with _known:
         before = _here.get(number, -1)
-        _here[number] = fd
+        if number in _unwanted:
+            _unwanted.discard(number)
+            before = fd
+        else:
+            _here[number] = fd
         _known.notify_all()
     if before >= 0:
         os.close(before)
 
 
 def drop(numbers: Sequence[int]) -> None:
-    """Close what nobody has taken: its message was not run, or has not asked for it."""
+    """The message of these is over: close what nobody has taken, now or when it comes."""
     for number in numbers:
         with _known:
-            _known.wait_for(lambda number=number: number in _here, 1.0)  # type: ignore[misc]
-            fd = _here.pop(number, -1)
-        if fd >= 0:
+            fd = _here.pop(number, None)
+            if fd is None:
+                _unwanted.add(number)
+        if fd is not None and fd >= 0:
             os.close(fd)
 
 
@@ -73,3 +86,18 @@ def attached(cls: Any, args: List[Any]) -> Any:
             return cls(*args)
         finally:
             resource_tracker.register = register
+
+
+def arena(family: str, size: int, handle: Handle) -> Any:
+    """Return the block of shared memory that values and arrays lie in; once it is mapped, no descriptor is needed."""
+    made = importlib.import_module(family + ".heap").Arena(size, handle.detach())
+    fd, made.fd = made.fd, -1
+    os.close(fd)
+    return made
+
+
+def of_manager(family: str, key: bytes, rebuild: Any, args: Any) -> Any:
+    """Return the proxy of a manager's object, in a process that may talk to that manager."""
+    process = importlib.import_module(family + ".process").current_process()
+    process.authkey = key
+    return rebuild(*args)
