@@ -16,7 +16,7 @@ def class_head(cls: type) -> tuple[Any, tuple[Any, ...]]:
     """Return the function that makes a class without its attributes, and its arguments."""
     metaclass = type(cls)
     if isinstance(cls, enum.EnumMeta):
-        members: dict[str, Any] = {name: member._value_ for name, member in vars(cls)["_member_map_"].items()}
+        members = {name: _raw(cls, member) for name, member in vars(cls)["_member_map_"].items()}
         boundary = getattr(cls, "_boundary_", None)
         standing = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
         keywords = {"boundary": boundary} if boundary else {}
@@ -28,6 +28,16 @@ def class_head(cls: type) -> tuple[Any, tuple[Any, ...]]:
     names["__qualname__"] = cls.__qualname__
     head = rebuild.ClassHead(metaclass, cls.__name__, cls.__bases__, names, bare, {})
     return rebuild.new_class, (tuple(head),)
+
+
+def _raw(cls: Any, member: Any) -> Any:
+    """Return what makes a member: its value, or of an enumeration of numbers or texts that number or text."""
+    kind = cls._member_type_
+    if kind is object:
+        return member._value_
+    if kind is str:
+        return str.__str__(member)
+    return kind(member) if kind in (int, float, bytes, tuple, complex) else member._value_
 
 
 _FROM_THE_BEGINNING = ("__module__", "__slots__", "__parameters__", "_is_protocol")

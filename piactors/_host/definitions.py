@@ -109,7 +109,8 @@ def needs_of(met: Mapping[str, Any], held: Iterable[Any], lent: tuple[Lent, ...]
     roots = (foreign, *met)
     plan = _plans.get(roots)
     if plan is None or not plan.holds():
-        plan = _planned(met, foreign)
+        with pickling.one_pass():
+            plan = _planned(met, foreign)
         if len(_plans) >= _MOST_PLANS:
             _plans.clear()
         _plans[roots] = plan

@@ -6,14 +6,16 @@ definition can be sent along; what is local to a function of the host goes into 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import marshal
 import pickle
 import sys
+import threading
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from piactors._host import apart, keys, places, shared_objects, snapshots
@@ -212,8 +214,19 @@ def _cell(pickler: Pickler, cell: Any) -> Any:
     return rebuild.cell, (), (content,), None, None, rebuild.set_cell
 
 
+_marshalled: weakref.WeakKeyDictionary[types.CodeType, bytes] = weakref.WeakKeyDictionary()
+"""Once for each code: the bytes depend on who else holds its parts."""
+
+
 def _code(pickler: Pickler, code: types.CodeType) -> Any:
-    return rebuild.code, (sys.implementation.cache_tag, marshal.dumps(code), code.co_qualname)
+    data = _marshalled.get(code)
+    if data is None:
+        data = _marshalled[code] = marshal.dumps(code)
+    return rebuild.code, (sys.implementation.cache_tag, data, code.co_qualname)
+
+
+def _weak_set(pickler: Pickler, found: Any) -> Any:
+    return weakref.WeakSet, (list(found),)
 
 
 def _module(pickler: Pickler, module: types.ModuleType) -> Any:
@@ -247,7 +260,7 @@ def _method(pickler: Pickler, method: types.MethodType) -> Any:
     return types.MethodType, (method.__func__, method.__self__)
 
 
-def _builtin(pickler: Pickler, function: types.BuiltinFunctionType) -> Any:
+def _builtin(pickler: Pickler, function: Any) -> Any:
     refusals.check_builtin(function)
     return NotImplemented
 
@@ -262,6 +275,7 @@ def _weak_dictionary(pickler: Pickler, mapping: Any) -> Any:
 
 _SPECIAL: dict[type, Callable[[Pickler, Any], Any]] = {
     types.BuiltinFunctionType: _builtin,
+    types.MethodWrapperType: _builtin,
     types.CellType: _cell,
     types.CodeType: _code,
     types.MethodType: _method,
@@ -272,6 +286,7 @@ _SPECIAL: dict[type, Callable[[Pickler, Any], Any]] = {
     functools.cached_property: _cached_property,
     rebuild.Globals: _own_globals,
     weakref.WeakKeyDictionary: _weak_dictionary,
+    weakref.WeakSet: _weak_set,
     weakref.WeakValueDictionary: _weak_dictionary,
 }
 
@@ -319,8 +334,28 @@ def _shared(module: Any) -> dict[int, str]:
     """Return the variables of a module whose values are told apart by identity, by that."""
     if places.is_importable(module) or module not in sys.modules:
         return {}
-    names = vars(sys.modules[module])
-    return {id(value): name for name, value in names.items() if snapshots.has_identity(name, value)}
+    tables = _pass.__dict__.get("tables", {})
+    found = tables.get(module)
+    if found is None:
+        names = list(vars(sys.modules[module]).items())  # at once: another thread may add to it
+        found = {id(value): name for name, value in names if snapshots.has_identity(name, value)}
+        tables[module] = found
+    return found  # type: ignore[no-any-return]
+
+
+_pass = threading.local()
+
+
+@contextlib.contextmanager
+def one_pass() -> Iterator[None]:
+    """While definitions are made for one message, what the variables of a module hold is listed once."""
+    before = _pass.__dict__.get("tables")
+    _pass.tables = {} if before is None else before
+    try:
+        yield
+    finally:
+        if before is None:
+            del _pass.tables
 
 
 def try_to_dump(value: Any) -> None:

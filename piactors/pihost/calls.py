@@ -180,4 +180,4 @@ class CallLoop:
 def _unsendable(value: Any, error: Exception) -> Exception:
     if isinstance(error, refusals.Refused):
         return error
-    return TypeError("the result, a {}, cannot be sent: {}".format(type(value).__name__, error))
+    return refusals.Refused("the result, a {}, cannot be sent: {}".format(type(value).__name__, error))

@@ -259,17 +259,50 @@ def set_class(cls: Any, attributes: Dict[str, Any], gone: Sequence[str], virtual
             type.__delattr__(cls, name)
     for name, value in attributes.items():
         if name == "_pihost_members":
-            for member, state in value.items():
-                cls._member_map_[member].__dict__.update(state)
+            _set_members(cls, value)
         else:
             type.__setattr__(cls, name, value)
     for subclass in virtual:
         cls.register(subclass)
 
 
+def _set_members(cls: Any, states: Dict[str, Dict[str, Any]]) -> None:
+    """Give the members of an enumeration what its own `__new__` and `__init__` gave them in the host."""
+    for name, state in states.items():
+        member = cls._member_map_[name]
+        member.__dict__.update(state)
+        try:
+            known = cls._value2member_map_.get(member._value_) is member
+            if not known and cls._member_map_[name] is member:
+                cls._value2member_map_[member._value_] = member
+        except TypeError:
+            continue  # its value cannot be a key, and is looked for otherwise
+
+
 def builtin_type(name: str) -> Any:
     """Return a type of the interpreter that has no name of its own, by its name in `types`."""
     return getattr(types, name)
+
+
+# Exceptions
+
+
+class Unmade:
+    """Pickles as an exception that is made again without its constructor."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        return exception, (type(self.error), self.error.args, dict(self.error.__dict__))
+
+
+def exception(cls: Any, args: Tuple[Any, ...], attributes: Dict[str, Any]) -> Any:
+    """Return an exception with these arguments and attributes, whatever its constructor wants."""
+    made = cls.__new__(cls, *args)
+    made.args = args
+    made.__dict__.update(attributes)
+    return made
 
 
 # Other things that are known by their name in a module

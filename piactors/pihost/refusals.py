@@ -70,8 +70,15 @@ _HINTS: Dict[str, Tuple[str, str]] = {
 _ALLOWED = frozenset({"_io.BytesIO", "_io.StringIO", "piactors.future.Future"})
 """Types below one of the above that have a way of their own to be sent."""
 
-_CONTAINERS = frozenset((list, dict, set, bytearray, collections.deque, collections.Counter, collections.OrderedDict))
-"""Whose methods would work on a copy: what is appended to that, nobody sees."""
+_CONTAINERS = (list, dict, set, bytearray, collections.deque)
+_CHANGING = frozenset(
+    (
+        "append", "appendleft", "extend", "extendleft", "insert", "remove", "pop", "popleft", "popitem", "clear", "add",
+        "discard", "update", "setdefault", "sort", "reverse", "rotate", "difference_update", "intersection_update",
+        "symmetric_difference_update", "__setitem__", "__delitem__", "__iadd__", "__ior__",
+    )
+)  # fmt: skip
+"""Methods of containers that would work on a copy: what is appended to that, nobody sees."""
 
 _WITH_WAYS = frozenset(("multiprocessing", "multiprocess", "ctypes", "_ctypes"))
 """Packages whose things may be handed over, which is asked of each."""
@@ -130,7 +137,7 @@ def check(obj: Any, kind: type) -> None:
     Raises:
         Refused: with what it is, and what to do.
     """
-    if kind is types.BuiltinFunctionType:
+    if kind in (types.BuiltinFunctionType, types.MethodWrapperType):
         check_builtin(obj)
         return
     found = _refused.get(id(kind))
@@ -151,7 +158,7 @@ def check_builtin(function: Any) -> None:
     Raises:
         Refused: if it is one.
     """
-    if type(function.__self__) in _CONTAINERS:
+    if function.__name__ in _CHANGING and isinstance(function.__self__, _CONTAINERS):
         raise Refused(
             "a method of a {} ({}) cannot be sent: it would work on a copy; let the host call it with what comes "
             "back".format(type(function.__self__).__name__, _shown(function)),
@@ -160,10 +167,16 @@ def check_builtin(function: Any) -> None:
 
 
 def _hint_of(kind: type) -> Optional[Tuple[str, str]]:
-    names = [_name(cls) for cls in kind.__mro__]
-    if not _ALLOWED.isdisjoint(names):
-        return None
-    return next((_HINTS[name] for name in names if name in _HINTS), None)
+    for cls in kind.__mro__:
+        name = _name(cls)
+        if name in _HINTS:
+            return _HINTS[name]
+        if name in _ALLOWED or not _OF_PICKLING.isdisjoint(vars(cls)):
+            return None  # it says itself how it is to be sent
+    return None
+
+
+_OF_PICKLING = frozenset(("__reduce__", "__reduce_ex__", "__getstate__"))
 
 
 def _name(kind: type) -> str:
@@ -193,12 +206,22 @@ class _Tracer(pickle._Pickler):
         return self._override(obj)
 
     def persistent_id(self, obj: Any) -> Any:
-        return "" if is_definition(type(obj)) and not _is_local(obj) else None
+        kind = type(obj)
+        return "" if kind in _SENT_SOMEHOW or (is_definition(kind) and not _is_local(obj)) else None
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         self.stack.append(obj)
         super().save(obj, save_persistent_id)  # type: ignore[misc]
         self.stack.pop()  # and not where it fails: then the stack tells where
+
+
+_SENT_SOMEHOW = frozenset(
+    (
+        types.ModuleType, types.CodeType, types.MappingProxyType, property, staticmethod, classmethod, memoryview,
+        weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary, types.CellType,
+    )
+)  # fmt: skip
+"""Types that plain pickle refuses, and the real picklers have a way for."""
 
 
 class _Nowhere:

@@ -10,7 +10,7 @@ import sys
 import traceback
 from typing import Any, Dict, FrozenSet, List, Optional, Tuple, Union
 
-from . import byvalue, pieces, plain_encode, wire
+from . import byvalue, pieces, plain_encode, rebuild, wire
 
 _TEXT_LIMIT = 1 << 16
 _MARKS = (("_pihost_invalid_target", "invalid_target"), ("_pihost_not_sendable", "not_sendable"))
@@ -59,7 +59,8 @@ class Replies:
             described["pickle"] = _pickled(error)
         if described["pickle"] is None:
             described["accepted"] = self._accepted(error)
-            described["args"] = _builtin_args(error)
+            # What such an exception held besides is not left out in silence: then it arrives as described.
+            described["args"] = None if self.code and _holds_more(error) else _builtin_args(error)
         return plain_encode.encode(described)
 
     @staticmethod
@@ -116,12 +117,30 @@ def _pickled(error: BaseException) -> Optional[bytes]:
     """Pickle an exception, or return None where it would not come out of the pickle again."""
     try:
         data = byvalue.dumps(error)
-        if type(error).__reduce__ is not BaseException.__reduce__ or not _simple(error):
-            again = byvalue.loads(data) if b"host_object" not in data else error
-            return data if type(again) is type(error) else None
-        return data
+        if type(error).__reduce__ is BaseException.__reduce__ and _simple(error):
+            return data
     except Exception:
         return None
+    try:
+        if type(byvalue.loads(data)) is type(error):
+            return data
+    except Exception:
+        pass  # its constructor wants other arguments than those that it has kept
+    return _pickled_without_constructor(error)
+
+
+def _pickled_without_constructor(error: BaseException) -> Optional[bytes]:
+    if type(error).__reduce__ is not BaseException.__reduce__:
+        return None
+    try:
+        data = byvalue.dumps(rebuild.Unmade(error))
+        return data if type(byvalue.loads(data)) is type(error) else None
+    except Exception:
+        return None
+
+
+def _holds_more(error: BaseException) -> bool:
+    return bool(set(getattr(error, "__dict__", ())) - {"__notes__"})
 
 
 def _simple(error: BaseException) -> bool:

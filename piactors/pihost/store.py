@@ -33,6 +33,10 @@ class Record(NamedTuple):
     children: Tuple[str, ...]
 
 
+class _Circular(Exception):
+    """Something holds the value of a variable that is just being made, and holds it in turn."""
+
+
 class Built:
     """A definition that is here."""
 
@@ -86,8 +90,7 @@ class Store:
         """
         with self._lock:
             error = None
-            variables_last = sorted(self.pending, key=lambda key: self.pending[key].kind == "global")
-            for key in variables_last:
+            for key in [*self._in_order(), *self.pending]:  # twice: what waited for a circle to close is left over
                 try:
                     self._ensure(key)
                 except Exception as found:
@@ -95,6 +98,27 @@ class Store:
                     self._fail(key, found)
             if error is not None:
                 raise error
+
+    def _in_order(self) -> List[str]:
+        """Return what is pending, each after what it refers to: making an instance may run code that uses variables.
+
+        Within circles classes and functions come before variables, which may hold instances of them.
+        """
+        order: Dict[str, None] = {}
+        started: Set[str] = set()
+        for first in sorted(self.pending, key=lambda key: self.pending[key].kind == "global"):
+            path = [(first, iter(self.pending[first].children))] if first not in started else []
+            started.add(first)
+            while path:
+                key, children = path[-1]
+                child = next((c for c in children if c in self.pending and c not in started), None)
+                if child is None:
+                    order[key] = None
+                    path.pop()
+                else:
+                    started.add(child)
+                    path.append((child, iter(self.pending[child].children)))
+        return list(order)
 
     def _ensure(self, key: str) -> None:
         """Make a thing without its content, then the content, which may need others whole, but for circles."""
@@ -105,6 +129,8 @@ class Store:
             self._filling.add(key)
             try:
                 self._fill(key)
+            except _Circular:
+                pass  # it stays pending, until the variable that it holds has a value
             finally:
                 self._filling.discard(key)
 
@@ -130,7 +156,10 @@ class Store:
         """Return the value of a global variable of the host's that something else holds as well."""
         self.get(key)
         module, _, name = key.partition(":")
-        return rebuild.namespace(module)[name]
+        names = rebuild.namespace(module)
+        if name not in names and key in self._filling:
+            raise _Circular(key)
+        return names[name]
 
     def _check(self, key: str, seen: Any) -> None:
         """Raise what keeps a definition from working: each message that needs it is told."""
