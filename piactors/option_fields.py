@@ -39,7 +39,7 @@ class OptionFields(TypedDict, total=False):
     sys_path: Iterable[str | os.PathLike[str]]
     cwd: str | os.PathLike[str] | None
     env: Mapping[str, str] | None
-    inherit_env: bool | Iterable[str]
+    inherit_env: bool | Iterable[str] | None
     start_method: StartMethod | None
     preload: Iterable[str]
     start_timeout: float

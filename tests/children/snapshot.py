@@ -18,7 +18,7 @@ import weakref
 from typing import Any
 
 _DEPTH = 4
-_VARIES = re.compile(r"0x[0-9a-f]+|PIACTORS_[0-9a-f]{24}")
+_VARIES = re.compile(r"(?<=task/)\d+|0x[0-9a-f]+|PIACTORS_[0-9a-f]{24}")
 _LARGE = 1 << 32
 """Numbers from here on are addresses, identities of threads, times."""
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), range)

@@ -202,7 +202,8 @@ import gc, time
 def lie():
     for found in gc.get_objects():
         if type(found).__name__ == "SequencePage":
-            found._words[1] = 1 << 40
+            try: found._words[1] = 1 << 40
+            except ValueError: continue  # that of a rehearsal, which is closed
     time.sleep(60)
 """
 

@@ -78,7 +78,7 @@ class Stage:
                 assert operation in CALLS
                 getattr(tree, operation)(event["id"])
         except tuple(RESULTS) as error:
-            return RESULTS[type(error)]
+            return next(result for kind, result in RESULTS.items() if isinstance(error, kind))
         return "ok"
 
     def end(self, id: str, how: str) -> str:

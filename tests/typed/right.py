@@ -118,7 +118,7 @@ def calls() -> None:
 
 
 async def awaited() -> None:
-    ref = Calc.start(1)
+    ref = await Calc.start_async(1)
     number: int = await ref.call(Calc.add, 1)
     text: str = await ref.call(Calc.later, 1)
     both = await asyncio.gather(ref.call(Calc.add, 1), ref.call(Calc.later, 2))
