@@ -40,6 +40,7 @@ class _Attribute:
     data: bytes
     children: tuple[str, ...]
     steady: bool
+    shared: tuple[Global, ...]
 
 
 @attrs.frozen(eq=False)
@@ -53,6 +54,7 @@ class Made:
         pins: what keeps that comparison right.
         attributes: of a class.
         absent: of a global variable: there is none of that name.
+        shared: variables that hold what it holds as well, and are sent in its place.
     """
 
     record: Record
@@ -61,11 +63,14 @@ class Made:
     pins: Pins
     attributes: Mapping[str, _Attribute] = attrs.field(factory=dict)
     absent: bool = False
+    shared: tuple[Global, ...] = ()
 
     def holds(self) -> bool:
         """Whether it is as it was; False also where only pickling it again can tell."""
         if self.look is None:
             return True
+        if self.shared and not _still_shared(self.shared):
+            return False
         pins = self.pins
         return not (pins.dirty or pins.watched) and snapshots.identities(self.look()) == self.identity
 
@@ -226,7 +231,7 @@ def _make_function(key: str, function: types.FunctionType, before: Made | None, 
     head, body, met = pickling.dumped_function(function, foreign=foreign)
     _bind(met, function)
     record = _record(key, "function", head, body, met, before)
-    return _finish(record, _looking_at(function, snapshots.function_parts))
+    return _finish(record, _looking_at(function, snapshots.function_parts), shared=_shared_in(met))
 
 
 def _looking_at(thing: Any, parts: Callable[[Any], tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
@@ -257,12 +262,15 @@ def _make_class(key: str, cls: type, before: Made | None, foreign: bool) -> Made
     count = len(cls.__dict__)
     special = frozenset(count + place for place, name in enumerate(cls.__dict__) if snapshots.is_special(name))
     record = _record(key, "class", head, body, met, before)
-    return _finish(record, _looking_at(cls, snapshots.class_parts), lenient=special, attributes=attributes)
+    shared = tuple(variable for attribute in attributes.values() for variable in attribute.shared)
+    return _finish(
+        record, _looking_at(cls, snapshots.class_parts), lenient=special, attributes=attributes, shared=shared
+    )
 
 
 def _attribute(cls: type, name: str, value: Any, before: _Attribute | None, sure: bool, foreign: bool) -> _Attribute:
     """Pickle an attribute, if it is not for certain the one before."""
-    if before is not None and sure and before.steady and before.identity == id(value):
+    if before is not None and sure and before.steady and before.identity == id(value) and _still_shared(before.shared):
         return before
     try:
         data, met = pickling.dumped(value, foreign=foreign, module=cls.__module__)
@@ -270,8 +278,8 @@ def _attribute(cls: type, name: str, value: Any, before: _Attribute | None, sure
         found = refusals.explained(value, error, f"attribute `{name}` of `{cls.__qualname__}`")
     else:
         version = before.version if before is not None and before.data == data else next(_versions)
-        steady = snapshots.is_special(name) or snapshots.is_steady(value)
-        return _Attribute(id(value), version, data, tuple(met), steady)
+        steady = snapshots.is_steady(value) or (snapshots.is_special(name) and not snapshots.is_looked_into(value))
+        return _Attribute(id(value), version, data, tuple(met), steady, _shared_in(met))
     raise found
 
 
@@ -279,6 +287,15 @@ def _make_thing(key: str, thing: Any, before: Made | None, foreign: bool) -> Mad
     head, met = pickling.dumped(apart.thing_head(thing), foreign=foreign)
     _bind(met, thing)
     return _finish(_record(key, "thing", head, b"", met, before), None)
+
+
+def _shared_in(met: Mapping[str, Any]) -> tuple[Global, ...]:
+    return tuple(found for found in met.values() if type(found) is Global and found.identity)
+
+
+def _still_shared(variables: tuple[Global, ...]) -> bool:
+    """Whether these variables still hold what they held."""
+    return all(id(_value_of(variable)) == variable.identity for variable in variables)
 
 
 def _value_of(variable: Global) -> Any:
@@ -290,11 +307,11 @@ def _make_global(key: str, variable: Global, before: Made | None, foreign: bool)
     value = _value_of(variable)
     present = value is not _NOTHING
     content = (variable.module, variable.name, present, value if present else None)
-    body, met = pickling.dumped(content, foreign=foreign, top=value)
+    body, met = pickling.dumped(content, foreign=foreign, module=variable.module, top=value, own=variable.name)
     _of_module.setdefault(variable.module, set()).add(key)
-    return _finish(
-        _record(key, "global", b"", body, met, before), partial(_parts_of_global, variable), absent=not present
-    )
+    kind = "changed" if before is not None and before.identity[:1] == (id(value),) else "global"
+    record = _record(key, kind, b"", body, met, before)
+    return _finish(record, partial(_parts_of_global, variable), absent=not present, shared=_shared_in(met))
 
 
 def _parts_of_global(variable: Global) -> tuple[Any, ...]:

@@ -108,7 +108,7 @@ class Pickler(pickle.Pickler):
 
     def meet_global(self, module: str, name: str) -> None:
         """Note that a global variable has to be sent along."""
-        self.met[f"{module}:{name}"] = Global(module, name)
+        self.met.setdefault(f"{module}:{name}", Global(module, name))
 
     def function_state(self, function: types.FunctionType) -> dict[str, Any]:
         """Return the content of a function, but for its closure."""
@@ -160,12 +160,16 @@ class Pickler(pickle.Pickler):
 
 
 class Global:
-    """A global variable of a module of this process that cannot be imported elsewhere."""
+    """A global variable of a module of this process that cannot be imported elsewhere.
 
-    __slots__ = ("module", "name")
+    Attributes:
+        identity: of its value, if something else was found to hold that very object; else 0.
+    """
 
-    def __init__(self, module: str, name: str) -> None:
-        self.module, self.name = module, name
+    __slots__ = ("identity", "module", "name")
+
+    def __init__(self, module: str, name: str, identity: int = 0) -> None:
+        self.module, self.name, self.identity = module, name, identity
 
 
 class Module:
@@ -306,25 +310,28 @@ def within_module() -> type[Pickler]:
 
     def persistent_id(self: Any, obj: Any) -> str | None:
         name = self.shared.get(id(obj))
-        if name is None:
+        if name is None or name == self.own:
             return None
-        self.meet_global(self.module, name)
-        return f"{self.module}:{name}"
+        key = f"{self.module}:{name}"
+        self.met[key] = Global(self.module, name, id(obj))
+        return key
 
-    return type("ModulePickler", (full(),), {"persistent_id": persistent_id, "shared": {}, "module": ""})
+    return type("ModulePickler", (full(),), {"persistent_id": persistent_id, "shared": {}, "module": "", "own": ""})
 
 
-def dumped(value: Any, *, foreign: bool, module: Any = None, top: Any = None) -> tuple[bytes, dict[str, Any]]:
+def dumped(
+    value: Any, *, foreign: bool, module: Any = None, top: Any = None, own: str = ""
+) -> tuple[bytes, dict[str, Any]]:
     """Return a pickle, and what it refers to by key.
 
     Args:
         module: that of the definition of which `value` is a part.
-        top: the value of the variable that is pickled.
+        top, own: the value and the name of the variable that is pickled.
     """
     buffer = io.BytesIO()
     pickler: Any = (full() if module is None else within_module())(buffer, foreign=foreign)
     if module is not None:
-        pickler.module, pickler.shared = module, _shared(module)
+        pickler.module, pickler.shared, pickler.own = module, _shared(module), own
     pickler.top = top
     pickler.dump(value)
     return buffer.getvalue(), pickler.met
@@ -338,7 +345,12 @@ def _shared(module: Any) -> dict[int, str]:
     found = tables.get(module)
     if found is None:
         names = list(vars(sys.modules[module]).items())  # at once: another thread may add to it
-        found = {id(value): name for name, value in names if snapshots.has_identity(name, value)}
+        found = {}
+        for name, value in names:
+            if snapshots.has_identity(name, value):
+                found.setdefault(
+                    id(value), name
+                )  # of several names of one thing the first has it, the others refer to it
         tables[module] = found
     return found  # type: ignore[no-any-return]
 

@@ -221,6 +221,11 @@ def is_steady(value: Any) -> bool:
     return not pins.watched and type(value) not in _CONTAINERS
 
 
+def is_looked_into(value: Any) -> bool:
+    """Whether a value is a container that is looked at by its items."""
+    return type(value) in _CONTAINERS and Pins()._pin_container(value)
+
+
 def has_identity(name: str, value: Any) -> bool:
     """Whether it matters that a variable's value is this very object: another one of the same content would differ."""
     kind = type(value)

@@ -19,7 +19,8 @@ class Record(NamedTuple):
     Attributes:
         key: the same for the life of what is defined.
         version: grows with each change.
-        kind: ``function``, ``class``, ``enum``, ``thing``, ``global`` or ``module``.
+        kind: ``function``, ``class``, ``thing``, ``module``, ``global``, or ``changed``: a variable that holds the same
+            thing as before, whose content has changed.
         head: what makes it without its content, as a pickle; empty for a global and a module.
         body: its content, as a pickle.
         children: the keys of what it refers to.
@@ -106,7 +107,7 @@ class Store:
         """
         order: Dict[str, None] = {}
         started: Set[str] = set()
-        for first in sorted(self.pending, key=lambda key: self.pending[key].kind == "global"):
+        for first in sorted(self.pending, key=lambda key: self.pending[key].kind in _VARIABLES):
             path = [(first, iter(self.pending[first].children))] if first not in started else []
             started.add(first)
             while path:
@@ -183,7 +184,7 @@ class Store:
         if record is None or (key in self._built and record.kind != "function"):
             return
         built = self._built.get(key)
-        if record.kind in ("global", "module"):
+        if record.kind in _WITHOUT_HEAD:
             self._built[key] = Built(None)
             return
         maker, args = unpickled(record.head)
@@ -272,19 +273,32 @@ def _fill_global(built: Built, body: Any) -> None:
         return
     if not present:
         names.pop(name, None)
-    elif not _is_taken_over(names.get(name), value):
+    else:
         names[name] = value
 
 
+def _fill_changed(built: Built, body: Any) -> None:
+    """A variable holds the same thing as before, whose content has changed: what else holds it sees that as well."""
+    place, name, present, value = body
+    old = rebuild.namespace(place).get(name)
+    if not (present and rebuild.takes_values(place) and _is_taken_over(old, value)):
+        _fill_global(built, body)
+
+
 def _is_taken_over(old: Any, new: Any) -> bool:
-    """Give a container the content of a new one: what else holds it, in the host or here, sees the change as well."""
-    if type(old) is not type(new) or type(new) not in (list, dict, set):
+    if old is None or type(old) is not type(new):
         return False
     if type(new) is list:
         old[:] = new
-    else:
-        old.clear()
+    elif type(new) in (dict, set):
+        for gone in [item for item in old if item not in new]:
+            old.pop(gone) if type(old) is dict else old.discard(gone)
         old.update(new)
+    elif type(getattr(new, "__dict__", None)) is dict and not isinstance(new, type):
+        old.__dict__.clear()
+        old.__dict__.update(new.__dict__)
+    else:
+        return False
     return True
 
 
@@ -302,12 +316,15 @@ def _fill_nothing(built: Built, body: Any) -> None:
 _FILL: Dict[str, Any] = {
     "function": _fill_function,
     "class": _fill_class,
-    "enum": _fill_class,
     "thing": _fill_nothing,
     "global": _fill_global,
+    "changed": _fill_changed,
     "module": _fill_module,
 }
 
+
+_VARIABLES = ("global", "changed")
+_WITHOUT_HEAD = (*_VARIABLES, "module")
 
 store = Store()
 """Of this process."""
