@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import re
 import sys
 import types
 import weakref
@@ -29,6 +30,7 @@ from piactors.pihost.store import Record
 
 _versions = itertools.count(1)
 _NOTHING = object()
+_IDENTIFIER = re.compile(r"[^\W\d]\w*")
 
 
 @attrs.frozen(eq=False)
@@ -352,6 +354,10 @@ def _bind(met: dict[str, Any], thing: Any) -> None:
         return
     met[f"{module}:{name}"] = None
     met[pickling.module_key(module)] = None
+    for text in getattr(thing, "__dict__", {}).get("__annotations__", getattr(thing, "__annotations__", {})).values():
+        if type(text) is str:  # so that `typing.get_type_hints` finds what it names
+            names = [found_name for found_name in _IDENTIFIER.findall(text) if found_name in vars(found)]
+            met.update(dict.fromkeys(f"{module}:{found_name}" for found_name in names))
 
 
 # What is gone

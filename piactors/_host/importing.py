@@ -12,7 +12,9 @@ from types import FrameType
 from piactors.errors import StartError
 
 _PIHOST = "_pihost"
-_ON_THE_WAY = frozenset(("importlib", "_frozen_importlib", "_frozen_importlib_external", "zipimport", "pickle", "dill"))
+_ON_THE_WAY = frozenset(
+    ("importlib", "_frozen_importlib", "_frozen_importlib_external", "zipimport", "pickle", "cloudpickle")
+)
 """Packages whose functions run between whoever has a module imported and the module."""
 
 
