@@ -171,12 +171,12 @@ def _hint_of(kind: type) -> Optional[Tuple[str, str]]:
         name = _name(cls)
         if name in _HINTS:
             return _HINTS[name]
-        if name in _ALLOWED or not _OF_PICKLING.isdisjoint(vars(cls)):
+        if name in _ALLOWED or any(type(vars(cls).get(way)) is types.FunctionType for way in _OF_PICKLING):
             return None  # it says itself how it is to be sent
     return None
 
 
-_OF_PICKLING = frozenset(("__reduce__", "__reduce_ex__", "__getstate__"))
+_OF_PICKLING = ("__reduce__", "__reduce_ex__", "__getstate__")
 
 
 def _name(kind: type) -> str:
