@@ -224,7 +224,7 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
         "max_frame": options.max_frame, "spin": options.spin and _unmeasured(options),
         "shared": parcels.bound(options), "asks": what.code,
         "target": (what.kind, what.packed.data), "definitions": [] if needs is None else needs.records,
-        "cloudpickle": copies.folder(),
+        "cloudpickle": copies.folder(), "host_version": sys.implementation.cache_tag,
     }  # fmt: skip
     spec = Spec(
         name=name, urn=urn, options=options, order=order, own_interpreter=own, init=partial(_init, fixed, options.cwd),

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import io
 import marshal
+import pathlib
 import pickle
 import sys
 import threading
@@ -47,7 +48,7 @@ class Pickler(pickle.Pickler):
         """See `pickle.Pickler`."""
         kind = type(obj)
         if id(kind) in refusals.fine:  # most are
-            return arrays.reduce_array(obj) if self._foreign else NotImplemented
+            return _for_others(obj) if self._foreign else NotImplemented
         if kind is types.FunctionType:
             return self._function(obj)
         special = _SPECIAL.get(kind)
@@ -61,7 +62,7 @@ class Pickler(pickle.Pickler):
         if way is not None:
             return self._handed_over(way, obj)
         refusals.check(obj, kind)
-        return arrays.reduce_array(obj) if self._foreign else NotImplemented
+        return _for_others(obj) if self._foreign else NotImplemented
 
     def _handed_over(self, way: Callable[[shared_objects.Spawning, Any], Any], obj: Any) -> Any:
         if self.spawning is None:
@@ -157,6 +158,13 @@ class Pickler(pickle.Pickler):
         self.held.append(obj)
         around = (keys.key_of(obj), rebuild.local_lru_cache, (made, *options))
         return byvalue.local_thing, around, state, None, None, rebuild.set_lru_cache
+
+
+def _for_others(obj: Any) -> Any:
+    """Return what another interpreter makes of something whose own pickle names what only this one has."""
+    if isinstance(obj, pathlib.PurePath) and type(obj).__module__.partition(".")[0] == "pathlib":
+        return rebuild.path, (type(obj).__name__, str(obj))
+    return arrays.reduce_array(obj)
 
 
 class Global:

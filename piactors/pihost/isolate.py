@@ -202,6 +202,7 @@ class Isolate:
         if init["debug"]:
             _wait_for_debugger(init["name"])
         copies.use(init.get("cloudpickle", ""))
+        store.host = init.get("host_version", "")
         store.add((), init.get("definitions", ()))
         kind, payload = init["target"]
         if kind == "none":

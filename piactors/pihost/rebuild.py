@@ -350,6 +350,11 @@ def context_variable(name: str, default: Any) -> Any:
     return contextvars.ContextVar(name) if default is Empty else contextvars.ContextVar(name, default=default)
 
 
+def path(kind: str, text: str) -> Any:
+    """Return a path of `pathlib`, by the name of its class, which not every version has in the same module."""
+    return getattr(importlib.import_module("pathlib"), kind)(text)
+
+
 def named(factory: Any, args: Tuple[Any, ...], keywords: Dict[str, Any], module: str) -> Any:
     """Return a thing of `typing` that knows the module that it stands in."""
     made = factory(*args, **keywords)

@@ -54,6 +54,8 @@ class Store:
     """All that has come by value and is still of use."""
 
     def __init__(self) -> None:
+        self.host = ""
+        """The version of the host's interpreter, as Python tags it."""
         self._lock = threading.RLock()
         self.pending: Dict[str, Record] = {}
         """Records that nothing was made of yet: they come before the message that needs them."""
@@ -98,7 +100,19 @@ class Store:
                     error = error or found
                     self._fail(key, found)
             if error is not None:
-                raise error
+                raise self._worded(error)
+
+    def _worded(self, error: Exception) -> Exception:
+        """Say that it is the version, where another one than the host's cannot make something."""
+        mine = sys.implementation.cache_tag
+        if self.host in ("", mine) or isinstance(error, rebuild.NotHere):
+            return error
+        return rebuild.NotHere(
+            "a definition cannot be sent to this interpreter: it is of {}, this is {}, and it needs what only that "
+            "version has ({}: {}); put it into a module that both sides can import".format(
+                self.host, mine, type(error).__name__, error
+            )
+        )
 
     def _in_order(self) -> List[str]:
         """Return what is pending, each after what it refers to: making an instance may run code that uses variables.
