@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, overload
 
-from pykka import ActorRef, messages
+from pykka import ActorRef
 from pykka.messages import _ActorStop
 
-from piactors import dead, trusting
+from piactors import dead, envelopes, trusting
 from piactors._host import encode, sampling, serialise
 from piactors._lifecycle.mailbox import Message
 from piactors.arrivals import check_description
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from piactors._types import P, T
 
 _DESCRIBE_SECONDS = 1.0
-_OF_ATTRIBUTE = messages.ProxyGetAttr | messages.ProxySetAttr
-_Call = tuple[str, tuple[str, ...], tuple[Any, ...], dict[str, Any]]
+_Call = envelopes.Call
 
 
 class IsolateRef(ActorRef[Any], Generic[A_co]):
@@ -68,7 +67,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     @property
     def actor_inbox(self) -> Any:
         """The mailbox, as pykka's envelopes see it."""
-        return _Inbox(self)
+        return envelopes.Inbox(self)
 
     @actor_inbox.setter
     def actor_inbox(self, _: object) -> None:
@@ -170,8 +169,8 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
             self.stop(block=False)
             return
         envelope = Message("tell", b"")
-        self._fill(envelope, _described(message), 0)
-        envelope.path = _path_of(message)
+        self._fill(envelope, envelopes.described(message), 0)
+        envelope.path = envelopes.path_of(message)
         if retries or call_timeout is not None or self._call_options:
             self._set_options(envelope, envelope.path, retries, call_timeout)
         self._isolate.put(envelope)
@@ -218,8 +217,9 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         try:
             if isolate.actor_stopped.is_set():
                 raise dead.takes_nothing(isolate)
-            of_attribute = isinstance(message, _OF_ATTRIBUTE)
-            self._send(future, _path_of(message), _described(message), retries, call_timeout, of_attribute)
+            of_attribute = isinstance(message, envelopes.OF_ATTRIBUTE)
+            call = envelopes.described(message)
+            self._send(future, envelopes.path_of(message), call, retries, call_timeout, of_attribute)
         except Exception as error:
             future.fail(error)
         return future
@@ -425,50 +425,6 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         """See `IsolateProxy`."""
         if not self.is_alive():
             raise dead.takes_nothing(self._isolate)
-
-
-def _described(message: Any) -> _Call:
-    """Return what a message asks for: the operation, the path, the arguments."""
-    if isinstance(message, messages.ProxyCall):
-        return "call", tuple(message.attr_path), tuple(message.args), message.kwargs
-    if isinstance(message, messages.ProxyGetAttr):
-        return "get", tuple(message.attr_path), (), {}
-    if isinstance(message, messages.ProxySetAttr):
-        return "set", tuple(message.attr_path), (message.value,), {}
-    return "message", (), (message,), {}
-
-
-def _path_of(message: object) -> tuple[str, ...]:
-    return tuple(message.attr_path) if isinstance(message, messages.ProxyCall | _OF_ATTRIBUTE) else ()
-
-
-class _Inbox:
-    """Takes pykka's envelopes, for code that puts them itself."""
-
-    def __init__(self, ref: IsolateRef[Any]) -> None:
-        self._ref = ref
-
-    def put(self, envelope: Any) -> None:
-        """Send the envelope's message."""
-        if envelope.reply_to is None:
-            self._ref.tell(envelope.message)
-        else:
-            _forward(self._ref.ask(envelope.message, block=False), envelope.reply_to)
-
-    def empty(self) -> bool:
-        """Whether no message waits."""
-        return self._ref.mailbox_size == 0
-
-
-def _forward(source: Future[Any], target: Any) -> None:
-    def done(_: Future[Any]) -> None:
-        error = source.exception()
-        if error is None:
-            target.set(source.get())
-        else:
-            target.set_exception((type(error), error, error.__traceback__))
-
-    source.add_done_callback(done)
 
 
 def _settled(future: Future[Any]) -> None:

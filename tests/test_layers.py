@@ -63,7 +63,8 @@ LAYERS: dict[str, Layer] = {
     "actors": Layer(
         rank=4,
         modules=(
-            "_crash", "actor", "actor_child", "arrivals", "endings", "future", "isolate", "isolator", "promises",
+            "_crash", "actor", "actor_child", "arrivals", "endings", "envelopes", "future",
+            "isolate", "isolator", "promises",
             "proxies", "questions", "ref", "requests", "shape", "sinks", "spawning", "spec", "usage", "_policies",
             "_tree", "child_spec", "keeper", "sending", "starting", "stopping", "supervised", "supervisor",
             "supervisor_ref", "view", "watching", "application", "outcome", "standard_future", "trusting", "dead",

@@ -104,7 +104,6 @@ class Needs:
 
 _made: dict[tuple[str, bool], Made] = {}
 _of_module: dict[str, set[str]] = {}
-_everybody: dict[int, weakref.ref[Knowledge]] = {}
 
 
 def needs_of(met: Mapping[str, Any], held: Iterable[Any], lent: tuple[Lent, ...], *, foreign: bool) -> Needs:
@@ -368,60 +367,11 @@ def _forget(key: str) -> None:
     for foreign in (False, True):
         if _made.pop((key, foreign), None) is not None:
             _plans.clear()
-    for reference in _retried(lambda: list(_everybody.values())):
-        knowledge = reference()
-        if knowledge is not None:
-            knowledge.forget(key)
 
 
 def _forget_module(name: str) -> None:
-    for key in _of_module.pop(name, set()):
-        _forget(key)
-    _forget(pickling.module_key(name))
-
-
-def _retried(snapshot: Any) -> list[weakref.ref[Knowledge]]:
-    """Return the items of a dictionary that the garbage collector may change while they are listed."""
-    while True:
-        try:
-            return snapshot()  # type: ignore[no-any-return]
-        except RuntimeError:
-            continue
+    for key in (*_of_module.pop(name, ()), pickling.module_key(name)):
+        keys.tell_of_forgotten(key)
 
 
 keys.on_forgotten.append(_forget)
-
-
-class Knowledge:
-    """What one process of an isolate has of this process's definitions; used under its isolate's lock."""
-
-    def __init__(self, needs: Needs | None) -> None:
-        self.forgotten: deque[str] = deque()
-        """Keys that it is still to be told to let go of."""
-        self._versions: dict[str, int] = {}
-        if needs is not None:
-            self._versions = {made.record.key: made.record.version for made in needs.made if not made.absent}
-        number = id(self)
-        _everybody[number] = weakref.ref(self, lambda _: _everybody.pop(number, None))
-
-    def forget(self, key: str) -> None:
-        """This process has let go of something; in any thread, at any moment."""
-        if key in self._versions:
-            self.forgotten.append(key)
-
-    def missing(self, needs: Needs | None) -> bytes:
-        """Return what the process has to be sent before a message with these needs; nothing if it has it all."""
-        gone = []
-        while self.forgotten:
-            key = self.forgotten.popleft()
-            if self._versions.pop(key, None) is not None:
-                gone.append(key)
-        records = []
-        for made in () if needs is None else needs.made:
-            record = made.record
-            has = self._versions.get(record.key)
-            if has != record.version and not (has is None and made.absent):
-                records.append(tuple(record))
-                self._versions[record.key] = record.version
-        lent = [] if needs is None else [lent.number for lent in needs.lent]
-        return pickle.dumps((gone, records, lent), 4) if gone or records or lent else b""

@@ -19,8 +19,9 @@ import attrs
 
 from piactors._host.channel import SocketChannel
 from piactors._host.controlling import Answer, Control
-from piactors._host.definitions import Knowledge, Needs
+from piactors._host.definitions import Needs
 from piactors._host.ends import open_ends
+from piactors._host.knowledge import Knowledge
 from piactors._host.launching import Backend, Order
 from piactors._host.loop import Loop, Timer
 from piactors._host.output import OutputPipe

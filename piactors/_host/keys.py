@@ -29,13 +29,18 @@ def key_of(obj: Any) -> str:
         def forget(_: Any) -> None:
             _keys.pop(number, None)
             _by_key.pop(key, None)
-            for callback in on_forgotten:
-                callback(key)
+            tell_of_forgotten(key)
 
         reference = _reference(obj, forget)
         _keys[number] = (key, reference)
         _by_key[key] = reference
         return key
+
+
+def tell_of_forgotten(key: str) -> None:
+    """Tell of something that this process has let go of."""
+    for callback in on_forgotten:
+        callback(key)
 
 
 def reference_to(obj: Any) -> Callable[[], Any]:
