@@ -11,6 +11,7 @@ import traceback
 from typing import Any, Dict, FrozenSet, List, Optional, Tuple, Union
 
 from . import byvalue, pieces, plain_encode, rebuild, wire
+from .store import store
 
 _TEXT_LIMIT = 1 << 16
 _MARKS = (("_pihost_invalid_target", "invalid_target"), ("_pihost_not_sendable", "not_sendable"))
@@ -130,7 +131,8 @@ def _pickled(error: BaseException) -> Optional[bytes]:
 
 
 def _pickled_without_constructor(error: BaseException) -> Optional[bytes]:
-    if type(error).__reduce__ is not BaseException.__reduce__:
+    """Pickle an exception of a class that came by value: the host has that class, and is to catch it as that."""
+    if type(error).__reduce__ is not BaseException.__reduce__ or store.key_of(type(error))[0] is None:
         return None
     try:
         data = byvalue.dumps(rebuild.Unmade(error))
