@@ -72,6 +72,8 @@ class Adopted:
         """By thread: since when it has been starting a process of which it does not know the pid yet."""
         self._pause = _FIRST_LOOK
         self._next_look = 0.0
+        self._is_unsettled = False
+        """Whether the last look found something: what that has left itself may have come after the look."""
         self._is_idle = True
         self._wake: Tuple[int, int] = (-1, -1)
 
@@ -94,7 +96,7 @@ class Adopted:
         if self._dead:
             return _AGAIN
         left = self._next_look - time.monotonic()
-        self._is_idle = not self._watched and left <= 0
+        self._is_idle = not (self._watched or self._is_unsettled) and left <= 0
         return None if self._is_idle else max(0.0, left)
 
     # Noting what is started, on whichever thread does
@@ -158,7 +160,8 @@ class Adopted:
         """Reap what has ended and is nobody's."""
         ended = self._take_ended()
         now = time.monotonic()
-        if not (ended or self._dead or (self._watched and now >= self._next_look)):
+        due = (self._watched or self._is_unsettled) and now >= self._next_look
+        if not (ended or self._dead or due):
             return
         try:
             children = _read_pids(self._list)
@@ -167,7 +170,8 @@ class Adopted:
             return
         self._forget(children)
         found = sum([self._consider(pid, now) for pid in children])
-        self._pause = _FIRST_LOOK if found or ended else min(self._pause * 2, _LAST_LOOK)
+        self._is_unsettled = bool(found or ended)
+        self._pause = _FIRST_LOOK if self._is_unsettled else min(self._pause * 2, _LAST_LOOK)
         self._next_look = now + self._pause
 
     def _take_ended(self) -> bool:
