@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from multiprocessing import shared_memory
+from pathlib import Path
 from typing import Any
 
 import multiprocess
@@ -16,6 +19,7 @@ import pytest
 import piactors
 from piactors import IsolationOptions, NotSendable, ProcessActor
 from tests.support import wait_until
+from tests.values.support import STARTS, run_script
 
 FAMILIES = {"multiprocessing": multiprocessing, "multiprocess": multiprocess}
 
@@ -61,8 +65,8 @@ class Peer(ProcessActor):
     def give(self) -> Any:
         return socket.socketpair()[0]
 
-    def hang(self) -> None:
-        signal.pause()
+    def rest(self, seconds: float, *_: Any) -> None:
+        time.sleep(seconds)
 
     def descriptors(self) -> int:
         return len(os.listdir("/proc/self/fd"))
@@ -147,6 +151,54 @@ def test_what_a_constructor_got_is_there_after_a_restart() -> None:
     assert len(pids) == 3
     for end in (ours, theirs):
         end.close()
+
+
+def test_what_is_handed_over_lives_as_long_as_it_is_needed(peer: Any, family: Any) -> None:
+    """A semaphore loses its name with its last user in the host: the message is one, and so is the isolate."""
+    spawning = family.get_context("spawn")
+    blocker = peer.rest(0.3)
+    waiting = [peer.acquired(spawning.Lock()) for _ in range(3)]
+    gc.collect()
+    blocker.get(timeout=20)
+    assert [call.get(timeout=20) for call in waiting] == [True] * 3
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_what_a_constructor_got_lives_as_long_as_the_isolate(start: str, tmp_path: Path) -> None:
+    """Nobody else in the host holds the lock, and each generation opens it by its name."""
+    code = """
+        import multiprocessing, signal
+        class Holder(Worker):
+            def __init__(self, lock):
+                super().__init__()
+                self.lock = lock
+            def acquired(self): return self.lock.acquire(timeout=0.2)
+            def pid(self): return os.getpid()
+        options = {"start_method": sys.argv[1], "restart": "permanent"}
+        proxy = Holder.with_options(**options).start(multiprocessing.get_context("spawn").Lock()).proxy()
+        for _ in range(2):
+            gc.collect()
+            pid = proxy.pid().get(timeout=20)
+            os.kill(pid, signal.SIGKILL)
+            while proxy.actor_ref.pid in (None, pid): time.sleep(0.01)
+        answer["acquired"] = proxy.acquired().get(timeout=20)
+    """
+    assert run_script(tmp_path, code, start) == {"acquired": True}
+
+
+def test_handing_over_costs_no_waiting_and_leaves_no_descriptor(peer: Any) -> None:
+    value = multiprocessing.get_context("spawn").Value("i", 0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        peer.add(value, 1).get(timeout=20)
+        peer.rest(0, theirs).get(timeout=20)
+        before = peer.descriptors().get(timeout=20)
+        began = time.monotonic()
+        for _ in range(6):
+            peer.rest(0, theirs).get(timeout=20)
+            peer.add(value, 1).get(timeout=20)
+        assert time.monotonic() - began < 5, "each waited a second for what had been taken"
+        assert peer.descriptors().get(timeout=20) == before
 
 
 def test_what_is_made_for_forked_processes_is_refused_with_the_way_to_make_it(peer: Any, family: Any) -> None:
