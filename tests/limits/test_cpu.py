@@ -213,10 +213,11 @@ def test_a_stopped_tree_ends_with_its_host(
     watch.assert_all_gone(since=host.signal(number))
 
 
-def test_the_tree_goes_on_after_a_stop_that_was_the_last(monitor: str, record: Record) -> None:
+def test_the_tree_goes_on_after_a_stop_that_was_the_last(monitor: str, record: Record, tmp_path: Path) -> None:
     """A restarted isolate starts with a share of its own."""
     ref = limited(monitor, max_cpu=0.1, options={"restart": "permanent"})
-    ref.proxy().burn("one thread", 60)
+    ref.proxy().burn("one thread", 60, str(tmp_path / "begun"))
+    wait_until((tmp_path / "begun").exists)  # the tree may be stopped before; what has not begun would be made again
     os.kill(stopped(ref), signal.SIGKILL)
     record.wait(events.IsolateExited, ref)
     assert ref.proxy().pid().get(timeout=PATIENCE) == ref.pid

@@ -32,6 +32,11 @@ class Seen:
         wait_until(lambda: len(self.of(cls, name)) >= count, timeout)
         return self.of(cls, name)
 
+    def clear(self) -> None:
+        """Forget what has been told so far."""
+        told()
+        self.events.clear()
+
 
 def told() -> None:
     """Wait until whatever the I/O thread does now is done, and its events are told: they follow answers."""
