@@ -90,7 +90,7 @@ def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
 
 def let_run(isolate: Isolate) -> None:
     """Let a generation that is ready run what waits; under the isolate's lock."""
-    isolate.launchers_lost = 0
+    isolate.launchers_lost = isolate.lacks = 0
     if isolate.current.start_timer is not None:
         isolate.current.start_timer.cancel()  # else each start wakes the I/O thread once more, `start_timeout` later
     isolate.state = states.after(isolate.state, Happening.READY)
@@ -260,6 +260,10 @@ def _on_request(isolate: Isolate, frame: wire.Frame) -> None:
     isolate.requests.handle(generation, frame)
 
 
+def _on_lost(isolate: Isolate, frame: wire.Frame) -> None:
+    isolate.outbox.forget(frame.seq)
+
+
 def _on_log(isolate: Isolate, frame: wire.Frame) -> None:
     isolate.relay.record(isolate.pid, bytes(frame.payload), isolate.decoder.error)
 
@@ -320,4 +324,5 @@ _HANDLERS: dict[int, Callable[[Isolate, wire.Frame], None]] = {
     wire.STOPPING: _on_stopping,
     wire.REQUEST: _on_request,
     wire.LOG: _on_log,
+    wire.LOST: _on_lost,
 }

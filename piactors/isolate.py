@@ -17,7 +17,19 @@ from typing import Any
 import attrs
 from pykka import ActorRegistry
 
-from piactors import arrivals, dead, endings, events, questions, requests, sending, starting, stopping, waiting
+from piactors import (
+    arrivals,
+    containment,
+    dead,
+    endings,
+    events,
+    questions,
+    requests,
+    sending,
+    starting,
+    stopping,
+    waiting,
+)
 from piactors._host import relay, runtime, serialise
 from piactors._host.confining import Plan
 from piactors._host.generation import End, Generation
@@ -72,7 +84,7 @@ class Isolate:
         self.requests = requests.Requests(self)
         self.runtime = runtime.for_start()
         run_callbacks_with(self.runtime.dispatcher.submit)
-        self.loop = self.runtime.loop
+        self.loop = self.runtime.loop.share(self.on_failure)
         self.lock = threading.Lock()
         self.room = threading.Condition(self.lock)
         self.mailbox = Mailbox(page.WINDOW, WINDOW_BYTES)
@@ -92,6 +104,8 @@ class Isolate:
         self.ended = threading.Event()
         self.registered = False
         self.launchers_lost = 0
+        self.lacks = 0
+        """How often in a row its restart has lacked something."""
         self.raw_description: bytes | None = None
         self.plan: Plan | None = None
         self.recycler = Recycler(self)
@@ -269,6 +283,11 @@ class Isolate:
         """Begin to make the next generation."""
         starting.launch(self)
 
+    def restart_due(self) -> None:
+        """The pause before a restart is over."""
+        self.restart_timer = None
+        self.launch()
+
     def after(self, seconds: float, callback: Job) -> Timer:
         """Have `callback()` called later, unless this generation has ended by then."""
         number = self.generation_number
@@ -312,9 +331,13 @@ class Isolate:
         if generation is not None:
             generation.kill()
 
-    def on_refused(self, text: str) -> None:
+    def on_failure(self, error: BaseException) -> None:
+        """See `Owner`; also for whatever else of it fails on the I/O thread."""
+        containment.contain(self, error)
+
+    def on_refused(self, text: str, lack: bool) -> None:
         """See `Owner`."""
-        endings.ended_without_process(self, text)
+        starting.refused(self, text, lack=lack)
 
     def on_end(self, end: End) -> None:
         """See `Owner`."""
@@ -327,7 +350,7 @@ class Isolate:
 
     def io_failed(self, error: BaseException) -> None:
         """See `Member`."""
-        endings.io_failed(self, error)
+        containment.io_failed(self, error)
 
     def abandon(self) -> None:
         """See `Member`."""

@@ -47,6 +47,8 @@ class Spec:
 class Current:
     """What is known of the generation that runs."""
 
+    number_before: int = 0
+    """The number of the generation before."""
     ready_at: float | None = None
     intent: Kind | None = None
     detail: str | None = None

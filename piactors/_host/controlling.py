@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from piactors._host.channel import SocketChannel
-from piactors._host.loop import Loop
+from piactors._host.loop import Loop, Share
 from piactors._host.parcels import Inbox
 from piactors._host.shared_objects import Lent
 from piactors._host.writing import Writer
@@ -24,7 +24,7 @@ _MOST_NEWS_READS = 4096
 """Reads for a segment that was announced before it was used: each descriptor needs one of its own."""
 _DRAIN_READS = 64
 """Reads for what a peer sent before it stopped: a socket holds about 200 KiB, and more comes from one that floods."""
-_KINDS = frozenset({wire.HELLO, wire.STOPPING, wire.LOG, wire.RESPONSE, wire.FAILURE, wire.MAP, wire.UNMAP})
+_KINDS = frozenset({wire.HELLO, wire.STOPPING, wire.LOG, wire.RESPONSE, wire.FAILURE, wire.MAP, wire.UNMAP, wire.LOST})
 
 Answer = Callable[[wire.Frame | None], None]
 """Gets the frame that answers a request of the host, or None where no answer will come."""
@@ -38,8 +38,9 @@ class Control:
     """
 
     def __init__(
-        self, loop: Loop, sock: socket.socket, number: int, max_frame: int, pass_on: Callable[[wire.Frame], None]
-    ) -> None:
+        self, loop: Loop | Share, sock: socket.socket, number: int, max_frame: int,
+        pass_on: Callable[[wire.Frame], None],
+    ) -> None:  # fmt: skip
         self.channel = SocketChannel(sock, min(max_frame, _MAX_FRAME), takes_fds=True)
         self._loop = loop
         self._number = number
@@ -143,7 +144,8 @@ class Control:
 
     def _segment_news(self, frame: wire.Frame) -> None:
         if frame.kind == wire.MAP:
-            self._inbox.add(frame.seq, self.channel.fds)
+            if not self._inbox.add(frame.seq, self.channel.fds):
+                self.send(wire.LOST, 0, frame.seq, b"")
         else:
             self._inbox.drop(frame.seq)
 

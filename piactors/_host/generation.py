@@ -17,13 +17,14 @@ from typing import Any, Protocol
 
 import attrs
 
+from piactors._host import background
 from piactors._host.channel import SocketChannel
 from piactors._host.controlling import Answer, Control
 from piactors._host.definitions import Needs
 from piactors._host.ends import open_ends
 from piactors._host.knowledge import Knowledge
-from piactors._host.launching import Backend, Order
-from piactors._host.loop import Loop, Timer
+from piactors._host.launching import RESOURCES, Backend, Order
+from piactors._host.loop import Share, Timer
 from piactors._host.output import OutputPipe
 from piactors._host.reading import ANSWERS, Reader, Waiting
 from piactors._host.spin import Spin
@@ -91,8 +92,8 @@ class Owner(Protocol):
     def wants_output(self) -> bool:
         """Whether more output can be taken; where not, it is dropped and counted."""
 
-    def on_refused(self, text: str) -> None:
-        """There will be no process."""
+    def on_refused(self, text: str, lack: bool) -> None:
+        """There will be no process; with `lack`, because there is too little of something just now."""
 
     def on_end(self, end: End) -> None:
         """The process is gone."""
@@ -100,12 +101,15 @@ class Owner(Protocol):
     def on_fault(self, error: Exception) -> None:
         """What came from the process cannot be; it should be ended."""
 
+    def on_failure(self, error: BaseException) -> None:
+        """The host itself has failed at something that concerns the process, on its way or at its end."""
+
 
 class Generation:
     """One process."""
 
     def __init__(
-        self, loop: Loop, backend: Backend, owner: Owner, number: int, order: Order, init: bytes, concurrency: int,
+        self, loop: Share, backend: Backend, owner: Owner, number: int, order: Order, init: bytes, concurrency: int,
         output: str, max_frame: int, on_fallback: Callable[[str], None], needs: Needs | None,
     ) -> None:  # fmt: skip
         self.number = number
@@ -123,27 +127,41 @@ class Generation:
         self._kill_wanted = False
         self._is_cut_off = False
         self._lock = threading.Lock()
+        self.knowledge = Knowledge(needs)
+        """What the process has of this program's definitions."""
         self._ends = open_ends(output, order.stdin)
+        try:
+            self._open_channels(max_frame)
+            self._launch(init, needs)
+        except BaseException:
+            self._ended = True  # a process of it that is made all the same is killed as soon as it is heard of
+            for fd in (self._ends.data.fileno(), self._ends.control.fileno(), *self._ends.outputs.values()):
+                loop.unwatch(fd)
+            self._ends.close()
+            raise
+
+    # Set up
+
+    def _open_channels(self, max_frame: int) -> None:
+        loop, owner = self._loop, self._owner
         self._page = self._ends.page
         self._data = SocketChannel(self._ends.data, max_frame)
-        self._control = Control(loop, self._ends.control, number, max_frame, self._pass_on_control)
+        self._control = Control(loop, self._ends.control, self.number, max_frame, self._pass_on_control)
         self._pipes = {stream: self._output_pipe(stream, fd) for stream, fd in self._ends.outputs.items()}
         self._reader = Reader(
             loop, self._data, self._may_handle, self._pass_on_data, self._fault, self._channel_ended
         )
         self._reader.answers_only = owner.answers_anywhere
-        self.knowledge = Knowledge(needs)
-        """What the process has of this program's definitions."""
-        self._data_writer = Writer(loop, self._data, number, self._reader.want_write)
+        self._data_writer = Writer(loop, self._data, self.number, self._reader.want_write)
         self.send = self._data_writer.send
         self.send_soon = self._data_writer.send_soon
         self._watch()
+
+    def _launch(self, init: bytes, needs: Needs | None) -> None:
         self.send(wire.INIT, 0, 0, init)
         for lent in () if needs is None else needs.lent:
             self._control.hand_over(lent)
-        backend.launch(order, self._ends.theirs, self)
-
-    # Set up
+        self._backend.launch(self._order, self._ends.theirs, self)
 
     def _output_pipe(self, stream: str, fd: int) -> OutputPipe:
         return OutputPipe(fd, lambda lines: self._owner.on_lines(stream, lines), self._owner.wants_output)
@@ -245,6 +263,11 @@ class Generation:
         return len(self._control.channel.out)
 
     @property
+    def is_over(self) -> bool:
+        """Whether the process and its channels are gone, and their end has been told of."""
+        return self._ended
+
+    @property
     def process_fd(self) -> int:
         """See `Listener`."""
         return self._process_fd
@@ -286,7 +309,7 @@ class Generation:
     def _let_go(self) -> None:
         if not self._ended:
             text = "process %s may not be ended by this program and does not end by itself: it is left running"
-            threading.Thread(target=logger.error, args=(text, self.pid), daemon=True).start()
+            background.run(self._loop, "piactors-log", logger.error, text, self.pid)
             self.exited(None, None, lost=False)
 
     # Arriving, on the loop's thread
@@ -344,6 +367,9 @@ class Generation:
 
     def launched(self, pid: int, process_fd: int) -> None:
         """See `Listener`."""
+        if self._ended:  # its making had failed half-way
+            self._kill_unwanted(process_fd)
+            return
         with self._lock:
             self.pid, self._process_fd = pid, process_fd
             self._identity = None if process_fd >= 0 else Identity.of(pid)
@@ -355,18 +381,46 @@ class Generation:
 
     def refused(self, why: str, text: str) -> None:
         """See `Listener`: a launcher that must not fork leaves a fresh interpreter as the way."""
+        if self._ended:
+            return
         if why == _REFUSED_THREADS:
             self._on_fallback(text)
             self._order = attrs.evolve(self._order, fresh=True)
             self._backend.launch(self._order, self._ends.theirs, self)
             return
         self._close()
-        self._owner.on_refused(text)
+        self._owner.on_refused(text, why == RESOURCES)
+
+    def failed(self, error: BaseException) -> None:
+        """See `Listener`."""
+        self._owner.on_failure(error)
+
+    def _kill_unwanted(self, process_fd: int) -> None:
+        if process_fd < 0:
+            self._backend.signal(self, signal.SIGKILL)
+            return
+        with contextlib.suppress(PermissionError):
+            pidfd.kill(process_fd)
+        os.close(process_fd)
 
     def exited(self, status: int | None, usage: Rusage | None, *, lost: bool) -> None:
         """See `Listener`: read what is left, then close and tell."""
         if self._ended:
             return  # it was let go of before, and has ended after all
+        try:
+            self._read_rest()
+            seen, fault = self._evidence(), page.fault_text(self._page)
+        except Exception as error:  # of ours, or no memory: then whatever was on its way may have begun
+            self._owner.on_fault(error)
+            seen, fault = Evidence(0, credible=False), ""
+        tail = self._pipes["stderr"].tail if "stderr" in self._pipes else ""
+        end = End(status=status, usage=usage, lost=lost, evidence=seen, fault=fault, stderr_tail=tail)
+        try:
+            self._close()
+        finally:
+            self._owner.on_end(end)
+
+    def _read_rest(self) -> None:
         control = self._control
         for channel, read_rest in ((self._data, self._reader.drain), (control.channel, control.read_rest)):
             try:
@@ -375,12 +429,6 @@ class Generation:
                 self._fault(channel, error)
         for pipe in self._pipes.values():
             pipe.drain()
-        end = End(
-            status=status, usage=usage, lost=lost, evidence=self._evidence(), fault=page.fault_text(self._page),
-            stderr_tail=self._pipes["stderr"].tail if "stderr" in self._pipes else "",
-        )  # fmt: skip
-        self._close()
-        self._owner.on_end(end)
 
     def _evidence(self) -> Evidence:
         seen = page.snapshot(self._page, self._concurrency)

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -20,11 +19,12 @@ from typing import Any, Protocol
 
 import attrs
 
-from piactors._host import pihost_files
+from piactors._host import background, pihost_files
 from piactors._host.confining import Confiner
 from piactors._host.flags import interpreter_flags
 from piactors._host.loop import Loop
-from piactors._platform import markers, pidfd, process_stats
+from piactors._host.news import News
+from piactors._platform import lacks, markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
 from piactors.pihost import inherit, segments, wire
@@ -38,9 +38,17 @@ WARM_MODULES = ("piactors.actor",)
 Little: each page that a launcher has makes each fork slower.  What only some isolates need, these ask for.
 """
 
+RESOURCES = "resources"
+"""Why there is no process: there is too little of something just now."""
+
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _SWEEP_SECONDS = 5.0
 _END_SECONDS = 5.0
+_MOST_FAILURES = 10
+"""So many times in a row what a launcher tells may not be taken before that launcher counts as lost."""
+_AFTER_FAILURE = 0.05
+_OUT_OF_RESOURCES = 75
+"""With what a launcher ends that lacks something itself (EX_TEMPFAIL)."""
 
 
 @attrs.frozen
@@ -82,7 +90,10 @@ class Listener(Protocol):
         """The process exists; the listener owns the descriptor (-1: there are no pidfds)."""
 
     def refused(self, why: str, text: str) -> None:
-        """There is no process."""
+        """There is no process; `why` is a word for it, `RESOURCES` among them."""
+
+    def failed(self, error: BaseException) -> None:
+        """One of these has raised this."""
 
     def spared(self) -> None:
         """A signal that `Backend.signal` was to have sent could not be sent either."""
@@ -123,7 +134,8 @@ class LauncherBackend:
     def __init__(
         self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Confiner
     ) -> None:
-        self._loop = loop
+        self._loop = loop.share(self._failed)
+        self._failures = 0
         self._pen = confiner.pen()
         self._listeners: dict[int, Listener] = {}
         self._groups: dict[int, list[str]] = {}
@@ -138,7 +150,7 @@ class LauncherBackend:
         ours.setblocking(False)
         theirs.setblocking(True)  # whatever time-out the program has made the default of its sockets
         self._sock = ours
-        self._decoder = wire.FrameDecoder(1 << 20)
+        self._news = News(1 << 20)
         self._outbox: deque[tuple[bytes, Sequence[int]]] = deque()
         try:
             self._process = self._start([interpreter, *interpreter_flags(own)], theirs, host_pidfd)
@@ -148,9 +160,13 @@ class LauncherBackend:
         finally:
             theirs.close()
         self._pidfd = pidfd.open_pid(self._process.pid)
-        loop.watch(ours.fileno(), self._read, self._flush)
-        if self._pidfd >= 0:
-            loop.watch(self._pidfd, self._ended)
+        try:
+            self._loop.watch(ours.fileno(), self._read, self._flush)
+            if self._pidfd >= 0:
+                self._loop.watch(self._pidfd, self._ended)
+        except BaseException:
+            self.close()
+            raise
         modules = [*(WARM_MODULES if own else ()), *preload]
         setup = {
             "sys_path": inherit.absolute(sys.path) if own else None, "preload": modules,
@@ -218,20 +234,37 @@ class LauncherBackend:
             data, ancillary, flags, _ = self._sock.recvmsg(65_536, socket.CMSG_SPACE(64 * 4), _CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
             return False
-        except OSError:
+        except OSError as error:
+            if lacks.is_lack(error):
+                raise
             data, ancillary, flags = b"", [], 0
+        self._news.add(data)
         self._fds.extend(segments.received_descriptors(ancillary, flags))
         if not data:
             self._lose()
-            return True
-        try:
-            for frame in self._decoder.feed(data):
-                self._handle(frame)
-        except wire.WireError:
-            self._lose()
+        else:
+            self._handle_news()
         return True
 
+    def _failed(self, error: BaseException) -> None:
+        """What this did on the loop has failed, for want of memory perhaps: what was told is handled in a moment."""
+        self._failures += 1
+        if self._failures > _MOST_FAILURES:
+            logger.error("the launcher (pid %s) is given up", self._process.pid, exc_info=error)
+            self._lose()
+        else:
+            self._loop.call_later(_AFTER_FAILURE, self._handle_news)
+
+    def _handle_news(self) -> None:
+        try:
+            for frame in self._news.frames():
+                self._handle(frame)
+                self._failures = 0
+        except wire.WireError:
+            self._lose()
+
     def _handle(self, frame: wire.Frame) -> None:
+        listener = self._listeners.get(frame.seq)
         news = pickle.loads(frame.payload)  # the launcher runs nothing but our code and preload
         if frame.kind == wire.WARM:
             self._is_warm = True
@@ -239,22 +272,31 @@ class LauncherBackend:
                 _close(self._spare_fd)
                 self._spare_fd = self._next_fd()
             return
-        listener = self._listeners.get(frame.seq)
         if listener is None:
             return  # what was to be signalled has ended meanwhile
+        try:
+            self._tell(listener, frame, news)
+        except BaseException as error:  # it costs the one process that it concerns
+            listener.failed(error)
+
+    def _tell(self, listener: Listener, frame: wire.Frame, news: dict[str, Any]) -> None:
         if frame.kind == wire.LAUNCHED:
             process_fd, self._spare_fd = (self._spare_fd, -1) if news["spare"] else (self._next_fd(), self._spare_fd)
             listener.launched(news["pid"], process_fd)
         elif frame.kind == wire.SPARED:
             listener.spared()
         elif frame.kind == wire.REFUSED:
-            del self._listeners[frame.seq], self._groups[frame.seq]
-            listener.refused(news["why"], news["text"])
+            self._forget(frame.seq)
+            listener.refused(RESOURCES if lacks.is_lack_number(news.get("errno")) else news["why"], news["text"])
         elif frame.kind == wire.EXITED:
-            del self._listeners[frame.seq], self._groups[frame.seq]
+            self._forget(frame.seq)
             if self._pen is not None:  # an isolate that was a host itself may have left groups in it
-                cgroups.remove_stale(self._pen, kill=False)
+                with contextlib.suppress(OSError):
+                    cgroups.remove_stale(self._pen, kill=False)
             listener.exited(news["status"], _rusage(news["rusage"]), lost=False)
+
+    def _forget(self, launch_id: int) -> None:
+        del self._listeners[launch_id], self._groups[launch_id]
 
     def _next_fd(self) -> int:
         """Return the descriptor that came with what is being handled; -1 where there are no pidfds."""
@@ -272,26 +314,36 @@ class LauncherBackend:
             return
         self.lost = True
         processes = [self._spare_fd, *(listener.process_fd for listener in self._listeners.values())]
-        processes = [os.dup(fd) for fd in processes if fd >= 0]
+        copies = []
+        for fd in processes:
+            if fd >= 0:
+                # The kernel's parent-death signal spares a process that has changed its user.
+                with contextlib.suppress(PermissionError):
+                    pidfd.kill(fd)
+                with contextlib.suppress(OSError):  # without a descriptor nobody waits for its end
+                    copies.append(os.dup(fd))
         self._close_descriptors()
-        threading.Thread(target=self._sweep, args=(processes,), name="piactors-sweep", daemon=True).start()
+        background.run(self._loop, "piactors-sweep", self._sweep, copies)
 
     def _sweep(self, processes: Sequence[int]) -> None:
-        logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
-        code = self._end_process()
-        for fd in processes:
-            # The kernel's parent-death signal spares a process that has changed its user.
-            with contextlib.suppress(PermissionError):
-                pidfd.kill(fd)
-            pidfd.wait_ended(fd, _SWEEP_SECONDS)
-            _close(fd)
-        groups = [folder for folders in self._groups.values() for folder in folders]
-        left = cgroups.kill_all([*groups, *([self._pen] if self._pen else [])], _SWEEP_SECONDS)
-        left += markers.kill_marked(self.marker, _SWEEP_SECONDS)
-        self._reap_adopted()
+        code, left = -signal.SIGKILL, list[int]()
+        try:
+            logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
+            code = self._end_process()
+            for fd in processes:
+                pidfd.wait_ended(fd, _SWEEP_SECONDS)
+            groups = [folder for folders in self._groups.values() for folder in folders]
+            left += cgroups.kill_all([*groups, *([self._pen] if self._pen else [])], _SWEEP_SECONDS)
+            left += markers.kill_marked(self.marker, _SWEEP_SECONDS)
+            self._reap_adopted()
+        except Exception:  # nothing can be looked at without a descriptor: what is left ends with its parent
+            logger.exception("the processes of a lost launcher could not be looked for")
+        finally:
+            for fd in processes:
+                _close(fd)
+            self._loop.call_soon(self._tell_lost, code)
         if left:
             logger.error("processes %s of a lost launcher do not end", left)
-        self._loop.call_soon(self._tell_lost, code)
 
     def _reap_adopted(self) -> None:
         """Reap what came to this process from the launcher, as it does to the first process of a container.
@@ -311,12 +363,15 @@ class LauncherBackend:
     def _tell_lost(self, code: int) -> None:
         listeners, self._listeners = self._listeners, {}
         useless = not self._is_warm and code >= 0  # it has ended by itself, before it could serve anybody
+        text = f"{self._interpreter} cannot run a launcher: it ended with exit code {code}; see its stderr"
         for listener in listeners.values():
-            if useless:
-                text = f"{self._interpreter} cannot run a launcher: it ended with exit code {code}; see its stderr"
-                listener.refused("launcher", text)
-            else:
-                listener.exited(None, None, lost=True)
+            try:
+                if useless:
+                    listener.refused(RESOURCES if code == _OUT_OF_RESOURCES else "launcher", text)
+                else:
+                    listener.exited(None, None, lost=True)
+            except BaseException as error:
+                listener.failed(error)
 
     def kill_tree(self, pid: int) -> bool:
         """See `Backend`: the launcher ends what a dead isolate leaves."""

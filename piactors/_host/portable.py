@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import secrets
 import subprocess
-import threading
 from collections.abc import Sequence
 from functools import partial
 
-from piactors._host.launching import MARKER_PREFIX, Listener, Order
+from piactors._host import background
+from piactors._host.launching import MARKER_PREFIX, RESOURCES, Listener, Order
 from piactors._host.loop import Loop
-from piactors._platform import markers, pidfd
+from piactors._platform import lacks, markers, pidfd
 from piactors._platform.identity import Identity, Killed
 from piactors.exit_reason import Rusage
+
+logger = logging.getLogger("piactors")
 
 _SWEEP_SECONDS = 5.0
 
@@ -53,7 +56,7 @@ class PortableBackend:
                 env={**order.env, marker: "1"},
             )
         except OSError as error:
-            self._loop.call_soon(listener.refused, "os", str(error))
+            self._loop.call_soon(listener.refused, RESOURCES if lacks.is_lack(error) else "os", str(error))
             return
         self._children[process.pid] = (process, Identity.of(process.pid))
         listener.launched(process.pid, pidfd.open_pid(process.pid))
@@ -65,12 +68,12 @@ class PortableBackend:
         def ended() -> None:
             self._loop.unwatch(watched)
             os.close(watched)
-            threading.Thread(target=self._reap, args=(process, marker, listener), daemon=True).start()
+            background.run(self._loop, "piactors-reap", self._reap, process, marker, listener)
 
         if watched >= 0:
-            self._loop.watch(watched, ended)
+            self._loop.watch(watched, ended, None, listener.failed)
         else:
-            threading.Thread(target=self._reap, args=(process, marker, listener), daemon=True).start()
+            background.run(self._loop, "piactors-reap", self._reap, process, marker, listener)
 
     def _reap(self, process: subprocess.Popen[bytes], marker: str, listener: Listener) -> None:
         try:
@@ -81,13 +84,17 @@ class PortableBackend:
             process.returncode = os.waitstatus_to_exitcode(status)
             spent = Rusage(usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024)
             report = partial(listener.exited, status, spent, lost=False)
-        markers.kill_marked(marker, _SWEEP_SECONDS)
-        self._children.pop(process.pid, None)
-        # One that is being killed loses its mark a moment before it is gone.
-        killed = self._killed.pop(process.pid, None)
-        if killed is not None:
-            killed.wait_gone(_SWEEP_SECONDS)
-        self._loop.call_soon(report)
+        try:
+            markers.kill_marked(marker, _SWEEP_SECONDS)
+            # One that is being killed loses its mark a moment before it is gone.
+            killed = self._killed.pop(process.pid, None)
+            if killed is not None:
+                killed.wait_gone(_SWEEP_SECONDS)
+        except OSError:  # nothing can be looked at without a descriptor
+            logger.exception("what process %s has left could not be looked for", process.pid)
+        finally:
+            self._children.pop(process.pid, None)
+            self._loop.add_call(listener.failed, report, ())
 
     def kill_tree(self, pid: int) -> bool:
         """See `Backend`."""

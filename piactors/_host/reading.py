@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from piactors._host.channel import SocketChannel
-from piactors._host.loop import Loop
+from piactors._host.loop import Loop, Share
 from piactors._host.spin import Spin
 from piactors._lifecycle.turns import Turns
 from piactors._platform import wake
@@ -38,7 +38,7 @@ class Reader:
     """Reads one channel.  `lend` comes from the threads of callers, the rest from the loop's."""
 
     def __init__(
-        self, loop: Loop, channel: SocketChannel, may_handle: Callable[[wire.Frame], bool],
+        self, loop: Loop | Share, channel: SocketChannel, may_handle: Callable[[wire.Frame], bool],
         handle: Callable[[wire.Frame, bool], None],
         fault: Callable[[SocketChannel, Exception], None], ended: Callable[[SocketChannel], None],
     ) -> None:  # fmt: skip

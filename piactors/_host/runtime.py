@@ -60,19 +60,26 @@ class Runtime:
     def __init__(self) -> None:
         self.pid = os.getpid()
         stdio.fill()
-        self.dispatcher = Dispatcher()
-        self.loop = Loop(self._loop_failed)
         self.failure: BaseException | None = None
         self._members: weakref.WeakSet[Member] = weakref.WeakSet()
         self._alive: dict[int, Member] = {}
         self._trees: list[Member] = []
         self._lock = threading.Lock()
         self._backends: dict[tuple[str, tuple[str, ...], Rights] | None, Backend] = {}
-        self._host_pidfd = pidfd.open_pid(self.pid)
         self._rights = _rights()
         self.confiner = Confiner()
         self.monitor = Monitor()
-        self.loop.start()
+        self._host_pidfd = -1
+        with contextlib.ExitStack() as undo:
+            # Its thread begins now: the I/O thread must be able to count on it, however few tasks are to be had later.
+            self.dispatcher = Dispatcher()
+            undo.callback(self.dispatcher.stop, 0.0)
+            self.loop = Loop(self._loop_failed, self._callback_failed)
+            undo.callback(self.loop.abandon)
+            self._host_pidfd = pidfd.open_pid(self.pid)
+            undo.callback(_close, self._host_pidfd)
+            self.loop.start()
+            undo.pop_all()
 
     def add(self, member: Member) -> None:
         """Know a member, from before its first process on."""
@@ -155,9 +162,8 @@ class Runtime:
         self.monitor.stop()
         self.confiner.close()
         self.dispatcher.stop(_CALLBACKS_AT_END)
-        if self._host_pidfd >= 0:
-            os.close(self._host_pidfd)
-            self._host_pidfd = -1
+        _close(self._host_pidfd)
+        self._host_pidfd = -1
 
     def _close_backends(self, done: threading.Event) -> None:
         try:
@@ -166,10 +172,17 @@ class Runtime:
         finally:
             done.set()
 
+    def _callback_failed(self, error: BaseException) -> None:
+        """Something on the I/O thread has failed that belongs to nobody: it is a defect, or there is no memory."""
+        self.dispatcher.submit(_log_failure, "piactors failed on its I/O thread, which goes on", error)
+
     def _loop_failed(self, error: BaseException) -> None:
         """On the dying I/O thread: nobody may be left waiting for what will never come."""
         self.failure = error
         _forget(self)
+        with contextlib.suppress(BaseException):
+            text = "the I/O thread of piactors has failed: its isolates end, and the next start begins with a new one"
+            self.dispatcher.submit(_log_failure, text, error)
         for member in list(self._alive.values()):
             with contextlib.suppress(Exception):
                 member.io_failed(error)
@@ -187,10 +200,18 @@ class Runtime:
         self.monitor.abandon()
         for backend in self._backends.values():
             backend.abandon()
-        if self._host_pidfd >= 0:
-            os.close(self._host_pidfd)
+        _close(self._host_pidfd)
         for member in [*self._members, *self._trees]:
             member.abandon()
+
+
+def _log_failure(text: str, error: BaseException) -> None:
+    logger.critical(text, exc_info=error)
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)
 
 
 Rights = tuple[Any, ...]

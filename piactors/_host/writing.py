@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from piactors._host.channel import JOIN_UP_TO, HasDescriptor, SocketChannel
-from piactors._host.loop import Loop
+from piactors._host.loop import Loop, Share
 from piactors.pihost import wire
 
 HOLD_SECONDS = 50e-6
@@ -23,7 +23,7 @@ class Writer:
     """Writes frames of one generation to one channel.  Its lock is held for single steps, and is the innermost."""
 
     def __init__(
-        self, loop: Loop, channel: SocketChannel, number: int, want_write: Callable[[bool], None]
+        self, loop: Loop | Share, channel: SocketChannel, number: int, want_write: Callable[[bool], None]
     ) -> None:
         self._loop = loop
         self._channel = channel

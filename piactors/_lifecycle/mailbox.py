@@ -131,6 +131,8 @@ class Mailbox:
         self._stop_sent = False
         self._in_doubt = 0
         self._recalled: dict[int, None] = {}  # in ascending order
+        self.leaving: list[Message] = []
+        """What a generation's end has taken out: whoever settles all of it clears this, so that none is ever lost."""
 
     def __len__(self) -> int:
         """How many messages wait or are on their way."""
@@ -296,6 +298,7 @@ class Mailbox:
     def take_calls(self) -> list[Message]:
         """Take out everything that waits but the stops."""
         calls = [message for message in self._waiting if message.kind != "stop"]
+        self.leaving += calls
         self._waiting = deque(message for message in self._waiting if message.kind == "stop")
         return calls
 
@@ -313,6 +316,7 @@ class Mailbox:
         again: list[Message] = []
         for position, message in enumerate(self._on_way.values()):
             self._sort(message, message.seq <= begun, position == 0, result, again)
+        self.leaving += [*result.crashed, *result.poisoned, *result.dropped]
         self._waiting.extendleft(reversed(again))
         retried += [message for message in again if message.seq <= begun and message.kind != "stop"]
         self.next_generation()
@@ -355,6 +359,7 @@ class Mailbox:
     def close(self) -> list[Message]:
         """Take out everything that waits; nothing will be sent any more."""
         left = list(self._waiting)
+        self.leaving += left
         self._waiting.clear()
         return left
 

@@ -62,6 +62,10 @@ class _Companion:
         """See `Owner`."""
         self.kill(endings.kind_of_fault(error), f"{type(error).__name__}: {error}")
 
+    def on_failure(self, error: BaseException) -> None:
+        """See `Owner`: what has failed of it may concern the whole isolate."""
+        self.isolate.on_failure(error)
+
     def on_answer(self, frame: wire.Frame, again: bool) -> None:
         """See `Owner`: what is to take over, or has been, has nothing to answer; see each of the two."""
         self.on_frame(frame)
@@ -76,6 +80,8 @@ class _Companion:
             self.isolate.relay.record(self.generation.pid, bytes(frame.payload), self.isolate.decoder.error)
         elif frame.kind == wire.REQUEST and self.isolate.spec.takes_requests:
             self.isolate.requests.handle(self.generation, frame)
+        elif frame.kind == wire.LOST:
+            self.isolate.outbox.forget(frame.seq)
         else:
             return False
         return True
@@ -198,7 +204,7 @@ class Newcomer(_Companion):
             timer.cancel()
         self.current.timers.clear()
 
-    def on_refused(self, text: str) -> None:
+    def on_refused(self, text: str, lack: bool) -> None:
         """See `Owner`."""
         self._gone(ExitReason(kind="start_failed", detail=text))
 
@@ -252,7 +258,7 @@ class Retiree(_Companion):
         elif frame.kind != wire.SKIPPED and not self._on_any_frame(frame):
             raise ProtocolError(f"a frame of kind {frame.kind} does not come from an isolate that is to stop")
 
-    def on_refused(self, text: str) -> None:
+    def on_refused(self, text: str, lack: bool) -> None:
         """See `Owner`: it has long been started."""
 
     def on_end(self, end: End) -> None:

@@ -141,6 +141,8 @@ class Control:
             handed.came(frame.seq, self._stream.fds.popleft())
         elif frame.kind == wire.UNMAP:
             self._sharing.dropped(frame.seq)
+        elif frame.kind == wire.LOST:
+            self._sharing.lost(frame.seq)
         elif frame.kind in (wire.RESPONSE, wire.FAILURE):
             with self._lock:
                 on_answer = self._waiting.pop(frame.seq, None)

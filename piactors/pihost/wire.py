@@ -40,9 +40,11 @@ LOG = 16
 MAP = 18
 """A segment of shared memory (`segments`), by number; its descriptor comes along.  Both ways, before its first use."""
 UNMAP = 19
-# Between the host and its launcher.
 HAND = 21
 """A descriptor that goes along with a message, by number; it comes along.  Host to isolate."""
+LOST = 22
+"""A segment, by number, could not be taken: it is not to be used again.  Both ways."""
+# Between the host and its launcher.
 SETUP = 32
 LAUNCH = 33
 LAUNCHED = 34
@@ -56,7 +58,7 @@ SPARED = 39
 
 KINDS = frozenset(
     (HELLO, INIT, READY, START_FAILED, CALL, TELL, REPLY, ERROR, DONE, SKIPPED, STOP, STOPPING, PROCEED,
-     REQUEST, RESPONSE, FAILURE, LOG, MAP, UNMAP, DEFINE, HAND, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM,
+     REQUEST, RESPONSE, FAILURE, LOG, MAP, UNMAP, DEFINE, HAND, LOST, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM,
      SIGNAL, SPARED)
 )
 
