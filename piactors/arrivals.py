@@ -99,13 +99,15 @@ def let_run(isolate: Isolate) -> None:
 
 def tell_started(isolate: Isolate, late: list[tuple[str, bytes]]) -> None:
     """Tell everybody of a generation that runs, and that itself what was set with `set_data` since its start."""
-    for key, value in late:
-        isolate.control("set_data", key, value)
-    isolate.publish(events.IsolateStarted)
-    isolate.started.settle_with(_nothing)
-    isolate.policies_begin()
-    if isolate.keeper is not None:
-        isolate.keeper.started()
+    try:
+        for key, value in late:
+            isolate.control("set_data", key, value)
+        isolate.publish(events.IsolateStarted)
+        isolate.started.settle_with(_nothing)
+        isolate.policies_begin()
+    finally:  # whatever fails of that ends this generation: its end must not be what the supervisor hears first
+        if isolate.keeper is not None:
+            isolate.keeper.started()
 
 
 def checked_size(frame: wire.Frame) -> bytes:

@@ -203,7 +203,6 @@ def _finish(
 
 def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> None:
     with isolate.lock:
-        first = isolate.state is State.STARTING
         isolate.state = states.after(isolate.state, Happening.ENDED)
         left = isolate.mailbox.close()
         isolate.outbox.close()
@@ -217,9 +216,8 @@ def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> N
         )
     stops = [message for message in left if message.kind == "stop"]
     _fail_left(isolate, [message for message in left if message.kind != "stop"], reason)
-    if first:
-        start_error = partial(_crash.raise_start_error, isolate.spec, isolate.decoder, reason, start_failure)
-        isolate.started.settle_with(start_error)
+    start_error = partial(_crash.raise_start_error, isolate.spec, isolate.decoder, reason, start_failure)
+    isolate.started.settle_with(start_error)  # nobody may be left waiting for the start, however far it came
     isolate.outbox.close()
     isolate.ended.set()
     isolate.ref._ends.tell(reason)

@@ -13,9 +13,9 @@ from piactors._host import pihost_files
 from piactors._host.confining import Confinement
 from piactors._host.generation import Generation, Owner
 from piactors._lifecycle.states import State
-from piactors._platform import lacks, own_python
+from piactors._platform import own_python
 from piactors._policies.confined import Confined
-from piactors.pihost import inherit, stdio
+from piactors.pihost import inherit, lacks, stdio
 from piactors.spec import Current
 
 if TYPE_CHECKING:

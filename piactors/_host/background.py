@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from piactors._host.loop import Loop, Share
-from piactors._platform import lacks
+from piactors.pihost import lacks
 
 _PAUSE = 0.2
 

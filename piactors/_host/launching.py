@@ -24,10 +24,10 @@ from piactors._host.confining import Confiner
 from piactors._host.flags import interpreter_flags
 from piactors._host.loop import Loop
 from piactors._host.news import News
-from piactors._platform import lacks, markers, pidfd, process_stats
+from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
-from piactors.pihost import inherit, segments, wire
+from piactors.pihost import inherit, lacks, segments, wire
 
 logger = logging.getLogger("piactors")
 
@@ -47,8 +47,6 @@ _END_SECONDS = 5.0
 _MOST_FAILURES = 10
 """So many times in a row what a launcher tells may not be taken before that launcher counts as lost."""
 _AFTER_FAILURE = 0.05
-_OUT_OF_RESOURCES = 75
-"""With what a launcher ends that lacks something itself (EX_TEMPFAIL)."""
 
 
 @attrs.frozen
@@ -367,7 +365,7 @@ class LauncherBackend:
         for listener in listeners.values():
             try:
                 if useless:
-                    listener.refused(RESOURCES if code == _OUT_OF_RESOURCES else "launcher", text)
+                    listener.refused(RESOURCES if code == lacks.OUT_OF_RESOURCES else "launcher", text)
                 else:
                     listener.exited(None, None, lost=True)
             except BaseException as error:

@@ -20,9 +20,10 @@ from functools import partial
 from piactors._host import background
 from piactors._host.launching import MARKER_PREFIX, RESOURCES, Listener, Order
 from piactors._host.loop import Loop
-from piactors._platform import lacks, markers, pidfd
+from piactors._platform import markers, pidfd
 from piactors._platform.identity import Identity, Killed
 from piactors.exit_reason import Rusage
+from piactors.pihost import lacks
 
 logger = logging.getLogger("piactors")
 

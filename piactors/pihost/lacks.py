@@ -10,6 +10,8 @@ _NUMBERS = frozenset({
     errno.ENOMEM, errno.ENOBUFS,  # memory
     errno.ENOSPC, errno.EDQUOT,  # disk, shared memory
 })  # fmt: skip
+OUT_OF_RESOURCES = 75
+"""The exit code of a process of ours that lacks something and can do nothing without it (EX_TEMPFAIL)."""
 _NO_THREAD = "can't start new thread"
 
 
