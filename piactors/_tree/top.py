@@ -105,7 +105,7 @@ class Top(Link):
 
     def io_failed(self, error: BaseException) -> None:
         """See `Member`: the isolates tell their supervisors themselves."""
-        threading.Thread(target=self.runner.kill, daemon=True).start()
+        threading.Thread(target=self.runner.kill, name="piactors-kill", daemon=True).start()
 
     def abandon(self) -> None:
         """See `Member`."""

@@ -12,6 +12,7 @@ import attrs
 import pykka
 
 from piactors import dead
+from piactors._host import background
 from piactors._supervision.actions import Exit
 from piactors._supervision.child import Child
 from piactors._tree.clock import Clock
@@ -97,7 +98,15 @@ class TreeRunner:
         self.generation += 1
         self._lives, self._is_up = True, False
         name = f"piactors-supervisor-{self.name}"
-        threading.Thread(target=self._live, args=(self._incarnation,), name=name, daemon=True).start()
+        thread = threading.Thread(target=self._live, args=(self._incarnation,), name=name, daemon=True)
+        if self.generation > 1:
+            background.start(self.surroundings.clock, thread)
+            return
+        try:
+            thread.start()
+        except BaseException:
+            self._lives = False
+            raise
 
     def stop(self, keep: bool) -> None:
         """See `Runner`."""
