@@ -20,8 +20,9 @@ from pykka import ActorRegistry
 from piactors import arrivals, dead, endings, events, questions, requests, sending, starting, stopping, waiting
 from piactors._host import relay, runtime, serialise
 from piactors._host.confining import Plan
-from piactors._host.generation import End, Generation
+from piactors._host.generation import Generation
 from piactors._host.loop import Timer
+from piactors._host.owning import End
 from piactors._host.parcels import Outbox, bound
 from piactors._host.spin import Spin, several_cores
 from piactors._lifecycle.mailbox import Mailbox, Message

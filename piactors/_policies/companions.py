@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from piactors import arrivals, endings, events, starting
-from piactors._host.generation import End, Generation
+from piactors._host.generation import Generation
+from piactors._host.owning import End
 from piactors._lifecycle.mailbox import Message
 from piactors._platform import pidfd
 from piactors.errors import ProtocolError
