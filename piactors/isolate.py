@@ -273,7 +273,7 @@ class Isolate:
     def after(self, seconds: float, callback: Job) -> Timer:
         """Have `callback()` called later, unless this generation has ended by then."""
         number = self.generation_number
-        timer = self.loop.call_later(seconds, lambda: callback() if number == self.generation_number else None)
+        timer = self.loop.deadline(seconds, lambda: callback() if number == self.generation_number else None)
         self.current.timers.append(timer)
         return timer
 

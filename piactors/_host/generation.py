@@ -141,6 +141,10 @@ class Generation:
             self._data_writer.flush()
         self._reader.lend(future, waker, spin, deadline, answers_due)
 
+    def read_now(self) -> None:
+        """Handle what is in the data channel already, whoever is to read it; on the loop's thread."""
+        self._reader.read()
+
     def watch(self) -> None:
         """See to it that answers are read that no caller reads; never under the isolate's lock."""
         if self._reader.rests:
@@ -174,7 +178,7 @@ class Generation:
 
     def after(self, seconds: float, callback: Callable[[], object]) -> None:
         """Have `callback()` called on the loop later, unless the process has ended by then."""
-        self._loop.call_later(seconds, lambda: None if self._ended else callback())
+        self._loop.deadline(seconds, lambda: None if self._ended else callback())
 
     def signal(self, number: int) -> None:
         """Send a signal to the process, where there is one."""
@@ -227,7 +231,7 @@ class Generation:
     def _kill_by_others(self) -> None:
         """Have whoever made the process kill it; where nobody may, it has to end by itself."""
         asked = self._backend.signal(self, signal.SIGKILL)
-        self._loop.call_later(_ASKED_SECONDS if asked else 0, self.spared)
+        self._loop.deadline(_ASKED_SECONDS if asked else 0, self.spared)
 
     def spared(self) -> None:
         """See `Listener`: close the channels, at which the process ends itself, and let go of it where it does not."""
@@ -236,7 +240,7 @@ class Generation:
             for channel in (self._data, self._control.channel):
                 with contextlib.suppress(OSError):
                     channel.sock.shutdown(socket.SHUT_RDWR)
-            self._loop.call_later(_NEWS_SECONDS, self._let_go)
+            self._loop.deadline(_NEWS_SECONDS, self._let_go)
 
     def _let_go(self) -> None:
         if not self._ended:
@@ -257,7 +261,7 @@ class Generation:
 
     def _channel_ended(self, channel: SocketChannel) -> None:
         self._loop.unwatch(channel.fileno())
-        self._timers.append(self._loop.call_later(_NEWS_SECONDS, self._closed_and_alive))
+        self._timers.append(self._loop.deadline(_NEWS_SECONDS, self._closed_and_alive))
 
     def _closed_and_alive(self) -> None:
         """A channel has ended: so has the process, of which there are no news yet, or it has to: it cannot answer."""

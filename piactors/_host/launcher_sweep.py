@@ -15,8 +15,9 @@ from piactors._platform.limits import cgroups
 
 logger = logging.getLogger("piactors")
 
-_SECONDS = 5.0
+_SECONDS = 3.0
 """How long each part may take."""
+_AT_ONCE = 0.2
 _OF_ONE = 2.0
 """How long the end of the launcher itself may take."""
 
@@ -62,14 +63,20 @@ def end_process(process: subprocess.Popen[bytes], seconds: float) -> int:
     One that was started before the host gave up its rights cannot be killed: it ends with its channel, unless
     somebody has stopped it, and is left to itself then; so is one that is frozen, or that somebody traces.
     """
+    fd = pidfd.open_pid(process.pid) if process.returncode is None else -1
     with contextlib.suppress(PermissionError):
         process.kill()
     try:
-        return process.wait(seconds)
+        ended = pidfd.await_readable(fd, seconds) if fd >= 0 else False
+        return process.wait(_AT_ONCE if fd >= 0 else seconds)
     except subprocess.TimeoutExpired:
-        logger.error("the launcher (pid %s) does not end: it is left to itself", process.pid)
+        if not ended:  # else it has, but cannot be waited for: somebody traces it
+            logger.error("the launcher (pid %s) does not end: it is left to itself", process.pid)
         process.returncode = -signal.SIGKILL
         return process.returncode
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
 def _session(pid: int) -> int:

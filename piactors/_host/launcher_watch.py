@@ -14,8 +14,10 @@ from piactors._host.loop import Loop
 from piactors._lifecycle import patience
 from piactors._lifecycle.patience import Seen, Step
 from piactors._platform import pidfd, process_stats
+from piactors._platform.limits import cgroups
 from piactors.pihost import linux
 
+_WHY = {"T": "is stopped", "t": "is being traced", "F": "is frozen"}
 _LATER = 0.25
 """Seconds between two looks."""
 
@@ -41,7 +43,10 @@ class Launcher(Protocol):
 
 @attrs.define
 class _Due:
-    since: float
+    """News that are due; `waited` counts only while this program itself runs."""
+
+    looked_at: float
+    waited: float = 0.0
     kill: bool = False
     asked: bool = False
     process: str | None = None
@@ -67,7 +72,7 @@ class LauncherWatch:
         """News of a process are due: of its launch, or of its end, which is wanted if `kill`."""
         due = self._due.get(launch_id)
         if due is None or (kill and not due.kill):
-            self._due[launch_id] = _Due(time.monotonic(), kill)
+            self._due[launch_id] = _Due(time.monotonic(), kill=kill)
         if not self._armed:
             self._armed = True
             self._loop.call_later(patience.FIRST_LOOK, self._look)
@@ -92,28 +97,30 @@ class LauncherWatch:
             return
         state = state_of(self._launcher.pid)
         for launch_id, due in list(self._due.items()):
-            waited = time.monotonic() - due.since
-            if waited >= patience.FIRST_LOOK * 0.9 and not self._step(launch_id, due, waited, state):
+            now = time.monotonic()
+            due.waited += min(now - due.looked_at, 2 * _LATER)
+            due.looked_at = now
+            if due.waited >= patience.FIRST_LOOK * 0.9 and not self._step(launch_id, due, state):
                 return
         if self._due:
             self._armed = True
             self._loop.call_later(_LATER, self._look)
 
-    def _step(self, launch_id: int, due: _Due, waited: float, state: str) -> bool:
+    def _step(self, launch_id: int, due: _Due, state: str) -> bool:
         """Do what is to be done about one; False if nothing is left to be done about any."""
         pid = self._has_ended(launch_id)
         if pid is not None and launch_id not in self.statuses:
             self.statuses[launch_id] = linux.state(pid)[1]
-        step = patience.decide(Seen(waited, state, due.process))
+        step = patience.decide(Seen(due.waited, state, due.process))
         if step is Step.REPLACE:
-            self._launcher.replace({"T": "is stopped", "t": "is being traced"}.get(state, "does not answer"))
+            self._launcher.replace(_WHY.get(state, "does not answer"))
             return False
         if step is Step.CONCLUDE:
             self._launcher.conclude(launch_id, _note(due.process))
             return True
         if step is Step.WAKE:
             with contextlib.suppress(OSError):
-                wake(self._launcher.pid, self._launcher.process_fd)
+                wake(self._launcher.process_fd)
         if not due.asked:
             due.asked = True
             self._launcher.ask_to_look(launch_id, kill=due.kill)
@@ -121,12 +128,14 @@ class LauncherWatch:
 
 
 def state_of(pid: int) -> str:
-    """Return the letter of a process's state, or "" if it is gone or cannot be looked at."""
+    """Return the letter of a process's state, F for a frozen one, or "" if it is gone or cannot be looked at."""
     found = process_stats.stat(pid)
-    return "" if found is None else found.state
+    if found is None:
+        return ""
+    return "F" if found.state in ("S", "D") and cgroups.is_frozen(pid) else found.state
 
 
-def wake(pid: int, process_fd: int) -> None:
+def wake(process_fd: int) -> None:
     """Let a launcher go on that somebody has stopped; to one that runs this is nothing."""
     if process_fd >= 0:
         pidfd.send(process_fd, signal.SIGCONT)

@@ -37,7 +37,7 @@ Little: each page that a launcher has makes each fork slower.  What only some is
 """
 
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-_END_SECONDS = 5.0
+_END_SECONDS = 3.0
 
 
 class LauncherBackend:
@@ -287,13 +287,17 @@ class LauncherBackend:
 
     def close(self) -> None:
         """See `Backend`: the launcher sees the end of its channel, kills what is left, and ends."""
+        seconds = _END_SECONDS if self._is_warm else 0.0  # one that imports yet sees nothing of it
         if not self.lost:
             self.lost = True
-            if launcher_watch.state_of(self.pid) == "T":
-                launcher_watch.wake(self.pid, self.process_fd)
+            state = launcher_watch.state_of(self.pid)
+            if state == "T":
+                launcher_watch.wake(self.process_fd)
+            elif state in ("t", "F"):
+                seconds = 0.0
             self._close_descriptors()
         try:
-            self._process.wait(_END_SECONDS if self._is_warm else 0)  # one that imports yet sees nothing of it
+            self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             launcher_sweep.end_process(self._process, _END_SECONDS)
             markers.kill_marked(self.marker, _END_SECONDS)

@@ -22,15 +22,20 @@ Handler = Callable[[], object]
 _MANY_CANCELLED = 100
 """From how many cancelled timers on they are taken out before they are due, where they are more than half of all."""
 
+_PAUSED = 0.25
+"""Seconds by which a turn of the loop comes too late only if this program could not run."""
+
 
 class Timer:
     """One call that the loop will make later; `cancel` works from any thread."""
 
-    __slots__ = ("_loop", "callback", "cancelled", "due")
+    __slots__ = ("_loop", "callback", "cancelled", "due", "indulgence")
 
-    def __init__(self, loop: Loop, due: float, callback: Handler) -> None:
+    def __init__(self, loop: Loop, due: float, callback: Handler, indulgence: float = 0.0) -> None:
         self._loop = loop
         self.due = due
+        self.indulgence = indulgence
+        """For how many seconds it may be put off because the loop did not run when it was due."""
         self.callback: Handler | None = callback
         self.cancelled = False
 
@@ -118,6 +123,20 @@ class Loop:
     def call_later(self, delay: float, callback: Handler) -> Timer:
         """Have `callback()` run on the loop after `delay` seconds."""
         timer = Timer(self, time.monotonic() + delay, callback)
+        if self.is_current():
+            self._add_timer(timer)
+        else:
+            self.call_soon(self._add_timer, timer)
+        return timer
+
+    def deadline(self, seconds: float, callback: Handler) -> Timer:
+        """Call later, as `call_later`, what judges somebody who had to do something by then.
+
+        Time in which this program did not run is not counted: it was stopped, or one of its threads held Python's lock.
+        What comes much too late is put off by as much, so that what was done meanwhile is heard of before; once it was
+        put off for `seconds` in all, it is not any more.
+        """
+        timer = Timer(self, time.monotonic() + seconds, callback, seconds)
         if self.is_current():
             self._add_timer(timer)
         else:
@@ -216,6 +235,11 @@ class Loop:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
+            if timer.indulgence and now - timer.due > _PAUSED:
+                more = min(now - timer.due, timer.indulgence)
+                timer.due, timer.indulgence = now + more, timer.indulgence - more
+                self._add_timer(timer)
+                continue
             callback, timer.callback = timer.callback, None
             if callback is not None:
                 callback()

@@ -1,7 +1,7 @@
 """How long news of a launcher are waited for, and what follows if they do not come.
 
 A launcher on a busy machine is slow and must not be ended for that; one that is stopped, traced or frozen will never
-answer.  The letter of its state in /proc tells these apart, but for a frozen one, which looks as if it slept.
+answer.  The letter of its state in /proc tells these apart, and a frozen one, which looks as if it slept, gets an F.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import attrs
 FIRST_LOOK = 0.25
 """Seconds after which it is looked why news do not come; as a rule they take milliseconds."""
 _HALTED = 1.0
-"""Seconds for a launcher that was stopped, and was told to continue."""
+"""Seconds for a launcher that was stopped, and was told to continue; or that somebody traces or has frozen."""
 _ASLEEP = 10.0
 """Seconds in which a launcher may sleep or wait for a disk, and not answer."""
 _BUSY = 30.0
@@ -52,7 +52,7 @@ def decide(seen: Seen) -> Step:
     """Return what to do now."""
     if seen.process is not None:
         return Step.CONCLUDE if seen.waited >= _patience_with_process(seen.process) else Step.WAIT
-    if seen.launcher in ("T", "t"):
+    if seen.launcher in ("T", "t", "F"):
         return Step.WAKE if seen.waited < _HALTED else Step.REPLACE
     return Step.REPLACE if seen.waited >= (_BUSY if seen.launcher == "R" else _ASLEEP) else Step.WAIT
 

@@ -52,10 +52,10 @@ def mounts() -> list[Mount]:
     return found
 
 
-def own_paths() -> dict[str, str]:
-    """Return the host's group by controller of version 1, and under "" that of version 2."""
+def own_paths(pid: int | str = "self") -> dict[str, str]:
+    """Return the host's group by controller of version 1, and under "" that of version 2; or those of a process."""
     found = {}
-    for line in _lines("/proc/self/cgroup"):
+    for line in _lines(f"/proc/{pid}/cgroup"):
         _, controllers, path = line.rstrip("\n").split(":", 2)
         found.update(dict.fromkeys(controllers.split(","), path))
     return found
@@ -67,6 +67,22 @@ def own_folder(mount: Mount, path: str) -> str | None:
     folder = os.path.normpath(os.path.join(mount.folder, relative))
     inside = folder == mount.folder or folder.startswith(mount.folder.rstrip("/") + "/")
     return folder if inside and os.path.isdir(folder) else None
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether a process stands still because somebody has frozen its group."""
+    paths = own_paths(pid)
+    for mount in mounts():
+        name = "" if mount.kind == "cgroup2" else "freezer"
+        folder = own_folder(mount, paths[name]) if name in paths and (not name or name in mount.options) else None
+        if folder is None:
+            continue
+        with contextlib.suppress(OSError):
+            if name and read(folder, "freezer.state").strip() == "FROZEN":
+                return True
+        if not name and fields(folder, "cgroup.events").get("frozen"):
+            return True
+    return False
 
 
 def base_name() -> str:
