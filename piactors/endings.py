@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from piactors import _crash, dead, events
-from piactors._host.generation import End
+from piactors._host.owning import End
 from piactors._lifecycle import states
 from piactors._lifecycle.mailbox import Aftermath, Message
 from piactors._lifecycle.states import Happening, State
@@ -53,6 +53,10 @@ def reason_of(isolate: Isolate, current: Current, end: End, *, told_to_stop: boo
             current.intent, current.detail, current.breach = "limit", str(breach), breach
         if current.intent is None and end.lost:
             current.intent, current.detail = "killed", "its launcher was lost"
+        if end.note:
+            current.detail = "; ".join(filter(None, [current.detail, end.note]))
+    if end.note:
+        isolate.log(logging.ERROR, "isolate %s: %s", isolate.spec.name, end.note)
     if by_kernel and confined is not None and breach is not None:
         confined.publish(breach, hard=True)
     return verdict(

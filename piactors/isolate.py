@@ -32,8 +32,9 @@ from piactors import (
 )
 from piactors._host import relay, runtime, serialise
 from piactors._host.confining import Plan
-from piactors._host.generation import End, Generation
+from piactors._host.generation import Generation
 from piactors._host.loop import Timer
+from piactors._host.owning import End
 from piactors._host.parcels import Outbox, bound
 from piactors._host.spin import Spin, several_cores
 from piactors._lifecycle.mailbox import Mailbox, Message
@@ -291,7 +292,7 @@ class Isolate:
     def after(self, seconds: float, callback: Job) -> Timer:
         """Have `callback()` called later, unless this generation has ended by then."""
         number = self.generation_number
-        timer = self.loop.call_later(seconds, lambda: callback() if number == self.generation_number else None)
+        timer = self.loop.deadline(seconds, lambda: callback() if number == self.generation_number else None)
         self.current.timers.append(timer)
         return timer
 

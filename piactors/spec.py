@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from piactors._host.definitions import Needs
-from piactors._host.launching import Order
 from piactors._host.loop import Timer
+from piactors._host.making import Order
 from piactors._lifecycle.mailbox import Message
 from piactors.exit_reason import Breach, Kind
 from piactors.options import IsolationOptions

@@ -11,7 +11,8 @@ import attrs
 from piactors import endings
 from piactors._host import pihost_files
 from piactors._host.confining import Confinement
-from piactors._host.generation import Generation, Owner
+from piactors._host.generation import Generation
+from piactors._host.owning import Owner
 from piactors._lifecycle.states import State
 from piactors._platform import own_python
 from piactors._policies.confined import Confined

@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
@@ -23,9 +23,10 @@ from piactors._host.controlling import Answer, Control
 from piactors._host.definitions import Needs
 from piactors._host.ends import open_ends
 from piactors._host.knowledge import Knowledge
-from piactors._host.launching import RESOURCES, Backend, Order
 from piactors._host.loop import Share, Timer
+from piactors._host.making import RESOURCES, Backend, Order
 from piactors._host.output import OutputPipe
+from piactors._host.owning import End, Owner
 from piactors._host.reading import ANSWERS, Reader, Waiting
 from piactors._host.spin import Spin
 from piactors._host.writing import Writer
@@ -47,62 +48,6 @@ _ASKED_SECONDS = 2.0
 """How long a launcher that was asked to kill a process may take."""
 _NEWS_SECONDS = 2.0
 """How long the news of a process's end may take after the end of its channels."""
-
-
-@attrs.frozen(kw_only=True)
-class End:
-    """What is known when a process and all that it left are gone."""
-
-    status: int | None
-    usage: Rusage | None
-    lost: bool
-    evidence: Evidence
-    stderr_tail: str
-    fault: str
-
-
-class Owner(Protocol):
-    """Who a generation belongs to; called on the loop's thread, but for `on_answer`."""
-
-    answers_anywhere: bool
-    """Whether `on_answer` may be called by other threads than the loop's."""
-
-    def on_launched(self, generation: Generation) -> None:
-        """The process exists."""
-
-    def on_frame(self, frame: wire.Frame) -> None:
-        """A frame has come that the generation does not answer itself.
-
-        Raises:
-            ProtocolError: where it should not have come.
-        """
-
-    def on_answer(self, frame: wire.Frame, again: bool) -> None:
-        """An answer to a message has come; `again` where it may have been handled, and was interrupted.
-
-        Called by whoever reads the data channel: the loop, or a caller that waits for an answer.
-
-        Raises:
-            ProtocolError: where it should not have come.
-        """
-
-    def on_lines(self, stream: str, lines: list[str]) -> None:
-        """Lines of output have come."""
-
-    def wants_output(self) -> bool:
-        """Whether more output can be taken; where not, it is dropped and counted."""
-
-    def on_refused(self, text: str, lack: bool) -> None:
-        """There will be no process; with `lack`, because there is too little of something just now."""
-
-    def on_end(self, end: End) -> None:
-        """The process is gone."""
-
-    def on_fault(self, error: Exception) -> None:
-        """What came from the process cannot be; it should be ended."""
-
-    def on_failure(self, error: BaseException) -> None:
-        """The host itself has failed at something that concerns the process, on its way or at its end."""
 
 
 class Generation:
@@ -211,6 +156,10 @@ class Generation:
             self._data_writer.flush()
         self._reader.lend(future, waker, spin, deadline, answers_due)
 
+    def read_now(self) -> None:
+        """Handle what is in the data channel already, whoever is to read it; on the loop's thread."""
+        self._reader.read()
+
     def watch(self) -> None:
         """See to it that answers are read that no caller reads; never under the isolate's lock."""
         if self._reader.rests:
@@ -244,7 +193,7 @@ class Generation:
 
     def after(self, seconds: float, callback: Callable[[], object]) -> None:
         """Have `callback()` called on the loop later, unless the process has ended by then."""
-        self._loop.call_later(seconds, lambda: None if self._ended else callback())
+        self._loop.deadline(seconds, lambda: None if self._ended else callback())
 
     def signal(self, number: int) -> None:
         """Send a signal to the process, where there is one."""
@@ -276,7 +225,10 @@ class Generation:
         """End the process with SIGKILL, as soon as there is one; what it has started goes with it."""
         with self._lock:
             self._kill_wanted = True
-            if self._ended or self.pid is None:
+            if self._ended:
+                return
+            self._loop.call_soon(self._expect_end)
+            if self.pid is None:
                 return
             try:
                 if self._backend.kill_tree(self.pid):
@@ -290,12 +242,16 @@ class Generation:
             except PermissionError:
                 self._kill_by_others()
 
+    def _expect_end(self) -> None:
+        if not self._ended:
+            self._backend.expect(self, kill=True)
+
     # Ending what the host may not end: it has become another user since that process began
 
     def _kill_by_others(self) -> None:
         """Have whoever made the process kill it; where nobody may, it has to end by itself."""
         asked = self._backend.signal(self, signal.SIGKILL)
-        self._loop.call_later(_ASKED_SECONDS if asked else 0, self.spared)
+        self._loop.deadline(_ASKED_SECONDS if asked else 0, self.spared)
 
     def spared(self) -> None:
         """See `Listener`: close the channels, at which the process ends itself, and let go of it where it does not."""
@@ -304,7 +260,7 @@ class Generation:
             for channel in (self._data, self._control.channel):
                 with contextlib.suppress(OSError):
                     channel.sock.shutdown(socket.SHUT_RDWR)
-            self._loop.call_later(_NEWS_SECONDS, self._let_go)
+            self._loop.deadline(_NEWS_SECONDS, self._let_go)
 
     def _let_go(self) -> None:
         if not self._ended:
@@ -325,11 +281,11 @@ class Generation:
 
     def _channel_ended(self, channel: SocketChannel) -> None:
         self._loop.unwatch(channel.fileno())
-        self._timers.append(self._loop.call_later(_NEWS_SECONDS, self._closed_and_alive))
+        self._timers.append(self._loop.deadline(_NEWS_SECONDS, self._closed_and_alive))
 
     def _closed_and_alive(self) -> None:
-        """A channel has ended: so has the process, or it will never answer again, and has to."""
-        if not self._ended:
+        """A channel has ended: so has the process, of which there are no news yet, or it has to: it cannot answer."""
+        if not self._ended and not pidfd.has_ended(self._process_fd):
             self._owner.on_fault(ProtocolError("it has closed its channel"))
 
     def _pass_on_data(self, frame: wire.Frame, again: bool) -> None:
@@ -374,10 +330,16 @@ class Generation:
             self.pid, self._process_fd = pid, process_fd
             self._identity = None if process_fd >= 0 else Identity.of(pid)
             kill = self._kill_wanted
+        if process_fd >= 0:
+            self._loop.watch(process_fd, self._process_ended)
         self._ends.close_theirs()
         if kill:
             self.kill()
         self._owner.on_launched(self)
+
+    def _process_ended(self) -> None:
+        self._loop.unwatch(self._process_fd)
+        self._backend.expect(self, kill=False)
 
     def refused(self, why: str, text: str) -> None:
         """See `Listener`: a launcher that must not fork leaves a fresh interpreter as the way."""
@@ -403,7 +365,7 @@ class Generation:
             pidfd.kill(process_fd)
         os.close(process_fd)
 
-    def exited(self, status: int | None, usage: Rusage | None, *, lost: bool) -> None:
+    def exited(self, status: int | None, usage: Rusage | None, *, lost: bool, note: str = "") -> None:
         """See `Listener`: read what is left, then close and tell."""
         if self._ended:
             return  # it was let go of before, and has ended after all
@@ -414,7 +376,7 @@ class Generation:
             self._owner.on_fault(error)
             seen, fault = Evidence(0, credible=False), ""
         tail = self._pipes["stderr"].tail if "stderr" in self._pipes else ""
-        end = End(status=status, usage=usage, lost=lost, evidence=seen, fault=fault, stderr_tail=tail)
+        end = End(status=status, usage=usage, lost=lost, evidence=seen, fault=fault, stderr_tail=tail, note=note)
         try:
             self._close()
         finally:
@@ -437,8 +399,8 @@ class Generation:
 
     def _close(self) -> None:
         self._reader.close()
-        for pipe in self._pipes.values():
-            self._loop.unwatch(pipe.fd)
+        for fd in (self._process_fd, *(pipe.fd for pipe in self._pipes.values())):
+            self._loop.unwatch(fd)
         self._data_writer.close()
         waiting = self._control.close()
         for timer in self._timers:

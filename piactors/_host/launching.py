@@ -12,19 +12,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
-import attrs
-
-from piactors._host import background, pihost_files
+from piactors._host import background, launcher_sweep, launcher_watch, pihost_files
 from piactors._host.confining import Confiner
 from piactors._host.flags import interpreter_flags
+from piactors._host.launcher_watch import LauncherWatch
 from piactors._host.loop import Loop
+from piactors._host.making import RESOURCES, Listener, Order
 from piactors._host.news import News
-from piactors._platform import markers, pidfd, process_stats
+from piactors._platform import markers, pidfd
 from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
 from piactors.pihost import inherit, lacks, segments, wire
@@ -38,92 +37,11 @@ WARM_MODULES = ("piactors.actor",)
 Little: each page that a launcher has makes each fork slower.  What only some isolates need, these ask for.
 """
 
-RESOURCES = "resources"
-"""Why there is no process: there is too little of something just now."""
-
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-_SWEEP_SECONDS = 5.0
-_END_SECONDS = 5.0
+_END_SECONDS = 3.0
 _MOST_FAILURES = 10
 """So many times in a row what a launcher tells may not be taken before that launcher counts as lost."""
 _AFTER_FAILURE = 0.05
-
-
-@attrs.frozen
-class Order:
-    """One process to be made.
-
-    Attributes:
-        interpreter: the absolute path of the interpreter; empty where this program has none (see `own_python`).
-        env: the process's environment.
-        fresh: whether to start a fresh interpreter rather than fork a warm one.
-        orders: what it does to itself before it runs anything (see `piactors.pihost.confine`).
-        needs: modules that its launcher imports before it forks, where it can.
-        flags: options for a fresh interpreter.
-        stdin: whether its stdin is the host's; otherwise it is empty.
-    """
-
-    interpreter: str
-    env: dict[str, str]
-    fresh: bool
-    orders: dict[str, Any] = attrs.field(factory=dict)
-    needs: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
-    stdin: bool = False
-
-    @property
-    def argv(self) -> list[str]:
-        """The command line of a fresh interpreter, up to its descriptors."""
-        return [self.interpreter, *self.flags, *pihost_files.COMMAND, "isolate"]
-
-
-class Listener(Protocol):
-    """Who wants to know of one process; called on the loop's thread."""
-
-    @property
-    def process_fd(self) -> int:
-        """The descriptor of the process, or -1."""
-
-    def launched(self, pid: int, process_fd: int) -> None:
-        """The process exists; the listener owns the descriptor (-1: there are no pidfds)."""
-
-    def refused(self, why: str, text: str) -> None:
-        """There is no process; `why` is a word for it, `RESOURCES` among them."""
-
-    def failed(self, error: BaseException) -> None:
-        """One of these has raised this."""
-
-    def spared(self) -> None:
-        """A signal that `Backend.signal` was to have sent could not be sent either."""
-
-    def exited(self, status: int | None, usage: Rusage | None, *, lost: bool) -> None:
-        """The process and all that it left are gone; `lost` where its launcher died with it."""
-
-
-class Backend(Protocol):
-    """Makes processes."""
-
-    def launch(self, order: Order, fds: Sequence[int], listener: Listener) -> None:
-        """Make one with the descriptors for data, control, stdout, stderr and page, which stay the caller's.
-
-        A sixth one is its stdin.
-        """
-
-    def kill_tree(self, pid: int) -> bool:
-        """Kill a process with all that it has started; False where killing it alone is enough.
-
-        Raises:
-            PermissionError: where it belongs to a user whose processes this host may not end (any more).
-        """
-
-    def signal(self, listener: Listener, number: int) -> bool:
-        """Have a signal sent by whoever made the process, from any thread; False where that is the host itself."""
-
-    def close(self) -> None:
-        """End every process that is left, and what makes them."""
-
-    def abandon(self) -> None:
-        """In a forked copy of the host: let go of the descriptors and touch nothing else."""
 
 
 class LauncherBackend:
@@ -149,7 +67,8 @@ class LauncherBackend:
         theirs.setblocking(True)  # whatever time-out the program has made the default of its sockets
         self._sock = ours
         self._news = News(1 << 20)
-        self._outbox: deque[tuple[bytes, Sequence[int]]] = deque()
+        self._outbox: deque[tuple[bytes, Sequence[int], int]] = deque()
+        self._watch = LauncherWatch(self._loop, self, self._pid_if_ended)
         try:
             self._process = self._start([interpreter, *interpreter_flags(own)], theirs, host_pidfd)
         except OSError:
@@ -157,11 +76,11 @@ class LauncherBackend:
             raise
         finally:
             theirs.close()
-        self._pidfd = pidfd.open_pid(self._process.pid)
+        self.process_fd = pidfd.open_pid(self._process.pid)
         try:
             self._loop.watch(ours.fileno(), self._read, self._flush)
-            if self._pidfd >= 0:
-                self._loop.watch(self._pidfd, self._ended)
+            if self.process_fd >= 0:
+                self._loop.watch(self.process_fd, self._ended)
         except BaseException:
             self.close()
             raise
@@ -202,15 +121,17 @@ class LauncherBackend:
             "needs": () if order.fresh else order.needs, "fds": len(fds),
         }  # fmt: skip
         self._send(wire.LAUNCH, launch_id, request, fds)
+        if self._is_warm:
+            self._watch.expect(launch_id)
 
     def _send(self, kind: int, launch_id: int, request: dict[str, Any], fds: Sequence[int] = ()) -> None:
         """Queue one request.  It may wait: the launcher may itself be waiting for us to read."""
-        self._outbox.append((wire.encode(kind, 0, 0, launch_id, pickle.dumps(request, 4)), fds))
+        self._outbox.append((wire.encode(kind, 0, 0, launch_id, pickle.dumps(request, 4)), fds, launch_id))
         self._flush()
 
     def _flush(self) -> None:
         while self._outbox:
-            data, fds = self._outbox[0]
+            data, fds, launch_id = self._outbox[0]
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
             try:
                 sent = self._sock.sendmsg([data], rights)
@@ -221,7 +142,7 @@ class LauncherBackend:
                 self._loop.call_soon(self._lose)
                 return
             if sent < len(data):
-                self._outbox[0] = (data[sent:], ())
+                self._outbox[0] = (data[sent:], (), launch_id)
             else:
                 self._outbox.popleft()
         self._loop.want_write(self._sock.fileno(), False)
@@ -265,22 +186,34 @@ class LauncherBackend:
         listener = self._listeners.get(frame.seq)
         news = pickle.loads(frame.payload)  # the launcher runs nothing but our code and preload
         if frame.kind == wire.WARM:
-            self._is_warm = True
+            self._warmed_up()
             if "spare" in news:
                 _close(self._spare_fd)
                 self._spare_fd = self._next_fd()
             return
-        if listener is None:
-            return  # what was to be signalled has ended meanwhile
-        try:
-            self._tell(listener, frame, news)
-        except BaseException as error:  # it costs the one process that it concerns
-            listener.failed(error)
+        if frame.kind == wire.LOOKED:
+            self._watch.looked(frame.seq, news["state"])
+            return
+        self._watch.came(frame.seq)
+        if listener is not None:
+            try:
+                self._tell(listener, frame, news)
+            except BaseException as error:  # it costs the one process that it concerns
+                listener.failed(error)
+        elif frame.kind == wire.LAUNCHED:  # it was given up meanwhile
+            self._send(wire.LOOK, frame.seq, {"kill": True})
+            _close(self._fd_of(news))
+
+    def _fd_of(self, news: dict[str, Any]) -> int:
+        """Return the descriptor of a process that was launched; a spare's has been here before."""
+        if not news["spare"]:
+            return self._next_fd()
+        fd, self._spare_fd = self._spare_fd, -1
+        return fd
 
     def _tell(self, listener: Listener, frame: wire.Frame, news: dict[str, Any]) -> None:
         if frame.kind == wire.LAUNCHED:
-            process_fd, self._spare_fd = (self._spare_fd, -1) if news["spare"] else (self._next_fd(), self._spare_fd)
-            listener.launched(news["pid"], process_fd)
+            listener.launched(news["pid"], self._fd_of(news))
         elif frame.kind == wire.SPARED:
             listener.spared()
         elif frame.kind == wire.REFUSED:
@@ -288,6 +221,7 @@ class LauncherBackend:
             listener.refused(RESOURCES if lacks.is_lack_number(news.get("errno")) else news["why"], news["text"])
         elif frame.kind == wire.EXITED:
             self._forget(frame.seq)
+            self._watch.statuses.pop(frame.seq, None)
             if self._pen is not None:  # an isolate that was a host itself may have left groups in it
                 with contextlib.suppress(OSError):
                     cgroups.remove_stale(self._pen, kill=False)
@@ -295,6 +229,51 @@ class LauncherBackend:
 
     def _forget(self, launch_id: int) -> None:
         del self._listeners[launch_id], self._groups[launch_id]
+
+    def _warmed_up(self) -> None:
+        if not self._is_warm:
+            self._is_warm = True
+            for launch_id in self._listeners:
+                self._watch.expect(launch_id)
+
+    # News that are due (see `launcher_watch`)
+
+    def expect(self, listener: Listener, *, kill: bool) -> None:
+        """See `Backend`."""
+        launch_id = next((number for number, known in self._listeners.items() if known is listener), 0)
+        if not launch_id or self.lost:
+            return
+        if self._is_warm:
+            self._watch.expect(launch_id, kill=kill)
+        else:
+            self.conclude(launch_id, "its launcher still imports what is in preload")
+
+    def _pid_if_ended(self, launch_id: int) -> int | None:
+        listener = self._listeners.get(launch_id)
+        return listener.pid if listener is not None and pidfd.has_ended(listener.process_fd) else None
+
+    def ask_to_look(self, launch_id: int, *, kill: bool) -> None:
+        """See `launcher_watch.Launcher`."""
+        self._send(wire.LOOK, launch_id, {"kill": kill})
+
+    def conclude(self, launch_id: int, note: str) -> None:
+        """See `launcher_watch.Launcher`: what was not sent yet is not sent any more, and would have no descriptors."""
+        self._watch.came(launch_id)
+        self._outbox = deque(entry for entry in self._outbox if entry[2] != launch_id or not entry[1])
+        listener = self._listeners.pop(launch_id, None)
+        self._groups.pop(launch_id, None)
+        if listener is None:
+            return
+        try:
+            listener.exited(self._watch.statuses.pop(launch_id, None), None, lost=False, note=note)
+        except BaseException as error:
+            listener.failed(error)
+
+    def replace(self, why: str) -> None:
+        """See `launcher_watch.Launcher`."""
+        text = "the launcher (pid %s) %s, and news of it are due: it is ended"
+        background.run(self._loop, "piactors-log", logger.error, text, self.pid, why)
+        self._lose()
 
     def _next_fd(self) -> int:
         """Return the descriptor that came with what is being handled; -1 where there are no pidfds."""
@@ -311,6 +290,7 @@ class LauncherBackend:
         if self.lost:
             return
         self.lost = True
+        self._watch.close()
         processes = [self._spare_fd, *(listener.process_fd for listener in self._listeners.values())]
         copies = []
         for fd in processes:
@@ -324,47 +304,26 @@ class LauncherBackend:
         background.run(self._loop, "piactors-sweep", self._sweep, copies)
 
     def _sweep(self, processes: Sequence[int]) -> None:
-        code, left = -signal.SIGKILL, list[int]()
+        code = -signal.SIGKILL
         try:
             logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
-            code = self._end_process()
-            for fd in processes:
-                pidfd.wait_ended(fd, _SWEEP_SECONDS)
             groups = [folder for folders in self._groups.values() for folder in folders]
-            left += cgroups.kill_all([*groups, *([self._pen] if self._pen else [])], _SWEEP_SECONDS)
-            left += markers.kill_marked(self.marker, _SWEEP_SECONDS)
-            self._reap_adopted()
+            groups += [self._pen] if self._pen else []
+            code = launcher_sweep.sweep(self._process, processes, groups, self.marker)
         except Exception:  # nothing can be looked at without a descriptor: what is left ends with its parent
             logger.exception("the processes of a lost launcher could not be looked for")
         finally:
-            for fd in processes:
-                _close(fd)
             self._loop.call_soon(self._tell_lost, code)
-        if left:
-            logger.error("processes %s of a lost launcher do not end", left)
-
-    def _reap_adopted(self) -> None:
-        """Reap what came to this process from the launcher, as it does to the first process of a container.
-
-        A spare may be among it of which the launcher had not told yet.  All have the launcher's session.
-        """
-        deadline = time.monotonic() + _SWEEP_SECONDS
-        while time.monotonic() < deadline:
-            adopted = [pid for pid in process_stats.children(os.getpid()) if _session(pid) == self._process.pid]
-            for pid in adopted:
-                with contextlib.suppress(OSError):
-                    os.waitpid(pid, os.WNOHANG)
-            if not adopted:
-                return
-            time.sleep(0.01)
 
     def _tell_lost(self, code: int) -> None:
         listeners, self._listeners = self._listeners, {}
         useless = not self._is_warm and code >= 0  # it has ended by itself, before it could serve anybody
         text = f"{self._interpreter} cannot run a launcher: it ended with exit code {code}; see its stderr"
-        for listener in listeners.values():
+        for launch_id, listener in listeners.items():
             try:
-                if useless:
+                if launch_id in self._watch.statuses:  # it had ended before, by itself
+                    listener.exited(self._watch.statuses[launch_id], None, lost=False)
+                elif useless:
                     listener.refused(RESOURCES if code == lacks.OUT_OF_RESOURCES else "launcher", text)
                 else:
                     listener.exited(None, None, lost=True)
@@ -387,59 +346,45 @@ class LauncherBackend:
 
     def close(self) -> None:
         """See `Backend`: the launcher sees the end of its channel, kills what is left, and ends."""
+        seconds = _END_SECONDS if self._is_warm else 0.0  # one that imports yet sees nothing of it
         if not self.lost:
             self.lost = True
+            state = launcher_watch.state_of(self.pid)
+            if state == "T":
+                launcher_watch.wake(self.process_fd)
+            elif state in ("t", "F"):
+                seconds = 0.0
             self._close_descriptors()
         try:
-            self._process.wait(_END_SECONDS)
+            self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._end_process()
-            markers.kill_marked(self.marker, _SWEEP_SECONDS)
-
-    def _end_process(self) -> int:
-        """Kill the launcher and return its exit code, as far as that is to be had.
-
-        One that was started before the host gave up its rights cannot be killed: it ends with its channel, unless
-        somebody has stopped it, and is left to itself then.
-        """
-        with contextlib.suppress(PermissionError):
-            self._process.kill()
-        try:
-            return self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            logger.error("the launcher (pid %s) does not end, and this program may not end it", self._process.pid)
-            self._process.returncode = -signal.SIGKILL
-            return self._process.returncode
+            launcher_sweep.end_process(self._process, _END_SECONDS)
+            markers.kill_marked(self.marker, _END_SECONDS)
 
     def abandon(self) -> None:
         """See `Backend`."""
         self.lost = True
         self._sock.close()
         self._process.returncode = 0  # not our child: nothing to wait for
-        for fd in (self._pidfd, self._spare_fd, *self._fds):
+        for fd in (self.process_fd, self._spare_fd, *self._fds):
             _close(fd)
 
     def _close_descriptors(self) -> None:
         self._loop.unwatch(self._sock.fileno())
         self._sock.close()
-        if self._pidfd >= 0:
-            self._loop.unwatch(self._pidfd)
-        for fd in (self._pidfd, self._spare_fd, *self._fds):
+        if self.process_fd >= 0:
+            self._loop.unwatch(self.process_fd)
+        for fd in (self.process_fd, self._spare_fd, *self._fds):
             _close(fd)
-        self._pidfd, self._spare_fd, self._fds = -1, -1, []
+        self.process_fd, self._spare_fd, self._fds = -1, -1, []
 
 
-def _rusage(values: Sequence[float]) -> Rusage:
+def _rusage(values: Sequence[float]) -> Rusage | None:
     """Make a `Rusage` of what `wait4` returned; Linux counts memory in KiB there, macOS in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
+    if not values:
+        return None  # it cannot be waited for
     return Rusage(float(values[0]), float(values[1]), int(values[2]) * unit)
-
-
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return -1
 
 
 def _close(fd: int) -> None:

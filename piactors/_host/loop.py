@@ -30,15 +30,20 @@ _AFTER_FAILURE = 0.01
 _MOST_OF_ONE = 3
 """So many times in a row the callback of one descriptor may fail before that is not watched any more."""
 
+_PAUSED = 0.25
+"""Seconds by which a turn of the loop comes too late only if this program could not run."""
+
 
 class Timer:
     """One call that the loop will make later; `cancel` works from any thread."""
 
-    __slots__ = ("_loop", "callback", "cancelled", "due", "on_error")
+    __slots__ = ("_loop", "callback", "cancelled", "due", "indulgence", "on_error")
 
-    def __init__(self, loop: Loop, due: float, callback: Handler, on_error: OnError) -> None:
+    def __init__(self, loop: Loop, due: float, callback: Handler, on_error: OnError, indulgence: float = 0.0) -> None:
         self._loop = loop
         self.due = due
+        self.indulgence = indulgence
+        """For how many seconds it may be put off because the loop did not run when it was due."""
         self.callback: Handler | None = callback
         self.on_error = on_error
         self.cancelled = False
@@ -90,6 +95,10 @@ class Share:
     def call_later(self, delay: float, callback: Handler) -> Timer:
         """See `Loop`."""
         return self._loop.call_later(delay, callback, self._on_error)
+
+    def deadline(self, seconds: float, callback: Handler) -> Timer:
+        """See `Loop`."""
+        return self._loop.deadline(seconds, callback, self._on_error)
 
     def watch(self, fd: int, on_read: Handler, on_write: Handler | None = None) -> None:
         """See `Loop`."""
@@ -177,7 +186,18 @@ class Loop:
 
     def call_later(self, delay: float, callback: Handler, on_error: OnError | None = None) -> Timer:
         """Have `callback()` run on the loop after `delay` seconds."""
-        timer = Timer(self, time.monotonic() + delay, callback, on_error or self._on_error)
+        return self._timed(Timer(self, time.monotonic() + delay, callback, on_error or self._on_error))
+
+    def deadline(self, seconds: float, callback: Handler, on_error: OnError | None = None) -> Timer:
+        """Call later, as `call_later`, what judges somebody who had to do something by then.
+
+        Time in which this program did not run is not counted: it was stopped, or one of its threads held Python's lock.
+        What comes much too late is put off by as much, so that what was done meanwhile is heard of before; once it was
+        put off for `seconds` in all, it is not any more.
+        """
+        return self._timed(Timer(self, time.monotonic() + seconds, callback, on_error or self._on_error, seconds))
+
+    def _timed(self, timer: Timer) -> Timer:
         if self.is_current():
             self._add_timer(timer)
         else:
@@ -312,6 +332,11 @@ class Loop:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
+            if timer.indulgence and now - timer.due > _PAUSED:
+                more = min(now - timer.due, timer.indulgence)
+                timer.due, timer.indulgence = now + more, timer.indulgence - more
+                self._add_timer(timer)
+                continue
             callback, timer.callback = timer.callback, None
             if callback is not None:
                 try:

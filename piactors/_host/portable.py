@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from piactors._host import background
-from piactors._host.launching import MARKER_PREFIX, RESOURCES, Listener, Order
+from piactors._host.launching import MARKER_PREFIX
 from piactors._host.loop import Loop
+from piactors._host.making import RESOURCES, Listener, Order
 from piactors._platform import markers, pidfd
 from piactors._platform.identity import Identity, Killed
 from piactors.exit_reason import Rusage
@@ -28,6 +29,7 @@ from piactors.pihost import lacks
 logger = logging.getLogger("piactors")
 
 _SWEEP_SECONDS = 5.0
+_END_SECONDS = 10.0
 
 
 class PortableBackend:
@@ -103,6 +105,15 @@ class PortableBackend:
         if identity is not None:
             identity.kill_tree(lambda killed: self._killed.update({pid: killed}))
         return True
+
+    def expect(self, listener: Listener, *, kill: bool) -> None:
+        """See `Backend`: what somebody traces is not waited for for ever."""
+        self._loop.call_later(_END_SECONDS, partial(self._give_up, listener))
+
+    def _give_up(self, listener: Listener) -> None:
+        if listener.pid is not None and listener.pid in self._children:
+            text = "its process does not end, or somebody traces it, so that its end cannot be waited for"
+            listener.exited(None, None, lost=False, note=text)
 
     def signal(self, listener: Listener, number: int) -> bool:
         """See `Backend`."""

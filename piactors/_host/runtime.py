@@ -16,8 +16,9 @@ from typing import Any, Protocol
 
 from piactors._host.confining import Confiner
 from piactors._host.dispatcher import Dispatcher
-from piactors._host.launching import Backend, LauncherBackend
+from piactors._host.launching import LauncherBackend
 from piactors._host.loop import Loop
+from piactors._host.making import Backend
 from piactors._host.monitor import Monitor
 from piactors._host.portable import PortableBackend
 from piactors._platform import host_end, own_python, pidfd, taken_away

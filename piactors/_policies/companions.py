@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from piactors import arrivals, endings, events, starting
-from piactors._host.generation import End, Generation
+from piactors._host.generation import Generation
+from piactors._host.owning import End
 from piactors._lifecycle.mailbox import Message
 from piactors._platform import pidfd
 from piactors.errors import ProtocolError
@@ -113,7 +114,7 @@ class Newcomer(_Companion):
         if not isolate.options.debug:
             seconds = isolate.options.start_timeout
             late = partial(self.kill, "start_failed", f"not ready within start_timeout, {seconds:g} s")
-            self.current.timers.append(isolate.loop.call_later(seconds, late))
+            self.current.timers.append(isolate.loop.deadline(seconds, late))
 
     def serve(
         self, on_ready: Callable[[], None], on_gone: Callable[[ExitReason], None], *, announced: bool = True
@@ -161,7 +162,7 @@ class Newcomer(_Companion):
 
         if not isolate.options.debug:
             late = partial(self.kill, "start_failed", "it does not take what was set with set_data")
-            self.current.timers.append(isolate.loop.call_later(isolate.options.start_timeout, late))
+            self.current.timers.append(isolate.loop.deadline(isolate.options.start_timeout, late))
         for key, value in values:
             self.current.data[key] = value
             self.generation.request("set_data", (key, value), taken)
@@ -244,7 +245,7 @@ class Retiree(_Companion):
         seconds = isolate.options.shutdown_timeout
         if seconds is not None:
             late = partial(self.kill, "killed", f"did not stop within shutdown_timeout, {seconds:g} s")
-            current.timers[:] = [isolate.loop.call_later(seconds, late)]
+            current.timers[:] = [isolate.loop.deadline(seconds, late)]
 
     def retire(self) -> None:
         """Ask it to stop; it runs nothing any more."""

@@ -55,11 +55,15 @@ SIGNAL = 38
 """To the launcher, which may have rights that its host has given up: send a signal to a process that it has made."""
 SPARED = 39
 """The launcher may not send it either."""
+LOOK = 40
+"""To the launcher: news of an isolate are due and do not come; it is to look, and to end what holds that back."""
+LOOKED = 41
+"""What it saw: the letter of the process's state in /proc, or nothing if there is no such process (any more)."""
 
 KINDS = frozenset(
     (HELLO, INIT, READY, START_FAILED, CALL, TELL, REPLY, ERROR, DONE, SKIPPED, STOP, STOPPING, PROCEED,
      REQUEST, RESPONSE, FAILURE, LOG, MAP, UNMAP, DEFINE, HAND, LOST, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM,
-     SIGNAL, SPARED)
+     SIGNAL, SPARED, LOOK, LOOKED)
 )
 
 # Flags: how a payload is encoded, whether it lies in a segment, and whether the answer may.
