@@ -140,7 +140,7 @@ class EventBus:
     """Keeps the subscriptions.  It runs nothing: a dispatcher asks it who wants an event."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come while its thread has it
         self._subscriptions: tuple[tuple[Callback, tuple[type[Event], ...]], ...] = ()
 
     def subscribe(self, callback: Callback, *types: type[Event]) -> Callable[[], None]:

@@ -23,6 +23,7 @@ from piactors._host.confining import Plan
 from piactors._host.generation import End, Generation
 from piactors._host.loop import Timer
 from piactors._host.parcels import Outbox, bound
+from piactors._host.room import Reentered, Room
 from piactors._host.spin import Spin, several_cores
 from piactors._lifecycle.mailbox import Mailbox, Message
 from piactors._lifecycle.states import State
@@ -73,8 +74,7 @@ class Isolate:
         self.runtime = runtime.for_start()
         run_callbacks_with(self.runtime.dispatcher.submit)
         self.loop = self.runtime.loop
-        self.lock = threading.Lock()
-        self.room = threading.Condition(self.lock)
+        self._make_locks()
         self.mailbox = Mailbox(page.WINDOW, WINDOW_BYTES)
         self.outbox = Outbox(bound(spec.options))
         self.capacity = spec.options.mailbox_capacity
@@ -90,13 +90,18 @@ class Isolate:
         self.restart_timer: Timer | None = None
         self.started: Future[None] = Future()
         self.ended = threading.Event()
-        self.registered = False
+        self.registered = self._has_begun = False
         self.launchers_lost = 0
         self.raw_description: bytes | None = None
         self.plan: Plan | None = None
         self.recycler = Recycler(self)
         self.clock = CallClock(self)
         self.relay = relay.Relay(self.runtime.dispatcher, spec.name, spec.options.output)
+
+    def _make_locks(self) -> None:
+        self.lock = threading.RLock()  # that a signal handler finds out whether the thread has it, instead of hanging
+        self.is_mine: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
+        self.room = Room()
 
     # For users, on their threads
 
@@ -135,13 +140,13 @@ class Isolate:
         Raises:
             StartError: where it does not become ready; the cause is what its code raised.
         """
-        self.begin()
         try:
+            self.begin()
             self.started.get()
         except StartError:
             raise
         except BaseException:
-            self.terminate()
+            self._call_off()
             raise
 
     async def start_async(self) -> None:
@@ -150,13 +155,13 @@ class Isolate:
         Raises:
             StartError: as `start`.
         """
-        self.begin()
         try:
+            self.begin()
             await self.started
         except StartError:
             raise
         except BaseException:
-            self.terminate()
+            self._call_off()
             raise
 
     def begin(self) -> None:
@@ -165,18 +170,29 @@ class Isolate:
             self.plan = self.runtime.confiner.plan(self.options.limits)
             self._tell_of_missing(self.plan)
         self.runtime.add(self)
-        ActorRegistry.register(self.ref)
-        self.registered = True
-        self.ref._ends.begin_again()
-        self.loop.call_soon(self.launch)
+        self.loop.call_soon(self._begin_here)
+
+    def _begin_here(self) -> None:
+        """On the loop, where nothing is interrupted: once, though it is asked for again by `_call_off`."""
+        if not self._has_begun and self.runtime.knows(self):
+            self._has_begun = True
+            ActorRegistry.register(self.ref)
+            self.registered = True
+            self.ref._ends.begin_again()
+            self.launch()
+
+    def _call_off(self) -> None:
+        """Nobody wants it any more who started it; he was perhaps interrupted, at any step of that."""
+        self.loop.call_soon(self._begin_here)
+        self.terminate()
 
     def _tell_of_missing(self, plan: Plan) -> None:
         for found in plan.missing if plan.refusal is None else ():
             self.log(logging.WARNING, "isolate %s: %s", self.spec.name, found)
 
-    def put(self, message: Message, *, may_block: bool = True) -> None:
+    def put(self, message: Message, *, may_block: bool = True, until: float | None = None) -> None:
         """See `sending.put`."""
-        sending.put(self, message, may_block=may_block)
+        sending.put(self, message, may_block=may_block, until=until)
 
     def pump(self) -> None:
         """See `sending.pump`."""
@@ -206,16 +222,25 @@ class Isolate:
 
     def give_up(self, message: Message) -> bool:
         """The caller of a message gave up on it: True where it will never begin."""
+        if self.is_mine():
+            raise Reentered(f"isolate {self.spec.name}")
         with self.lock:
             if self.mailbox.give_up(message):
                 self.room.notify()
                 return True
             generation = self.process
-            if generation is None or not self.mailbox.is_on_way(message) or not generation.give_up(message.seq):
-                message.doubt = "cancelled" if self.mailbox.is_on_way(message) else ""
+            on_way = self.mailbox.is_on_way(message)
+            message.doubt = "cancelled" if on_way else ""  # before the isolate may skip it
+            if generation is None or not on_way or not generation.give_up(message.seq):
                 return False
             message.given_up = True
+            message.doubt = ""
             return True
+
+    def has_given_up(self, message: Message) -> bool:
+        """Whether a message will never begin because its caller gave up on it; he may have been interrupted."""
+        with self.lock:
+            return message.given_up or not (message in self.mailbox or self.mailbox.is_on_way(message))
 
     def stop(self, future: Future[bool]) -> None:
         """See `stopping.stop`."""
@@ -331,8 +356,7 @@ class Isolate:
 
     def abandon(self) -> None:
         """See `Member`."""
-        self.lock = threading.Lock()
-        self.room = threading.Condition(self.lock)
+        self._make_locks()
         self.state = State.STOPPED
         self.actor_stopped = threading.Event()
         self.actor_stopped.set()

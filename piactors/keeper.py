@@ -45,7 +45,7 @@ class Ends:
     """Whoever waits for the end of one actor.  An actor that is started again can end again."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come while its thread has it
         self._waiting: list[Callable[[ExitReason], object]] = []
         self.reason: ExitReason | None = None
         """Why it has ended, or None while it lives."""

@@ -22,7 +22,7 @@ logger = logging.getLogger("piactors")
 Producer = Callable[[], Any]
 """Makes a result when it is first asked for, in the thread that asks; it may raise."""
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler may come while its thread has it
 """Held for the few steps that settle an outcome or add a callback, and never while foreign code runs."""
 
 _run_callback: Callable[..., object] = lambda callback, *args: callback(*args)  # noqa: E731
@@ -43,7 +43,7 @@ def run_callback(callback: Callable[..., object], *args: Any) -> None:
 def renew_lock_after_fork() -> None:
     """Replace the lock that another thread may have held when this process was forked."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=renew_lock_after_fork)
@@ -211,30 +211,40 @@ class Outcome:
 
     def _produce(self) -> None:
         me = threading.get_ident()
-        if self.__dict__.setdefault("_maker", me) != me:  # one step for Python: one thread is the first
-            self._await_maker()
-            return
+        try:
+            if self.__dict__.setdefault("_maker", me) == me:  # one step for Python: one thread is the first
+                self._make()
+                return
+        except BaseException:  # this thread was interrupted, and that is no outcome: the next one makes the result
+            if self._producer is not None and self.__dict__.get("_maker") == me:
+                del self.__dict__["_maker"]
+            self._tell_again()
+            raise
+        self._await_maker()
+
+    def _make(self) -> None:
         producer = self._producer
         if producer is None:
             return
         try:
             self._value = producer()
-        except BaseException as error:
+        except Exception as error:
             self._error, self._error_traceback = error.with_traceback(None), None
         self._producer = None
         if self._wakers:
             self._tell()
 
     def _await_maker(self) -> None:
-        """Wait until the thread has made the result that was the first to ask for it."""
-        while self._producer is not None:  # whoever settles it may wake this one too early
+        """Wait until the thread has made the result that was the first to ask for it, or has left that to others."""
+        while self._producer is not None and "_maker" in self.__dict__:  # who settles it may wake this one too early
             latch = threading.Lock()
             latch.acquire()
             with _lock:
                 self._wakers = (*self._wakers, latch.release)
-            if self._producer is not None:
+            if self._producer is not None and "_maker" in self.__dict__:
                 latch.acquire()
-
+        if self._producer is not None:
+            self._produce()
 
 class Listener:
     """A function of the user that is called once with a future that has an outcome.

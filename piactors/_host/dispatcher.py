@@ -22,7 +22,7 @@ class Dispatcher:
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def submit(self, job: Callable[..., object], *args: Any) -> None:
         """Run `job(*args)` after what was submitted before; an exception of it is logged."""
@@ -45,10 +45,16 @@ class Dispatcher:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="piactors-events", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="piactors-events", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _run(self) -> None:
+        with self._lock:  # whoever started it may have been interrupted before he noted that
+            me = threading.current_thread()
+            if self._thread not in (None, me):
+                return
+            self._thread = me
         while True:
             entry = self._jobs.get()
             if entry is None:

@@ -14,9 +14,11 @@ from typing import Protocol
 
 from piactors._host.channel import SocketChannel
 from piactors._host.loop import Loop
+from piactors._host.room import Reentered
 from piactors._host.spin import Spin
 from piactors._lifecycle.turns import Turns
 from piactors._platform import wake
+from piactors.errors import ProtocolError
 from piactors.pihost import wire
 
 _DRAIN_READS = 64
@@ -49,7 +51,8 @@ class Reader:
         self._handle = handle
         self._fault = fault
         self._ended = ended
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # that a signal handler finds out whether the thread has it, instead of hanging
+        self._is_mine: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
         self._turns = Turns()
         self._waker: wake.Waker | None = None
         self._interrupted = False
@@ -71,6 +74,8 @@ class Reader:
             waker: of this thread.
             answers_due: how many more answers will come when this returns.
         """
+        if self._is_mine():
+            raise Reentered("an isolate's answers")
         turns = self._turns
         depth = turns.depth if turns.reader == threading.get_ident() else 0
         try:
@@ -157,7 +162,7 @@ class Reader:
         does this after it.
         """
         self._wanted = True
-        while self._wanted:
+        while self._wanted and not self._is_mine():
             held: list[bool] = []
             try:
                 held.extend(map(self._lock.acquire, (False,)))  # one step for Python: no KeyboardInterrupt in between
@@ -204,11 +209,11 @@ class Reader:
                 if channel.fault is not None or channel.ended:
                     self._hand_over()
             except BaseException as error:
-                if isinstance(error, Exception):
+                if isinstance(error, ProtocolError):
                     self._turns.close()
                     self._loop.call_soon(self._fault, channel, error)
                     return True
-                self._interrupted = True
+                self._interrupted = True  # or a defect of ours, which the loop will meet too, or what a handler raised
                 self._hand_over()
                 raise
         return found or not channel.dry

@@ -66,7 +66,7 @@ class Runtime:
         self._members: weakref.WeakSet[Member] = weakref.WeakSet()
         self._alive: dict[int, Member] = {}
         self._trees: list[Member] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._backends: dict[tuple[str, tuple[str, ...], Rights] | None, Backend] = {}
         self._host_pidfd = pidfd.open_pid(self.pid)
         self._rights = _rights()
@@ -79,6 +79,10 @@ class Runtime:
         with self._lock:
             self._members.add(member)
             self._alive[id(member)] = member
+
+    def knows(self, member: Member) -> bool:
+        """Whether a member was added, and has not ended."""
+        return self._alive.get(id(member)) is member
 
     def remove(self, member: Member) -> None:
         """Let go of a member that has ended."""
@@ -182,7 +186,7 @@ class Runtime:
 
     def abandon(self) -> None:
         """In a forked copy of the host: close the copies of the descriptors, and nothing more."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.loop.abandon()
         self.monitor.abandon()
         for backend in self._backends.values():

@@ -25,6 +25,7 @@ class Top(Link):
         super().__init__(ChildRule(id=name, type="supervisor", restart="temporary"))
         self.runner = TreeRunner(self, name, surroundings, make, None, SupervisorRef)
         self._ready: Future[None] = Future()
+        self._called_off = False
 
     def start(self) -> SupervisorRef:
         """Start the tree and return its ref once all of it is ready.
@@ -32,8 +33,8 @@ class Top(Link):
         Raises:
             StartError: where a child does not start.
         """
-        self._begin()
         try:
+            self._begin()
             self._ready.get()
         except BaseException:
             self.kill_now()
@@ -46,8 +47,8 @@ class Top(Link):
         Raises:
             StartError: as `start`.
         """
-        self._begin()
         try:
+            self._begin()
             await self._ready
         except BaseException:
             self.kill_now()
@@ -56,8 +57,8 @@ class Top(Link):
 
     def _begin(self) -> None:
         importing.check()
-        runtime.for_start().add_tree(self)
-        self.runner.start()
+        found = runtime.for_start()
+        self.runner.start_whole(lambda: found.add_tree(self), lambda: self._called_off)
 
     def _ref(self) -> SupervisorRef:
         ref = self.runner.ref
@@ -97,6 +98,7 @@ class Top(Link):
 
     def kill_now(self) -> None:
         """See `Member`."""
+        self._called_off = True  # also where whoever starts it was interrupted before the tree had come to life
         self.runner.kill()
 
     def wait_ended(self, timeout: float | None) -> bool:

@@ -75,7 +75,7 @@ class TreeRunner:
         self._wanted = False
         self._stop_asked: bool | None = None
         self._timer: Any = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come while its thread has it
         self._lives = self._is_up = False
         self._incarnation = 0
         self._last_reason = ExitReason(kind="shutdown")
@@ -86,6 +86,30 @@ class TreeRunner:
 
     def start(self) -> None:
         """See `Runner`."""
+        self._begin_life()
+        self._thread_for(self._live, self._incarnation).start()
+
+    def start_whole(self, enter: Callable[[], None], is_called_off: Callable[[], bool]) -> None:
+        """Start a tree in one step, so that whoever does may be interrupted: all of it happens on its own thread.
+
+        Args:
+            enter: is called there first.
+            is_called_off: whether it was killed before it had come to life.
+        """
+        self._thread_for(self._live_wholly, enter, is_called_off).start()
+
+    def _thread_for(self, target: Callable[..., None], *args: Any) -> threading.Thread:
+        return threading.Thread(target=target, args=args, name=f"piactors-supervisor-{self.name}", daemon=True)
+
+    def _live_wholly(self, enter: Callable[[], None], is_called_off: Callable[[], bool]) -> None:
+        enter()
+        self._begin_life()
+        incarnation = self._incarnation
+        if is_called_off():
+            self.kill()
+        self._live(incarnation)
+
+    def _begin_life(self) -> None:
         self._wanted = False
         self._stop_asked = None
         self._answer_stoppers()
@@ -96,8 +120,6 @@ class TreeRunner:
             pykka.ActorRegistry.register(self.ref)
         self.generation += 1
         self._lives, self._is_up = True, False
-        name = f"piactors-supervisor-{self.name}"
-        threading.Thread(target=self._live, args=(self._incarnation,), name=name, daemon=True).start()
 
     def stop(self, keep: bool) -> None:
         """See `Runner`."""

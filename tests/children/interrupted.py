@@ -76,8 +76,12 @@ class World:
     """Two isolates and another thread, beside what an operation makes for itself."""
 
     def __init__(self) -> None:
-        lasting = IsolationOptions(shutdown_timeout=2.0)
-        self.a = Worker.with_options(options=lasting).start() if False else Worker.start()
+        self.renew()
+
+    def renew(self) -> None:
+        """Make all of it anew."""
+        self.lasting: Any = ()
+        self.a = Worker.start()
         self.b = Worker.start()
         self.bounded = Worker.with_options(mailbox_capacity=2).start()
         self.lasting = (self.a, self.b, self.bounded)
@@ -450,6 +454,8 @@ def sweep(world: World, name: str, first: int, step: int, seconds: float, *, han
             continue
         missed = 0
         failures += found
+        if found:
+            world.renew()
         at += step
     return at, failures
 
