@@ -150,7 +150,7 @@ class Isolate:
             raise
 
     async def start_async(self) -> None:
-        """Start as `start` does, and let the event loop run meanwhile; if this is cancelled, the isolate is ended.
+        """Start as `start` does, and let the event loop run meanwhile; if this is cancelled, the isolate is ended first.
 
         Raises:
             StartError: as `start`.
@@ -162,6 +162,7 @@ class Isolate:
             raise
         except BaseException:
             self._call_off()
+            await self.ref._ends.wait_briefly()
             raise
 
     def begin(self) -> None:
@@ -170,16 +171,22 @@ class Isolate:
             self.plan = self.runtime.confiner.plan(self.options.limits)
             self._tell_of_missing(self.plan)
         self.runtime.add(self)
+        ActorRegistry.register(self.ref)
+        self.registered = True
+        self.ref._ends.begin_again()
         self.loop.call_soon(self._begin_here)
 
     def _begin_here(self) -> None:
         """On the loop, where nothing is interrupted: once, though it is asked for again by `_call_off`."""
-        if not self._has_begun and self.runtime.knows(self):
-            self._has_begun = True
+        if self._has_begun or not self.runtime.knows(self):
+            return
+        self._has_begun = True
+        if not self.registered:
+            ActorRegistry.unregister(self.ref)  # whoever registered it may have been interrupted in that
             ActorRegistry.register(self.ref)
             self.registered = True
             self.ref._ends.begin_again()
-            self.launch()
+        self.launch()
 
     def _call_off(self) -> None:
         """Nobody wants it any more who started it; he was perhaps interrupted, at any step of that."""

@@ -206,7 +206,8 @@ class SocketChannel:
                     read = self._receive_with_fds if self._takes_fds else self.sock.recv
                     chunks.extend(map(read, (self._read_size,)))
                 else:
-                    chunks.extend(map(self.sock.recv_into, (decoder.direct(),)))
+                    into: Any = self.sock.recv_into
+                    chunks.extend(map(into, (decoder.direct(),)))
             found = chunks[0]
             if type(found) is bytes:
                 count = len(found)

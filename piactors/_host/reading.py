@@ -139,6 +139,7 @@ class Reader:
 
     def _give_back_again(self, depth: int, answers_due: Callable[[], int]) -> None:
         """End a turn that was interrupted, however far its taking or giving back had come."""
+        self._loop.call_soon(self._look_later)  # that may not have been said
         with self._lock:
             if self._turns.closed:
                 return
@@ -171,9 +172,19 @@ class Reader:
                 self._wanted = False
                 if self._turns.watch():
                     self._loop.resume(self._channel.fileno())
+            except BaseException:
+                self._loop.call_soon(self._watch_again)
+                raise
             finally:
                 if held and held[0]:
                     self._lock.release()
+
+    def _watch_again(self) -> None:
+        """On the loop: whoever wanted that was interrupted, perhaps in the middle of it."""
+        with self._lock:
+            self._turns.watch()
+            if self._turns.watched and not self._turns.closed:
+                self._loop.resume(self._channel.fileno())
 
     def _look_later(self) -> None:
         self._loop.call_later(_REST_SECONDS, self._look)

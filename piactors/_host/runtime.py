@@ -92,7 +92,8 @@ class Runtime:
     def add_tree(self, tree: Member) -> None:
         """Know a supervision tree, from its start on."""
         with self._lock:
-            self._trees.append(tree)
+            if tree not in self._trees:
+                self._trees.append(tree)
 
     def remove_tree(self, tree: Member) -> None:
         """Let go of a tree that has ended."""

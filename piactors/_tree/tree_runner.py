@@ -77,6 +77,8 @@ class TreeRunner:
         self._timer: Any = None
         self._lock = threading.RLock()  # a signal handler may come while its thread has it
         self._lives = self._is_up = False
+        self.begun = False
+        """Whether its thread has come to life once."""
         self._incarnation = 0
         self._last_reason = ExitReason(kind="shutdown")
         self.name = self.settings.name or name
@@ -89,23 +91,23 @@ class TreeRunner:
         self._begin_life()
         self._thread_for(self._live, self._incarnation).start()
 
-    def start_whole(self, enter: Callable[[], None], is_called_off: Callable[[], bool]) -> None:
+    def start_wholly(self, enter: Callable[[], bool]) -> None:
         """Start a tree in one step, so that whoever does may be interrupted: all of it happens on its own thread.
 
         Args:
-            enter: is called there first.
-            is_called_off: whether it was killed before it had come to life.
+            enter: is called there first, and returns whether the tree is still wanted.
         """
-        self._thread_for(self._live_wholly, enter, is_called_off).start()
+        self._thread_for(self._live_wholly, enter).start()
 
     def _thread_for(self, target: Callable[..., None], *args: Any) -> threading.Thread:
         return threading.Thread(target=target, args=args, name=f"piactors-supervisor-{self.name}", daemon=True)
 
-    def _live_wholly(self, enter: Callable[[], None], is_called_off: Callable[[], bool]) -> None:
-        enter()
+    def _live_wholly(self, enter: Callable[[], bool]) -> None:
+        self.begun = True
+        wanted = enter()
         self._begin_life()
         incarnation = self._incarnation
-        if is_called_off():
+        if not wanted:
             self.kill()
         self._live(incarnation)
 
