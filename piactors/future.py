@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import pykka
 
 from piactors import outcome, waiting
-from piactors._host.room import Reentered
+from piactors._platform.reentry import Reentered
 from piactors.outcome import Listener, Producer, run_callbacks_with
 from piactors.standard_future import StandardFuture
 
@@ -148,7 +148,7 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
 
     def remove_done_callback(self, callback: Callable[[Future[T]], object]) -> int:
         """Have `callback` not called if it has not been; returns how often it was added, as asyncio's futures do."""
-        return self._forget(lambda listener: listener.callback == callback)
+        return self._forget_all(lambda listener: listener.callback == callback)
 
     def __await__(self) -> Generator[Any, None, T]:
         import asyncio  # whoever awaits has it; an isolate mostly does without
@@ -244,7 +244,7 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
             value = pykka.Future.get(self, timeout=left)
             with outcome._lock:
                 self._hook_done = True
-                callbacks, self._callbacks = self._callbacks, ()
+                callbacks, self._callbacks = self._callbacks or (), None
         finally:
             lock.release()
         for callback in callbacks:

@@ -23,10 +23,12 @@ from piactors._host.confining import Plan
 from piactors._host.generation import End, Generation
 from piactors._host.loop import Timer
 from piactors._host.parcels import Outbox, bound
-from piactors._host.room import Reentered, Room
+from piactors._host.room import Room
 from piactors._host.spin import Spin, several_cores
 from piactors._lifecycle.mailbox import Mailbox, Message
 from piactors._lifecycle.states import State
+from piactors._platform import reentry
+from piactors._platform.reentry import Reentered
 from piactors._platform.wake import Waker
 from piactors._policies import heart
 from piactors._policies.call_clock import CallClock
@@ -99,8 +101,9 @@ class Isolate:
         self.relay = relay.Relay(self.runtime.dispatcher, spec.name, spec.options.output)
 
     def _make_locks(self) -> None:
-        self.lock = threading.RLock()  # that a signal handler finds out whether the thread has it, instead of hanging
-        self.is_mine: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
+        self.lock = reentry.lock()
+        self.is_mine: Callable[[], bool] = self.lock._is_owned
+        """Whether this thread has the lock: then this is a signal handler that has interrupted it."""
         self.room = Room()
 
     # For users, on their threads
@@ -150,7 +153,7 @@ class Isolate:
             raise
 
     async def start_async(self) -> None:
-        """Start as `start` does, and let the event loop run meanwhile; if this is cancelled, the isolate is ended first.
+        """Start as `start` does, and let the event loop run meanwhile; if this is cancelled, the isolate ends first.
 
         Raises:
             StartError: as `start`.
@@ -167,6 +170,7 @@ class Isolate:
 
     def begin(self) -> None:
         """Begin to start the first generation; `started` tells what came of it."""
+        reentry.refuse(f"isolate {self.spec.name}")
         if self.options.limits is not None:
             self.plan = self.runtime.confiner.plan(self.options.limits)
             self._tell_of_missing(self.plan)
@@ -280,6 +284,7 @@ class Isolate:
 
     def wait_ended(self, timeout: float | None) -> bool:
         """Wait until the isolate has ended for good, its whole process tree included."""
+        reentry.refuse(f"isolate {self.spec.name}")
         return self.ended.wait(waiting.seconds_of(timeout))
 
     def control(self, operation: str, *args: Any) -> Future[Any]:

@@ -9,9 +9,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from piactors import dead, trusting, waiting
-from piactors._host.room import Reentered
 from piactors._lifecycle.mailbox import Doubt, Message
 from piactors._lifecycle.states import State
+from piactors._platform.reentry import Reentered
 from piactors.errors import MailboxFull, Timeout
 from piactors.pihost import wire
 from piactors.pihost.segments import Parcel

@@ -9,11 +9,12 @@ from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from piactors import waiting
+from piactors import outcome, waiting
 from piactors._host.generation import Generation
 from piactors._host.serialise import Decoder
 from piactors._lifecycle.mailbox import Message
 from piactors._platform import wake as waking
+from piactors._platform.reentry import Reentered
 from piactors.errors import ProtocolError, Timeout
 from piactors.future import Future
 from piactors.pihost import segments, wire
@@ -112,6 +113,8 @@ class CallFuture(Future[Any]):
             return
         if message is not None and (seconds is None or seconds > 0):
             deadline = None if seconds is None else time.monotonic() + seconds
+            if outcome.is_held_by_me():
+                raise Reentered(f"isolate {self._isolate.spec.name}")
             waker = waking.mine()
             wake = waker.wake
             try:

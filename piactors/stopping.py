@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from piactors import dead, endings, sending
-from piactors._host.room import Reentered
 from piactors._lifecycle.mailbox import Message
 from piactors._lifecycle.states import State
+from piactors._platform.reentry import Reentered
 from piactors.errors import ActorDeadError
 from piactors.sinks import StopSink
 

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import CodeType, FrameType
 from typing import Any
 
@@ -29,7 +29,7 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-@lru_cache(maxsize=None)
+@cache
 def leaving_with(code: CodeType) -> frozenset[int]:
     """The offsets at which a ``with`` block has ended and calls ``__exit__(None, None, None)``."""
     instructions = [found for found in dis.get_instructions(code) if found.opname not in ("CACHE", "PRECALL")]

@@ -14,10 +14,10 @@ from typing import Protocol
 
 from piactors._host.channel import SocketChannel
 from piactors._host.loop import Loop
-from piactors._host.room import Reentered
 from piactors._host.spin import Spin
 from piactors._lifecycle.turns import Turns
-from piactors._platform import wake
+from piactors._platform import reentry, wake
+from piactors._platform.reentry import Reentered
 from piactors.errors import ProtocolError
 from piactors.pihost import wire
 
@@ -51,8 +51,8 @@ class Reader:
         self._handle = handle
         self._fault = fault
         self._ended = ended
-        self._lock = threading.RLock()  # that a signal handler finds out whether the thread has it, instead of hanging
-        self._is_mine: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
+        self._lock = reentry.lock()
+        self._is_mine: Callable[[], bool] = self._lock._is_owned
         self._turns = Turns()
         self._waker: wake.Waker | None = None
         self._interrupted = False

@@ -1,19 +1,9 @@
-"""Room in a full mailbox: who waits for it, and how they are told; and locks that a signal handler must not wait for."""
+"""Room in a full mailbox: who waits for it, and how they are told."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-
-
-class Reentered(RuntimeError):
-    """A signal handler asks for what the code that it has interrupted is just doing, in the same thread."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"{name} cannot be used just now: this signal handler has interrupted code of piactors that uses it, in this "
-            "very thread, and would wait for itself; set a flag in the handler, or leave it to another thread"
-        )
 
 
 class Room:

@@ -5,13 +5,13 @@ Messages that follow each other closely may be held back for a moment, to leave 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
 from piactors._host.channel import JOIN_UP_TO, HasDescriptor, SocketChannel
 from piactors._host.loop import Loop
-from piactors._host.room import Reentered
+from piactors._platform import reentry
+from piactors._platform.reentry import Reentered
 from piactors.pihost import wire
 
 HOLD_SECONDS = 50e-6
@@ -30,8 +30,8 @@ class Writer:
         self._channel = channel
         self._number = number
         self._want_write = want_write
-        self._lock = threading.RLock()  # that a signal handler finds out whether the thread has it, instead of hanging
-        self._is_mine: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
+        self._lock = reentry.lock()
+        self._is_mine: Callable[[], bool] = self._lock._is_owned
         self._last_write = 0.0
         self._flush_due = False
 

@@ -1,7 +1,9 @@
 """A program whose operations are interrupted, one instruction after the other; what does not work then is printed.
 
-``python -m tests.children.interrupted OPERATION FIRST STEP SECONDS [handler]``: at every STEP-th instruction from FIRST
-on, for at most SECONDS.  With ``handler`` a signal handler is called there that uses the same isolates.
+``python -m tests.children.interrupted OPERATIONS FIRST STEP SECONDS [handler | signals]``: at every STEP-th
+instruction from FIRST on, for at most SECONDS each; OPERATIONS are names with commas.  With ``handler`` a signal
+handler is called there that uses the same isolates; with ``signals`` real ones come, at any moment.  STEP may be
+``random``: the next instruction is then some way on, and FIRST is the seed.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import asyncio
 import concurrent.futures
 import json
 import os
+import random
+import signal
 import sys
 import threading
 import time
@@ -20,7 +24,7 @@ from typing import Any
 import pykka
 
 import piactors
-from piactors import ChildSpec, IsolationOptions, ProcessActor, ProcessIsolator, Supervisor, events
+from piactors import ChildSpec, ProcessActor, ProcessIsolator, Supervisor, events
 from piactors._host import runtime
 from tests.interrupting import Injector
 
@@ -61,10 +65,9 @@ class Other:
             self.go.clear()
             try:
                 for number in range(4):
-                    got = [ref.ask({"n": number}, block=False) for ref in ()]
                     one, two = (ref.call("hello", number) for ref in (self.world.a, self.world.b))
                     slow = self.world.b.call("sleep", 0.001)
-                    found = [future.get(timeout=PATIENCE) for future in (one, two, slow, *got)]
+                    found = [future.get(timeout=PATIENCE) for future in (one, two, slow)]
                     if found != [number, number, 0.001]:
                         self.failed.append(f"the other thread got {found}")
             except BaseException as error:
@@ -169,11 +172,6 @@ class Operation:
 OPERATIONS: dict[str, Callable[[], Operation]] = {}
 
 
-def operation(cls: type[Operation]) -> type[Operation]:
-    OPERATIONS[cls.__name__.lower()] = cls
-    return cls
-
-
 def simple(name: str) -> Callable[[Callable[[World], Any]], Any]:
     def put(function: Callable[[World], Any]) -> Any:
         OPERATIONS[name] = type(name, (Operation,), {"run": lambda self, world: function(world)})
@@ -245,10 +243,10 @@ def _(world: World) -> Any:
 
 @simple("spawn")
 def _(world: World) -> Any:
-    return piactors.spawn(Worker_.__name__ and Worker_, 5).proxy().get().get(timeout=PATIENCE)
+    return piactors.spawn(Spawned, 5).proxy().get().get(timeout=PATIENCE)
 
 
-class Worker_:
+class Spawned:
     """What is spawned."""
 
     def __init__(self, value: int) -> None:
@@ -403,7 +401,8 @@ def _restart(self: Any) -> Any:
 
 
 OPERATIONS["tree_restart"] = type("Restart", (_OfTree,), {"act": _restart})
-OPERATIONS["tree_child"] = type("Child", (_OfTree,), {"act": lambda self: self.tree.start_child(ChildSpec("x", Worker))})
+_CHILD = ChildSpec("three", Worker)
+OPERATIONS["tree_child"] = type("Child", (_OfTree,), {"act": lambda self: self.tree.start_child(_CHILD)})
 OPERATIONS["tree_stop"] = type("TreeStop", (_OfTree,), {"act": lambda self: self.tree.stop(timeout=PATIENCE)})
 OPERATIONS["tree_end"] = type("TreeEnd", (_OfTree,), {"act": lambda self: self.tree.terminate(timeout=PATIENCE)})
 
@@ -426,7 +425,8 @@ def handler(world: World, problems: list[str]) -> None:
         return future.get(timeout=PATIENCE)
 
     for what, act in (
-        ("call", call), ("tell", lambda: world.a.tell({"n": 1})), ("b", lambda: world.b.call("hello", 1).get(timeout=PATIENCE)),
+        ("call", call), ("tell", lambda: world.a.tell({"n": 1})),
+        ("b", lambda: world.b.call("hello", 1).get(timeout=PATIENCE)),
         ("cancel", lambda: future.cancel() if future is not None else None),
         ("usage", lambda: world.a.resource_usage()),
         ("stop", lambda: world.victim.stop(block=False) if world.victim is not None else None),
@@ -443,13 +443,14 @@ def handler(world: World, problems: list[str]) -> None:
             problems.append(f"{what} in the handler took {time.monotonic() - began:.1f} s")
 
 
-def sweep(world: World, name: str, first: int, step: int, seconds: float, *, handled: bool) -> tuple[int, list[str]]:
+def sweep(world: World, name: str, first: int, step: str, seconds: float, how: str) -> tuple[int, list[str]]:
     """Interrupt an operation at every `step`-th instruction; how many there were, and what did not work."""
     failures: list[str] = []
     end = time.monotonic() + seconds
-    at, missed = first, 0
+    chance = random.Random(f"{first} {name}")
+    at, missed = (chance.randrange(1, 40) if step == "random" else first), 0
     while time.monotonic() < end and len(failures) < 40:
-        found = once(world, name, at, handled=handled)
+        found = once(world, name, at, how)
         if found is None:
             missed += 1
             if missed == 3:
@@ -459,17 +460,49 @@ def sweep(world: World, name: str, first: int, step: int, seconds: float, *, han
         failures += found
         if found:
             world.renew()
-        at += step
+        at += chance.randrange(1, 2 * at) if step == "random" else int(step)
     return at, failures
 
 
-def once(world: World, name: str, at: int, *, handled: bool = False) -> list[str] | None:
+class Signals:
+    """Sends SIGINT to this process after a while, once; as `Injector`."""
+
+    where = ""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        """Run a function; return what it returns, or the KeyboardInterrupt."""
+        self.where = f"after {self.seconds:.6f} s"
+        stopped = threading.Event()
+        thread = threading.Thread(target=self.send, args=(stopped,))
+        result: Any = None
+        try:
+            try:
+                thread.start()
+                result = function()
+            finally:
+                stopped.set()
+                thread.join()
+        except KeyboardInterrupt as error:
+            result = error
+        return result
+
+    def send(self, stopped: threading.Event) -> None:
+        if not stopped.wait(self.seconds):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def once(world: World, name: str, at: int, how: str = "") -> list[str] | None:
     """Interrupt it once; None where it had ended before."""
     one = OPERATIONS[name]()
     one.prepare(world)
     world.victim = getattr(one, "ref", None)
     problems: list[str] = []
-    injector = Injector(at, lambda: handler(world, problems)) if handled else Injector(at)
+    injector: Any = Injector(at, lambda: handler(world, problems)) if how == "handler" else Injector(at)
+    if how == "signals":
+        injector = Signals(random.random() * 0.004)
     world.other.done.clear()
     world.other.go.set()
     watchdog = threading.Timer(4 * PATIENCE, hangs, (name, at, injector))
@@ -487,7 +520,7 @@ def once(world: World, name: str, at: int, *, handled: bool = False) -> list[str
     problems += world.problems()
     watchdog.cancel()
     if not injector.where:
-        return problems and [f"{name} NOT INTERRUPTED: {problem}" for problem in problems] or None
+        return (problems and [f"{name} NOT INTERRUPTED: {problem}" for problem in problems]) or None
     return [f"{name} {at} {injector.where}: {problem}" for problem in problems]
 
 
@@ -495,21 +528,25 @@ def hangs(name: str, at: int, injector: Injector) -> None:
     """The program hangs: say where, and end it."""
     import faulthandler
 
-    print(json.dumps({"operation": name, "points": at, "failures": [f"{name} {at} {injector.where}: it hangs"]}), flush=True)
+    tell(name, at, [f"{name} {at} {injector.where}: it hangs"])
     faulthandler.dump_traceback(all_threads=True)
     os._exit(3)
 
 
 def main() -> None:
-    names, first, step, seconds = sys.argv[1].split(","), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-    handled = len(sys.argv) > 5
+    names, first, step, seconds = sys.argv[1].split(","), int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+    how = sys.argv[5] if len(sys.argv) > 5 else ""
     world = World()
-    for name in names if names != ["all"] else OPERATIONS:
+    for name in names:
         for _ in range(2):  # what is loaded or made the first time only
             once(world, name, MORE_THAN_THERE_ARE)
-        points, failures = sweep(world, name, first, step, seconds, handled=handled)
-        print(json.dumps({"operation": name, "points": points, "failures": failures}), flush=True)
+        points, failures = sweep(world, name, first, step, seconds, how)
+        tell(name, points, failures)
     print("end", flush=True)
+
+
+def tell(name: str, points: int, failures: list[str]) -> None:
+    print(json.dumps({"operation": name, "points": points, "failures": failures}), flush=True)
 
 
 if __name__ == "__main__":

@@ -248,7 +248,7 @@ def test_an_exception_may_be_given_as_exc_info_has_it() -> None:
 )
 def test_whatever_the_call_raised_is_its_exception(error: BaseException) -> None:
     """Also where it is one of those that `get` raises itself."""
-    made = (producing(error),) if isinstance(error, Exception) else ()  # else it is an interrupt of who makes the result
+    made = (producing(error),) if isinstance(error, Exception) else ()  # else an interrupt
     for future in (failed(error), *made):
         assert future.exception() is error
         assert raised(future.get) is error
