@@ -36,9 +36,12 @@ from piactors._host.generation import Generation
 from piactors._host.loop import Timer
 from piactors._host.owning import End
 from piactors._host.parcels import Outbox, bound
+from piactors._host.room import Room
 from piactors._host.spin import Spin, several_cores
 from piactors._lifecycle.mailbox import Mailbox, Message
 from piactors._lifecycle.states import State
+from piactors._platform import reentry
+from piactors._platform.reentry import Reentered
 from piactors._platform.wake import Waker
 from piactors._policies import heart
 from piactors._policies.call_clock import CallClock
@@ -86,8 +89,7 @@ class Isolate:
         self.runtime = runtime.for_start()
         run_callbacks_with(self.runtime.dispatcher.submit)
         self.loop = self.runtime.loop.share(self.on_failure)
-        self.lock = threading.Lock()
-        self.room = threading.Condition(self.lock)
+        self._make_locks()
         self.mailbox = Mailbox(page.WINDOW, WINDOW_BYTES)
         self.outbox = Outbox(bound(spec.options))
         self.capacity = spec.options.mailbox_capacity
@@ -103,7 +105,7 @@ class Isolate:
         self.restart_timer: Timer | None = None
         self.started: Future[None] = Future()
         self.ended = threading.Event()
-        self.registered = False
+        self.registered = self._has_begun = False
         self.launchers_lost = 0
         self.lacks = 0
         """How often in a row its restart has lacked something."""
@@ -112,6 +114,12 @@ class Isolate:
         self.recycler = Recycler(self)
         self.clock = CallClock(self)
         self.relay = relay.Relay(self.runtime.dispatcher, spec.name, spec.options.output)
+
+    def _make_locks(self) -> None:
+        self.lock = reentry.lock()
+        self.is_mine: Callable[[], bool] = self.lock._is_owned
+        """Whether this thread has the lock: then this is a signal handler that has interrupted it."""
+        self.room = Room()
 
     # For users, on their threads
 
@@ -150,32 +158,34 @@ class Isolate:
         Raises:
             StartError: where it does not become ready; the cause is what its code raised.
         """
-        self.begin()
         try:
+            self.begin()
             self.started.get()
         except StartError:
             raise
         except BaseException:
-            self.terminate()
+            self._call_off()
             raise
 
     async def start_async(self) -> None:
-        """Start as `start` does, and let the event loop run meanwhile; if this is cancelled, the isolate is ended.
+        """Start as `start` does, and let the event loop run meanwhile; if this is cancelled, the isolate ends first.
 
         Raises:
             StartError: as `start`.
         """
-        self.begin()
         try:
+            self.begin()
             await self.started
         except StartError:
             raise
         except BaseException:
-            self.terminate()
+            self._call_off()
+            await self.ref._ends.wait_briefly()
             raise
 
     def begin(self) -> None:
         """Begin to start the first generation; `started` tells what came of it."""
+        reentry.refuse(f"isolate {self.spec.name}")
         if self.options.limits is not None:
             self.plan = self.runtime.confiner.plan(self.options.limits)
             self._tell_of_missing(self.plan)
@@ -183,15 +193,32 @@ class Isolate:
         ActorRegistry.register(self.ref)
         self.registered = True
         self.ref._ends.begin_again()
-        self.loop.call_soon(self.launch)
+        self.loop.call_soon(self._begin_here)
+
+    def _begin_here(self) -> None:
+        """On the loop, where nothing is interrupted: once, though it is asked for again by `_call_off`."""
+        if self._has_begun or not self.runtime.knows(self):
+            return
+        self._has_begun = True
+        if not self.registered:
+            ActorRegistry.unregister(self.ref)  # whoever registered it may have been interrupted in that
+            ActorRegistry.register(self.ref)
+            self.registered = True
+            self.ref._ends.begin_again()
+        self.launch()
+
+    def _call_off(self) -> None:
+        """Nobody wants it any more who started it; he was perhaps interrupted, at any step of that."""
+        self.loop.call_soon(self._begin_here)
+        self.terminate()
 
     def _tell_of_missing(self, plan: Plan) -> None:
         for found in plan.missing if plan.refusal is None else ():
             self.log(logging.WARNING, "isolate %s: %s", self.spec.name, found)
 
-    def put(self, message: Message, *, may_block: bool = True) -> None:
+    def put(self, message: Message, *, may_block: bool = True, until: float | None = None) -> None:
         """See `sending.put`."""
-        sending.put(self, message, may_block=may_block)
+        sending.put(self, message, may_block=may_block, until=until)
 
     def pump(self) -> None:
         """See `sending.pump`."""
@@ -221,16 +248,25 @@ class Isolate:
 
     def give_up(self, message: Message) -> bool:
         """The caller of a message gave up on it: True where it will never begin."""
+        if self.is_mine():
+            raise Reentered(f"isolate {self.spec.name}")
         with self.lock:
             if self.mailbox.give_up(message):
                 self.room.notify()
                 return True
             generation = self.process
-            if generation is None or not self.mailbox.is_on_way(message) or not generation.give_up(message.seq):
-                message.doubt = "cancelled" if self.mailbox.is_on_way(message) else ""
+            on_way = self.mailbox.is_on_way(message)
+            message.doubt = "cancelled" if on_way else ""  # before the isolate may skip it
+            if generation is None or not on_way or not generation.give_up(message.seq):
                 return False
             message.given_up = True
+            message.doubt = ""
             return True
+
+    def has_given_up(self, message: Message) -> bool:
+        """Whether a message will never begin because its caller gave up on it; he may have been interrupted."""
+        with self.lock:
+            return message.given_up or not (message in self.mailbox or self.mailbox.is_on_way(message))
 
     def stop(self, future: Future[bool]) -> None:
         """See `stopping.stop`."""
@@ -263,6 +299,7 @@ class Isolate:
 
     def wait_ended(self, timeout: float | None) -> bool:
         """Wait until the isolate has ended for good, its whole process tree included."""
+        reentry.refuse(f"isolate {self.spec.name}")
         return self.ended.wait(waiting.seconds_of(timeout))
 
     def control(self, operation: str, *args: Any) -> Future[Any]:
@@ -355,8 +392,7 @@ class Isolate:
 
     def abandon(self) -> None:
         """See `Member`."""
-        self.lock = threading.Lock()
-        self.room = threading.Condition(self.lock)
+        self._make_locks()
         self.state = State.STOPPED
         self.actor_stopped = threading.Event()
         self.actor_stopped.set()

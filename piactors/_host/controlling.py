@@ -5,6 +5,7 @@ It works while a call runs, and while megabytes are on their way in the data cha
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import socket
 import threading
@@ -46,10 +47,10 @@ class Control:
         self._number = number
         self._pass_on_rest = pass_on
         self._writer = Writer(loop, self.channel, number, self._want_write)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come while its thread has it
         self._closed = False
         self._requests: dict[int, Answer] = {}
-        self._next_request = 1
+        self._numbers = itertools.count(1)
         self._inbox = Inbox(max_frame)
         self._mapped: set[int] = set()
 
@@ -70,10 +71,8 @@ class Control:
         """Ask the control thread for something; `answer` is called once, on the loop's thread."""
         payload = pickle.dumps((operation, args), 4)
         with self._lock:
-            if self._closed:
-                number = 0
-            else:
-                number, self._next_request = self._next_request, self._next_request + 1
+            number = 0 if self._closed else next(self._numbers)
+            if number:
                 self._requests[number] = answer
         if number:
             self.send(wire.REQUEST, wire.PICKLE, number, payload)
@@ -85,9 +84,15 @@ class Control:
         for number in self._mapped.intersection(dropped):
             self._mapped.discard(number)
             self.send(wire.UNMAP, 0, number, b"")
-        if segment.number not in self._mapped:
-            self._mapped.add(segment.number)
+        if segment.number in self._mapped:
+            return
+        try:
             self._writer.send_descriptor(wire.MAP, segment.number, segment)
+            self._mapped.add(segment.number)
+        except BaseException:  # a KeyboardInterrupt: it is announced once, by whoever comes next if not now
+            if self._writer.has_taken(segment.number, b""):
+                self._mapped.add(segment.number)
+            raise
 
     def hand_over(self, lent: Lent) -> None:
         """Send a descriptor that a message needs."""

@@ -30,7 +30,7 @@ from piactors._host.owning import End, Owner
 from piactors._host.reading import ANSWERS, Reader, Waiting
 from piactors._host.spin import Spin
 from piactors._host.writing import Writer
-from piactors._lifecycle.mailbox import Evidence
+from piactors._lifecycle.mailbox import Evidence, Message
 from piactors._platform import pidfd
 from piactors._platform.identity import Identity
 from piactors._platform.wake import Waker
@@ -71,7 +71,7 @@ class Generation:
         self._timers: list[Timer] = []
         self._kill_wanted = False
         self._is_cut_off = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come while its thread has it
         self.knowledge = Knowledge(needs)
         """What the process has of this program's definitions."""
         self._ends = open_ends(output, order.stdin)
@@ -126,11 +126,23 @@ class Generation:
 
     def define(self, needs: Needs | None) -> None:
         """Send ahead what the next message needs and the process does not have."""
-        records = self.knowledge.missing(needs)
-        for lent in () if needs is None else needs.lent:
-            self._control.hand_over(lent)
-        if records:
-            self.send(wire.DEFINE, wire.PICKLE, 0, records)
+        records, noted = self.knowledge.missing(needs)
+        self._data.last = (-1, 0, None)
+        try:
+            for lent in () if needs is None else needs.lent:
+                self._control.hand_over(lent)
+            if records:
+                self.send(wire.DEFINE, wire.PICKLE, 0, records)
+            self.knowledge.note(noted)
+        except BaseException:
+            if not records or self._data_writer.has_taken(0, records):
+                self.knowledge.note(noted)
+            raise
+
+    def has_taken(self, message: Message) -> bool:
+        """Whether the last message that was to be sent will be, or has been: its sending was interrupted."""
+        payload = message.payload
+        return self._data_writer.has_taken(message.seq, payload.table if type(payload) is segments.Parcel else payload)
 
     def send_parcel(self, flags: int, kind: int, seq: int, parcel: segments.Parcel, dropped: list[int]) -> None:
         """Send a message that lies in a segment; `dropped` are segments that are not used any more."""

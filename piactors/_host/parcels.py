@@ -38,7 +38,7 @@ class Outbox:
     """The segments in which messages leave for one isolate."""
 
     def __init__(self, most: int) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._dropped: list[int] = []
         self._pool = segments.Pool(most, self._dropped.append)
         self.offers = most > 0
@@ -46,6 +46,8 @@ class Outbox:
 
     def pack(self, chunks: pieces.Chunks) -> segments.Parcel | None:
         """Put a message into a segment; None where it has to go through the socket."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            return None  # this is a signal handler, and has interrupted this very function
         with self._lock:
             return self._pool.pack(chunks)
 

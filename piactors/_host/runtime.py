@@ -65,7 +65,7 @@ class Runtime:
         self._members: weakref.WeakSet[Member] = weakref.WeakSet()
         self._alive: dict[int, Member] = {}
         self._trees: list[Member] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._backends: dict[tuple[str, tuple[str, ...], Rights] | None, Backend] = {}
         self._rights = _rights()
         self.confiner = Confiner()
@@ -88,6 +88,10 @@ class Runtime:
             self._members.add(member)
             self._alive[id(member)] = member
 
+    def knows(self, member: Member) -> bool:
+        """Whether a member was added, and has not ended."""
+        return self._alive.get(id(member)) is member
+
     def remove(self, member: Member) -> None:
         """Let go of a member that has ended."""
         with self._lock:
@@ -96,7 +100,8 @@ class Runtime:
     def add_tree(self, tree: Member) -> None:
         """Know a supervision tree, from its start on."""
         with self._lock:
-            self._trees.append(tree)
+            if tree not in self._trees:
+                self._trees.append(tree)
 
     def remove_tree(self, tree: Member) -> None:
         """Let go of a tree that has ended."""
@@ -196,7 +201,7 @@ class Runtime:
 
     def abandon(self) -> None:
         """In a forked copy of the host: close the copies of the descriptors, and nothing more."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.loop.abandon()
         self.monitor.abandon()
         for backend in self._backends.values():

@@ -138,9 +138,10 @@ class Parcel:
         return self.table
 
     def __del__(self) -> None:
-        if self.segment is not None:
-            self.segment.forgo()
-            self.segment.pinned = False
+        segment = getattr(self, "segment", None)  # its making may have been interrupted
+        if segment is not None:
+            segment.forgo()
+            segment.pinned = False
 
 
 class Pool:

@@ -10,7 +10,7 @@ there, before anything is allocated for the payload.
 from __future__ import annotations
 
 import struct
-from typing import Any, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 HEADER = struct.Struct("<IBBHQ")
 HEADER_SIZE = HEADER.size
@@ -140,7 +140,8 @@ class FrameDecoder:
 
     def __init__(self, max_frame: int) -> None:
         self.max_frame = max_frame
-        self._rest = b""
+        self.rest = b""
+        """What has come of a frame that is not complete, but for a large payload."""
         self.head: Optional[Frame] = None
         """Of the large payload that is on its way, where one is: only then `direct` has something to say."""
         self._length = 0
@@ -149,10 +150,22 @@ class FrameDecoder:
         self._view: Optional[memoryview] = None
         self._broken: Optional[WireError] = None
 
+    def state(self) -> Tuple[Any, ...]:
+        """Return what `restore` needs to go back to here, from after one `feed` or `received` that may be cut short."""
+        return self.head, self._length, self._body, self._filled, self.rest, self._broken
+
+    def restore(self, state: Optional[Tuple[Any, ...]]) -> None:
+        """Go back to an earlier state; None: one between two frames.  What `direct` has filled since stays there."""
+        if self._view is not None:
+            self._view.release()
+            self._view = None
+        clean: Tuple[Any, ...] = (None, 0, bytearray(), 0, b"", None)
+        self.head, self._length, self._body, self._filled, self.rest, self._broken = state or clean
+
     @property
     def mid_frame(self) -> bool:
         """Whether the stream stands inside a frame: an end here has cut one off."""
-        return self.head is not None or bool(self._rest)
+        return self.head is not None or bool(self.rest)
 
     def feed(self, data: Union[bytes, bytearray, memoryview]) -> List[Frame]:
         """Take the next bytes of the stream and return the frames that they complete."""
@@ -161,7 +174,7 @@ class FrameDecoder:
         frames: List[Frame] = []
         if self.head is not None:
             data = self._feed_body(memoryview(data), frames)
-        elif not self._rest and HEADER_SIZE <= len(data) < DIRECT_FROM and type(data) is bytes:
+        elif not self.rest and HEADER_SIZE <= len(data) < DIRECT_FROM and type(data) is bytes:
             # What nearly always comes: one frame, whole.
             length, kind, flags, generation, seq = HEADER.unpack_from(data)
             if length == len(data) - HEADER_SIZE and length <= self.max_frame and kind in KINDS:
@@ -194,7 +207,7 @@ class FrameDecoder:
         return frames
 
     def _feed_frames(self, data: Union[bytes, bytearray, memoryview], frames: List[Frame]) -> None:
-        buffer = self._rest + bytes(data) if self._rest else data if type(data) is bytes else bytes(data)
+        buffer = self.rest + bytes(data) if self.rest else data if type(data) is bytes else bytes(data)
         position, end = 0, len(buffer)
         while end - position >= HEADER_SIZE:
             length, kind, flags, generation, seq = HEADER.unpack_from(buffer, position)
@@ -208,7 +221,7 @@ class FrameDecoder:
                 break
             frames.append(_new(Frame, (kind, flags, generation, seq, buffer[position + HEADER_SIZE : stop])))
             position = stop
-        self._rest = buffer[position:]
+        self.rest = buffer[position:]
 
     def _check(self, length: int, kind: int, frames: List[Frame]) -> None:
         text = ""
