@@ -24,7 +24,7 @@ from piactors._host.ends import open_ends
 from piactors._host.knowledge import Knowledge
 from piactors._host.launching import Backend, Order
 from piactors._host.loop import Loop, Timer
-from piactors._host.output import OutputPipe
+from piactors._host.output import OutputPipe, Taker
 from piactors._host.reading import ANSWERS, Reader, Waiting
 from piactors._host.spin import Spin
 from piactors._host.writing import Writer
@@ -60,7 +60,7 @@ class End:
     fault: str
 
 
-class Owner(Protocol):
+class Owner(Taker, Protocol):
     """Who a generation belongs to; called on the loop's thread, but for `on_answer`."""
 
     answers_anywhere: bool
@@ -84,12 +84,6 @@ class Owner(Protocol):
         Raises:
             ProtocolError: where it should not have come.
         """
-
-    def on_lines(self, stream: str, lines: list[str]) -> None:
-        """Lines of output have come."""
-
-    def wants_output(self) -> bool:
-        """Whether more output can be taken; where not, it is dropped and counted."""
 
     def on_refused(self, text: str) -> None:
         """There will be no process."""
@@ -146,7 +140,7 @@ class Generation:
     # Set up
 
     def _output_pipe(self, stream: str, fd: int) -> OutputPipe:
-        return OutputPipe(fd, lambda lines: self._owner.on_lines(stream, lines), self._owner.wants_output)
+        return OutputPipe(fd, stream, lambda: self._owner)
 
     def _watch(self) -> None:
         self._loop.watch(self._data.fileno(), self._reader.read, self._data_writer.write)
@@ -297,7 +291,7 @@ class Generation:
             self._control.read()
         except Exception as error:  # a defect of ours must end one isolate, not the I/O thread
             self._fault(channel, error)
-        if channel.ended:
+        if channel.ended and not channel.frames:
             self._channel_ended(channel)
 
     def _channel_ended(self, channel: SocketChannel) -> None:
@@ -333,6 +327,7 @@ class Generation:
     def _fault(self, channel: SocketChannel, error: Exception) -> None:
         self._loop.unwatch(channel.fileno())
         channel.ended = True
+        channel.frames.clear()
         self._owner.on_fault(error)
 
     def _read_output(self, pipe: OutputPipe) -> None:

@@ -60,7 +60,7 @@ class Runtime:
     def __init__(self) -> None:
         self.pid = os.getpid()
         stdio.fill()
-        self.dispatcher = Dispatcher()
+        self.dispatcher = Dispatcher(lambda seconds, callback: self.loop.call_later(seconds, callback))
         self.loop = Loop(self._loop_failed)
         self.failure: BaseException | None = None
         self._members: weakref.WeakSet[Member] = weakref.WeakSet()

@@ -54,9 +54,13 @@ class _Companion:
         """See `Owner`."""
         self.isolate.relay.lines(self.generation.pid, self.number, stream, lines)
 
-    def wants_output(self) -> bool:
+    def output_room(self) -> int:
         """See `Owner`."""
-        return self.isolate.relay.has_room()
+        return self.isolate.relay.room()
+
+    def on_dropped(self, lines: int) -> None:
+        """See `Owner`."""
+        self.isolate.relay.drop(lines=lines)
 
     def on_fault(self, error: Exception) -> None:
         """See `Owner`."""
