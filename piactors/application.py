@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import select
 import signal
@@ -12,11 +11,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, Self
 
+from piactors._logs import plain as logger
 from piactors._platform.main_thread import interrupt_main_on
 from piactors.sending import in_event_loop
 from piactors.supervisor_ref import SupervisorRef
-
-logger = logging.getLogger("piactors")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ENDED = 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import pykka
 
+from piactors import _shown
 from piactors.exit_reason import ExitReason
 
 
@@ -150,14 +151,17 @@ class RemoteError(PiactorsError):
 
 
 class RemoteTraceback(PiactorsError):
-    """The traceback of an exception in its isolate, as text: the `__cause__` of what arrives in the host."""
+    """The traceback of an exception in its isolate, as text: the `__cause__` of what arrives in the host.
+
+    `text` is the traceback as it came; shown, each line of it is escaped and indented.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.text = text
 
     def __str__(self) -> str:
-        return f"\n{self.text}" if self.text else ""
+        return f"\n{_shown.below(self.text)}" if self.text else ""
 
 
 class MailboxFull(PiactorsError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import attrs
 
 from piactors import dead, events, spawning
+from piactors._logs import plain as logger
 from piactors.errors import InvalidTarget, PiactorsError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from piactors._types import P, T
-
-logger = logging.getLogger("piactors")
 
 
 class ProcessIsolator:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ import pykka
 from pykka.messages import _ActorStop
 
 from piactors import asking, view, waiting
+from piactors._logs import plain as logger
 from piactors._supervision.actions import Answer
 from piactors._supervision.decide import Machine, Moment
 from piactors.child_spec import ChildSpec
@@ -27,8 +27,6 @@ from piactors.sinks import StopFuture
 if TYPE_CHECKING:
     from piactors._tree.runner import Runner
     from piactors._tree.tree_runner import TreeRunner
-
-logger = logging.getLogger("piactors")
 
 
 @attrs.frozen

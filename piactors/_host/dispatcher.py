@@ -7,6 +7,7 @@ log, which may be slow, and of which there may be more than anybody can read: it
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import sys
 import threading
@@ -14,6 +15,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from piactors import _shown
@@ -25,6 +27,7 @@ Later = Callable[[float, Callable[[], object]], object]
 SLOW_SECONDS = 1.0
 """How long a callback may run until that is told: those after it wait."""
 _MOST_TOLD = 1000
+_MOST_NOTES = 1000
 
 
 class Source(Protocol):
@@ -47,6 +50,15 @@ class Working:
 _mine = threading.local()
 
 
+def log(level: int, text: str, *args: object, exc_info: BaseException | None = None) -> None:
+    """Log something; on the thread for callbacks, which must not wait for a log handler, by its companion."""
+    notes: Notes | None = getattr(_mine, "notes", None)
+    if notes is None:
+        logger.log(level, text, *args, exc_info=exc_info)
+    else:
+        notes.add(level, text, *args, exc_info=exc_info)
+
+
 def call(callback: Callable[..., object], args: tuple[Any, ...], complaint: str, *about: object) -> None:
     """Call what a user has handed in, on a thread of ours: whatever it raises is logged, and the thread goes on.
 
@@ -58,8 +70,8 @@ def call(callback: Callable[..., object], args: tuple[Any, ...], complaint: str,
         working.callback, working.since = callback, time.monotonic()
     try:
         callback(*args)
-    except BaseException:  # SystemExit and KeyboardInterrupt too: this thread serves everybody
-        logger.error(complaint, *about, exc_info=True)
+    except BaseException as error:  # SystemExit and KeyboardInterrupt too: this thread serves everybody
+        log(logging.ERROR, complaint, *about, exc_info=error)
     finally:
         if working is not None:
             working.callback = None
@@ -79,6 +91,7 @@ class Dispatcher:
         self._lock = threading.Lock()
         self._working = Working()
         self.rota = Rota()
+        self._notes = Notes(self.rota)
         self._slow = SlowCalls(later, (self._working, self.rota.working))
         self.rota.slow = self._slow
 
@@ -92,6 +105,10 @@ class Dispatcher:
         """Run `job(*args)` once nothing that was submitted waits; it is to look at `is_wanted` now and then."""
         self._idle.append((job, args))
         self.submit(_nothing)
+
+    def log(self, level: int, text: str, *args: object) -> None:
+        """Have something logged by the companion, from any thread."""
+        self._notes.add(level, text, *args)
 
     def is_wanted(self) -> bool:
         """Whether jobs wait that go before those of `submit_idle`."""
@@ -133,6 +150,7 @@ class Dispatcher:
 
     def _run(self) -> None:
         working = _mine.working = self._working
+        _mine.notes = self._notes
         working.ident = threading.get_ident()
         while True:
             entry = self._next()
@@ -143,8 +161,8 @@ class Dispatcher:
                 self._slow.arm()
             try:
                 job(*args)
-            except BaseException:
-                logger.error("a callback has failed: %r", job, exc_info=True)
+            except BaseException as error:
+                log(logging.ERROR, "a callback has failed: %r", job, exc_info=error)
             entry = job = args = None  # type: ignore[assignment]  # what it held is not kept until the next one comes
 
     def _next(self) -> Job | None:
@@ -211,6 +229,46 @@ class Rota:
             if more:
                 self._turns.put(source)
             source = None
+
+
+class Notes:
+    """What piactors itself has to log, and what of it is about no isolate: a source like the others, and bounded."""
+
+    def __init__(self, rota: Rota) -> None:
+        self._rota = rota
+        self._lock = threading.Lock()
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._dropped = 0
+        self._is_served = False
+
+    def add(self, level: int, text: str, *args: object, exc_info: BaseException | None = None) -> None:
+        """Have something logged."""
+        with self._lock:
+            if len(self._waiting) >= _MOST_NOTES:
+                self._dropped += 1
+                return
+            self._waiting.append(partial(logger.log, level, text, *args, exc_info=exc_info))
+            if self._is_served:
+                return
+            self._is_served = True
+            self._rota.count(1)
+        self._rota.wake(self)
+
+    def serve(self) -> bool:
+        """See `Source`."""
+        with self._lock:
+            note = self._waiting.popleft()
+            dropped = 0
+            if not self._waiting:
+                dropped, self._dropped = self._dropped, 0
+        note()
+        if dropped:
+            logger.warning("%d more messages of piactors were dropped: they came faster than they are logged", dropped)
+        with self._lock:
+            more = self._is_served = bool(self._waiting)
+            if not more:
+                self._rota.count(-1)
+        return more
 
 
 class SlowCalls:

@@ -7,7 +7,6 @@ what arrives, in this order at the end: all that was still in the channels, then
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import socket
@@ -29,14 +28,13 @@ from piactors._host.reading import ANSWERS, Reader, Waiting
 from piactors._host.spin import Spin
 from piactors._host.writing import Writer
 from piactors._lifecycle.mailbox import Evidence
+from piactors._logs import logger
 from piactors._platform import pidfd
 from piactors._platform.identity import Identity
 from piactors._platform.wake import Waker
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Rusage
 from piactors.pihost import page, segments, wire
-
-logger = logging.getLogger("piactors")
 
 _REFUSED_THREADS = "threads"
 _FOR_CALLERS = ANSWERS - {wire.SKIPPED}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import logging
 import os
 import pickle
 import secrets
@@ -24,12 +23,11 @@ from piactors._host import pihost_files
 from piactors._host.confining import Confiner
 from piactors._host.flags import interpreter_flags
 from piactors._host.loop import Loop
+from piactors._logs import logger
 from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
 from piactors.pihost import inherit, segments, wire
-
-logger = logging.getLogger("piactors")
 
 MARKER_PREFIX = "PIACTORS_"
 WARM_MODULES = ("piactors.actor",)

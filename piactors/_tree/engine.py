@@ -6,7 +6,6 @@ outcomes come back through the mailbox.
 
 from __future__ import annotations
 
-import logging
 import queue
 import random
 import threading
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from piactors import dead, events
+from piactors._logs import logger
 from piactors._supervision.actions import (
     Action,
     Answer,
@@ -37,8 +37,6 @@ from piactors.errors import StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.keeper import made
-
-logger = logging.getLogger("piactors")
 
 Input = Callable[[Machine, Moment], list[Action]]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -23,8 +22,6 @@ from piactors.errors import ActorDeadError, StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.keeper import Ends, made
-
-logger = logging.getLogger("piactors")
 
 
 class Surroundings(Protocol):
