@@ -183,6 +183,11 @@ class TreeRunner:
         if self.over.is_set():  # it ended in this very moment
             self._answer_stoppers()
 
+    @property
+    def is_wanted_to_stop(self) -> bool:
+        """Whether somebody has told it to stop since it was started last."""
+        return self._wanted
+
     def _answer_stoppers(self) -> None:
         stoppers, self._stoppers = self._stoppers, []
         for future in stoppers:
