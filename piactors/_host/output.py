@@ -24,11 +24,15 @@ class LineSplitter:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[str]:
-        """Return the lines that `data` completes."""
+    def feed(self, data: bytes, *, whole: bool = False) -> list[str]:
+        """Return the lines that `data` completes.
+
+        Args:
+            whole: whether a carriage return at the end stands for itself.  Otherwise it may be the first half of
+                "\\r\\n", so its line waits for what follows.
+        """
         data = self._rest + data
-        # A carriage return at the end may be the first half of "\r\n": its line waits for what follows.
-        held = data[-1:] if data.endswith(b"\r") else b""
+        held = data[-1:] if data.endswith(b"\r") and not whole else b""
         data = data[: len(data) - len(held)]
         *lines, rest = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         pieces: list[bytes] = []
@@ -39,10 +43,9 @@ class LineSplitter:
         self._rest += held
         return [piece.decode("utf-8", "replace") for piece in pieces]
 
-    def clear(self) -> bytes:
-        """Forget the beginning of a line, and return it."""
-        rest, self._rest = self._rest, b""
-        return rest
+    def clear(self) -> None:
+        """Forget the beginning of a line."""
+        self._rest = b""
 
     def end(self) -> list[str]:
         """Return the last line, where it had no newline."""
@@ -106,8 +109,8 @@ class OutputPipe:
         self._splitter = LineSplitter()
         self._skips = False
         """Whether the end of a line whose beginning was thrown away is still to come."""
-        self._returned = False
-        """Whether what was thrown away last ended with a carriage return: a newline would belong to it."""
+        self._held = b""
+        """A carriage return that waits for what follows."""
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.ended = False
 
@@ -144,47 +147,49 @@ class OutputPipe:
         return bool(data)
 
     def _end(self) -> None:
+        held, self._held = self._held, b""
+        if held:
+            self._take_whole(b"\n")
         if self._skips:
             self._skips = False
             self._taker().on_dropped(1)
         self._pass_on(self._splitter.end())
 
     def _take(self, data: bytes) -> None:
+        data = self._held + data
+        # It may be the first half of "\r\n"; all below sees line ends as a whole.
+        self._held = b"\r" if data.endswith(b"\r") else b""
+        self._take_whole(data[:-1] if self._held else data)
+
+    def _take_whole(self, data: bytes) -> None:
         room = self._taker().output_room()
-        if room > 0 and self._skips:
-            data = self._skip(data)
         if room <= 0:
             self._drop(data)
             return
-        if data.startswith(b"\n") and self._returned:
-            data = data[1:]
-        self._returned = False
+        if self._skips:
+            data = self._skip(data)
         if len(data) > room and lines_ended(data) > room:  # no more than it may be split into, however short they are
             cut = _after(data, room)
-            self._pass_on(self._splitter.feed(data[:cut]))
-            self._drop(data[cut:])
-            return
-        self._pass_on(self._splitter.feed(data))
+            data, rest = data[:cut], data[cut:]
+        else:
+            rest = b""
+        self._pass_on(self._splitter.feed(data, whole=True))
+        self._drop(rest)
 
     def _skip(self, data: bytes) -> bytes:
         """Return what follows the line whose beginning was thrown away."""
-        cut = _after(data, 1) if lines_ended(data) else len(data)
-        if lines_ended(data):
-            self._skips = False
-            self._returned = data[:cut].endswith(b"\r")
-            self._taker().on_dropped(1)
-        return data[cut:]
+        if not lines_ended(data):
+            return b""
+        self._skips = False
+        self._taker().on_dropped(1)
+        return data[_after(data, 1) :]
 
     def _drop(self, data: bytes) -> None:
-        if not data:
-            return
-        begun = self._splitter.clear()
-        ends = lines_ended(data) - (data.startswith(b"\n") and (self._returned or begun.endswith(b"\r")))
-        ends += begun.endswith(b"\r")
-        self._skips = not data.endswith((b"\n", b"\r"))
-        self._returned = data.endswith(b"\r")
-        self._tail.extend(LineSplitter().feed(data[-TAIL_BYTES:])[-TAIL_LINES:])
-        self._taker().on_dropped(ends)
+        if data:
+            self._splitter.clear()
+            self._skips = not data.endswith((b"\n", b"\r"))
+            self._tail.extend(LineSplitter().feed(data[-TAIL_BYTES:])[-TAIL_LINES:])
+            self._taker().on_dropped(lines_ended(data))
 
     def _pass_on(self, lines: list[str]) -> None:
         if lines:
