@@ -11,7 +11,10 @@ from piactors.exit_reason import ExitReason
 
 
 class PiactorsError(Exception):
-    """Base of all errors that piactors raises itself."""
+    """Base of all errors that piactors raises itself.  Their texts can be shown anywhere: what could harm is escaped."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(_shown.words, super().__str__().split("\n")))
 
 
 class _KeywordError(PiactorsError):
@@ -145,6 +148,9 @@ class RemoteError(PiactorsError):
         self.type_name = type_name
         self.message = message
         self.remote_traceback = remote_traceback
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # the exception's own words, as they were
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.type_name, self.message, self.remote_traceback), dict(self.__dict__)

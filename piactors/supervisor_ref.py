@@ -14,7 +14,7 @@ import attrs
 import pykka
 from pykka.messages import _ActorStop
 
-from piactors import asking, view, waiting
+from piactors import _shown, asking, view, waiting
 from piactors._logs import plain as logger
 from piactors._supervision.actions import Answer
 from piactors._supervision.decide import Machine, Moment
@@ -79,7 +79,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
     def __str__(self) -> str:
         reason = self._ends.reason
         why = "" if reason is None else f": {reason.detail or reason.summary}"
-        return f"supervisor {self.name} ({self.state}, generation {self.generation}{why}, {self.actor_urn})"
+        return f"supervisor {_shown.line(self.name)} ({self.state}, generation {self.generation}{why}, {self.actor_urn})"
 
     def __reduce__(self) -> Any:
         raise TypeError(f"{self!r} cannot leave its process: a ref is of use only where it was made")
@@ -110,7 +110,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         runner = self._runner.runners.get(id)
         if runner is None:
             names = ", ".join(map(repr, list(self._runner.runners)[:20])) or "none"
-            raise ChildNotFound(f"supervisor {self.name}: there is no child {id!r}; the children are: {names}")
+            raise ChildNotFound(f"supervisor {_shown.line(self.name)}: there is no child {id!r}; the children are: {names}")
         return runner.ref
 
     def which_children(self) -> list[ChildInfo]:
@@ -195,7 +195,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
 
     def _from_template(self, template: ChildSpec | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChildSpec:
         if template is None:
-            raise TypeError(f"supervisor {self.name}: start_child needs a ChildSpec, since there is no template")
+            raise TypeError(f"supervisor {_shown.line(self.name)}: start_child needs a ChildSpec, since there is no template")
         id = f"{template.id}-{next(self._spawned)}"
         return attrs.evolve(template, id=id, args=(*template.args, *args), kwargs={**template.kwargs, **kwargs})
 
@@ -270,7 +270,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         for id, runner in list(self._runner.runners.items()):
             if runner.ref is child:
                 return id
-        raise ChildNotFound(f"supervisor {self.name}: {child!r} is no child of it")
+        raise ChildNotFound(f"supervisor {_shown.line(self.name)}: {child!r} is no child of it")
 
     def _call(self, give: Callable[[Machine, Moment, Future[Any]], Any]) -> Any:
         return self._begin(give).get()
@@ -326,7 +326,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
 
         Returns True where it was alive, False where it was not; a future of that where `block` is False.
         """
-        future = StopFuture(f"supervisor {self.name}")
+        future = StopFuture(f"supervisor {_shown.line(self.name)}")
         if not self.is_alive():
             future.set(False)
         else:

@@ -15,7 +15,7 @@ UNREADABLE = (plain_decode.BadPlain, TypeError, KeyError, ValueError)
 MAX_LOGGERS = 1000
 """How many logger names one isolate may bring: each name stays in the host's memory for good."""
 
-_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "isolate"}
+_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "isolate", "raw_message"}
 _MAX_NAME, _MAX_PARTS = 256, 20
 """A logger's name makes an entry for each of its parts, as long as all before it, that stays for good."""
 _MAX_LEVEL = 100
@@ -56,6 +56,7 @@ def rebuilt(
     record.process, record.processName = pid, _shown.line(process)
     record.__dict__["taskName"] = None if task is None else _shown.line(task)
     record.isolate = isolate
+    record.raw_message = fields["message"]  # for who shows each of its lines with a head of its own
     _set_exception(record, _checked(fields, "exception", bytes, type(None)), error_of)
     for key, value in _checked(fields, "extra", dict).items():
         if isinstance(key, str) and key not in _FIELDS and not hasattr(logging.LogRecord, key):

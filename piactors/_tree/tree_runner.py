@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import attrs
 import pykka
 
-from piactors import dead
+from piactors import _shown, dead
 from piactors._supervision.actions import Exit
 from piactors._supervision.child import Child
 from piactors._tree.clock import Clock
@@ -132,7 +132,7 @@ class TreeRunner:
         if engine is not None:
             engine.kill()
         elif hangs:
-            error = StartError(f"supervisor {self.name} was killed before it knew its children")
+            error = StartError(f"supervisor {_shown.line(self.name)} was killed before it knew its children")
             reason = ExitReason(kind="start_failed", detail=str(error))
             self.link.start_failed(reason, made(error))
 
@@ -309,12 +309,12 @@ class TreeRunner:
             other.await_end()
         self._last_reason = reason
         if failed is not None:
-            text = f"supervisor {self.name}: its child {failed!r}"
+            text = f"supervisor {_shown.line(self.name)}: its child {failed!r}"
             self.link.start_failed(reason, partial(start_error, text, reason, runner))
         elif not self._is_up:
             if self._wanted:
                 self.link.terminated()
-            text = f"supervisor {self.name} did not start: it was stopped meanwhile"
+            text = f"supervisor {_shown.line(self.name)} did not start: it was stopped meanwhile"
             self.link.start_failed(attrs.evolve(reason, kind="start_failed"), partial(StartError, text, reason))
         else:
             self.link.exited(Exit(reason, wanted=self._wanted))

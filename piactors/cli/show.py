@@ -21,6 +21,8 @@ from piactors.limits import IsolationLimits
 
 _LEVEL_STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _DEFAULT_LEVEL = logging.WARNING
+_OWN_LINES = ("[", "piactors:")
+"""How lines of this command begin; those of a traceback that begin like that are made to look different."""
 _PIHOST = os.path.dirname(pihost.__file__)
 
 
@@ -76,12 +78,13 @@ class Screen:
 
     def traceback(self, text: str) -> None:
         """Show the traceback of an exception of the program."""
-        self._print(_shown.block(text.rstrip("\n")), "")
+        lines = [f"  {line}" if line.startswith(_OWN_LINES) else line for line in _lines(text)]
+        self._print("\n".join(lines), "")
 
     def record(self, record: logging.LogRecord) -> None:
         """Show a log record."""
         of_program = hasattr(record, "isolate")
-        text = record.getMessage()
+        text: str = getattr(record, "raw_message", None) or record.getMessage()  # here each line has a head of its own
         if not of_program and self._is_known(text, record):
             return
         for part in (record.exc_text or _exception_text(record), record.stack_info):
