@@ -8,7 +8,9 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from piactors import _shown
 from piactors._host import runtime
+from piactors._logs import logger
 from piactors.errors import (
     CallTimeout,
     InvalidTarget,
@@ -24,13 +26,12 @@ if TYPE_CHECKING:
     from piactors._host.serialise import Decoder
     from piactors.spec import Spec
 
-logger = logging.getLogger("piactors")
-
 
 def crashed(name: str, pid: int | None, generation: int, reason: ExitReason) -> IsolateCrashed:
     """Return the error of a call that had begun when its process ended."""
+    who = f"isolate {_shown.line(name)} (pid {pid}, generation {generation})"
     text = (
-        f"isolate {name} (pid {pid}, generation {generation}) ended while the call ran in it: {reason.report()}\n"
+        f"{who} ended while the call ran in it: {reason.report()}\n"
         "The call may have been executed in part and is not tried again; mark its method with "
         "@piactors.idempotent(retries=1), or ask with retries=1, where trying again is safe."
     )
@@ -47,8 +48,8 @@ def crashed(name: str, pid: int | None, generation: int, reason: ExitReason) -> 
 def timed_out(name: str, pid: int | None, generation: int, reason: ExitReason, stack: str) -> CallTimeout:
     """Return the error of a call that ran too long, so that its process was ended."""
     text = (
-        f"isolate {name} (pid {pid}, generation {generation}): {reason.detail}; its process was ended.\n"
-        f"Where it was:\n{stack.rstrip()}"
+        f"isolate {_shown.line(name)} (pid {pid}, generation {generation}): {_shown.line(reason.detail or '')}; "
+        f"its process was ended.\nWhere it was:\n{_shown.below(stack)}"
     )
     return CallTimeout(text, name=name, pid=pid, generation=generation, reason=reason, stack=stack)
 
@@ -56,7 +57,7 @@ def timed_out(name: str, pid: int | None, generation: int, reason: ExitReason, s
 def poisoned(name: str, pid: int | None, generation: int, reason: ExitReason, attempts: int) -> PoisonMessage:
     """Return the error of a call that ended every generation that it was tried in."""
     text = (
-        f"isolate {name}: the call has ended {attempts} generations and is not tried again; the last one "
+        f"isolate {_shown.line(name)}: the call has ended {attempts} generations and is not tried again; the last one "
         f"(pid {pid}, generation {generation}): {reason.report()}"
     )
     return PoisonMessage(text, name=name, pid=pid, generation=generation, reason=reason, attempts=attempts)
@@ -65,16 +66,21 @@ def poisoned(name: str, pid: int | None, generation: int, reason: ExitReason, at
 def raise_start_error(spec: Spec, decoder: Decoder, reason: ExitReason, start_failure: bytes | None) -> NoReturn:
     """Raise what a failed start means to whoever started it."""
     made = "forked from the launcher" if not spec.order.fresh else " ".join(spec.order.argv)
+    who = f"isolate {_shown.line(spec.name)} did not start"
     if start_failure is None and reason.detail is not None and reason.exitcode is None and reason.signal is None:
-        raise StartError(f"isolate {spec.name} did not start: {reason.detail}", reason)  # there was no process
+        raise StartError(f"{who}: {_shown.block(reason.detail)}{_where(reason)}", reason)  # there was no process
     if start_failure is None:
-        raise StartError(f"isolate {spec.name} did not start ({made}): {reason.report()}", reason)
+        raise StartError(f"{who} ({made}): {reason.report()}", reason)
     error = decoder.error(start_failure)
     if isinstance(error, (ProtocolError, InvalidTarget)):
         raise error
-    text = _one_line(error)
-    stderr = f"\nlast lines of stderr:\n{reason.stderr_tail}" if reason.stderr_tail else ""
-    raise StartError(f"isolate {spec.name} did not start ({made}): {text}{stderr}", reason) from error
+    text = _shown.block(_one_line(error))
+    stderr = f"\nlast lines of stderr:\n{_shown.below(reason.stderr_tail)}" if reason.stderr_tail else ""
+    raise StartError(f"{who} ({made}): {text}{stderr}", reason) from error
+
+
+def _where(reason: ExitReason) -> str:
+    return f"\nwhere it was:\n{_shown.below(reason.stack)}" if reason.stack else ""
 
 
 def _one_line(error: BaseException) -> str:

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import select
 import signal
 import threading
-from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from piactors._logs import plain as logger
 from piactors._platform.main_thread import interrupt_main_on
 from piactors.sending import in_event_loop
+from piactors.supervisor import Supervisor, top_of
 from piactors.supervisor_ref import SupervisorRef
 
-logger = logging.getLogger("piactors")
+if TYPE_CHECKING:
+    from piactors.future import Future
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ENDED = 0
 
 
-def run(tree: SupervisorRef) -> int:
-    """Wait until the tree has ended, and return the exit code for the program.
+def run(tree: SupervisorRef | Supervisor | type[Supervisor], /, *args: Any, **kwargs: Any) -> int:
+    """Run a tree to its end, and return the exit code for the program.
 
     SIGTERM and Ctrl-C stop the tree in reverse order within its shutdown times; a second signal kills what is left.
+    What is given as a class, or as an instance, is started here, and the signals hold for its start, too: children that
+    run already are stopped in order, their `on_stop` included.  A tree that was started before is covered from here on.
+
     Called in another thread than the main one, it waits in the same way; there Python handles no signals, and SIGTERM
     raises KeyboardInterrupt in the main thread, as Ctrl-C does, whose end then stops the tree.
+
+    Args:
+        tree: a subclass of `Supervisor`, which is made with `args` and `kwargs`; an instance of one; or the ref that
+            `Supervisor.start` returns.
 
     Returns:
         128 + the number of the signal that ended the tree; 1 where it has used up its restarts, or ended abnormally;
@@ -35,49 +43,65 @@ def run(tree: SupervisorRef) -> int:
         decided by its main thread (by KeyboardInterrupt, unless that is caught).
 
     Raises:
-        TypeError: where `tree` is no ref of a supervisor.
+        TypeError: where `tree` is none of these, or arguments come with what is not a class.
+        TypeError, ValueError: where a setting or a child's specification is wrong; nothing was started.
+        StartError: where a child does not start, and no signal has come; those before it have been stopped again.
         RuntimeError: where an event loop runs in this thread: ``await run_async(tree)`` there.
 
     Example:
         ::
 
-            sys.exit(piactors.run(Shop.start("shop.db")))
+            sys.exit(piactors.run(Shop, "shop.db"))
     """
-    _check(tree, "run")
+    _check(tree, args, kwargs, "run")
     if in_event_loop():
         raise RuntimeError("run: an event loop runs in this thread; use `await piactors.run_async(tree)`")
     if threading.current_thread() is not threading.main_thread():
-        return _run_in_thread(tree)
+        return _run_in_thread(tree, args, kwargs)
     with _Signals() as signals:
-        unwatch = tree._ends.add(lambda _: signals.put(_ENDED))
+        state = _State(*_begun(tree, args, kwargs))
+        unwatch = state.tree._ends.add(lambda _: signals.put(_ENDED))
         try:
-            return _until_ended(tree, signals.wait)
+            while not state.over:
+                for news in signals.wait():
+                    state.take(news)
         finally:
             unwatch()
+        return state.code()
 
 
-async def run_async(tree: SupervisorRef) -> int:
+async def run_async(tree: SupervisorRef | Supervisor | type[Supervisor], /, *args: Any, **kwargs: Any) -> int:
     """Do what `run` does, in an event loop: the loop goes on meanwhile.
 
-    Where it is cancelled, it stops the tree first.
+    Where it is cancelled, it stops the tree first; where it is cancelled again meanwhile, the stop goes on.
     """
-    _check(tree, "run_async")
+    _check(tree, args, kwargs, "run_async")
     loop = asyncio.get_running_loop()
     news: asyncio.Queue[int] = asyncio.Queue()
-    state = _State(tree)
     with _Signals() as signals:
+        state = _State(*_begun(tree, args, kwargs))
         loop.add_reader(signals.fileno(), _pass_on, signals, news)
-        unwatch = tree._ends.add(lambda _: signals.put(_ENDED))
+        unwatch = state.tree._ends.add(lambda _: signals.put(_ENDED))
         try:
             while not state.over:
                 state.take(await news.get())
         except asyncio.CancelledError:
-            await asyncio.to_thread(tree.stop)
+            await state.tree.stop_async()
             raise
         finally:
             unwatch()
             loop.remove_reader(signals.fileno())
-    return await asyncio.to_thread(state.code)
+    await state.tree.stop_async()  # it has told of its end, and is over in a moment
+    return state.code()
+
+
+def _begun(
+    tree: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[SupervisorRef, Future[None] | None]:
+    """Return the ref of a tree, whose start begins here unless it has, and what will tell how the start went."""
+    if isinstance(tree, SupervisorRef):
+        return tree, None
+    return top_of(tree, args, kwargs).begin()
 
 
 def _pass_on(signals: _Signals, news: asyncio.Queue[int]) -> None:
@@ -86,48 +110,55 @@ def _pass_on(signals: _Signals, news: asyncio.Queue[int]) -> None:
 
 
 class _State:
-    """What the signals so far mean."""
+    """What the signals so far mean.
 
-    def __init__(self, tree: SupervisorRef) -> None:
-        self._tree = tree
+    Args:
+        ready: tells how the start went, or fails where that did not succeed; None of a tree that was started before.
+    """
+
+    def __init__(self, tree: SupervisorRef, ready: Future[None] | None = None) -> None:
+        self.tree = tree
+        self._ready = ready
         self._signal: int | None = None
         self.over = False
 
     def take(self, news: int) -> None:
         """Take the number of a signal, or 0 for the end of the tree."""
-        runner = self._tree._runner
+        runner = self.tree._runner
         if news == _ENDED:
             self.over = True
         elif self._signal is None:
             self._signal = news
-            logger.info("supervisor %s stops on %s", self._tree.name, signal.Signals(news).name)
+            logger.info("supervisor %s stops on %s", self.tree.name, signal.Signals(news).name)
             runner.stop_wanted()
         else:
-            logger.warning("supervisor %s is killed on a second signal", self._tree.name)
+            logger.warning("supervisor %s is killed on a second signal", self.tree.name)
             runner.kill()
 
     def code(self) -> int:
-        """Return the exit code, once all is gone."""
-        reason = self._tree.wait_for_exit()
+        """Return the exit code, once all is gone.
+
+        Raises:
+            StartError: where it did not start, and no signal was the reason.
+        """
+        reason = self.tree.wait_for_exit()
         if self._signal is not None:
             return 128 + self._signal
-        failed = self._tree._runner.exhausted or (reason is not None and not reason.is_normal)
+        if self._ready is not None:
+            error = self._ready.exception()
+            if error is not None and self.tree._runner.is_wanted_to_stop:
+                return 0  # it was told to stop while it started: by its ref, or at the end of the main thread
+            self._ready.get()
+        failed = self.tree._runner.exhausted or (reason is not None and not reason.is_normal)
         return 1 if failed else 0
 
 
-def _until_ended(tree: SupervisorRef, wait: Callable[[], list[int]]) -> int:
-    state = _State(tree)
-    while not state.over:
-        for news in wait():
-            state.take(news)
-    return state.code()
-
-
-def _run_in_thread(tree: SupervisorRef) -> int:
+def _run_in_thread(tree: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     take_back = interrupt_main_on(signal.SIGTERM)
     try:
-        tree.wait_for_exit()
-        return _State(tree).code()
+        state = _State(*_begun(tree, args, kwargs))
+        state.tree.wait_for_exit()
+        return state.code()
     finally:
         if take_back is not None:
             take_back()
@@ -196,6 +227,12 @@ def _nothing(*_: object) -> None:
     """Handle a signal in Python: it has been seen already."""
 
 
-def _check(tree: Any, what: str) -> None:
-    if not isinstance(tree, SupervisorRef):
-        raise TypeError(f"{what}: {tree!r} is no supervisor; pass what Supervisor.start(...) returns")
+def _check(tree: Any, args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> None:
+    is_class = isinstance(tree, type) and issubclass(tree, Supervisor)
+    if not is_class and not isinstance(tree, (SupervisorRef, Supervisor)):
+        raise TypeError(
+            f"{what}: {tree!r} is no supervisor; pass what Supervisor.start(...) returns, a subclass of Supervisor or "
+            "an instance of one"
+        )
+    if not is_class and (args or kwargs):
+        raise TypeError(f"{what}: arguments are for a class, which is made with them, and {tree!r} is not a class")

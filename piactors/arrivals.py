@@ -81,6 +81,8 @@ def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
             raise ProtocolError("it became ready twice")
         if isolate.current.start_failure is not None:
             raise ProtocolError("it became ready after it had failed to start")
+        if isolate.current.intent == "start_failed":
+            return  # too late: it is being asked where it was, and ended then
         isolate.raw_description = checked_size(frame)
         isolate.current.ready_at = time.monotonic()
         let_run(isolate)

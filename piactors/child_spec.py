@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -12,14 +11,13 @@ import pykka
 
 from piactors import _validate as rule
 from piactors import arguments
+from piactors._logs import logger
 from piactors._supervision.rules import Budget, ChildRule
 from piactors._validate import NONE
 from piactors.actor import ActorStarter, ProcessActor
 from piactors.exit_reason import KINDS, ExitReason, Kind
 from piactors.options import Backoff, IsolationOptions, RestartType, check_standby
 from piactors.pihost import targets
-
-logger = logging.getLogger("piactors")
 
 Shutdown: TypeAlias = float | Literal["kill", "default"] | None
 OnExhausted: TypeAlias = Literal["escalate", "stop"]

@@ -14,14 +14,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from piactors import endings
+from piactors._host.dispatcher import log
 from piactors._lifecycle.states import State
 from piactors.errors import PiactorsError
 from piactors.exit_reason import ExitReason
 
 if TYPE_CHECKING:
     from piactors.isolate import Isolate
-
-logger = logging.getLogger("piactors")
 
 
 def contain(isolate: Isolate, error: BaseException) -> None:
@@ -91,4 +90,4 @@ def _cause(text: str, error: BaseException) -> PiactorsError:
 
 
 def _log(name: str, error: BaseException) -> None:
-    logger.error("piactors has failed on isolate %s, which ends", name, exc_info=error)
+    log(logging.ERROR, "piactors has failed on isolate %s, which ends", name, exc_info=error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from piactors import _shown
 from piactors._lifecycle.states import State
 from piactors.errors import ActorDeadError
 
@@ -19,7 +20,7 @@ _MOST_SHOWN = 1000
 def dead(name: str, text: str, reason: ExitReason | None) -> ActorDeadError:
     """Return the error: who, what became of the message, and why it ended."""
     why = "" if reason is None else f": {reason.summary[:_MOST_SHOWN]}"
-    return ActorDeadError(f"{name} {text}{why}", name=name, reason=reason)
+    return ActorDeadError(f"{_shown.line(name)} {text}{why}", name=name, reason=reason)
 
 
 def supervisor(name: str, text: str, reason: ExitReason | None) -> ActorDeadError:

@@ -65,6 +65,7 @@ def reason_of(isolate: Isolate, current: Current, end: End, *, told_to_stop: boo
             told_to_stop=told_to_stop or isolate.stop_requested or isolate.halting,
             report=_report(isolate, current), status=end.status,
             started=current.ready_at is not None, stderr_tail=end.stderr_tail, fault=end.fault, usage=end.usage,
+            stack=(current.stack or "") if current.intent == "start_failed" else "",
         )
     )  # fmt: skip
 

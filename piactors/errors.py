@@ -6,11 +6,15 @@ from typing import Any
 
 import pykka
 
+from piactors import _shown
 from piactors.exit_reason import ExitReason
 
 
 class PiactorsError(Exception):
-    """Base of all errors that piactors raises itself."""
+    """Base of all errors that piactors raises itself.  Their texts can be shown anywhere."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(_shown.words, super().__str__().split("\n")))
 
 
 class _KeywordError(PiactorsError):
@@ -145,19 +149,25 @@ class RemoteError(PiactorsError):
         self.message = message
         self.remote_traceback = remote_traceback
 
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # the exception's own words, as they were
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.type_name, self.message, self.remote_traceback), dict(self.__dict__)
 
 
 class RemoteTraceback(PiactorsError):
-    """The traceback of an exception in its isolate, as text: the `__cause__` of what arrives in the host."""
+    """The traceback of an exception in its isolate, as text: the `__cause__` of what arrives in the host.
+
+    `text` is the traceback as it came; shown, each line of it is escaped and indented.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.text = text
 
     def __str__(self) -> str:
-        return f"\n{self.text}" if self.text else ""
+        return f"\n{_shown.below(self.text)}" if self.text else ""
 
 
 class MailboxFull(PiactorsError):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import attrs
 
+from piactors._logs import logger
 from piactors.exit_reason import ExitReason
 
 
@@ -136,6 +138,13 @@ class IsolateRecycled(Event):
 Callback = Callable[[Event], None]
 
 
+class Executor(Protocol):
+    """What runs the callbacks of a subscriber elsewhere; those of `concurrent.futures` do."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> object:
+        """Have ``fn(*args, **kwargs)`` called, now or later."""
+
+
 class EventBus:
     """Keeps the subscriptions.  It runs nothing: a dispatcher asks it who wants an event."""
 
@@ -145,23 +154,39 @@ class EventBus:
         self._wanted: dict[type[Event], bool] = {}
         """What `is_wanted` has found since the subscriptions changed."""
 
-    def subscribe(self, callback: Callback, *types: type[Event]) -> Callable[[], None]:
+    def subscribe(
+        self, callback: Callback, *types: type[Event], run: Executor | None = None
+    ) -> Callable[[], None]:
         """Have `callback` called with each event of the given types (all, where none is given).
 
-        Callbacks run one after the other, in order, on one thread that piactors keeps for them.  An
-        exception of a callback is logged.  Returns a function that ends the subscription.
+        Callbacks run one after the other, in order, on one thread that piactors keeps for all of them: one that takes
+        long delays the others (and is told of in the log after a second).  Whatever a callback raises is logged.
+
+        Args:
+            callback: gets each event.
+            types: classes of events; default: all.
+            run: an executor that runs this subscriber's callbacks, such as a
+                ``concurrent.futures.ThreadPoolExecutor``: one after the other and in order, however many threads it
+                has.  One that takes no more work (it is shut down) ends the subscription, which is logged.  More
+                than 10,000 lines of output that wait are dropped and counted.  Default None: the thread for callbacks.
+
+        Returns:
+            A function that ends the subscription.
 
         Raises:
-            TypeError: where `callback` cannot be called, or a type is no event class.
+            TypeError: where `callback` cannot be called, a type is no event class, or `run` is no executor.
         """
         if not callable(callback):
             raise TypeError(f"subscribe: {callback!r} cannot be called")
         for cls in types:
             if not (isinstance(cls, type) and issubclass(cls, Event)):
                 raise TypeError(f"subscribe: {cls!r} is no event class; use those of piactors.events")
+        if run is not None and (isinstance(run, type) or not callable(getattr(run, "submit", None))):
+            raise TypeError(f"subscribe: run={run!r} is not an executor: an object with a method submit(fn, *args)")
         key = object()
+        called = callback if run is None else InTurn(callback, run, lambda: self._unsubscribe(key))
         with self._lock:
-            self._subscriptions[key] = (callback, types or (Event,))
+            self._subscriptions[key] = (called, types or (Event,))
             self._wanted = {}
         return lambda: self._unsubscribe(key)
 
@@ -186,6 +211,74 @@ class EventBus:
             found = known[cls] = any(issubclass(cls, types) for _, types in self._all())
         return found
 
+
+class InTurn:
+    """Has an executor call a subscriber, with one event after the other.
+
+    Args:
+        give_up: ends the subscription.
+    """
+
+    def __init__(self, callback: Callback, run: Executor, give_up: Callable[[], None]) -> None:
+        self._callback = callback
+        self._run = run
+        self._give_up = give_up
+        self._lock = threading.Lock()
+        self._waiting: deque[Event] = deque()
+        self._lines = self._dropped = 0
+        self._is_submitted = False
+        self._is_over = False
+
+    def __call__(self, event: Event) -> None:
+        """Queue an event."""
+        of_output = isinstance(event, OutputReceived)
+        with self._lock:
+            if self._is_over:
+                return
+            if of_output and self._lines >= _MOST_LINES:
+                self._dropped += 1
+                return
+            self._lines += of_output
+            self._waiting.append(event)
+            submits, self._is_submitted = not self._is_submitted, True
+        if submits:
+            self._submit()
+
+    def _submit(self) -> None:
+        try:
+            self._run.submit(self._serve)
+        except BaseException:
+            with self._lock:
+                self._is_over = True
+                self._waiting.clear()
+            self._give_up()
+            text = "the executor of a subscriber of events takes no more work, which ends the subscription of %r"
+            logger.error(text, self._callback, exc_info=True)
+
+    def _serve(self) -> None:
+        """Call the subscriber with what waits; others want the executor's threads, too."""
+        for _ in range(_EVENTS_AT_ONCE):
+            with self._lock:
+                dropped, self._dropped = (self._dropped, 0) if not self._lines else (0, self._dropped)
+                if not self._waiting:
+                    self._is_submitted = False
+                    event = None
+                else:
+                    event = self._waiting.popleft()
+                    self._lines -= isinstance(event, OutputReceived)
+            if dropped:
+                logger.warning("a subscriber is slower than output comes: dropped %d lines of output", dropped)
+            if event is None:
+                return
+            try:
+                self._callback(event)
+            except BaseException:
+                logger.error("a subscriber of %s has failed: %r", type(event).__name__, self._callback, exc_info=True)
+        self._submit()
+
+
+_MOST_LINES = 10_000
+_EVENTS_AT_ONCE = 100
 
 bus = EventBus()
 """The events of all isolates of this process."""

@@ -7,6 +7,8 @@ from typing import Literal, get_args
 
 import attrs
 
+from piactors import _shown
+
 Kind = Literal[
     "normal",
     "shutdown",
@@ -54,7 +56,8 @@ class Breach:
     def __str__(self) -> str:
         tasks = self.limit == "max_processes"
         used = f"{self._amount(self.observed)} {'were there, most of them' if tasks else 'was used, most of it'}"
-        return f"{self.limit} is {self._amount(self.allowed)}, and {used} by pid {self.culprit_pid} ({self.culprit})"
+        who = f"pid {self.culprit_pid} ({_shown.line(self.culprit)})"  # a process names itself as it likes
+        return f"{self.limit} is {self._amount(self.allowed)}, and {used} by {who}"
 
     def _amount(self, value: float) -> str:
         if self.limit.endswith("memory"):
@@ -81,6 +84,8 @@ class ExitReason:
         detail: one line about the circumstances, or None.
         stderr_tail: the last lines that it wrote to stderr.
         fault: what faulthandler wrote at a fatal error, or an empty text.
+        stack: where a start was that took longer than `start_timeout`: the Python stacks of all threads, as far as
+            they could be had; or an empty text.
         usage: CPU times and peak memory of the process, or None where the kernel did not tell.
     """
 
@@ -94,6 +99,7 @@ class ExitReason:
     stderr_tail: str = ""
     fault: str = ""
     usage: Rusage | None = None
+    stack: str = ""
 
     @property
     def is_normal(self) -> bool:
@@ -102,7 +108,7 @@ class ExitReason:
 
     @property
     def summary(self) -> str:
-        """What happened, in one line."""
+        """What happened, in one line that can be shown anywhere: what isolated code has said in it is escaped."""
         parts = [_PHRASES[self.kind]]
         if self.limit is not None:
             parts.append(f"limit {self.limit}")
@@ -111,18 +117,20 @@ class ExitReason:
         elif self.exitcode is not None and self.kind not in NORMAL_KINDS:
             parts.append(f"exit code {self.exitcode}")
         if self.error is not None and self.error.strip():
-            parts.append(self.error.strip().splitlines()[-1])
+            parts.append(self.error.strip().split("\n")[-1])
         if self.detail is not None:
-            parts.append(self.detail)
-        return ", ".join(parts)
+            parts.append(self.detail.split("\n")[0])
+        return _shown.line(", ".join(parts))
 
     def report(self) -> str:
         """Return the summary and, below it, what the process left behind: stderr and fault text."""
         text = self.summary
         if self.stderr_tail.strip():
-            text += f"\nlast lines of stderr:\n{_indented(self.stderr_tail)}"
+            text += f"\nlast lines of stderr:\n{_shown.below(self.stderr_tail)}"
         if self.fault.strip():
-            text += f"\nfault:\n{_indented(_shown_fault(self.fault))}"
+            text += f"\nfault:\n{_shown.below(_shown_fault(self.fault))}"
+        if self.stack.strip():
+            text += f"\nwhere it was:\n{_shown.below(self.stack)}"
         return text
 
 
@@ -153,6 +161,3 @@ def _shown_fault(text: str) -> str:
     lines = [line for line in "\n\n".join(blocks).splitlines() if "/pihost/" not in line]
     return "\n".join(lines) or text
 
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.rstrip().splitlines())

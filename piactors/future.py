@@ -248,7 +248,7 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
         finally:
             lock.release()
         for callback in callbacks:
-            outcome._call(callback)
+            outcome._call_quick(callback)
         return value
 
     def _await_on(self, loop: asyncio.AbstractEventLoop) -> Generator[Any, None, None]:

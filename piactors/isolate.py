@@ -55,8 +55,6 @@ from piactors.pihost import page, wire
 from piactors.shape import Described
 from piactors.spec import Current, Spec
 
-logger = logging.getLogger("piactors")
-
 WINDOW_BYTES = 1 << 20
 
 Job = Callable[[], object]
@@ -113,7 +111,7 @@ class Isolate:
         self.plan: Plan | None = None
         self.recycler = Recycler(self)
         self.clock = CallClock(self)
-        self.relay = relay.Relay(self.runtime.dispatcher, spec.name, spec.options.output)
+        self.relay = relay.Relay(self.runtime.dispatcher, spec.name, spec.options.output, self.loop.call_later)
 
     def _make_locks(self) -> None:
         self.lock = reentry.lock()
@@ -349,9 +347,13 @@ class Isolate:
         """See `Owner`."""
         self.relay.lines(self.pid, self.generation_number, stream, lines)
 
-    def wants_output(self) -> bool:
+    def output_room(self) -> int:
         """See `Owner`."""
-        return self.relay.has_room()
+        return self.relay.room()
+
+    def on_dropped(self, lines: int) -> None:
+        """See `Owner`."""
+        self.relay.drop(lines=lines)
 
     def on_frame(self, frame: wire.Frame) -> None:
         """See `Owner`."""
@@ -362,7 +364,8 @@ class Isolate:
     def on_fault(self, error: Exception) -> None:
         """See `Owner`."""
         if not isinstance(error, ProtocolError):
-            self.runtime.dispatcher.submit(_log_defect, self.spec.name, error)
+            text = "piactors failed on what isolate %s sent"
+            self.relay.say(logging.ERROR, text, self.spec.name, exc_info=error)
         with self.lock:
             self.intend(endings.kind_of_fault(error), f"{type(error).__name__}: {error}")
             generation = self.process
@@ -421,14 +424,15 @@ class Isolate:
     def post(self, event: events.Event) -> None:
         """Have the subscribers of an event called."""
         if events.bus.is_wanted(type(event)):
-            self.runtime.dispatcher.submit(relay.publish, event)
+            self.relay.post(event)
 
     def tell_user(self, callback: Callable[[Any], object], event: events.Event) -> None:
         """Have a callback of the options called."""
         self.runtime.dispatcher.submit(relay.call_guarded, callback, event)
 
     def log(self, level: int, message: str, *args: object) -> None:
-        self.runtime.dispatcher.submit(logger.log, level, message, *args)
+        """Log something about it, after what it wrote and what was told of it before."""
+        self.relay.say(level, message, *args)
 
 
 def _renew_registry_lock() -> None:
@@ -437,7 +441,3 @@ def _renew_registry_lock() -> None:
 
 
 runtime.after_fork(_renew_registry_lock)
-
-
-def _log_defect(name: str, error: Exception) -> None:
-    logger.error("piactors failed on what isolate %s sent", name, exc_info=error)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import attrs
 
-from piactors import dead, events, spawning
+from piactors import _shown, dead, events, spawning
+from piactors._logs import plain as logger
 from piactors.errors import InvalidTarget, PiactorsError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from piactors._types import P, T
-
-logger = logging.getLogger("piactors")
 
 
 class ProcessIsolator:
@@ -78,7 +76,7 @@ class ProcessIsolator:
 
     def _check_new(self) -> None:
         if self._ref is not None:
-            raise PiactorsError(f"isolator {self.name} has been started before; make another one")
+            raise PiactorsError(f"isolator {_shown.line(str(self.name))} has been started before; make another one")
 
     @property
     def ref(self) -> IsolateRef:

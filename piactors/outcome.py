@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-import logging
 import os
 import threading
 from collections.abc import Callable
@@ -13,12 +12,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from piactors import waiting
+from piactors._host import dispatcher
+from piactors._logs import logger
 from piactors._platform import reentry
 
 if TYPE_CHECKING:
     import asyncio
-
-logger = logging.getLogger("piactors")
 
 Producer = Callable[[], Any]
 """Makes a result when it is first asked for, in the thread that asks; it may raise."""
@@ -142,7 +141,7 @@ class Outcome:
             callbacks, self._callbacks = self._callbacks, None
             try:
                 for callback in callbacks:
-                    _call(callback)
+                    _call_quick(callback)
             except BaseException:
                 self._callbacks = callbacks  # one too often rather than never
                 raise
@@ -156,7 +155,7 @@ class Outcome:
                         self._callbacks = []
                     self._callbacks.append(callback)
                     return
-        _call(callback)
+        _call_quick(callback)
 
     def _listen(self, listener: Listener) -> None:
         """Have a listener told once there is an outcome."""
@@ -293,14 +292,21 @@ class Listener:
         callback = self.callback
         self._future._forget(self)
         if callback is not None:
-            _call(callback, self._future)
+            run = _call if self._loop is not None else dispatcher.call
+            run(callback, (self._future,), "a done-callback has failed: %r", callback)
 
 
-def _call(callback: Callable[..., object], *args: Any) -> None:
+def _call(callback: Callable[..., object], args: tuple[Any, ...], complaint: str, *about: object) -> None:
+    """Call it in a thread of the user's, which a SystemExit may end."""
     try:
         callback(*args)
     except Exception:
-        logger.exception("a done-callback has failed: %r", callback)
+        logger.error(complaint, *about, exc_info=True)
+
+
+def _call_quick(callback: Callable[[], object]) -> None:
+    """Call one that is ours, or has another thread call what is the user's."""
+    _call(callback, (), "a done-callback has failed: %r", callback)
 
 
 def _wake_again(wake: Callable[[], object]) -> None:

@@ -20,6 +20,7 @@ from piactors._host import encode, importing, parcels, runtime
 from piactors._host.flags import interpreter_flags
 from piactors._host.launching import MARKER_PREFIX
 from piactors._host.making import Order
+from piactors._logs import plain as logger
 from piactors._platform import own_python
 from piactors.errors import InvalidTarget
 from piactors.keeper import Keeper
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from pykka import Actor
 
     from piactors._types import A, AnyArgument, P
-
-logger = logging.getLogger("piactors")
 
 _WITHOUT_COROUTINES = frozenset({"builtins", "piactors", "pykka"})
 _counter = itertools.count(1)

@@ -15,6 +15,7 @@ from piactors._host.generation import Generation
 from piactors._host.owning import Owner
 from piactors._lifecycle.states import State
 from piactors._platform import own_python
+from piactors._policies.call_clock import Capture
 from piactors._policies.confined import Confined
 from piactors.pihost import inherit, lacks, stdio
 from piactors.spec import Current
@@ -145,10 +146,29 @@ def _fell_back(isolate: Isolate, text: str) -> None:
 
 
 def start_too_late(isolate: Isolate) -> None:
-    """End a process that has not become ready within its time."""
+    """End a process that has not become ready within its time, and have it say where it was."""
     with isolate.lock:
-        if isolate.current.ready_at is not None or isolate.process is None:
+        current, generation = isolate.current, isolate.process
+        if current.ready_at is not None or generation is None:
             return
-        isolate.intend("start_failed", f"not ready within start_timeout, {isolate.options.start_timeout:g} s")
-        generation = isolate.process
+    end_late_start(isolate, generation, current)
+
+
+def end_late_start(isolate: Isolate, generation: Generation, current: Current) -> None:
+    """End a process that has not become ready within its time; from here on it is too late for that."""
+    with isolate.lock:
+        doomed = current.intent is not None
+        if not doomed:
+            seconds = isolate.options.start_timeout
+            current.intent, current.detail = "start_failed", f"not ready within start_timeout, {seconds:g} s"
+    if doomed:
+        generation.kill()
+        return
+    if current.confined is not None:
+        current.confined.let_run()
+    Capture(generation, partial(_kill_late, generation, current)).begin()
+
+
+def _kill_late(generation: Generation, current: Current, stack: str) -> None:
+    current.stack = stack
     generation.kill()

@@ -17,6 +17,7 @@ def succeed(isolate: Isolate, earlier: Isolate) -> None:
     isolate.generation_number, isolate.last_reason = earlier.generation_number, earlier.last_reason
     isolate.recycler.last_number = earlier.recycler.last_number
     isolate.data = earlier.data
+    isolate.relay = earlier.relay  # what the earlier one has written is told first
     isolate.raw_description = earlier.raw_description  # for proxies, until the new one describes itself
 
 

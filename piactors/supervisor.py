@@ -156,6 +156,13 @@ class Supervisor:
         cls(*args, **kwargs)._settings()
 
 
+def top_of(tree: Supervisor | type[Supervisor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Top:
+    """Return what starts a tree: of a class, made with these arguments, or of an instance."""
+    if isinstance(tree, type):
+        return tree._top(args, kwargs)
+    return Top(surroundings.current(), f"{type(tree).__name__}-{next(_counter)}", lambda: tree)
+
+
 class DynamicSupervisor(Supervisor):
     """Supervises children that come and go: one template, many children, started and stopped at run time.
 

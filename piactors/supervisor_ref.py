@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +14,8 @@ import attrs
 import pykka
 from pykka.messages import _ActorStop
 
-from piactors import asking, view, waiting
+from piactors import _shown, asking, view, waiting
+from piactors._logs import plain as logger
 from piactors._supervision.actions import Answer
 from piactors._supervision.decide import Machine, Moment
 from piactors.child_spec import ChildSpec
@@ -27,8 +27,6 @@ from piactors.sinks import StopFuture
 if TYPE_CHECKING:
     from piactors._tree.runner import Runner
     from piactors._tree.tree_runner import TreeRunner
-
-logger = logging.getLogger("piactors")
 
 
 @attrs.frozen
@@ -81,7 +79,8 @@ class SupervisorRef(pykka.ActorRef[Any]):
     def __str__(self) -> str:
         reason = self._ends.reason
         why = "" if reason is None else f": {reason.detail or reason.summary}"
-        return f"supervisor {self.name} ({self.state}, generation {self.generation}{why}, {self.actor_urn})"
+        shown = _shown.line(self.name)
+        return f"supervisor {shown} ({self.state}, generation {self.generation}{why}, {self.actor_urn})"
 
     def __reduce__(self) -> Any:
         raise TypeError(f"{self!r} cannot leave its process: a ref is of use only where it was made")
@@ -112,7 +111,8 @@ class SupervisorRef(pykka.ActorRef[Any]):
         runner = self._runner.runners.get(id)
         if runner is None:
             names = ", ".join(map(repr, list(self._runner.runners)[:20])) or "none"
-            raise ChildNotFound(f"supervisor {self.name}: there is no child {id!r}; the children are: {names}")
+            shown = _shown.line(self.name)
+            raise ChildNotFound(f"supervisor {shown}: there is no child {id!r}; the children are: {names}")
         return runner.ref
 
     def which_children(self) -> list[ChildInfo]:
@@ -197,7 +197,8 @@ class SupervisorRef(pykka.ActorRef[Any]):
 
     def _from_template(self, template: ChildSpec | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChildSpec:
         if template is None:
-            raise TypeError(f"supervisor {self.name}: start_child needs a ChildSpec, since there is no template")
+            shown = _shown.line(self.name)
+            raise TypeError(f"supervisor {shown}: start_child needs a ChildSpec, since there is no template")
         id = f"{template.id}-{next(self._spawned)}"
         return attrs.evolve(template, id=id, args=(*template.args, *args), kwargs={**template.kwargs, **kwargs})
 
@@ -272,7 +273,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         for id, runner in list(self._runner.runners.items()):
             if runner.ref is child:
                 return id
-        raise ChildNotFound(f"supervisor {self.name}: {child!r} is no child of it")
+        raise ChildNotFound(f"supervisor {_shown.line(self.name)}: {child!r} is no child of it")
 
     def _call(self, give: Callable[[Machine, Moment, Future[Any]], Any]) -> Any:
         return self._begin(give).get()
@@ -328,7 +329,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
 
         Returns True where it was alive, False where it was not; a future of that where `block` is False.
         """
-        future = StopFuture(f"supervisor {self.name}")
+        future = StopFuture(f"supervisor {_shown.line(self.name)}")
         if not self.is_alive():
             future.set(False)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pykka import ActorDeadError
 
+from piactors import _shown
 from piactors._supervision.child import Child
 from piactors._tree.runner import Runner
 from piactors._tree.tree_runner import TreeRunner
@@ -13,7 +14,7 @@ def render(root: TreeRunner, *, memory: bool = True) -> str:
     """Return the tree below `root` as text, one line for each child."""
     reason = root.ends.reason
     head = [root.name, root.state, root.describe(memory), "" if reason is None else reason.detail or reason.summary]
-    return "\n".join(["  ".join(part for part in head if part), *_below(root, "", memory)])
+    return "\n".join(["  ".join(_shown.line(part) for part in head if part), *_below(root, "", memory)])
 
 
 def _below(parent: TreeRunner, indent: str, memory: bool) -> list[str]:
@@ -35,5 +36,5 @@ def _line(child: Child, runner: Runner | None, memory: bool) -> str:
     if child.restarts:
         parts.append(f"restarts {child.restarts}")
     if child.reason is not None and child.state != "running":
-        parts.append(child.reason.summary.splitlines()[0])
-    return "  ".join(part for part in parts if part)
+        parts.append(child.reason.summary)
+    return "  ".join(_shown.line(part) for part in parts if part)

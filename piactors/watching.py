@@ -10,6 +10,7 @@ import attrs
 import pykka
 
 from piactors._host import runtime
+from piactors._host.dispatcher import call
 from piactors.exit_reason import ExitReason
 from piactors.keeper import Ends
 from piactors.ref import IsolateRef
@@ -42,7 +43,9 @@ def watch(ref: pykka.ActorRef[Any], callback: Callable[[Down], object]) -> Calla
     if not callable(callback):
         raise TypeError(f"watch: {callback!r} cannot be called")
     dispatcher = runtime.current().dispatcher
-    return _ends_of(ref, "watch").add(lambda reason: dispatcher.submit(callback, Down(ref, reason)))
+    return _ends_of(ref, "watch").add(
+        lambda reason: dispatcher.submit(call, callback, (Down(ref, reason),), "a watch has failed: %r", callback)
+    )
 
 
 def link(a: pykka.ActorRef[Any], b: pykka.ActorRef[Any]) -> Callable[[], None]:

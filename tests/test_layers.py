@@ -50,7 +50,7 @@ LAYERS: dict[str, Layer] = {
         rank=0,
         modules=(
             "errors", "options", "option_fields", "_types", "_validate", "_validate_limits", "limits", "enforcement",
-            "events", "exit_reason",
+            "events", "exit_reason", "_shown", "_logs",
         ),
         packages=("attrs", "pykka"),
     ),

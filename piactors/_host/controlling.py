@@ -6,9 +6,11 @@ It works while a call runs, and while megabytes are on their way in the data cha
 from __future__ import annotations
 
 import itertools
+import math
 import pickle
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +27,8 @@ _MOST_NEWS_READS = 4096
 """Reads for a segment that was announced before it was used: each descriptor needs one of its own."""
 _DRAIN_READS = 64
 """Reads for what a peer sent before it stopped: a socket holds about 200 KiB, and more comes from one that floods."""
+_TURN_SECONDS = 0.002
+"""How long the loop handles what one channel has brought: others wait too."""
 _KINDS = frozenset({wire.HELLO, wire.STOPPING, wire.LOG, wire.RESPONSE, wire.FAILURE, wire.MAP, wire.UNMAP, wire.LOST})
 
 Answer = Callable[[wire.Frame | None], None]
@@ -48,7 +52,8 @@ class Control:
         self._pass_on_rest = pass_on
         self._writer = Writer(loop, self.channel, number, self._want_write)
         self._lock = threading.RLock()  # a signal handler may come while its thread has it
-        self._closed = False
+        self._closed = self._again_due = False
+        self._on_read: Callable[[], None] = self.read
         self._requests: dict[int, Answer] = {}
         self._numbers = itertools.count(1)
         self._inbox = Inbox(max_frame)
@@ -56,6 +61,7 @@ class Control:
 
     def watch(self, on_read: Callable[[], None]) -> None:
         """Have the loop call `on_read` where something has come."""
+        self._on_read = on_read
         self._loop.watch(self.channel.fileno(), on_read, self._writer.write)
 
     def _want_write(self, wanted: bool) -> None:
@@ -101,13 +107,24 @@ class Control:
     # Arriving
 
     def read(self) -> None:
-        """Read once and pass on what has come.
+        """Read once and pass on what has come; of many frames only some, and the rest in the loop's next turn.
 
         Raises:
             ProtocolError: where it should not have come.
         """
-        self.channel.receive()
-        self._pass_on()
+        if self._closed:
+            return
+        until = time.monotonic() + _TURN_SECONDS
+        if self._pass_on(until):
+            self.channel.receive()
+            self._pass_on(until)
+        if self.channel.frames and not self._again_due:
+            self._again_due = True
+            self._loop.call_soon(self._read_again)
+
+    def _read_again(self) -> None:
+        self._again_due = False
+        self._on_read()
 
     def read_rest(self) -> None:
         """Read until nothing is there, or the end.
@@ -115,6 +132,7 @@ class Control:
         Raises:
             ProtocolError: where what came should not have come.
         """
+        self._pass_on()
         for _ in range(_DRAIN_READS):
             if self.channel.ended:
                 return
@@ -123,7 +141,8 @@ class Control:
                 return
             self._pass_on()
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, until: float = math.inf) -> bool:
+        """Pass on frames until then, but at least one; whether that were all."""
         channel = self.channel
         while channel.frames:
             frame = channel.frames.popleft()
@@ -137,8 +156,11 @@ class Control:
                 self._segment_news(frame)
             else:
                 self._pass_on_rest(frame)
+            if time.monotonic() >= until and channel.frames:
+                return False
         if channel.fault is not None:
             raise channel.fault
+        return True
 
     def _answered(self, frame: wire.Frame) -> None:
         with self._lock:

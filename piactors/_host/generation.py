@@ -7,7 +7,6 @@ what arrives, in this order at the end: all that was still in the channels, then
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import socket
@@ -31,14 +30,13 @@ from piactors._host.reading import ANSWERS, Reader, Waiting
 from piactors._host.spin import Spin
 from piactors._host.writing import Writer
 from piactors._lifecycle.mailbox import Evidence, Message
+from piactors._logs import logger
 from piactors._platform import pidfd
 from piactors._platform.identity import Identity
 from piactors._platform.wake import Waker
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Rusage
 from piactors.pihost import page, segments, wire
-
-logger = logging.getLogger("piactors")
 
 _REFUSED_THREADS = "threads"
 _FOR_CALLERS = ANSWERS - {wire.SKIPPED}
@@ -109,7 +107,7 @@ class Generation:
         self._backend.launch(self._order, self._ends.theirs, self)
 
     def _output_pipe(self, stream: str, fd: int) -> OutputPipe:
-        return OutputPipe(fd, lambda lines: self._owner.on_lines(stream, lines), self._owner.wants_output)
+        return OutputPipe(fd, stream, lambda: self._owner)
 
     def _watch(self) -> None:
         self._loop.watch(self._data.fileno(), self._reader.read, self._data_writer.write)
@@ -288,7 +286,7 @@ class Generation:
             self._control.read()
         except Exception as error:  # a defect of ours must end one isolate, not the I/O thread
             self._fault(channel, error)
-        if channel.ended:
+        if channel.ended and not channel.frames:
             self._channel_ended(channel)
 
     def _channel_ended(self, channel: SocketChannel) -> None:
@@ -324,6 +322,7 @@ class Generation:
     def _fault(self, channel: SocketChannel, error: Exception) -> None:
         self._loop.unwatch(channel.fileno())
         channel.ended = True
+        channel.frames.clear()
         self._owner.on_fault(error)
 
     def _read_output(self, pipe: OutputPipe) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Sequence
 
+from piactors._logs import logger
 from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
-
-logger = logging.getLogger("piactors")
 
 _SECONDS = 3.0
 """How long each part may take."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import logging
 import os
 import pickle
 import secrets
@@ -23,12 +22,11 @@ from piactors._host.launcher_watch import LauncherWatch
 from piactors._host.loop import Loop
 from piactors._host.making import RESOURCES, Listener, Order
 from piactors._host.news import News
+from piactors._logs import logger
 from piactors._platform import markers, pidfd
 from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
 from piactors.pihost import inherit, lacks, segments, wire
-
-logger = logging.getLogger("piactors")
 
 MARKER_PREFIX = "PIACTORS_"
 WARM_MODULES = ("piactors.actor",)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 import threading
 import time
 import weakref
 from typing import Protocol
 
-logger = logging.getLogger("piactors")
+from piactors._logs import logger
 
 _TOGETHER_FROM = 0.04
 _AFTER_FAILURE = 1.0

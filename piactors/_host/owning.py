@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from piactors._host.output import Taker
 from piactors._lifecycle.mailbox import Evidence
 from piactors.exit_reason import Rusage
 from piactors.pihost import wire
@@ -28,7 +29,7 @@ class End:
     """What kept the process from ending, or its end from being told."""
 
 
-class Owner(Protocol):
+class Owner(Taker, Protocol):
     """Who a generation belongs to; called on the loop's thread, but for `on_answer`."""
 
     answers_anywhere: bool
@@ -52,12 +53,6 @@ class Owner(Protocol):
         Raises:
             ProtocolError: where it should not have come.
         """
-
-    def on_lines(self, stream: str, lines: list[str]) -> None:
-        """Lines of output have come."""
-
-    def wants_output(self) -> bool:
-        """Whether more output can be taken; where not, it is dropped and counted."""
 
     def on_refused(self, text: str, lack: bool) -> None:
         """There will be no process; with `lack`, because there is too little of something just now."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import secrets
 import subprocess
@@ -21,12 +20,11 @@ from piactors._host import background
 from piactors._host.launching import MARKER_PREFIX
 from piactors._host.loop import Loop
 from piactors._host.making import RESOURCES, Listener, Order
+from piactors._logs import logger
 from piactors._platform import markers, pidfd
 from piactors._platform.identity import Identity, Killed
 from piactors.exit_reason import Rusage
 from piactors.pihost import lacks
-
-logger = logging.getLogger("piactors")
 
 _SWEEP_SECONDS = 5.0
 _END_SECONDS = 10.0

@@ -7,6 +7,7 @@ answer is for the loop, and so is all that came after it.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from piactors.pihost import wire
 
 _DRAIN_READS = 64
 """Reads for what a peer sent before it stopped: a socket holds about 200 KiB, and more comes from one that floods."""
+_TURN_SECONDS = 0.002
+"""How long the loop handles what one channel has brought: others wait too."""
 _REST_SECONDS = 0.005
 """How long nobody watches a channel after a caller has read it: what comes unasked is seen after twice that."""
 ANSWERS = frozenset({wire.REPLY, wire.ERROR, wire.DONE, wire.SKIPPED})
@@ -58,6 +61,7 @@ class Reader:
         self._interrupted = False
         self._resting = False
         self._wanted = False
+        self._again_due = False
         self.answers_only = True
         """Whether callers may handle the answers; not once somebody else owns the process."""
 
@@ -236,22 +240,37 @@ class Reader:
     # The loop
 
     def read(self) -> None:
-        """Read once, or handle what a caller has left; a defect of ours must end one isolate, not the I/O thread."""
+        """Read once, or handle what a caller has left; a defect of ours must end one isolate, not the I/O thread.
+
+        Of many frames only some are handled, and the rest in the loop's next turn.
+        """
         with self._lock:
             if self._turns.closed:
                 return
             try:
                 if self._turns.handed:
                     self._turns.taken_over()
-                    self._handle_all()
-                self._channel.receive()  # what a caller has taken out of the socket may still be there as well
-                self._handle_all()
+                until = time.monotonic() + _TURN_SECONDS
+                if self._handle_until(until):
+                    self._channel.receive()  # what a caller has taken out of the socket may still be there as well
+                    self._handle_until(until)
             except Exception as error:
                 self._turns.close()
                 self._fault(self._channel, error)
-            if self._channel.ended:
+            if self._channel.frames and not self._turns.closed:
+                self._read_again()
+            elif self._channel.ended:
                 self._turns.close()
                 self._ended(self._channel)
+
+    def _read_again(self) -> None:
+        if not self._again_due:
+            self._again_due = True
+            self._loop.call_soon(self._handle_rest)
+
+    def _handle_rest(self) -> None:
+        self._again_due = False
+        self.read()
 
     def drain(self) -> None:
         """Read until nothing is there, or the end.
@@ -281,12 +300,23 @@ class Reader:
             self._handle_all()
 
     def _handle_all(self) -> None:
+        self._handle_until(math.inf)
+
+    def _handle_until(self, until: float) -> bool:
+        """Handle frames until then, but at least one; whether that were all.
+
+        Raises:
+            ProtocolError: if after them comes what should not have come.
+        """
         frames = self._channel.frames
         while frames:
             again, self._interrupted = self._interrupted, False
             self._handle(frames.popleft(), again)
+            if time.monotonic() >= until and frames:
+                return False
         if self._channel.fault is not None:
             raise self._channel.fault
+        return True
 
     def want_write(self, wanted: bool) -> None:
         """Have the loop tell when there is room to write, or not any more."""

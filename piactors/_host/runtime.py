@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from piactors._host.confining import Confiner
-from piactors._host.dispatcher import Dispatcher
+from piactors._host.dispatcher import Dispatcher, log
 from piactors._host.launching import LauncherBackend
 from piactors._host.loop import Loop
 from piactors._host.making import Backend
@@ -24,8 +24,6 @@ from piactors._host.portable import PortableBackend
 from piactors._platform import host_end, own_python, pidfd, taken_away
 from piactors.errors import StartError
 from piactors.pihost import patched, stdio
-
-logger = logging.getLogger("piactors")
 
 _CALLBACKS_AT_END = 2.0
 _INSTEAD = (
@@ -73,7 +71,7 @@ class Runtime:
         self._host_pidfd = -1
         with contextlib.ExitStack() as undo:
             # Its thread begins now: the I/O thread must be able to count on it, however few tasks are to be had later.
-            self.dispatcher = Dispatcher()
+            self.dispatcher = Dispatcher(lambda seconds, callback: self.loop.call_later(seconds, callback))
             undo.callback(self.dispatcher.stop, 0.0)
             self.loop = Loop(self._loop_failed, self._callback_failed)
             undo.callback(self.loop.abandon)
@@ -212,7 +210,7 @@ class Runtime:
 
 
 def _log_failure(text: str, error: BaseException) -> None:
-    logger.critical(text, exc_info=error)
+    log(logging.CRITICAL, text, exc_info=error)
 
 
 def _close(fd: int) -> None:

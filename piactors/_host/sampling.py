@@ -6,7 +6,6 @@ live there is no timer.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import weakref
@@ -18,9 +17,8 @@ import attrs
 
 from piactors._host.generation import Generation
 from piactors._host.runtime import Runtime
+from piactors._logs import logger
 from piactors._platform import process_stats
-
-logger = logging.getLogger("piactors")
 
 INTERVAL = 1.0
 SAMPLES = 300

@@ -22,7 +22,7 @@ class Findings:
         report: what the isolate reported before it stopped, or None: ``error`` (text) and ``code``.
         status: the wait status, or None where nobody could tell.
         started: whether it had become ready.
-        stderr_tail, fault, usage: as in `ExitReason`.
+        stderr_tail, fault, usage, stack: as in `ExitReason`.
     """
 
     intent: Kind | None = None
@@ -35,6 +35,7 @@ class Findings:
     stderr_tail: str = ""
     fault: str = ""
     usage: Rusage | None = None
+    stack: str = ""
 
 
 def verdict(found: Findings) -> ExitReason:
@@ -51,6 +52,7 @@ def verdict(found: Findings) -> ExitReason:
         stderr_tail=found.stderr_tail,
         fault=found.fault,
         usage=found.usage,
+        stack=found.stack,
     )
 
 

@@ -212,6 +212,9 @@ class Capture:
 
     def begin(self) -> None:
         """Ask the control thread."""
+        if self._generation.pid is None:
+            self._finish("There was no process yet: what makes it has not answered.")
+            return
         self._generation.request("stacks", (), self._answered)
         self._generation.after(_ANSWER_SECONDS, self._use_signal)
 
@@ -219,7 +222,11 @@ class Capture:
         if self._fault_before is not None and frame is not None:
             return  # the signal may have moved it on: what faulthandler wrote is nearer to the truth
         if frame is None:
-            self._finish("It ended by itself before its stack could be taken.")
+            by_signal = self._fault_before is not None  # before it has a handler for that, the signal ends it
+            self._finish(
+                "It did not answer: its interpreter was still starting." if by_signal
+                else "It ended by itself before its stack could be taken."
+            )  # fmt: skip
         elif frame.kind == wire.RESPONSE and frame.flags == wire.PLAIN:
             self._finish(_readable(frame.payload))
 

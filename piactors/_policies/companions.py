@@ -55,9 +55,13 @@ class _Companion:
         """See `Owner`."""
         self.isolate.relay.lines(self.generation.pid, self.number, stream, lines)
 
-    def wants_output(self) -> bool:
+    def output_room(self) -> int:
         """See `Owner`."""
-        return self.isolate.relay.has_room()
+        return self.isolate.relay.room()
+
+    def on_dropped(self, lines: int) -> None:
+        """See `Owner`."""
+        self.isolate.relay.drop(lines=lines)
 
     def on_fault(self, error: Exception) -> None:
         """See `Owner`."""
@@ -112,9 +116,8 @@ class Newcomer(_Companion):
         self.serve(on_ready, on_gone, announced=announced)
         self.generation = starting.new_generation(isolate, self, self.current, number)
         if not isolate.options.debug:
-            seconds = isolate.options.start_timeout
-            late = partial(self.kill, "start_failed", f"not ready within start_timeout, {seconds:g} s")
-            self.current.timers.append(isolate.loop.deadline(seconds, late))
+            late = partial(starting.end_late_start, isolate, self.generation, self.current)
+            self.current.timers.append(isolate.loop.deadline(isolate.options.start_timeout, late))
 
     def serve(
         self, on_ready: Callable[[], None], on_gone: Callable[[ExitReason], None], *, announced: bool = True
@@ -189,6 +192,8 @@ class Newcomer(_Companion):
         current = self.current
         if frame.kind == wire.HELLO and not current.greeted:
             arrivals.greeted(current, frame)
+        elif frame.kind == wire.READY and current.intent == "start_failed":
+            return  # too late
         elif frame.kind == wire.READY and current.ready_at is None and current.start_failure is None:
             self.description = arrivals.checked_size(frame)
             current.ready_at = time.monotonic()

@@ -6,14 +6,14 @@ outcomes come back through the mailbox.
 
 from __future__ import annotations
 
-import logging
 import queue
 import random
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from piactors import dead, events
+from piactors import _shown, dead, events
+from piactors._logs import logger
 from piactors._supervision.actions import (
     Action,
     Answer,
@@ -37,8 +37,6 @@ from piactors.errors import StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.keeper import made
-
-logger = logging.getLogger("piactors")
 
 Input = Callable[[Machine, Moment], list[Action]]
 
@@ -216,10 +214,10 @@ class Engine:
         with self._lock:
             self._calls.discard(future)
         if isinstance(action, StartRefused):
-            what = f"child {action.id!r} of supervisor {self.name}"
+            what = f"child {action.id!r} of supervisor {_shown.line(self.name)}"
             future.fail(start_error(what, action.reason, self.runners.get(action.id)))
         elif action.error is not None:
-            action.error.args = (f"supervisor {self.name}: {action.error}",)
+            action.error.args = (f"supervisor {_shown.line(self.name)}: {action.error}",)
             future.fail(action.error)
         else:
             future.set(None if action.id is None else self.runners[action.id].ref)
@@ -256,7 +254,7 @@ class Engine:
 def start_error(what: str, reason: ExitReason, runner: Runner | None) -> StartError:
     """Return the error of a child that did not start, caused by what its code raised."""
     cause = None if runner is None or runner.link.error is None else runner.link.error()
-    text = f"{what} did not start: {reason.summary if cause is None else cause}"
+    text = f"{what} did not start: {reason.summary if cause is None else _shown.block(str(cause))}"
     error = StartError(text, reason)
     error.__cause__ = cause.__cause__ if isinstance(cause, StartError) and cause.__cause__ is not None else cause
     return error

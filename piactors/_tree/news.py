@@ -13,4 +13,8 @@ def publish(cls: type[events.Event], ref: Any, **fields: Any) -> None:
     """Publish an event about the child behind `ref`, which has no process (any more)."""
     if events.bus.is_wanted(cls):
         event = cls(name=ref.name, pid=None, generation=ref.generation, time=time.time(), **fields)
-        runtime.current().dispatcher.submit(relay.publish, event)
+        isolate = getattr(ref, "_isolate", None)
+        if isolate is not None:
+            isolate.post(event)  # after what the process before has written, and what was told of it
+        else:
+            runtime.current().dispatcher.submit(relay.publish, event)

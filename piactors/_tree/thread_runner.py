@@ -15,6 +15,7 @@ from pykka import messages
 
 from piactors import events
 from piactors._host import background, runtime
+from piactors._logs import logger
 from piactors._supervision.actions import Exit
 from piactors._tree.clock import Clock
 from piactors._tree.news import publish
@@ -23,8 +24,6 @@ from piactors._tree.thread_ref import Sent, ThreadRef, WantedStop, fail_all, set
 from piactors.errors import IsolateCrashed, PoisonMessage, StartError
 from piactors.exit_reason import ExitReason
 from piactors.keeper import made
-
-logger = logging.getLogger("piactors")
 
 
 class Faults(Protocol):
@@ -199,7 +198,7 @@ class Life:
             self._settle_lost(envelope)
         if reason is None and self.thread.is_alive() and detail not in ("killed", "terminated"):
             text = "child %s %s; its thread cannot be killed, and is abandoned"
-            runtime.current().dispatcher.submit(logger.warning, text, self._ref.name, detail)  # maybe on the I/O thread
+            runtime.current().dispatcher.log(logging.WARNING, text, self._ref.name, detail)  # maybe on the I/O thread
         if self.ready:
             self._tell_exit(wanted=wanted)
             return

@@ -60,6 +60,11 @@ class Top(Link):
             raise
         return self._ref()
 
+    def begin(self) -> tuple[SupervisorRef, Future[None]]:
+        """Begin to start the tree; return its ref, and a future that fails where it does not start."""
+        self._begin()
+        return self._ref(), self._ready
+
     def _begin(self) -> None:
         importing.check()
         runtime.for_start().add_tree(self)

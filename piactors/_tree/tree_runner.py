@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any, Protocol
 import attrs
 import pykka
 
-from piactors import dead
+from piactors import _shown, dead
 from piactors._host import background
 from piactors._supervision.actions import Exit
 from piactors._supervision.child import Child
@@ -24,8 +23,6 @@ from piactors.errors import ActorDeadError, StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.keeper import Ends, made
-
-logger = logging.getLogger("piactors")
 
 
 class Surroundings(Protocol):
@@ -168,7 +165,7 @@ class TreeRunner:
         if engine is not None:
             engine.kill()
         elif hangs:
-            error = StartError(f"supervisor {self.name} was killed before it knew its children")
+            error = StartError(f"supervisor {_shown.line(self.name)} was killed before it knew its children")
             reason = ExitReason(kind="start_failed", detail=str(error))
             self.link.start_failed(reason, made(error))
 
@@ -218,6 +215,11 @@ class TreeRunner:
             self.link.terminated()
         if self.over.is_set():  # it ended in this very moment
             self._answer_stoppers()
+
+    @property
+    def is_wanted_to_stop(self) -> bool:
+        """Whether somebody has told it to stop since it was started last."""
+        return self._wanted
 
     def _answer_stoppers(self) -> None:
         stoppers, self._stoppers = self._stoppers, []
@@ -340,12 +342,12 @@ class TreeRunner:
             other.await_end()
         self._last_reason = reason
         if failed is not None:
-            text = f"supervisor {self.name}: its child {failed!r}"
+            text = f"supervisor {_shown.line(self.name)}: its child {failed!r}"
             self.link.start_failed(reason, partial(start_error, text, reason, runner))
         elif not self._is_up:
             if self._wanted:
                 self.link.terminated()
-            text = f"supervisor {self.name} did not start: it was stopped meanwhile"
+            text = f"supervisor {_shown.line(self.name)} did not start: it was stopped meanwhile"
             self.link.start_failed(attrs.evolve(reason, kind="start_failed"), partial(StartError, text, reason))
         else:
             self.link.exited(Exit(reason, wanted=self._wanted))

@@ -13,7 +13,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from piactors import events, pihost
+from piactors import _shown, events, pihost
 from piactors.cli.notes import Note, exited_with_0, note_of, notes_of_limits
 from piactors.enforcement import Enforcement
 from piactors.exit_reason import Breach
@@ -21,6 +21,8 @@ from piactors.limits import IsolationLimits
 
 _LEVEL_STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _DEFAULT_LEVEL = logging.WARNING
+_OWN_LINES = ("[", "piactors:")
+"""How lines of this command begin; those of a traceback that begin like that are made to look different."""
 _PIHOST = os.path.dirname(pihost.__file__)
 
 
@@ -72,25 +74,29 @@ class Screen:
 
     def error(self, text: str) -> None:
         """Show an error of this command."""
-        self._print(f"piactors: {text}", "red")
+        self._print(_shown.block(f"piactors: {text}"), "red")
 
     def traceback(self, text: str) -> None:
         """Show the traceback of an exception of the program."""
-        self._print(text.rstrip("\n"), "")
+        lines = [f"  {line}" if line.startswith(_OWN_LINES) else line for line in _lines(text)]
+        self._print("\n".join(lines), "")
 
     def record(self, record: logging.LogRecord) -> None:
         """Show a log record."""
         of_program = hasattr(record, "isolate")
-        text = record.getMessage()
+        text: str = getattr(record, "raw_message", None) or record.getMessage()  # here each line has a head of its own
         if not of_program and self._is_known(text, record):
             return
         for part in (record.exc_text or _exception_text(record), record.stack_info):
             text += f"\n{part}" if part else ""
-        self._log(self._name if of_program else "-", record.levelname, record.name, text)
+        self._log(
+            _shown.line(self._name) if of_program else "-", record.levelname, _shown.line(record.name),
+            _lines(text) or [""],
+        )  # fmt: skip
 
     def _is_known(self, text: str, record: logging.LogRecord) -> bool:
         """Whether a record of piactors itself repeats what is shown in another way, or was not asked for."""
-        repeats = bool(self._shown_report) and text.endswith(self._shown_report)
+        repeats = bool(self._shown_report) and text.endswith(_shown.block(self._shown_report))
         told = isinstance(record.args, tuple) and any(isinstance(arg, Breach | Enforcement) for arg in record.args)
         return (record.levelno == logging.WARNING and (repeats or told)) or (
             self._quiet and record.levelno < logging.ERROR
@@ -103,7 +109,7 @@ class Screen:
     def _show(self, note: Note) -> None:
         raise NotImplementedError
 
-    def _log(self, name: str, level: str, logger: str, text: str) -> None:
+    def _log(self, name: str, level: str, logger: str, lines: list[str]) -> None:
         raise NotImplementedError
 
     def _print(self, text: str, style: str) -> None:
@@ -114,14 +120,14 @@ class PlainScreen(Screen):
     """Stable lines, for files and programs; `piactors run --help` describes them."""
 
     def _show(self, note: Note) -> None:
-        facts = "".join(f" {key}={_printable(str(value))}" for key, value in note.facts.items())
-        lines = [f"[{note.label}] {_printable(self._name)}{facts}"]
-        lines += [f"[{note.more_label}] {_printable(self._name)} {line}" for line in note.more.splitlines()]
+        facts = "".join(f" {key}={_shown.line(str(value))}" for key, value in note.facts.items())
+        lines = [f"[{note.label}] {_shown.line(self._name)}{facts}"]
+        lines += [f"[{note.more_label}] {_shown.line(self._name)} {line}" for line in _lines(note.more)]
         self._write("\n".join(lines))
 
-    def _log(self, name: str, level: str, logger: str, text: str) -> None:
-        head = f"[log] {_printable(name)} {level} {logger}: "
-        self._write("\n".join(head + line for line in text.splitlines() or [""]))
+    def _log(self, name: str, level: str, logger: str, lines: list[str]) -> None:
+        head = f"[log] {name} {level} {logger}: "
+        self._write("\n".join(head + line for line in lines))
 
     def _print(self, text: str, style: str) -> None:
         self._write(text)
@@ -145,18 +151,19 @@ class StyledScreen(Screen):
     def _show(self, note: Note) -> None:
         if note.title is None:
             return
-        text = Text.assemble((f"{note.title:<11}", note.style), (self._name, "cyan"), f"  {note.text}")
-        for line in _own_part(note.more) if note.more_label == "fault" else note.more.splitlines():
-            text.append(f"\n{'':11}{line}", "dim")
+        name = _shown.line(self._name)
+        text = Text.assemble((f"{note.title:<11}", note.style), (name, "cyan"), f"  {_shown.line(note.text)}")
+        for line in _own_part(note.more) if note.more_label == "fault" else _lines(note.more):
+            text.append(f"\n{'':11}{_shown.words(line)}", "dim")
         self._write(text)
 
-    def _log(self, name: str, level: str, logger: str, text: str) -> None:
+    def _log(self, name: str, level: str, logger: str, lines: list[str]) -> None:
         style = _LEVEL_STYLES.get(level, "dim")
-        head, *rest = text.splitlines() or [""]
-        lines = Text.assemble((f"{level.lower():<11}", style), (logger, "cyan"), "  ", head)
+        head, *rest = lines
+        text = Text.assemble((f"{level.lower():<11}", style), (logger, "cyan"), "  ", head)
         for line in rest:
-            lines.append(f"\n{'':11}{line}", "dim")
-        self._write(lines)
+            text.append(f"\n{'':11}{line}", "dim")
+        self._write(text)
 
     def _print(self, text: str, style: str) -> None:
         self._write(Text(text, style))
@@ -198,6 +205,6 @@ def _exception_text(record: logging.LogRecord) -> str:
     return logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
 
 
-def _printable(text: str) -> str:
-    """Keep a name on its line."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+def _lines(text: str) -> list[str]:
+    """Return the lines of a text, each fit to be shown."""
+    return [_shown.words(line) for line in text.rstrip().split("\n")] if text.strip() else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Optional
 
 from . import plain_encode
 
@@ -46,6 +46,10 @@ class HostHandler(logging.Handler):
             "level": record.levelno,
             "message": record.getMessage(),
             "created": record.created,
+            "msecs": record.msecs,
+            "relative_created": record.relativeCreated,
+            "process_name": _text_or_none(record.processName),
+            "task_name": _text_or_none(getattr(record, "taskName", None)),
             "pathname": record.pathname,
             "lineno": record.lineno,
             "function": record.funcName or "",
@@ -55,6 +59,10 @@ class HostHandler(logging.Handler):
             "stack": record.stack_info or "",
             "extra": {key: _plain(value) for key, value in vars(record).items() if key not in _STANDARD},
         }
+
+
+def _text_or_none(value: Any) -> Optional[str]:
+    return value if isinstance(value, str) else None
 
 
 def _plain(value: Any) -> Any:

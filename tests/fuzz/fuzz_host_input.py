@@ -34,8 +34,7 @@ with contextlib.suppress(ImportError):
 import attrs
 import numpy
 
-from piactors._host import serialise
-from piactors._host.relay import Relay
+from piactors._host import foreign_records, serialise
 from piactors.arrivals import check_description
 from piactors.errors import ProtocolError, UntrustedReply
 from piactors.pihost import plain_decode, plain_encode, wire
@@ -71,13 +70,6 @@ def _no_request(number: int) -> Any:
 
 
 DECODER = serialise.Decoder("fuzzed", False, ACCEPT, BUDGET, _no_request)
-
-
-class _Jobs:
-    """A dispatcher that runs nothing."""
-
-    def submit(self, job: Callable[..., object], *args: Any) -> None:
-        """Forget the job."""
 
 
 # --- the rules --------------------------------------------------------------------------------
@@ -180,10 +172,9 @@ def record(data: bytes) -> None:
     fields = dict(_RECORD)
     for field, raw in _pieces(data, list(_RECORD)):
         fields[field] = _some_value(raw)
-    relay = Relay(_Jobs(), "fuzzed", "discard")  # type: ignore[arg-type]
-    expected = (plain_decode.BadPlain, TypeError, KeyError, ValueError)
-    with contextlib.suppress(*expected):
-        relay._rebuilt(1, fields, DECODER.error)
+    with contextlib.suppress(*foreign_records.UNREADABLE):
+        payload = plain_encode.encode(fields)
+        foreign_records.rebuilt(payload, "fuzzed", 1, set(), DECODER.error)
 
 
 def _pieces(data: bytes, names: list[str]) -> list[tuple[str, bytes]]:
@@ -220,7 +211,8 @@ _DESCRIPTION: dict[str, Any] = {
 }  # fmt: skip
 _RECORD: dict[str, Any] = {
     "name": "a.b", "level": 20, "message": "hello", "created": 1.5, "pathname": "f.py", "lineno": 3, "function": "f",
-    "thread": 7, "thread_name": "MainThread", "exception": None, "stack": "", "extra": {"more": 1},
+    "thread": 7, "thread_name": "MainThread", "exception": None, "stack": "", "extra": {"more": 1}, "msecs": 500.0,
+    "relative_created": 20.5, "process_name": "MainProcess", "task_name": None,
 }  # fmt: skip
 _VALUES: tuple[Any, ...] = (
     None, True, -1, 2**63, 10**5000, 1.5, "text", "\ud800", b"raw", [1, [2, "x"]], (1,), {"a": {"b": None}}, {1, 2},

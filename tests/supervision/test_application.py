@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from pykka import ActorRegistry
 
-from piactors import Supervisor, run, run_async
+from piactors import StartError, Supervisor, run, run_async
 from tests.supervision.lab_actors import Threaded, child
 from tests.support import HostScripts, wait_until
 
@@ -271,8 +272,99 @@ def own_handler() -> Iterator[Any]:
     signal.signal(signal.SIGTERM, before)
 
 
-@pytest.mark.parametrize("bad", [None, "tree", Supervisor, Supervisor()])
-def test_what_is_no_ref_of_a_supervisor_is_refused(bad: Any) -> None:
+STARTING = """
+class Slow(ProcessActor):
+    def on_start(self):
+        say("slow")
+        time.sleep(600)
+
+class App(Supervisor):
+    name = "app"
+
+    def __init__(self, first):
+        self.first = first
+
+    def children(self):
+        slow = ChildSpec("slow", Slow, options=OPTIONS, shutdown=0.2)
+        return [isolate(self.first), ChildSpec("b", Threaded, args=("b",)), slow]
+
+def run_class(tree):
+    return piactors.run(tree, "a")
+
+def run_instance(tree):
+    return piactors.run(tree("a"))
+
+def run_async(tree):
+    return asyncio.run(piactors.run_async(tree, "a"))
+
+say_up()
+code = globals()[sys.argv[1]](App)
+say("code", code)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("way", "signum"),
+    [("run_class", signal.SIGTERM), ("run_instance", signal.SIGINT), ("run_async", signal.SIGTERM)],
+)
+def test_a_signal_while_the_tree_starts_stops_what_runs(program: Start, way: str, signum: signal.Signals) -> None:
+    """In reverse order, `on_stop` included, as at any other time."""
+    host = program(STARTING, way)
+    host.hear("up", "slow")
+    host.process.send_signal(signum)
+    code, lines, errors = host.end()
+    assert [line for line in lines if line.startswith(("stop", "code"))] == ["stop b", "stop a", f"code {128 + signum}"]
+    assert code == 128 + signum
+    assert "Traceback" not in errors
+
+
+class Fails(Threaded):
+    def on_start(self) -> None:
+        raise LookupError("on purpose")
+
+
+@pytest.mark.parametrize("run", [run, lambda *given: asyncio.run(run_async(*given))], ids=["run", "run_async"])
+def test_a_tree_that_does_not_start_raises_as_its_start_would(run: Any) -> None:
+    """Of a class and of an instance; wrong settings too, at once."""
+    with pytest.raises(StartError, match="'b' did not start.*on purpose") as caught:
+        run(Supervisor(children=[child("a", Threaded), child("b", Fails)]))
+    assert isinstance(caught.value.__cause__, LookupError)
+
+    class Wrong(Supervisor):
+        def __init__(self, strategy: Any) -> None:
+            self.strategy = strategy
+
+    with pytest.raises(ValueError, match="strategy"):
+        run(Wrong, "sideways")
+    with pytest.raises(TypeError, match="arguments are for a class"):
+        run(Supervisor(), 1)
+
+
+def test_a_cancelled_run_stops_the_tree_that_it_has_started() -> None:
+    """Whatever of it runs already."""
+    made: list[Any] = []
+
+    class App(Supervisor):
+        def children(self) -> Any:
+            return [child("a", Threaded)]
+
+    async def main() -> None:
+        before = set(ActorRegistry.get_all())
+        waiting = asyncio.create_task(run_async(App))
+        await asyncio.sleep(0)
+        made.extend(set(ActorRegistry.get_all()) - before)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert made
+        assert not any(ref.is_alive() for ref in made)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("bad", [None, "tree", int, object()])
+def test_what_is_no_supervisor_is_refused(bad: Any) -> None:
     """A TypeError that says what to pass, of both functions; also for the ref of an actor."""
     for what in (bad, Threaded.start()):
         with pytest.raises(TypeError, match=r"^run: .* is no supervisor; pass what Supervisor\.start"):

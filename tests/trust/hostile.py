@@ -324,9 +324,7 @@ def observe(attack: Attack, handler: Formatting, sibling: Sibling) -> Outcome:
 
 def _drained() -> bool:
     """Wait until all that came from isolates has been passed on; whether that was so in time."""
-    done = threading.Event()
-    runtime.current().dispatcher.submit(done.set)
-    return done.wait(_DRAIN_SECONDS)
+    return runtime.current().dispatcher.drain(_DRAIN_SECONDS)
 
 
 def _warm_up() -> None:
