@@ -51,6 +51,6 @@ def description(isolate: Isolate) -> Described:
     if raw is None:
         return {}
     try:
-        return arrivals.check_description(plain_decode.decode(raw, budget=16 << 20))
+        return arrivals.check_description(plain_decode.decode(raw, budget=64 << 20))
     except plain_decode.BadPlain as error:
         raise ProtocolError(f"{isolate.spec.name} described itself in a way that cannot be read: {error}") from None

@@ -310,7 +310,8 @@ class Generation:
             self._owner.on_fault(ProtocolError("it has closed its channel"))
 
     def _pass_on_data(self, frame: wire.Frame, again: bool) -> None:
-        if frame.generation != self.number & 0xFFFF:
+        # One that fails very early does not know its number yet.
+        if frame.generation != self.number & 0xFFFF and (frame.generation or frame.kind != wire.START_FAILED):
             raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self.number}")
         if frame.kind in ANSWERS:
             if frame.flags & wire.SHARED:
