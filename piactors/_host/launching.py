@@ -41,6 +41,8 @@ Little: each page that a launcher has makes each fork slower.  What only some is
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _SWEEP_SECONDS = 5.0
 _END_SECONDS = 5.0
+_MOST_REQUEST = 1 << 25
+"""Bytes of a request to the launcher, half of what it takes at once."""
 
 
 @attrs.frozen
@@ -187,7 +189,14 @@ class LauncherBackend:
             "argv": order.argv if order.fresh else None, "env": env if order.fresh else None, "orders": order.orders,
             "needs": () if order.fresh else order.needs, "fds": len(fds),
         }  # fmt: skip
-        self._send(wire.LAUNCH, launch_id, request, fds)
+        data = wire.encode(wire.LAUNCH, 0, 0, launch_id, pickle.dumps(request, 4))
+        if len(data) > _MOST_REQUEST:
+            del self._listeners[launch_id], self._groups[launch_id]
+            text = f"its environment and its limits take {len(data):,} bytes, and {_MOST_REQUEST:,} are allowed"
+            self._loop.call_soon(lambda: listener.refused("os", text))
+            return
+        self._outbox.append((data, fds))
+        self._flush()
 
     def _send(self, kind: int, launch_id: int, request: dict[str, Any], fds: Sequence[int] = ()) -> None:
         """Queue one request.  It may wait: the launcher may itself be waiting for us to read."""

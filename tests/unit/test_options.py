@@ -92,14 +92,15 @@ ACCEPTED: dict[str, list[tuple[Any, Any]]] = {
 Refused = tuple[str, str, list[Any], list[Any]]
 
 REFUSED: list[Refused] = [
-    ("name", "use a non-empty str without NUL, or None", ["", "a\0b"], [3, b"worker"]),
+    ("name", "use a non-empty str without NUL or lone surrogates, or None", ["", "a\0b", "a\ud800"], [3, b"worker"]),
     ("python", "use a non-empty path (str or os.PathLike, no NUL), or None", ["", "\0"], [3, b"python"]),
     ("sys_path", "pass a list of paths (str or os.PathLike, no NUL)", [["a\0"]], ["lib", b"lib", None, ["a", 3]]),
     ("sys_path", "pass a list of paths", [], [PurePosixPath("lib"), [b"lib"]]),
     ("cwd", "use a non-empty path (str or os.PathLike, no NUL), or None", ["", "\0"], [3, b"/srv"]),
     ("env", "use a mapping", [], [[("A", "b")], "A=b", 3]),
     ("env", "names (non-empty, no '=' or NUL)", [{"": "b"}, {"A=": "b"}, {"A\0": "b"}], [{1: "b"}, {b"A": "b"}]),
-    ("env", "str values (no NUL), or None", [{"A": "b\0"}], [{"A": 1}, {"A": None}, {"A": ["unhashable"]}]),
+    ("env", "str values (no NUL), without lone", [{"A": "b\0"}], [{"A": 1}, {"A": None}, {"A": ["unhashable"]}]),
+    ("env", "lone surrogates, or None", [{"A": "\ud800"}, {"\ud800": ""}], []),
     ("inherit_env", "pass a list of names such as 'PATH' or 'LC_*'", [[""], ["\0"]], ["PATH", 1, ["PATH", 3]]),
     ("inherit_env", "no '=' or NUL), or True, False or None", [["*_PROXY"], ["**"], ["A=B"]], [2.0]),
     ("start_method", "use 'launcher', 'spawn' or None", ["fork", ""], [3]),
