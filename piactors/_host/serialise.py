@@ -120,10 +120,15 @@ class Decoder:
                 "return plain data, name the class in accept=, or use trust='code' if you would run its code here"
             )
         rebuilt = self._rebuilt(described)
+        cause = RemoteTraceback(described.traceback)
+        try:
+            rebuilt.__cause__ = cause
+        except Exception:  # its class does not let it have one
+            rebuilt = RemoteError(described.type_name, described.text, described.traceback)
+            rebuilt.__cause__ = cause
         with contextlib.suppress(Exception):  # the state of an accepted class may hold anything, its notes too
             for note in described.notes:
                 rebuilt.add_note(note)
-        rebuilt.__cause__ = RemoteTraceback(described.traceback)
         return rebuilt
 
     def _budget_of(self, payload: wire.Payload) -> int:
@@ -148,10 +153,12 @@ class Decoder:
         for attempt in (self._from_pickle, self._from_accepted, self._from_builtin):
             try:
                 error = attempt(described)
-            except Exception:
+                if isinstance(error, Exception):
+                    return error
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # whatever the making of it raises; such as SystemExit
                 continue
-            if isinstance(error, Exception):
-                return error
         return RemoteError(described.type_name, described.text, described.traceback)
 
     def _from_pickle(self, described: Description) -> object:

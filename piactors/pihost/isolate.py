@@ -144,11 +144,11 @@ class Isolate:
         try:
             loop, control = self._begin()
             ready = self._description(loop)
+            self._end_if_fork()
+            self._data.send(wire.READY, wire.PLAIN, 0, ready)
         except BaseException as error:
             self._end_if_fork(error)
             tell_failure(self._fds.data, error, self._replies, self._data.generation)
-        self._end_if_fork()
-        self._data.send(wire.READY, wire.PLAIN, 0, ready)
         self._finish(loop, control, loop.run())
 
     def _begin(self) -> Tuple[CallLoop, Control]:

@@ -53,7 +53,7 @@ class HostHandler(logging.Handler):
         except OSError:
             pass  # the host is gone, and this process is about to go too
         except Exception:
-            self.handleError(record)
+            faults.attempt(lambda: self.handleError(record), None)  # it writes to what may be no stderr any more
         finally:
             self._busy.on = False
 

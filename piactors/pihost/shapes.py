@@ -36,9 +36,10 @@ def described(root: Any, skips: Callable[[Any, Path], bool]) -> Dict[str, Entry]
         skips: whether an attribute is not to be described, given it and its path.
     """
     found: Dict[str, Entry] = {}
-    todo: List[Tuple[Path, Any]] = [((), root)]
+    todo: List[Tuple[Path, List[Any]]] = [((), [root])]
     while todo:
-        above, owner = todo.pop(0)
+        above, owners = todo.pop(0)
+        owner = owners[-1]
         attributes = _attributes(owner)
         for name in _names(owner, attributes):
             path = (*above, name)
@@ -50,9 +51,11 @@ def described(root: Any, skips: Callable[[Any, Path], bool]) -> Dict[str, Entry]
             attribute = attributes.get(name)
             entry = _PLAIN if type(attribute) in _VALUES else _entry(attribute, path, skips)
             if entry is not None:
+                if entry[1] and any(attribute is holder for holder in owners):
+                    entry = (entry[0], False, *entry[2:])  # it leads back, and would do so for ever
                 found[dotted] = entry
                 if entry[1]:
-                    todo.append((path, attribute))
+                    todo.append((path, [*owners, attribute]))
     return found
 
 
