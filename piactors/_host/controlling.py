@@ -81,12 +81,20 @@ class Control:
 
     def announce(self, segment: segments.Segment, dropped: list[int]) -> None:
         """See to it that the process has a segment; `dropped` are numbers of those that are not used any more."""
-        for number in self._mapped.intersection(dropped):
-            self._mapped.discard(number)
-            self.send(wire.UNMAP, 0, number, b"")
+        self.retract(dropped)
         if segment.number not in self._mapped:
             self._mapped.add(segment.number)
             self._writer.send_descriptor(wire.MAP, segment.number, segment)
+
+    def retract(self, dropped: list[int]) -> None:
+        """Tell the process of segments that are not used any more."""
+        for number in self._mapped.intersection(dropped):
+            self._mapped.discard(number)
+            self.send(wire.UNMAP, 0, number, b"")
+
+    def mapped_bytes(self) -> int:
+        """How many bytes the segments have that its answers came in."""
+        return self._inbox.nbytes
 
     def hand_over(self, lent: Lent) -> None:
         """Send a descriptor that a message needs."""

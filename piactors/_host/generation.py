@@ -101,6 +101,10 @@ class Owner(Protocol):
         """What came from the process cannot be; it should be ended."""
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 class Generation:
     """One process."""
 
@@ -135,6 +139,10 @@ class Generation:
         self.knowledge = Knowledge(needs)
         """What the process has of this program's definitions."""
         self._data_writer = Writer(loop, self._data, number, self._reader.want_write)
+        self.on_large: Callable[[], None] = _nothing
+        """Called where an answer has come in shared memory, on the thread that reads it."""
+        self.retract = self._control.retract
+        self.mapped_bytes = self._control.mapped_bytes
         self.send = self._data_writer.send
         self.send_soon = self._data_writer.send_soon
         self._watch()
@@ -315,6 +323,7 @@ class Generation:
             raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self.number}")
         if frame.kind in ANSWERS:
             if frame.flags & wire.SHARED:
+                self.on_large()
                 frame = self._control.unpacked(frame, self._read_control)
             self._owner.on_answer(frame, again)
         elif frame.kind in _ON_DATA:

@@ -183,6 +183,8 @@ class Control:
             return None
         if operation == "get_data":
             return self.data[args[0]]
+        if operation == "trim":
+            return self._sharing.trim(args[0])
         if operation == "describe":
             return self._describe()
         raise ValueError("the control thread does not know {!r}".format(operation))
