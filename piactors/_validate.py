@@ -143,6 +143,11 @@ def _anything(value: object) -> bool:
 
 
 def _without_nul(value: str) -> bool:
+    """Whether the system takes a text: it has no NUL, and every character can be encoded (no lone surrogate can)."""
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
     return "\0" not in value
 
 
@@ -229,7 +234,7 @@ def flag() -> Validator:
 
 
 def text(*, also: Also | None = None) -> Validator:
-    return check("a non-empty str without NUL", (str,), _filled, also=also)
+    return check("a non-empty str without NUL or lone surrogates", (str,), _filled, also=also)
 
 
 def path(*, also: Also | None = None) -> Validator:
@@ -268,7 +273,8 @@ def size(least: int, most: int, *, also: Also | None = None) -> Validator:
 
 def env() -> Validator:
     """None or a mapping that can be the environment of a process."""
-    allowed = "use a mapping of names (non-empty, no '=' or NUL) to str values (no NUL), or None"
+    names, values = "names (non-empty, no '=' or NUL)", "str values (no NUL)"
+    allowed = f"use a mapping of {names} to {values}, without lone surrogates, or None"
 
     def validate(instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
         if value is None:

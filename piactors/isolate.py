@@ -45,6 +45,7 @@ from piactors._platform.reentry import Reentered
 from piactors._platform.wake import Waker
 from piactors._policies import heart
 from piactors._policies.call_clock import CallClock
+from piactors._policies.idle_memory import IdleMemory
 from piactors._policies.recycling import Recycler
 from piactors._supervision import restart
 from piactors.errors import ProtocolError, StartError
@@ -90,6 +91,7 @@ class Isolate:
         self._make_locks()
         self.mailbox = Mailbox(page.WINDOW, WINDOW_BYTES)
         self.outbox = Outbox(bound(spec.options))
+        self.idle_memory = IdleMemory(self)
         self.capacity = spec.options.mailbox_capacity
         self._spin = Spin(spec.options.spin and several_cores())
         self.process: Generation | None = None

@@ -63,5 +63,6 @@ class OptionFields(TypedDict, total=False):
     trust: TrustLevel
     accept: Iterable[type]
     max_frame: int | str
+    keep_shared: int | str
     die_on_crash: bool
     debug: bool

@@ -162,6 +162,8 @@ class IsolationOptions:
         accept: Classes that replies may hold besides plain data, importable by name; default none.
         max_frame: Bytes of the largest single message, 4096 to 4 GiB - 1, as a number or text such as "256 MiB";
             default 1 GiB.
+        keep_shared: Bytes of shared memory that stay with the isolate, in each direction, for its next large message
+            when none has passed for a second, 0 to 1 TiB, as a number or text; the rest is given back; default 64 MiB.
         die_on_crash: Whether a crash stops the host's trees and the host itself, with the code of the crash: of a child
             of a supervisor any crash, of an isolate that was started alone one that it stays down after; default False.
         debug: Whether the isolate waits for a debugger to attach; default False.
@@ -239,6 +241,7 @@ class IsolationOptions:
     max_frame: int = attrs.field(
         default=1024**3, converter=rule.to_size, validator=rule.size(_LEAST_FRAME, _MOST_FRAME)
     )
+    keep_shared: int = attrs.field(default=64 * 1024**2, converter=rule.to_size, validator=rule.size(0, 1024**4))
 
     # finding faults
     die_on_crash: bool = attrs.field(default=False, validator=rule.flag())

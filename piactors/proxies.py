@@ -32,16 +32,25 @@ class IsolateProxy(ActorProxy[Any], Generic[A_co]):
     """
 
     def __init__(self, *, actor_ref: Any, attr_path: Any = None) -> None:
-        actor_ref._check_alive()  # pykka's own check could not say why it has ended
-        super().__init__(actor_ref=actor_ref, attr_path=attr_path)
+        # Not pykka's own __init__: it could not say why the isolate has ended, and looks at attributes one by one.
+        actor_ref._check_alive()
+        self.actor_ref = actor_ref
+        self._actor = actor_ref._actor_weakref()
+        self._attr_path = attr_path or ()
+        self._known_attrs = self._actor._known()
+        self._actor_proxies, self._callable_proxies = {}, {}
 
     def __repr__(self) -> str:
         return f"<ActorProxy for {_about(self.actor_ref)}, attr_path={self._attr_path!r}>"
 
     def __getattr__(self, name: str) -> Any:
         """Return a method, a proxy of a traversable attribute, or a future of any other one."""
-        found = super().__getattr__(name)
         path = (*self._attr_path, name)
+        if path not in self._known_attrs:
+            self._known_attrs = self._actor._known(again=True)
+            if path not in self._known_attrs:
+                raise AttributeError(f"{self} has no attribute {name!r}")
+        found = super().__getattr__(name)
         if type(found) is CallableProxy:
             found = self._callable_proxies[path] = CallProxy(actor_ref=self.actor_ref, attr_path=path)
             self.__dict__[name] = found  # found at once from now on

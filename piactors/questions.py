@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from piactors import arrivals, dead
 from piactors.errors import ProtocolError
 from piactors.future import Future
@@ -14,6 +16,10 @@ from piactors.sinks import raise_from
 
 if TYPE_CHECKING:
     from piactors.isolate import Isolate
+
+
+_BUDGET = 64 << 20
+"""Bytes of memory that the description of an object may take, whatever `max_frame` is."""
 
 
 def ask(isolate: Isolate, operation: str, *args: Any) -> Future[Any]:
@@ -28,7 +34,8 @@ def ask(isolate: Isolate, operation: str, *args: Any) -> Future[Any]:
             reason = dead.reason_of_end(isolate)
             future.fail(dead.dead(isolate.spec.name, "has no process that could answer", reason))
         elif frame.kind == wire.RESPONSE:
-            future.settle_with(partial(isolate.decoder.value, frame.flags, frame.payload))
+            decoder = attrs.evolve(isolate.decoder, budget=max(isolate.decoder.budget, _BUDGET))
+            future.settle_with(partial(decoder.value, frame.flags, frame.payload))
         else:
             future.settle_with(partial(raise_from, isolate.decoder, frame.payload))
 
@@ -51,6 +58,6 @@ def description(isolate: Isolate) -> Described:
     if raw is None:
         return {}
     try:
-        return arrivals.check_description(plain_decode.decode(raw, budget=16 << 20))
+        return arrivals.check_description(plain_decode.decode(raw, budget=_BUDGET))
     except plain_decode.BadPlain as error:
         raise ProtocolError(f"{isolate.spec.name} described itself in a way that cannot be read: {error}") from None

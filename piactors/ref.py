@@ -311,6 +311,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         if not retries and outbox.offers and encode.may_be_large(call[2], call[3]):
             packed = encode.pack_call(outbox, *call, foreign=self._foreign)
             if packed is not None:
+                self._isolate.idle_memory.used()
                 return packed
         return encode.dumps_call(*call, foreign=self._foreign)
 

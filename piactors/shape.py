@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 Described = dict[str, tuple[bool, bool, int, float]]
 """See `piactors.pihost.hosted.Described`."""
+
+
+class Known(NamedTuple):
+    """What a proxy knows of an attribute."""
+
+    callable: bool
+    traversable: bool
 
 
 class Shape:
@@ -27,6 +35,22 @@ class Shape:
             self._fill(self.__dict__["_again"]())
         self.__dict__["_looked"] = True
         return [name for name in self.__dict__ if not name.startswith("_")]
+
+    def _known(self, again: bool = False) -> dict[tuple[str, ...], Known]:
+        """Return what there is, as our own proxies know it.
+
+        pykka's proxies look at one attribute after the other, and at all of them for each.
+
+        Args:
+            again: whether to ask the remote object once more.
+        """
+        if again:
+            self._fill(self.__dict__["_again"]())
+        described: Described = self.__dict__["_described"] or {}
+        return {
+            tuple(path.split(".")): Known(is_callable and not is_traversable, is_traversable)
+            for path, (is_callable, is_traversable, *_) in described.items()
+        }
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Shape) and self.__dict__["_identity"] is other.__dict__["_identity"]

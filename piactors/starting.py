@@ -124,11 +124,13 @@ def new_generation(isolate: Isolate, owner: Owner, current: Current, number: int
         backend = isolate.runtime.backend(
             order.interpreter, options.preload, own=spec.own_interpreter, warm=not order.fresh
         )
-        return Generation(
+        generation = Generation(
             isolate.loop, backend, owner, number, order, spec.init(isolate.ref.actor_urn, number, current.data),
             options.concurrency, options.output if isinstance(options.output, str) else "callable", options.max_frame,
             partial(_fell_back, isolate), spec.needs,
         )  # fmt: skip
+        generation.on_large = isolate.idle_memory.used
+        return generation
     except BaseException:
         current.confined.ended(None, None)
         raise

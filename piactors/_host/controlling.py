@@ -87,9 +87,7 @@ class Control:
 
     def announce(self, segment: segments.Segment, dropped: list[int]) -> None:
         """See to it that the process has a segment; `dropped` are numbers of those that are not used any more."""
-        for number in self._mapped.intersection(dropped):
-            self._mapped.discard(number)
-            self.send(wire.UNMAP, 0, number, b"")
+        self.retract(dropped)
         if segment.number in self._mapped:
             return
         try:
@@ -99,6 +97,16 @@ class Control:
             if self._writer.has_taken(segment.number, b""):
                 self._mapped.add(segment.number)
             raise
+
+    def retract(self, dropped: list[int]) -> None:
+        """Tell the process of segments that are not used any more."""
+        for number in self._mapped.intersection(dropped):
+            self._mapped.discard(number)
+            self.send(wire.UNMAP, 0, number, b"")
+
+    def mapped_bytes(self) -> int:
+        """How many bytes the segments have that its answers came in."""
+        return self._inbox.nbytes
 
     def hand_over(self, lent: Lent) -> None:
         """Send a descriptor that a message needs."""

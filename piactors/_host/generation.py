@@ -48,6 +48,10 @@ _NEWS_SECONDS = 2.0
 """How long the news of a process's end may take after the end of its channels."""
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 class Generation:
     """One process."""
 
@@ -96,6 +100,10 @@ class Generation:
         )
         self._reader.answers_only = owner.answers_anywhere
         self._data_writer = Writer(loop, self._data, self.number, self._reader.want_write)
+        self.on_large: Callable[[], None] = _nothing
+        """Called where an answer has come in shared memory, on the thread that reads it."""
+        self.retract = self._control.retract
+        self.mapped_bytes = self._control.mapped_bytes
         self.send = self._data_writer.send
         self.send_soon = self._data_writer.send_soon
         self._watch()
@@ -299,10 +307,12 @@ class Generation:
             self._owner.on_fault(ProtocolError("it has closed its channel"))
 
     def _pass_on_data(self, frame: wire.Frame, again: bool) -> None:
-        if frame.generation != self.number & 0xFFFF:
+        # One that fails very early does not know its number yet.
+        if frame.generation != self.number & 0xFFFF and (frame.generation or frame.kind != wire.START_FAILED):
             raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self.number}")
         if frame.kind in ANSWERS:
             if frame.flags & wire.SHARED:
+                self.on_large()
                 frame = self._control.unpacked(frame, self._read_control)
             self._owner.on_answer(frame, again)
         elif frame.kind in _ON_DATA:

@@ -37,6 +37,8 @@ Little: each page that a launcher has makes each fork slower.  What only some is
 
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _END_SECONDS = 3.0
+_MOST_REQUEST = 1 << 25
+"""Bytes of a request to the launcher, half of what it takes at once."""
 _MOST_FAILURES = 10
 """So many times in a row what a launcher tells may not be taken before that launcher counts as lost."""
 _AFTER_FAILURE = 0.05
@@ -118,7 +120,14 @@ class LauncherBackend:
             "argv": order.argv if order.fresh else None, "env": env if order.fresh else None, "orders": order.orders,
             "needs": () if order.fresh else order.needs, "fds": len(fds),
         }  # fmt: skip
-        self._send(wire.LAUNCH, launch_id, request, fds)
+        data = wire.encode(wire.LAUNCH, 0, 0, launch_id, pickle.dumps(request, 4))
+        if len(data) > _MOST_REQUEST:
+            self._forget(launch_id)
+            text = f"its environment and its limits take {len(data):,} bytes, and {_MOST_REQUEST:,} are allowed"
+            self._loop.call_soon(lambda: listener.refused("os", text))
+            return
+        self._outbox.append((data, fds, launch_id))
+        self._flush()
         if self._is_warm:
             self._watch.expect(launch_id)
 

@@ -51,6 +51,11 @@ class Outbox:
         with self._lock:
             return self._pool.pack(chunks)
 
+    def trim(self, keep: int) -> int:
+        """Let go of segments that nobody uses, beyond `keep` bytes; return how many bytes there are then."""
+        with self._lock:
+            return self._pool.trim(keep)
+
     def dropped(self) -> list[int]:
         """Return the numbers of the segments that were let go since this was last asked."""
         if not self._dropped:
@@ -105,6 +110,11 @@ class Inbox:
     def drop(self, number: int) -> None:
         """The process has let go of a segment."""
         self._table.drop(number)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its segments have."""
+        return self._table.nbytes
 
     def close(self) -> None:
         """The process is gone: what is not in use is let go of."""

@@ -20,6 +20,7 @@ from piactors.pihost import pieces, plain_decode, rebuild, segments, wire
 
 _MAX_SHOWN = 500
 _SMALL = 65_536
+_TIMES_OF_TEXT = 4
 
 
 def host_object(key: str, copy: bytes | None = None) -> Any:
@@ -114,7 +115,7 @@ class Decoder:
     def error(self, payload: wire.Payload) -> BaseException:
         """Return the exception that an ERROR or START_FAILED payload describes."""
         try:
-            described = Description.of(plain_decode.decode(payload, budget=self.budget))
+            described = Description.of(plain_decode.decode(payload, budget=self._budget_of(payload)))
         except Exception as error:
             return ProtocolError(f"isolate {self.name} sent an error that cannot be read: {str(error)[:_MAX_SHOWN]}")
         if described.untrusted is not None:
@@ -123,16 +124,28 @@ class Decoder:
                 "return plain data, name the class in accept=, or use trust='code' if you would run its code here"
             )
         rebuilt = self._rebuilt(described)
+        cause = RemoteTraceback(described.traceback)
+        try:
+            rebuilt.__cause__ = cause
+        except Exception:  # its class does not let it have one
+            rebuilt = RemoteError(described.type_name, described.text, described.traceback)
+            rebuilt.__cause__ = cause
         with contextlib.suppress(Exception):  # the state of an accepted class may hold anything, its notes too
             for note in described.notes:
                 rebuilt.add_note(note)
-        rebuilt.__cause__ = RemoteTraceback(described.traceback)
         return rebuilt
+
+    def _budget_of(self, payload: wire.Payload) -> int:
+        """How much memory a description may take: it is made to be as large as `max_frame` allows, and is mostly text.
+
+        A character may take four times the memory that it has in the payload.
+        """
+        return self.budget + _TIMES_OF_TEXT * len(payload) + _SMALL
 
     def traceback(self, payload: wire.Payload) -> str:
         """Return the traceback that a description holds; no code of any class runs for it."""
         try:
-            return Description.of(plain_decode.decode(payload, budget=self.budget)).traceback
+            return Description.of(plain_decode.decode(payload, budget=self._budget_of(payload))).traceback
         except Exception:
             return "(an exception that cannot be read)"
 
@@ -144,10 +157,12 @@ class Decoder:
         for attempt in (self._from_pickle, self._from_accepted, self._from_builtin):
             try:
                 error = attempt(described)
-            except Exception:
+                if isinstance(error, Exception):
+                    return error
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # whatever the making of it raises; such as SystemExit
                 continue
-            if isinstance(error, Exception):
-                return error
         return RemoteError(described.type_name, described.text, described.traceback)
 
     def _from_pickle(self, described: Description) -> object:
@@ -158,7 +173,7 @@ class Decoder:
     def _from_accepted(self, described: Description) -> object:
         if described.accepted is None:
             return None
-        return plain_decode.decode(described.accepted, budget=self.budget, accept=self.accept)
+        return plain_decode.decode(described.accepted, budget=self._budget_of(described.accepted), accept=self.accept)
 
     def _from_builtin(self, described: Description) -> object:
         if described.args is None or described.module != "builtins":
@@ -166,7 +181,7 @@ class Decoder:
         cls = vars(builtins).get(described.qualname)
         if not (isinstance(cls, type) and issubclass(cls, Exception)):
             return None
-        args = plain_decode.decode(described.args, budget=self.budget)
+        args = plain_decode.decode(described.args, budget=self._budget_of(described.args))
         return cls(*args) if isinstance(args, tuple) else None
 
 

@@ -7,11 +7,12 @@ thread hands a message to another.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from . import byvalue, handed, hosted, pieces, plain_encode, refusals, wire
+from . import byvalue, faults, handed, hosted, pieces, plain_encode, refusals, wire
 from .coroutines import CoroutineRunner
 from .page import SequencePage
 from .replies import Replies
@@ -19,6 +20,7 @@ from .sharing import Sharing
 from .store import store
 from .streams import FrameStream
 
+_MOST_SHOWN = 1000
 _SMALL = frozenset((int, float, bool, type(None)))
 """Types of results that are never large, or that cannot hold what is."""
 
@@ -33,18 +35,17 @@ class CallLoop:
     """Runs the messages of one generation in `threads` threads, the main thread among them."""
 
     def __init__(
-        self, data: FrameStream, page: SequencePage, replies: Replies, threads: int, max_frame: int, sharing: Sharing
+        self, data: FrameStream, page: SequencePage, replies: Replies, threads: int, sharing: Sharing
     ) -> None:
         self._sharing = sharing
         self._data = data
         self.page = page
         self._replies = replies
-        self._trusted = Replies(True, replies.accept)
+        self._trusted = Replies(True, replies.accept, replies.most)
         self._threads = threads
-        self._max_frame = max_frame
         self._turn = threading.Lock()
         self._ending: Optional[Ending] = None
-        self.coroutines = CoroutineRunner()
+        self.coroutines = CoroutineRunner(self.end_with)
         self.hosted = hosted.Hosted(hosted.Toolbox())
 
     def run(self) -> Ending:
@@ -102,12 +103,17 @@ class CallLoop:
             threading.Event().wait()  # the host is gone; the control thread ends this process, and all below it
         self._end(None)
 
-    def _end(self, error: Optional[BaseException]) -> None:
+    def end_with(self, error: BaseException) -> None:
+        """End, on a thread that serves no messages: code that no call waits for has raised what ends a process."""
+        self._end(error, wake=True)
+
+    def _end(self, error: Optional[BaseException], wake: bool = False) -> None:
         if self._ending is None:
             self._ending = Ending(error)
-            if self._threads > 1:
+            if self._threads > 1 or wake:
                 # Wakes the thread that waits for the next message; what it would read is not begun.
-                self._data.sock.shutdown(socket.SHUT_RD)
+                with contextlib.suppress(OSError):  # the host is gone
+                    self._data.sock.shutdown(socket.SHUT_RD)
 
     def _handle(self, frame: wire.Frame) -> None:
         try:
@@ -118,7 +124,7 @@ class CallLoop:
         except Exception as error:
             self._failed(frame, error)
         except BaseException as error:
-            self.hosted.on_base_exception(error)
+            self._told(self.hosted.on_base_exception, error)
             self._end(error)
         else:
             self._answer(frame, value)
@@ -135,14 +141,14 @@ class CallLoop:
         """Return the flags and the payload of an answer; of a large one, the table of where it lies."""
         if inline or type(value) in _SMALL:
             flags, payload = replies.value(value)
-            self._check_size(len(payload))
+            replies.check_size(len(payload))
             return flags, payload
         flags, chunks = replies.chunks(value)
         if isinstance(chunks, bytes):
-            self._check_size(len(chunks))
+            replies.check_size(len(chunks))
             return flags, chunks
         size = chunks.nbytes
-        self._check_size(size)
+        replies.check_size(size)
         if size >= pieces.LEAST:
             table = self._sharing.pack(chunks)
             if table is not None:
@@ -151,13 +157,15 @@ class CallLoop:
                 return replies.value(value)
         return flags, chunks.joined()
 
-    def _check_size(self, size: int) -> None:
-        if size > self._max_frame:
-            raise ValueError("it takes {:,} bytes, and max_frame is {:,}".format(size, self._max_frame))
+    @staticmethod
+    def _told(hook: Callable[[BaseException], None], error: BaseException) -> None:
+        """Call what tells of an exception; what that raises (a broken `__str__`, a log handler) is of no account."""
+        with contextlib.suppress(BaseException):
+            hook(error)
 
     def _failed(self, frame: wire.Frame, error: Exception) -> None:
         if frame.kind == wire.CALL:
-            self.hosted.on_returned_exception(error)
+            self._told(self.hosted.on_returned_exception, error)
             self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies_to(frame).error(error))
         else:
             self._end(error)
@@ -171,13 +179,16 @@ class CallLoop:
             flags, payload = self._payload(replies, value, bool(frame.flags & wire.INLINE))
         except plain_encode.NotPlain as error:
             self._data.send(wire.ERROR, wire.PLAIN, frame.seq, replies.refused(error))
-        except Exception as error:
+        except BaseException as error:
             self._data.send(wire.ERROR, wire.PLAIN, frame.seq, replies.error(_unsendable(value, error)))
         else:
             self._data.send(wire.REPLY, flags, frame.seq, payload)
 
 
-def _unsendable(value: Any, error: Exception) -> Exception:
+def _unsendable(value: Any, error: BaseException) -> Exception:
     if isinstance(error, refusals.Refused):
         return error
-    return refusals.Refused("the result, a {}, cannot be sent: {}".format(type(value).__name__, error))
+    name, text = faults.class_name(type(value)), faults.text_of(error, _MOST_SHOWN)
+    if not isinstance(error, Exception):
+        text = "{}: {}".format(faults.title(error), text)
+    return refusals.Refused("the result, a {}, cannot be sent: {}".format(name, text))

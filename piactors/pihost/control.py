@@ -14,7 +14,7 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import adopted, byvalue, handed, linux, plain_decode, plain_encode, quell, wire
+from . import adopted, byvalue, faults, handed, linux, plain_decode, plain_encode, quell, refusals, wire
 from .replies import Replies
 from .sharing import Sharing
 from .streams import FrameStream
@@ -22,6 +22,10 @@ from .streams import FrameStream
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _HOST_GONE_CODE = 71
 _LAST_ROUNDS = 50
+_MOST_ON_CHANNEL = 1 << 26
+"""What the host takes on the control channel, as far as `max_frame` is not less."""
+_ROOM = 256
+"""What a request to settle a future takes besides the outcome."""
 
 
 class Control:
@@ -64,7 +68,13 @@ class Control:
         """Send a request to the host; `on_answer` gets its number and the frame that answers.
 
         It goes on the data channel: the host must see it before the answer of the call that made it.
+
+        Raises:
+            Refused: if it is larger than the host takes.
         """
+        if len(payload) > self._replies.most:
+            text = "what is sent to the host takes {:,} bytes, and max_frame is {:,}"
+            raise refusals.Refused(text.format(len(payload), self._replies.most))
         with self._lock:
             number, self._next_request = self._next_request, self._next_request + 1
             self._waiting[number] = on_answer
@@ -80,7 +90,7 @@ class Control:
         if error is None:
             flags, payload = self._replies.value(value)
         else:
-            flags, payload = wire.PLAIN, self._replies.error(error)
+            flags, payload = wire.PLAIN, self._replies.error(error, room=_ROOM)
         self.request(plain_encode.encode(("settle", token, error is None, flags, payload)), lambda *_: None)
 
     def dumps(self, value: Any) -> bytes:
@@ -153,13 +163,21 @@ class Control:
         try:
             operation, args = pickle.loads(frame.payload)
             if operation in _QUERIES:  # plain data, whatever the host would take
-                flags, payload = wire.PLAIN, plain_encode.encode(_QUERIES[operation]())
+                flags, payload = wire.PLAIN, plain_encode.encode(_QUERIES[operation](self._most() // 8))
             else:
                 flags, payload = self._replies.value(self._perform(operation, args))
-        except Exception as error:
-            self._stream.send(wire.FAILURE, wire.PLAIN, frame.seq, self._replies.error(error))
+            if len(payload) > self._most():
+                text = "the answer takes {:,} bytes, and {:,} may come on this channel"
+                raise refusals.Refused(text.format(len(payload), self._most()))
+        except BaseException as error:
+            described = self._replies.error(error, room=self._replies.most - self._most())
+            self._stream.send(wire.FAILURE, wire.PLAIN, frame.seq, described)
         else:
             self._stream.send(wire.RESPONSE, flags, frame.seq, payload)
+
+    def _most(self) -> int:
+        """Return how many bytes the host takes at once on this channel."""
+        return min(self._replies.most, _MOST_ON_CHANNEL)
 
     def _perform(self, operation: str, args: Tuple[Any, ...]) -> Any:
         if operation == "set_data":
@@ -167,6 +185,8 @@ class Control:
             return None
         if operation == "get_data":
             return self.data[args[0]]
+        if operation == "trim":
+            return self._sharing.trim(args[0])
         if operation == "describe":
             return self._describe()
         raise ValueError("the control thread does not know {!r}".format(operation))
@@ -200,18 +220,23 @@ def end_with_host() -> None:
     os._exit(_HOST_GONE_CODE)
 
 
-def stacks() -> str:
-    """Return the Python stacks of all threads of this process, as text, without the frames of pihost itself."""
+def stacks(most: int = _MOST_ON_CHANNEL) -> str:
+    """Return the Python stacks of all threads of this process, as text, without the frames of pihost itself.
+
+    Args:
+        most: how many characters it may have; what is beyond is left out in the middle.
+    """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     parts: List[str] = []
     for ident, frame in sys._current_frames().items():
         frames = [entry for entry in traceback.extract_stack(frame) if not entry.filename.startswith(_HERE)]
         if frames and ident != threading.get_ident():
             parts.append("Thread {}:\n{}".format(names.get(ident, ident), "".join(traceback.format_list(frames))))
-    return "\n".join(parts) or "(nothing but pihost itself: it receives a message or sends an answer)"
+    text = "\n".join(parts) or "(nothing but pihost itself: it receives a message or sends an answer)"
+    return faults.shortened(text, most)
 
 
-def usage() -> Dict[str, Any]:
+def usage(_: int) -> Dict[str, Any]:
     """Return what this process has used, as it sees it itself."""
     import resource
 
@@ -237,4 +262,5 @@ def _heap_traced() -> Optional[int]:
     return _tracemalloc.get_traced_memory()[0] if _tracemalloc.is_tracing() else None
 
 
-_QUERIES: Dict[str, Callable[[], Any]] = {"ping": os.getpid, "stacks": stacks, "usage": usage}
+_QUERIES: Dict[str, Callable[[int], Any]] = {"ping": lambda _: os.getpid(), "stacks": stacks, "usage": usage}
+"""What the host asks, given how many characters a text may have."""

@@ -4,18 +4,73 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Coroutine, Optional
+from typing import TYPE_CHECKING, Any, Callable, Coroutine, Optional, Set
 
 if TYPE_CHECKING:
     import asyncio
 
 
-class CoroutineRunner:
-    """Runs coroutines to their end; tasks that they leave behind go on between calls."""
+class CancelledError(Exception):
+    """A coroutine of a call was cancelled in the isolate: no word of the host's, whose future nobody has cancelled."""
+
+    def __reduce__(self) -> Any:
+        """Refuse: it arrives as described."""
+        raise TypeError("it has no class in the host")
+
+
+CancelledError.__module__ = "asyncio"
+
+
+class _Run:
+    """One coroutine of a call, and the thread that waits for it."""
 
     def __init__(self) -> None:
+        self._result: Any = None
+        self._error: Optional[BaseException] = None
+        self._over = threading.Event()
+
+    def settle(self, result: Any, error: Optional[BaseException]) -> None:
+        """Wake who waits; what comes after the first outcome is of no account."""
+        if not self._over.is_set():
+            self._result, self._error = result, error
+            self._over.set()
+
+    def take(self, task: Any) -> None:
+        """Settle with what has become of a task."""
+        try:
+            result = task.result()
+        except BaseException as error:
+            self.settle(None, _cancelled(error) if task.cancelled() else error)
+        else:
+            self.settle(result, None)
+
+    def outcome(self) -> Any:
+        """Wait for the outcome, and return the result or raise the error."""
+        self._over.wait()
+        result, error, self._result, self._error = self._result, self._error, None, None
+        if error is None:
+            return result
+        try:
+            raise error
+        finally:
+            del error  # it holds this frame
+
+
+class CoroutineRunner:
+    """Runs coroutines to their end; tasks that they leave behind go on between calls.
+
+    What isolated code does to the loop leaves no call without an outcome.  A loop that is stopped goes on.  One that is
+    closed, or broken, is replaced when the next coroutine comes.  What ends a program (SystemExit, KeyboardInterrupt)
+    is told to `ends`, also where no call waits for the task that raised it, and raised in all that wait here.
+    """
+
+    def __init__(self, ends: Callable[[BaseException], None]) -> None:
+        self._ends = ends
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._lock = threading.Lock()
+        self._runs: Set[_Run] = set()
+        self._is_closing = False
+        self._is_closed = False
         self._ended: Optional[Callable[[Optional[BaseException]], None]] = None
         self._forking: Any = None
 
@@ -38,41 +93,96 @@ class CoroutineRunner:
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run one coroutine on the loop and return its result, or raise what it raised."""
-        import asyncio  # here, and not above: most isolates never need it, and it is slow to import
-
-        return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop()).result()
+        run = _Run()
+        try:
+            self._submit(run, coroutine)
+            return run.outcome()
+        finally:
+            with self._lock:
+                self._runs.discard(run)
 
     def close(self) -> None:
         """Cancel what still runs, close asynchronous generators, and end the loop."""
         with self._lock:
-            loop, self._loop = self._loop, None
+            loop = self._loop
+            self._is_closing = True
         if loop is None:
             return
-        import asyncio
-
         try:
-            asyncio.run_coroutine_threadsafe(_wind_down(loop), loop).result()
+            self.run(_wind_down())
         finally:
-            loop.call_soon_threadsafe(loop.stop)
+            self._is_closed = True
+            with contextlib.suppress(RuntimeError):  # isolated code has closed it
+                loop.call_soon_threadsafe(loop.stop)
 
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        import asyncio
+    def _submit(self, run: _Run, coroutine: Coroutine[Any, Any, Any]) -> None:
+        import asyncio  # here, and not above: most isolates never need it, and it is slow to import
+
+        def begin() -> None:
+            try:
+                task = asyncio.ensure_future(coroutine)
+                task.add_done_callback(run.take)
+            except BaseException as error:  # of a task factory of isolated code
+                coroutine.close()
+                run.settle(None, error)
 
         with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._serve, args=(self._loop,), name="pihost-asyncio", daemon=True).start()
-            return self._loop
+            if self._loop is None or self._loop.is_closed():
+                self._loop = self._new_loop()
+            self._runs.add(run)
+            self._loop.call_soon_threadsafe(begin)
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        import asyncio
+
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=self._serve, args=(loop,), name="pihost-asyncio", daemon=True).start()
+        return loop
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         import asyncio
 
-        asyncio.set_event_loop(loop)
-        try:
-            loop.run_forever()
-        finally:
+        error: Optional[BaseException] = None
+        while not (self._is_closed or loop.is_closed() or isinstance(error, Exception)):
+            error = None
+            try:
+                asyncio.set_event_loop(loop)
+                loop.run_forever()
+            except BaseException as raised:
+                error = raised
             if self._ended is not None:
                 self._ended(_outcome(self._forking))
+            if error is not None and not isinstance(error, Exception):
+                self._exits(error)
+        self._lose(loop, error)
+
+    def _exits(self, error: BaseException) -> None:
+        """Something on the loop has raised what ends a program: end the isolate, and what waits for coroutines.
+
+        The loop goes on: the isolate's last hooks may be coroutines, and its tasks are to be cancelled in order.
+        """
+        if self._is_closing:
+            return
+        self._ends(error)
+        with self._lock:
+            for run in self._runs:
+                run.settle(None, error)
+
+    def _lose(self, loop: asyncio.AbstractEventLoop, error: Optional[BaseException]) -> None:
+        """The loop cannot go on: whoever waits for it is told so."""
+        text = "the event loop of this isolate was closed, or broken, by code that ran in it"
+        with self._lock:
+            if self._loop is loop:
+                self._loop = None
+                for run in self._runs:
+                    lost = RuntimeError(text)
+                    lost.__cause__ = error
+                    run.settle(None, lost)
+
+
+def _cancelled(error: BaseException) -> CancelledError:
+    found = CancelledError(*(error.args or ("the coroutine was cancelled in its isolate",)))
+    return found.with_traceback(error.__traceback__)
 
 
 def _outcome(task: Any) -> Optional[BaseException]:
@@ -88,9 +198,10 @@ def _outcome(task: Any) -> Optional[BaseException]:
     return error
 
 
-async def _wind_down(loop: asyncio.AbstractEventLoop) -> None:
+async def _wind_down() -> None:
     import asyncio
 
+    loop = asyncio.get_running_loop()
     tasks = [task for task in asyncio.all_tasks(loop) if task is not asyncio.current_task(loop)]
     for task in tasks:
         task.cancel()

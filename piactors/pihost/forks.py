@@ -21,6 +21,7 @@ import traceback
 import weakref
 from typing import TYPE_CHECKING, Any, List, NoReturn, Optional
 
+from . import faults
 from .page import DUMP_SIGNAL
 
 if TYPE_CHECKING:
@@ -111,12 +112,22 @@ def _forget_exit_of_isolate() -> None:
 
 def exit_code(error: SystemExit) -> int:
     """Return the code that the interpreter would exit with."""
-    if error.code is None:
+    code = faults.attempt(lambda: error.code, 1)  # type: ignore[arg-type, return-value]
+    if code is None:
         return 0
-    if isinstance(error.code, int):
-        return error.code & 0xFF
-    sys.stderr.write("{}\n".format(error.code))
+    if issubclass(type(code), int):
+        return int.__and__(code, 0xFF)
+    _show("{}\n".format(faults.attempt(lambda: str(code), "<the code of a SystemExit cannot be shown>")))
     return 1
+
+
+def _show(text: str) -> None:
+    """Write to stderr, whatever isolated code has put in its place."""
+    try:
+        sys.stderr.write(text)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.write(2, text.encode("utf-8", "backslashreplace"))
 
 
 def _end(error: Optional[BaseException]) -> NoReturn:

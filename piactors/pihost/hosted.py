@@ -6,17 +6,20 @@ own adapter (`piactors._child`), which adds pykka's hooks.
 
 from __future__ import annotations
 
+import logging
 import types
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, Tuple
 
-from . import targets
+from . import faults, shapes, targets
 
 Path = Tuple[str, ...]
 Described = Dict[str, Tuple[bool, bool, int, float]]
 """Dotted path of each public attribute: is it callable, is it traversable, how often may it be retried, and how many
 seconds may it run (0: as long as the options say)."""
 
-MAX_DESCRIBED = 10_000
+MOST_DESCRIBED_BYTES = 1 << 22
+"""What the host takes, as far as `max_frame` is not less."""
+_BYTES_OF_ENTRY = 40
 
 
 class Hosted:
@@ -64,24 +67,30 @@ class Hosted:
             return target(*args, **kwargs)
         return _OPERATIONS[operation](self, path, args, kwargs)
 
-    def describe(self) -> Described:
-        """Return what a proxy may offer of the object."""
+    def describe(self, most: int = MOST_DESCRIBED_BYTES) -> Described:
+        """Return what a proxy may offer of the object.
+
+        Args:
+            most: about how many bytes the description may take.  Methods go first; what has no room is left out.
+        """
         found: Described = {}
-        todo: List[Path] = [(name,) for name in dir(self.obj)]
-        while todo and len(found) < MAX_DESCRIBED:
-            path = todo.pop(0)
-            if path[-1].startswith("_"):
-                continue
-            parent = _walk(self.obj, path[:-1])
-            attribute = _static_attributes(parent).get(path[-1])
-            if self.is_self_proxy(attribute):
-                self.warn_of_self_proxy(path)
-                continue
-            traversable = _marked(attribute, "_pykka_traversable") or _marked(attribute, "pykka_traversable")
-            found[".".join(path)] = (callable(attribute), traversable, *_call_options(attribute))
-            if traversable:
-                todo.extend((*path, name) for name in dir(attribute))
+        size = left_out = 0
+        for path, entry in sorted(shapes.described(self.obj, self._skips).items(), key=_is_data):
+            size += (len(path) if path.isascii() else 4 * len(path)) + _BYTES_OF_ENTRY
+            if size <= most:
+                found[path] = entry
+            else:
+                left_out += 1
+        if left_out:
+            text = "%s: a proxy offers %d of its attributes, and there is no room in a description for %d more"
+            logging.getLogger("piactors").warning(text, faults.class_name(type(self.obj)), len(found), left_out)
         return found
+
+    def _skips(self, attribute: Any, path: Path) -> bool:
+        if not self.is_self_proxy(attribute):
+            return False
+        self.warn_of_self_proxy(path)
+        return True
 
     def warn_of_self_proxy(self, path: Path) -> None:
         """Tell the author of an actor of a public attribute that leads back to the actor."""
@@ -115,26 +124,8 @@ def _walk(root: Any, path: Path) -> Any:
     return root
 
 
-def _call_options(attribute: Any) -> Tuple[int, float]:
-    """Return what the author of a method has said of its calls."""
-    if not callable(attribute):
-        return 0, 0.0
-    retries = getattr(attribute, "_piactors_retries", 0)
-    seconds = getattr(attribute, "_piactors_call_timeout", 0.0)
-    return retries if type(retries) is int else 0, float(seconds) if type(seconds) in (int, float) else 0.0
-
-
-def _marked(attribute: Any, mark: str) -> bool:
-    return getattr(attribute, mark, False) is True
-
-
-def _static_attributes(obj: Any) -> Dict[str, Any]:
-    """Return the attributes of an object and its classes without running any property."""
-    result: Dict[str, Any] = {}
-    for cls in reversed(type(obj).__mro__):
-        result.update(cls.__dict__)
-    result.update(getattr(obj, "__dict__", {}))
-    return result
+def _is_data(item: Tuple[str, Tuple[bool, bool, int, float]]) -> bool:
+    return not (item[1][0] or item[1][1])
 
 
 def _get(hosted: Hosted, path: Path, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:

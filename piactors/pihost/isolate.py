@@ -11,10 +11,10 @@ import pickle
 import socket
 import sys
 import threading
-import time
+import traceback
 import types
 import weakref
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, NoReturn, Optional, Tuple
 
 if TYPE_CHECKING:
     import signal as _signal
@@ -27,6 +27,7 @@ from . import (
     byvalue,
     confine,
     copies,
+    environment,
     forks,
     hosted,
     linux,
@@ -45,6 +46,13 @@ from .sharing import Sharing
 from .store import store
 from .streams import FrameStream
 
+_LEAST_FRAME = 4096
+"""What every host takes; until it is known what this one does."""
+_MOST_TEXT, _MOST_UNCONFINED = 250, 3
+"""Characters of each text in a greeting, and how many of them: it fits into what every host takes."""
+_MOST_REPORT = (1 << 18) - 64
+"""Bytes that the host takes of the report of an end."""
+
 
 class Descriptors(NamedTuple):
     """What an isolate is born with: two channels, the sequence page, and the host's pidfd (or -1)."""
@@ -59,13 +67,17 @@ def main(arguments: List[str]) -> None:
     """Run an isolate in a fresh interpreter: its parent's pid, the numbers of its descriptors, and its orders."""
     parent, *numbers = map(int, arguments[:-1])
     fds = Descriptors(*numbers)
-    for fd in fds:
-        if fd >= 0:
-            os.set_inheritable(fd, False)
-    _guard(parent)
-    adopted.install()
-    adopted.prepare()
-    Isolate(fds, json.loads(arguments[-1]), fresh=True).run()
+    try:
+        for fd in fds:
+            if fd >= 0:
+                os.set_inheritable(fd, False)
+        _guard(parent)
+        adopted.install()
+        adopted.prepare()
+        isolate = Isolate(fds, json.loads(arguments[-1]), fresh=True)
+    except BaseException as error:
+        tell_failure(fds.data, error)
+    isolate.run()
 
 
 def prepare_fork(parent: int) -> None:
@@ -79,14 +91,40 @@ def prepare_fork(parent: int) -> None:
 
 def run_forked(fds: List[int], host_pidfd: int, orders: Dict[str, Any]) -> None:
     """Run an isolate in a prepared fork, with descriptors for data, control, stdout, stderr, page and maybe stdin."""
-    data, control_fd, out, err, page, *given = fds
-    stdin = given[0] if given else os.open(os.devnull, os.O_RDONLY)
-    for fd, target in ((stdin, 0), (out, 1), (err, 2)):
-        os.dup2(fd, target)
-        os.close(fd)
-    for fd in (data, control_fd, page):
-        os.set_inheritable(fd, False)
-    Isolate(Descriptors(data, control_fd, page, host_pidfd), orders, fresh=False).run()
+    try:
+        data, control_fd, out, err, page, *given = fds
+        stdin = given[0] if given else os.open(os.devnull, os.O_RDONLY)
+        for fd, target in ((stdin, 0), (out, 1), (err, 2)):
+            os.dup2(fd, target)
+            os.close(fd)
+        for fd in (data, control_fd, page):
+            os.set_inheritable(fd, False)
+        isolate = Isolate(Descriptors(data, control_fd, page, host_pidfd), orders, fresh=False)
+    except BaseException as error:
+        tell_failure(fds[0] if fds else -1, error)
+    isolate.run()
+
+
+def tell_failure(
+    data: int, error: BaseException, replies: Optional[Replies] = None, generation: int = 0
+) -> NoReturn:
+    """Tell the host why this process does not become ready, whatever there is of it already, and end it.
+
+    Args:
+        data: the descriptor of the data channel; -1 if it has none yet.
+        error: what went wrong.
+        replies: how the host wants it described, once that is known.
+        generation: which one this process is, once that is known.
+    """
+    try:
+        described = (replies or Replies(False, frozenset(), _LEAST_FRAME)).error(error)
+        frame = wire.encode(wire.START_FAILED, wire.PLAIN, generation, 0, described)
+        while frame:
+            frame = frame[os.write(data, frame) :]
+    except BaseException:
+        traceback.print_exception(type(error), error, error.__traceback__)
+    finally:
+        forks.leave(1)
 
 
 class Isolate:
@@ -98,65 +136,66 @@ class Isolate:
         self._fresh = fresh
         self._data = FrameStream(socket.socket(fileno=fds.data), waits_when_gone=True)
         self._control_stream = FrameStream(socket.socket(fileno=fds.control), takes_fds=True)
+        self._replies = Replies(False, frozenset(), _LEAST_FRAME)
+        self._forks: Optional[forks.Forks] = None
 
     def run(self) -> NoReturn:
         """Set up, serve until told to stop, and end the process."""
-        init, replies = self._greet()
         try:
-            os.chdir(init["cwd"])
-        except OSError as error:
-            self._start_failed(error, replies)
-        self._set_up(init)
-        loop, control = self._make_loop(init, replies)
-        control.start()
-        forked = self._forks
-        forked.watch([fd for fd in (self._fds.page, self._fds.host_pidfd) if fd >= 0])
-        try:
-            self._start(init, loop, control)
+            loop, control = self._begin()
+            ready = self._description(loop)
+            self._end_if_fork()
+            self._data.send(wire.READY, wire.PLAIN, 0, ready)
         except BaseException as error:
-            forked.end_if_fork(error)
-            self._start_failed(error, replies)
-        forked.end_if_fork()
-        self._tell_ready(loop)
-        self._finish(loop, control, replies, loop.run())
+            self._end_if_fork(error)
+            tell_failure(self._fds.data, error, self._replies, self._data.generation)
+        self._finish(loop, control, loop.run())
+
+    def _begin(self) -> Tuple[CallLoop, Control]:
+        """Become what the host wants, up to the first message; whatever is raised, the host is told."""
+        init = self._greet()
+        os.chdir(init["cwd"])
+        self._set_up(init)
+        loop, control = self._make_loop(init)
+        control.start()
+        assert self._forks is not None
+        self._forks.watch([fd for fd in (self._fds.page, self._fds.host_pidfd) if fd >= 0])
+        self._start(init, loop, control)
+        return loop, control
+
+    def _end_if_fork(self, error: Optional[BaseException] = None) -> None:
+        if self._forks is not None:
+            self._forks.end_if_fork(error)
 
     def rehearse(self) -> None:
         """Do what `run` does, but for its end and its thread (see `rehearsal`)."""
-        init, replies = self._greet()
+        init = self._greet()
         self._set_up(init)
-        loop, control = self._make_loop(init, replies)
+        loop, control = self._make_loop(init)
         self._start(init, loop, control)
-        self._tell_ready(loop)
+        self._data.send(wire.READY, wire.PLAIN, 0, self._description(loop))
         loop.run()
         loop.hosted.on_stop()
         loop.page.close()
         self._data.sock.close()
         self._control_stream.sock.close()
 
-    def _greet(self) -> Tuple[Dict[str, Any], Replies]:
+    def _greet(self) -> Dict[str, Any]:
         """Tell the host who this is, and read what to be."""
-        greeting = {**_greeting(), "unconfined": confine.confine(self._orders)}
+        unconfined = [text[:_MOST_TEXT] for text in confine.confine(self._orders)]
+        greeting = {**_greeting(), "unconfined": unconfined[:_MOST_UNCONFINED]}
         self._control_stream.send(wire.HELLO, wire.PLAIN, 0, plain_encode.encode(greeting))
         frame = self._data.next()
         if frame is None:
             end_with_host()
             os._exit(0)
-        init = pickle.loads(frame.payload)
         self._data.generation = self._control_stream.generation = frame.generation
-        replies = Replies(init.get("code", False), frozenset(init.get("accept", ())))
+        init: Dict[str, Any] = pickle.loads(frame.payload)
+        most = init.get("max_frame", _LEAST_FRAME)
+        self._replies = Replies(init.get("code", False), frozenset(init.get("accept", ())), most)
         if init["protocol"] != PROTOCOL:
-            self._refuse_protocol(replies, init["protocol"])
-        return init, replies
-
-    def _refuse_protocol(self, replies: Replies, theirs: int) -> NoReturn:
-        text = (
-            "the host speaks protocol {} and this pihost ({}) speaks {}: the host's piactors was changed while it ran, "
-            "or pihost is a copy of another version; restart the host, and let it find its own pihost".format(
-                theirs, os.path.dirname(os.path.abspath(__file__)), PROTOCOL
-            )
-        )
-        self._data.send(wire.START_FAILED, wire.PLAIN, 0, replies.error(RuntimeError(text)))
-        os._exit(1)
+            raise RuntimeError(_other_protocol(init["protocol"]))
+        return init
 
     def _set_up(self, init: Dict[str, Any]) -> None:
         main_module = types.ModuleType("__main__")
@@ -164,7 +203,7 @@ class Isolate:
         sys.modules["__main__"] = main_module
         sys.argv[:] = init["argv"]
         if not self._fresh:
-            _set_environment(init["env"])
+            environment.take(init["env"])
         if init["own_interpreter"]:
             sys.path[:] = init["sys_path"]
         else:
@@ -175,12 +214,13 @@ class Isolate:
         if DUMP_SIGNAL and hasattr(faulthandler, "register"):
             faulthandler.register(DUMP_SIGNAL, self._fds.page, all_threads=True)
 
-    def _make_loop(self, init: Dict[str, Any], replies: Replies) -> Tuple[CallLoop, Control]:
+    def _make_loop(self, init: Dict[str, Any]) -> Tuple[CallLoop, Control]:
+        replies = self._replies
         sharing = Sharing(self._control_stream, init["shared"])
         page = SequencePage(self._fds.page)
-        loop = CallLoop(self._data, page, replies, init["concurrency"], init["max_frame"], sharing)
+        loop = CallLoop(self._data, page, replies, init["concurrency"], sharing)
         control = Control(
-            self._control_stream, self._data, self._fds.host_pidfd, replies, lambda: loop.hosted.describe(), sharing
+            self._control_stream, self._data, self._fds.host_pidfd, replies, lambda: self._described(loop), sharing
         )
         control.number_from(init["generation"] << 32)
         if init["asks"]:
@@ -188,15 +228,18 @@ class Isolate:
         _share_data(control, init["data"])
         if init.get("spin") and init["concurrency"] == 1 and spin.possible():
             self._data.spin = spin.Spin(self._data.fileno())
-        handler = HostHandler(control.send_log, replies.error)
+        handler = HostHandler(control.send_log, replies)
         self._forks = forks.Forks(loop, control, handler, init["own_level"])
-        logging.getLogger().addHandler(handler)
+        handler.attach()
         logging.getLogger().setLevel(init["log_level"])
         threading.current_thread().name = "MainThread"
         return loop, control
 
-    def _tell_ready(self, loop: CallLoop) -> None:
-        self._data.send(wire.READY, wire.PLAIN, 0, plain_encode.encode(loop.hosted.describe()))
+    def _described(self, loop: CallLoop) -> hosted.Described:
+        return loop.hosted.describe(min(self._replies.most, hosted.MOST_DESCRIBED_BYTES))
+
+    def _description(self, loop: CallLoop) -> bytes:
+        return plain_encode.encode(self._described(loop))
 
     def _start(self, init: Dict[str, Any], loop: CallLoop, control: Control) -> None:
         if init["debug"]:
@@ -216,22 +259,17 @@ class Isolate:
         else:
             loop.hosted = hosted.host(target, args, kwargs)
 
-    def _start_failed(self, error: BaseException, replies: Replies) -> NoReturn:
-        self._data.send(wire.START_FAILED, wire.PLAIN, 0, replies.error(error))
-        forks.leave(1)
-
-    def _finish(self, loop: CallLoop, control: Control, replies: Replies, ending: Ending) -> NoReturn:
+    def _finish(self, loop: CallLoop, control: Control, ending: Ending) -> NoReturn:
         error = ending.error
-        report: Dict[str, Any] = {"error": None if error is None else replies.traceback(error), "code": None}
         code = 0 if error is None else 1
+        told = None
         if isinstance(error, SystemExit):
-            code = forks.exit_code(error)
-            report["code"] = code
-        control.announce_stop(plain_encode.encode(report))
+            code = told = forks.exit_code(error)
+        control.announce_stop(self._replies.report(error, told, _MOST_REPORT))
         try:
             self._last_hook(loop, error)
         except BaseException as raised:
-            self._forks.end_if_fork(raised)
+            self._end_if_fork(raised)
             raise
         finally:
             try:
@@ -260,6 +298,15 @@ def _loaded(payload: bytes) -> Tuple[Any, Any, Any]:
         return targets.resolve(target) if isinstance(target, str) else target, args, kwargs
     finally:
         is_loading = False
+
+
+def _other_protocol(theirs: int) -> str:
+    return (
+        "the host speaks protocol {} and this pihost ({}) speaks {}: the host's piactors was changed while it ran, "
+        "or pihost is a copy of another version; restart the host, and let it find its own pihost".format(
+            theirs, os.path.dirname(os.path.abspath(__file__)), PROTOCOL
+        )
+    )
 
 
 def usual_signals() -> None:
@@ -299,43 +346,8 @@ def _greeting() -> Dict[str, Any]:
         "pid": os.getpid(),
         "python": "{}.{}.{}".format(*sys.version_info[:3]),
         "implementation": sys.implementation.name,
-        "executable": sys.executable or "",
+        "executable": (sys.executable or "")[:_MOST_TEXT],
     }
-
-
-def _set_environment(wanted: Dict[str, str]) -> None:
-    """Change what is different: most of it is not, and each change of a variable is a copy of the whole list."""
-    before = {name: os.environ.get(name) for name in _READ_ONCE}
-    for name in list(os.environ):
-        # The launcher's mark stays: it is how the host finds what outlives a lost launcher.
-        if name not in wanted and not name.startswith("PIACTORS_"):
-            del os.environ[name]
-    for name, value in wanted.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
-    for name, old in before.items():
-        if os.environ.get(name) != old:
-            _READ_ONCE[name]()
-
-
-def _zone_changed() -> None:
-    if hasattr(time, "tzset"):
-        time.tzset()
-
-
-def _temporary_folder_changed() -> None:
-    tempfile: Any = sys.modules.get("tempfile")
-    if tempfile is not None:
-        tempfile.tempdir = None
-
-
-_READ_ONCE: Dict[str, Callable[[], None]] = {
-    "TZ": _zone_changed,
-    "TMPDIR": _temporary_folder_changed,
-    "TEMP": _temporary_folder_changed,
-    "TMP": _temporary_folder_changed,
-}
-"""Variables that a process reads once, which a fork has done already, and what makes it read them again."""
 
 
 def _reseed() -> None:

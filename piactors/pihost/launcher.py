@@ -22,7 +22,6 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 from . import (
@@ -157,7 +156,7 @@ class Launcher:
         if request["sys_path"] is not None:
             sys.path[:] = request["sys_path"]
         for name in request["preload"]:
-            self._refusal = _imported(name)
+            self._refusal = patched.imported(name)
             if self._refusal is not None:
                 break
         self._rehearse()
@@ -223,7 +222,7 @@ class Launcher:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._be_isolate(parent, lambda: (orders, fds))
+            self._be_isolate(parent, lambda: (orders, fds), fds[0])
         return pid
 
     def _make_spare(self) -> None:
@@ -246,15 +245,17 @@ class Launcher:
 
         return spares.wait(channel, self._host_pidfd, control.end_with_host, self._spares.leisure(), rehearse)
 
-    def _be_isolate(self, parent: int, wait: Callable[[], Tuple[Dict[str, Any], List[int]]]) -> NoReturn:
+    def _be_isolate(
+        self, parent: int, wait: Callable[[], Tuple[Dict[str, Any], List[int]]], data: int = -1
+    ) -> NoReturn:
         """In a fork: be an isolate, once `wait` returns what it is to do and its descriptors."""
         try:
             self._leave()
             isolate.prepare_fork(parent)
             orders, fds = wait()
             isolate.run_forked(fds, self._host_pidfd, orders)
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as error:
+            isolate.tell_failure(data, error)
         finally:
             os._exit(70)
 
@@ -317,16 +318,6 @@ class Launcher:
             self._end_all()
 
 
-def _imported(name: str) -> Optional[str]:
-    """Import a module for all isolates; return why that cannot be, or None."""
-    try:
-        importlib.import_module(name)
-    except BaseException:
-        return "the module {!r} of preload cannot be imported:\n{}".format(name, traceback.format_exc())
-    found = patched.patched_by()
-    if found is not None:
-        return "the module {!r} cannot be in preload: {}, and no isolate could run on that".format(name, found)
-    return None
 
 
 def _drain(fd: int) -> None:

@@ -6,9 +6,13 @@ thread, with a socket or with a process, would then wait for itself.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any, List, Optional
 
+from . import faults
+
+_MOST_TEXT = 65536
 _MATTER = ("thread", "_thread", "threading", "select", "socket", "os", "subprocess", "signal", "queue")
 """What piactors uses; what else is patched (time, ssl, contextvars and so on) makes no difference."""
 
@@ -33,3 +37,15 @@ def patched_by() -> Optional[str]:
 
 def _listed(names: List[str]) -> str:
     return ", ".join(name for name in names if name not in ("thread", "_thread") or "threading" not in names)
+
+
+def imported(name: str) -> Optional[str]:
+    """Import a module for all isolates; return why that cannot be, or None."""
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        return "the module {!r} of preload cannot be imported:\n{}".format(name, faults.traceback_of(error, _MOST_TEXT))
+    found = patched_by()
+    if found is not None:
+        return "the module {!r} cannot be in preload: {}, and no isolate could run on that".format(name, found)
+    return None

@@ -32,7 +32,7 @@ def rehearse(threads: bool) -> None:
     control, our_control = socket.socketpair()
     page = os.memfd_create("piactors-rehearsal")
     root, level = logging.getLogger(), logging.getLogger().level
-    handlers, main, argv = list(root.handlers), sys.modules["__main__"], list(sys.argv)
+    main, argv = sys.modules["__main__"], list(sys.argv)
     try:
         our_data.setblocking(True)
         os.ftruncate(page, SIZE)
@@ -47,7 +47,7 @@ def rehearse(threads: bool) -> None:
         faulthandler.disable()
         if DUMP_SIGNAL and hasattr(faulthandler, "unregister"):
             faulthandler.unregister(DUMP_SIGNAL)
-        root.handlers[:] = handlers
+        root.parent = None  # what sends records to the host
         root.setLevel(level)
         sys.modules.pop("pihost_data", None)
         promises: Any = sys.modules.get("piactors.promises")

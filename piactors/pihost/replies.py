@@ -7,23 +7,32 @@ from which the host rebuilds builtin exceptions.  With trust "code" both may be 
 from __future__ import annotations
 
 import sys
-import traceback
-from typing import Any, Dict, FrozenSet, List, Optional, Tuple, Union
+from typing import Any, Dict, FrozenSet, Optional, Tuple, Union
 
-from . import byvalue, pieces, plain_encode, rebuild, wire
+from . import byvalue, faults, pieces, plain_encode, rebuild, wire
 from .store import store
 
 _TEXT_LIMIT = 1 << 16
+_LEAST_LIMIT = 256
+"""From here on an exception is described by little more than its class."""
+_WHOLE = ("pickle", "accepted", "args")
 _MARKS = (("_pihost_invalid_target", "invalid_target"), ("_pihost_not_sendable", "not_sendable"))
 """Errors of pihost's own that the host knows as errors of its own: a mark of the class, and the field that tells."""
 
 
 class Replies:
-    """Encodes what goes back, by the trust that the host has set."""
+    """Encodes what goes back, by the trust that the host has set.
 
-    def __init__(self, code: bool, accept: FrozenSet[str]) -> None:
+    Args:
+        code: whether results and exceptions may be pickles.
+        accept: the classes that plain data may hold besides.
+        most: how many bytes the host takes in one frame: results over it are refused, exceptions are shortened.
+    """
+
+    def __init__(self, code: bool, accept: FrozenSet[str], most: int = 0xFFFFFFFF) -> None:
         self.code = code
         self.accept = accept
+        self.most = most
 
     def value(self, value: Any) -> Tuple[int, bytes]:
         """Return the flags and the payload for a result."""
@@ -40,21 +49,55 @@ class Replies:
         chunks.gather()
         return wire.PLAIN, chunks
 
-    def error(self, error: BaseException, **more: Any) -> bytes:
-        """Return the payload that describes an exception."""
-        described: Dict[str, Any] = {
-            "module": type(error).__module__,
-            "qualname": type(error).__qualname__,
-            "text": _text(error)[:_TEXT_LIMIT],
-            "traceback": self.traceback(error),
-            "notes": _notes(error),
-            "args": None,
-            "pickle": None,
-            "accepted": None,
-        }
-        described.update(more)
+    def check_size(self, size: int, room: int = 0) -> None:
+        """See that the host takes a frame of so many bytes, and `room` more.
+
+        Raises:
+            ValueError: if it does not.
+        """
+        if size + room > self.most:
+            raise ValueError("it takes {:,} bytes, and max_frame is {:,}".format(size, self.most))
+
+    def error(self, error: BaseException, untrusted: Optional[str] = None, room: int = 0) -> bytes:
+        """Return the payload that describes an exception: as it is, or shortened so that the host takes it.
+
+        Args:
+            untrusted: of a result that plain data cannot express, what it is.
+            room: how many bytes the frame has to have room for besides.
+        """
+        most = self.most - room
+        described = self._described(error)
+        described["untrusted"] = None if untrusted is None else faults.shortened(untrusted, _LEAST_LIMIT * 4)
+        payload = plain_encode.encode(described)
+        limit = _TEXT_LIMIT
+        while len(payload) > most and limit:
+            for field in _WHOLE:
+                if described[field] is not None and (len(described[field]) > most // 2 or limit < _LEAST_LIMIT):
+                    described[field] = None
+            limit //= 4
+            _cut(described, error, limit)
+            payload = plain_encode.encode(described)
+        return payload
+
+    def report(self, error: Optional[BaseException], code: Optional[int], most: int) -> bytes:
+        """Return what the host is told of this process's end, in at most `most` bytes."""
+        limit = _TEXT_LIMIT
+        while True:
+            text = None if error is None else faults.traceback_of(error, limit)
+            payload = plain_encode.encode({"error": text, "code": code})
+            if len(payload) <= min(most, self.most) or not limit:
+                return payload
+            limit //= 4
+
+    def refused(self, error: plain_encode.NotPlain) -> bytes:
+        """Return the payload for a result that plain data cannot express."""
+        return self.error(error, untrusted=f"{error.type_name} ({error.reason})")
+
+    def _described(self, error: BaseException) -> Dict[str, Any]:
+        described: Dict[str, Any] = dict.fromkeys(_WHOLE)
+        _cut(described, error, _TEXT_LIMIT)
         for mark, field in _MARKS:
-            if getattr(error, mark, False) is True:
+            if faults.attempt(lambda mark=mark: getattr(error, mark, False) is True, False):  # type: ignore[misc]
                 described[field] = True
         if self.code:
             described["pickle"] = _pickled(error)
@@ -62,56 +105,21 @@ class Replies:
             described["accepted"] = self._accepted(error)
             # What such an exception held besides is not left out in silence: then it arrives as described.
             described["args"] = None if self.code and _holds_more(error) else _builtin_args(error)
-        return plain_encode.encode(described)
-
-    @staticmethod
-    def traceback(error: BaseException) -> str:
-        """Return an exception's traceback as text, of bounded length."""
-        return _traceback(error)[-_TEXT_LIMIT:]
-
-    def refused(self, error: plain_encode.NotPlain) -> bytes:
-        """Return the payload for a result that plain data cannot express."""
-        return self.error(error, untrusted=f"{error.type_name} ({error.reason})")
+        return described
 
     def _accepted(self, error: BaseException) -> Optional[bytes]:
-        name = "{}:{}".format(type(error).__module__, type(error).__qualname__)
-        if name not in self.accept:
+        if "{}:{}".format(*faults.class_of(error)) not in self.accept:
             return None
-        try:
-            return plain_encode.encode(error, self.accept)
-        except Exception:
-            return None
+        return faults.attempt(lambda: plain_encode.encode(error, self.accept), None)
 
 
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return "<the text of this {} cannot be had>".format(type(error).__name__)
-
-
-def _traceback(error: BaseException) -> str:
-    try:
-        lines = traceback.format_exception(type(error), error, _own_frames(error))
-        return "".join(lines)
-    except Exception:
-        return "".join(traceback.format_tb(error.__traceback__)) + "<the exception cannot be formatted>\n"
-
-
-def _own_frames(error: BaseException) -> Any:
-    """Leave out the frames of this folder at the outer end: the reader's own code is of interest."""
-    frame = error.__traceback__
-    here = {__package__, "piactors", "piactors.pihost"}  # an actor's host has its own copy of some modules
-    while frame is not None and frame.tb_next is not None:
-        if frame.tb_frame.f_globals.get("__package__") not in here:
-            break
-        frame = frame.tb_next
-    return frame
-
-
-def _notes(error: BaseException) -> List[str]:
-    notes = getattr(error, "__notes__", None)
-    return [note for note in notes if type(note) is str] if isinstance(notes, list) else []
+def _cut(described: Dict[str, Any], error: BaseException, limit: int) -> None:
+    """Describe an exception in texts of at most `limit` characters each."""
+    module, qualname = faults.class_of(error)
+    described["module"], described["qualname"] = faults.shortened(module, limit), faults.shortened(qualname, limit)
+    described["text"] = faults.text_of(error, limit)
+    described["traceback"] = faults.traceback_of(error, limit)
+    described["notes"] = faults.notes_of(error, limit // 8)
 
 
 def _pickled(error: BaseException) -> Optional[bytes]:
@@ -120,29 +128,26 @@ def _pickled(error: BaseException) -> Optional[bytes]:
         data = byvalue.dumps(error)
         if type(error).__reduce__ is BaseException.__reduce__ and _simple(error):
             return data
-    except Exception:
+    except BaseException:
         return None
     try:
         if type(byvalue.loads(data)) is type(error):
             return data
-    except Exception:
+    except BaseException:
         pass  # its constructor wants other arguments than those that it has kept
-    return _pickled_without_constructor(error)
+    return faults.attempt(lambda: _pickled_without_constructor(error), None)
 
 
 def _pickled_without_constructor(error: BaseException) -> Optional[bytes]:
     """Pickle an exception of a class that came by value: the host has that class, and is to catch it as that."""
     if type(error).__reduce__ is not BaseException.__reduce__ or store.key_of(type(error))[0] is None:
         return None
-    try:
-        data = byvalue.dumps(rebuild.Unmade(error))
-        return data if type(byvalue.loads(data)) is type(error) else None
-    except Exception:
-        return None
+    data = byvalue.dumps(rebuild.Unmade(error))
+    return data if type(byvalue.loads(data)) is type(error) else None
 
 
 def _holds_more(error: BaseException) -> bool:
-    return bool(set(getattr(error, "__dict__", ())) - {"__notes__"})
+    return faults.attempt(lambda: bool(set(getattr(error, "__dict__", ())) - {"__notes__"}), True)
 
 
 def _simple(error: BaseException) -> bool:
@@ -152,12 +157,7 @@ def _simple(error: BaseException) -> bool:
 
 def _builtin_args(error: BaseException) -> Optional[bytes]:
     """Return the arguments that rebuild a builtin exception, where they are plain data."""
-    if type(error).__module__ != "builtins" or getattr(sys.modules["builtins"], type(error).__name__, None) is not type(
-        error
-    ):
+    module, name = faults.class_of(error)
+    if module != "builtins" or getattr(sys.modules["builtins"], name, None) is not type(error):
         return None
-    try:
-        args = error.__reduce_ex__(2)[1]
-        return plain_encode.encode(args)
-    except Exception:
-        return None
+    return faults.attempt(lambda: plain_encode.encode(error.__reduce_ex__(2)[1]), None)

@@ -215,6 +215,17 @@ class Pool:
             self._segments = [segment for segment in self._segments if segment.number != number]
             self._drop(number)
 
+    def trim(self, keep: int) -> int:
+        """Let go of what nobody uses, beyond `keep` bytes; return how many bytes there are then."""
+        self._let_go_unread()
+        total = sum(segment.size for segment in self._segments)
+        for segment in list(self._segments):
+            if total > keep and segment.is_free:
+                self._segments.remove(segment)
+                total -= segment.size
+                self._drop(segment.number)
+        return total
+
     def keep_pinned(self) -> None:
         """The other process is gone: what it had taken is of no use, and what is still to be sent stays."""
         self._segments = [segment for segment in self._segments if segment.pinned]
@@ -326,6 +337,11 @@ class Table:
     def drop(self, number: int) -> None:
         """Let go of a segment."""
         self._maps.pop(number, None)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes they have."""
+        return sum(map(len, list(self._maps.values())))
 
     def close(self) -> None:
         """Let go of all segments."""

@@ -68,5 +68,10 @@ class Sharing:
                 segment.close_fd()
             return parcel.hand_over()
 
+    def trim(self, keep: int) -> None:
+        """Let go of segments for answers that nobody uses, beyond `keep` bytes."""
+        with self._lock:
+            self._pool.trim(keep)
+
     def _dropped(self, number: int) -> None:
         self._control.send(wire.UNMAP, 0, number)

@@ -9,8 +9,10 @@ as soon as the launcher has nothing else to do.
 from __future__ import annotations
 
 import array
+import os
 import pickle
 import select
+import signal
 import socket
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
@@ -86,7 +88,11 @@ class Spares:
     def take(self, orders: Dict[str, Any]) -> Optional[Spare]:
         """Return the spare, where there is one that can carry out these orders."""
         spare = self.current
-        if spare is None or not _OF_THREADS.isdisjoint(orders):
+        if spare is None or not _OF_THREADS.isdisjoint(orders) or len(pickle.dumps(orders, 4)) > _MAX_ORDER:
+            return None
+        if not _runs(spare.pid):
+            os.kill(spare.pid, signal.SIGKILL)  # a child that was not waited for: its pid is still its own
+            self.dismiss()
             return None
         self.current = None
         return spare
@@ -104,6 +110,16 @@ class Spares:
             return
         self._failures += 1
         self.dismiss()
+
+
+def _runs(pid: int) -> bool:
+    """Whether a child is neither stopped nor dead: one that somebody has stopped would never become ready."""
+    if not hasattr(os, "waitid"):
+        return True
+    try:
+        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except OSError:
+        return True
 
 
 def hand_over(spare: Spare, orders: Dict[str, Any], fds: List[int]) -> None:

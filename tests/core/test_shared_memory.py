@@ -17,6 +17,7 @@ import pytest
 import piactors
 from piactors import IsolateCrashed, IsolationLimits, IsolationOptions, ProcessIsolator
 from piactors._host import parcels
+from piactors._policies import idle_memory
 from piactors.pihost import segments
 from tests.children.arrays import Arrays, mapped_bytes
 from tests.support import HostScripts, pid_gone, wait_until
@@ -89,6 +90,42 @@ def test_arguments_are_what_they_were_at_the_call() -> None:
         futures.append(actor.total(value))
         value[:] = -1
     assert [future.get(timeout=30) for future in futures] == [200_000.0 * number for number in range(20)]
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give back what is idle after a tenth of the usual time."""
+    monkeypatch.setattr(idle_memory, "IDLE_SECONDS", 0.1)
+
+
+def mapped_in(actor: Any) -> int:
+    """How many bytes of segments the isolate has mapped."""
+    return actor.mapped().get(timeout=30)  # type: ignore[no-any-return]
+
+
+def test_what_large_calls_leave_is_given_back(soon: None) -> None:
+    keeps_none = Arrays.with_options(keep_shared=0).start().proxy()
+    for size in (100_000, 2 * MIB):
+        keeps_none.echo(np.zeros(size)).get(timeout=30)
+    wait_until(lambda: nothing_mapped() and mapped_in(keeps_none) == 0, 20)
+    keeps_some = Arrays.with_options(keep_shared="8 MiB").start().proxy()
+    for size in (2 * MIB, 500_000):
+        keeps_some.echo(np.zeros(size)).get(timeout=30)
+    wait_until(lambda: 0 < mapped_bytes() <= 16 * MIB and 0 < mapped_in(keeps_some) <= 16 * MIB, 20)
+    assert keeps_some.echo(np.ones(2 * MIB)).get(timeout=30).sum() == 2 * MIB
+
+
+def test_what_is_held_is_given_back_when_it_is_let_go_of(soon: None) -> None:
+    actor = Arrays.with_options(keep_shared=0).start().proxy()
+    held = actor.echo(np.ones(MIB)).get(timeout=30)
+    actor.keep(np.ones(MIB)).get(timeout=30)
+    assert actor.total(np.ones(2 * MIB)).get(timeout=30) == 2 * MIB
+    wait_until(lambda: mapped_bytes() < 24 * MIB, 20)  # of two that are held, and one of 16 MiB that is not
+    assert min(mapped_bytes(), mapped_in(actor)) >= 16 * MIB
+    assert (held.sum(), actor.kept_value().get(timeout=30).sum()) == (MIB, MIB)
+    del held
+    actor.keep(None).get(timeout=30)
+    wait_until(lambda: nothing_mapped() and mapped_in(actor) == 0, 30)
 
 
 def test_a_kept_result_stays_what_it_was() -> None:

@@ -82,3 +82,15 @@ def ends(pid: int) -> set[str]:
         with contextlib.suppress(FileNotFoundError):
             found.add(os.readlink(f"{folder}/{fd}"))
     return {name for name in found if name.startswith(("socket:", "pipe:"))}
+
+
+def test_a_spare_that_was_stopped_costs_a_fork(first: IsolateRef) -> None:
+    wait_until(lambda: len(spares(first)) == 1)
+    (spare,) = spares(first)
+    os.kill(spare, signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(spare).status() == psutil.STATUS_STOPPED)
+    second = started()
+    assert second.pid != spare
+    assert second.proxy().greet("you").get(timeout=10) == "hello, you"
+    wait_until(lambda: not psutil.pid_exists(spare))
+    second.stop()

@@ -82,6 +82,7 @@ def with_options(**fields: Unpack[OptionFields]) -> None:
     IsolationOptions(
         restart="transient", backoff=Backoff(initial=1), call_timeout=3, heartbeat=5, recycle=Recycle(after_calls=10),
         sys_path=["a"], env={"A": "b"}, inherit_env=["A", "B_*"], accept=[dict], log_level="DEBUG", max_frame="1 MiB",
+        keep_shared=0,
         output=print, trust="data", limits=IsolationLimits(max_cpu=0.5, affinity="0", max_file_size="1 GiB", nice=5),
     )  # fmt: skip
 

@@ -111,7 +111,8 @@ def test_a_bad_id_is_refused(value: Any, error: type[Exception]) -> None:
     """An id is a non-empty str; the refusal has no child to name but the value itself."""
     with pytest.raises(error) as caught:
         ChildSpec(value, Free)
-    assert str(caught.value) == f"ChildSpec.id: {value!r} is not allowed; use a non-empty str without NUL"
+    allowed = "use a non-empty str without NUL or lone surrogates"
+    assert str(caught.value) == f"ChildSpec.id: {value!r} is not allowed; {allowed}"
 
 
 def test_id_and_target_are_required_and_the_rest_takes_keywords_only() -> None:

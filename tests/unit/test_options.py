@@ -47,7 +47,8 @@ DEFAULTS: dict[str, Any] = {
     "restart": "temporary", "max_restarts": 10, "within": 60.0, "backoff": None, "concurrency": 1,
     "mailbox_capacity": None, "overflow": "block", "while_restarting": "queue", "limits": None, "recycle": None,
     "standby": False, "heartbeat": None, "output": "log", "log_level": None, "trust": "auto",
-    "accept": (), "max_frame": 1024**3, "die_on_crash": False, "debug": False, "spin": True,
+    "accept": (), "max_frame": 1024**3, "keep_shared": 64 * 1024**2,
+    "die_on_crash": False, "debug": False, "spin": True,
 }  # fmt: skip
 BACKOFF_DEFAULTS: dict[str, Any] = {
     "initial": 0.1, "factor": 2.0, "maximum": 30.0, "jitter": 0.2, "reset_after": 60.0, "max_attempts": None,
@@ -82,6 +83,7 @@ ACCEPTED: dict[str, list[tuple[Any, Any]]] = {
     "log_level": [("debug", logging.DEBUG), ("Warning", logging.WARNING), (0, 0), (15, 15)],
     "trust": [("data", "data"), ("code", "code")],
     "accept": [([Path, Colour], (Path, Colour))],
+    "keep_shared": [("8 MiB", 8 * 1024**2), (0, 0), (1024**4, 1024**4)],
     "max_frame": [("256 MiB", 256 * 1024**2), (4096, 4096), (2**32 - 1, 2**32 - 1)],
     "die_on_crash": [(True, True)],
     "debug": [(True, True)],
@@ -92,14 +94,15 @@ ACCEPTED: dict[str, list[tuple[Any, Any]]] = {
 Refused = tuple[str, str, list[Any], list[Any]]
 
 REFUSED: list[Refused] = [
-    ("name", "use a non-empty str without NUL, or None", ["", "a\0b"], [3, b"worker"]),
+    ("name", "use a non-empty str without NUL or lone surrogates, or None", ["", "a\0b", "a\ud800"], [3, b"worker"]),
     ("python", "use a non-empty path (str or os.PathLike, no NUL), or None", ["", "\0"], [3, b"python"]),
     ("sys_path", "pass a list of paths (str or os.PathLike, no NUL)", [["a\0"]], ["lib", b"lib", None, ["a", 3]]),
     ("sys_path", "pass a list of paths", [], [PurePosixPath("lib"), [b"lib"]]),
     ("cwd", "use a non-empty path (str or os.PathLike, no NUL), or None", ["", "\0"], [3, b"/srv"]),
     ("env", "use a mapping", [], [[("A", "b")], "A=b", 3]),
     ("env", "names (non-empty, no '=' or NUL)", [{"": "b"}, {"A=": "b"}, {"A\0": "b"}], [{1: "b"}, {b"A": "b"}]),
-    ("env", "str values (no NUL), or None", [{"A": "b\0"}], [{"A": 1}, {"A": None}, {"A": ["unhashable"]}]),
+    ("env", "str values (no NUL), without lone", [{"A": "b\0"}], [{"A": 1}, {"A": None}, {"A": ["unhashable"]}]),
+    ("env", "lone surrogates, or None", [{"A": "\ud800"}, {"\ud800": ""}], []),
     ("inherit_env", "pass a list of names such as 'PATH' or 'LC_*'", [[""], ["\0"]], ["PATH", 1, ["PATH", 3]]),
     ("inherit_env", "no '=' or NUL), or True, False or None", [["*_PROXY"], ["**"], ["A=B"]], [2.0]),
     ("start_method", "use 'launcher', 'spawn' or None", ["fork", ""], [3]),
@@ -127,6 +130,7 @@ REFUSED: list[Refused] = [
     ("accept", "pass a list of classes that can be imported by name", [[local_class()]], [Path, Colour, ["Path"]]),
     ("accept", "pass a list of classes", [], [None, [list[int]], [Path()]]),
     ("max_frame", "from 4096 to 4294967295 bytes", [4095, 2**32, -1], [True, 1e6, None]),
+    ("keep_shared", "from 0 to 1099511627776 bytes", [-1, 2**41], [True, 1e6, None]),
     ("max_frame", '"64 KiB", "256 MiB" or "3GB"', ["3 XB", ""], [b"3 MB"]),
     ("die_on_crash", "use True or False", [], [1, "yes", None]),
     ("debug", "use True or False", [], [0, "yes", None]),

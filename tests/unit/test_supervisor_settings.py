@@ -17,7 +17,7 @@ __all__ = ["nothing_starts"]
 pytestmark = pytest.mark.usefixtures("nothing_starts")
 
 TREE_REFUSED: list[Refused] = [
-    ("name", "use a non-empty str without NUL, or None", ["", "a\0"], [3]),
+    ("name", "use a non-empty str without NUL or lone surrogates, or None", ["", "a\0"], [3]),
     ("strategy", "use 'one_for_one', 'one_for_all' or 'rest_for_one'", ["one"], [None, 1]),
     ("max_restarts", "use a whole number of at least 0, or None", [-1], [1.0, True, "3"]),
     ("within", "use a finite number of seconds, more than 0", [0.0, -1.0, NAN, INF], [None, "5", False]),
