@@ -89,6 +89,9 @@ def settle_end(isolate: Isolate, reason: ExitReason, end: End | None) -> None:
         if end is not None:
             aftermath = isolate.mailbox.generation_ended(end.evidence)
             isolate.outbox.generation_ended()
+            for message in aftermath.retried:
+                pid = None if generation is None else generation.pid
+                message.lost_in = (isolate.spec.name, pid, isolate.generation_number, reason)
         lost = end is not None and end.lost
         decision = _decide(isolate, reason, current, lost=lost)
         pid = None if generation is None else generation.pid
@@ -135,7 +138,7 @@ def _hold(
     with isolate.lock:
         isolate.state = states.after(isolate.state, Happening.WILL_RESTART)
         isolate.held = True
-        refused = isolate.mailbox.take_calls() if isolate.options.while_restarting == "fail" else []
+        refused = isolate.mailbox.take_calls(tried=False) if isolate.options.while_restarting == "fail" else []
         isolate.room.notify_all()
     _settle_lost(isolate, aftermath, reason, pid)
     fail_all(refused, partial(dead.restarts, isolate))
@@ -176,7 +179,7 @@ def _start_again(
         isolate.state = states.after(isolate.state, Happening.WILL_RESTART)
         refused = []
         if isolate.options.while_restarting == "fail":
-            refused = isolate.mailbox.take_calls()
+            refused = isolate.mailbox.take_calls(tried=False)
         isolate.restart_timer = isolate.loop.call_later(decision.delay, partial(_restart_due, isolate))
         raced = isolate.stop_requested
         isolate.room.notify_all()
@@ -218,7 +221,7 @@ def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> N
             events.RestartsExceeded, max_restarts=isolate.options.max_restarts or 0, within=isolate.options.within
         )
     stops = [message for message in left if message.kind == "stop"]
-    _fail_left(isolate, [message for message in left if message.kind != "stop"], reason)
+    fail_not_run(isolate, [message for message in left if message.kind != "stop"], reason)
     if first:
         start_error = partial(_crash.raise_start_error, isolate.spec, isolate.decoder, reason, start_failure)
         isolate.started.settle_with(start_error)
@@ -230,11 +233,17 @@ def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> N
         _crash.die(reason)
 
 
-def _fail_left(isolate: Isolate, left: list[Message], reason: ExitReason) -> None:
-    """Fail what waited; what has begun in an earlier generation, and was to be tried again, may have been executed."""
-    place = (isolate.spec.name, isolate.pid, isolate.generation_number)
-    fail_all([message for message in left if message.attempts], lambda: _crash.crashed(*place, reason))
-    fail_all([message for message in left if not message.attempts], partial(dead.not_begun, isolate, reason))
+def fail_not_run(
+    isolate: Isolate, left: list[Message], reason: ExitReason | None = None, *, unless_given_up: bool = True
+) -> None:
+    """Fail messages that no generation will run (any more)."""
+    for message in left:
+        fail_all([message], partial(error_of_not_run, isolate, message, reason), unless_given_up=unless_given_up)
+
+
+def error_of_not_run(isolate: Isolate, message: Message, reason: ExitReason | None = None) -> BaseException:
+    """Return the error of such a message: if it had begun before, and was to be tried again, it may have been executed."""
+    return dead.not_begun(isolate, reason) if message.lost_in is None else _crash.crashed(*message.lost_in)
 
 
 def _tell_keeper(isolate: Isolate, reason: ExitReason, start_failure: bytes | None) -> None:

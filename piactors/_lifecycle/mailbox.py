@@ -62,6 +62,9 @@ class Message:
     """Whether it had still to arrive when it was last looked at."""
     seq: int = 0
     attempts: int = 0
+    """How many generations have ended after they had begun it."""
+    lost_in: Any = None
+    """If it is to be tried again: name, pid and number of the last of these, and why that ended."""
     head_returns: int = 0
     given_up: bool = False
     doubt: Doubt = ""
@@ -165,9 +168,9 @@ class Mailbox:
         self._waiting.append(message)
 
     def drop_oldest(self) -> Message | None:
-        """Take out the longest waiting message that is no stop, for a new one to have room."""
+        """Take out the longest waiting message that is no stop and has not begun, for a new one to have room."""
         for message in self._waiting:
-            if message.kind != "stop":
+            if message.kind != "stop" and not message.attempts:
                 self._waiting.remove(message)
                 return message
         return None
@@ -293,10 +296,17 @@ class Mailbox:
         """Whether a message has been sent to this generation and not been answered."""
         return self._on_way.get(message.seq) is message
 
-    def take_calls(self) -> list[Message]:
-        """Take out everything that waits but the stops."""
-        calls = [message for message in self._waiting if message.kind != "stop"]
-        self._waiting = deque(message for message in self._waiting if message.kind == "stop")
+    def take_calls(self, *, tried: bool = True) -> list[Message]:
+        """Take out everything that waits but the stops.
+
+        Args:
+            tried: whether also what has begun in an earlier generation, and is to be tried again.
+        """
+        waiting, self._waiting = self._waiting, deque[Message]()
+        calls: list[Message] = []
+        for message in waiting:
+            stays = message.kind == "stop" or (message.attempts and not tried)
+            (self._waiting if stays else calls).append(message)
         return calls
 
     def take_own_stops(self) -> list[Message]:

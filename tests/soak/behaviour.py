@@ -26,8 +26,7 @@ class Journal:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def note(self, mark, number):
-        line = "%s %d %d %d\n" % (mark, number, os.getpid(), time.monotonic_ns())
-        os.write(self._fd, line.encode())
+        os.write(self._fd, "{} {} {} {}\n".format(mark, number, os.getpid(), time.monotonic_ns()).encode())
 
 
 def step(method):
@@ -105,7 +104,7 @@ class Behaviour:
 
     @step
     def fail(self, number):
-        raise ValueError("planned %d" % number)
+        raise ValueError("planned {}".format(number))
 
     @step
     def echo(self, number, value):

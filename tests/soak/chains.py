@@ -30,6 +30,11 @@ class Told:
     reason: str = ""
     detail: str = ""
 
+    @property
+    def shown(self) -> str:
+        """It in a few words."""
+        return f"{self.kind.removeprefix('Isolate')} {self.generation} {self.reason}".strip()
+
 
 def by_name(events: Iterable[Told]) -> dict[str, list[Told]]:
     """Return the events of each isolate, in order."""
@@ -63,7 +68,7 @@ def judge(events: Mapping[str, Sequence[Told]], facts: Mapping[str, Facts]) -> l
         texts = [*_generations(told, isolate), *_left(told)]
         if isolate.own_rules:
             texts += [*_restarts(told, isolate), *_budget(told, isolate), *_why_down(told, isolate)]
-        shown = ", ".join(f"{event.kind.removeprefix('Isolate')} {event.generation} {event.reason}" for event in told[-12:])
+        shown = ", ".join(event.shown for event in told[-12:])
         faults += [Fault("events", name, None, f"{text} [{shown}]") for text in texts]
     return faults
 
@@ -148,12 +153,12 @@ def _budget(told: Sequence[Told], isolate: Facts) -> Iterator[str]:
     for first, after in zip(times, times[most:], strict=False):
         if after - first < within - MARGIN:
             yield f"{most + 1} restarts within {after - first:.2f} s, and {most} are allowed within {within:g} s"
-    for event in told:
-        if event.kind == "RestartsExceeded":
-            restarts = [e.time for e in told if e.kind == "IsolateRestarting"]
-            recent = sum(event.time - at < within + MARGIN for at in restarts)
-            if recent < most:
-                yield f"its restarts are used up after {recent} of {most}"
+    ends = [event.time for event in told if event.kind in ("IsolateExited", "IsolateStartFailed")]
+    if any(event.kind == "RestartsExceeded" for event in told) and not isolate.swaps:
+        restarts = [event.time for event in told if event.kind == "IsolateRestarting"]
+        recent = sum(ends[-1] - at < within + MARGIN for at in restarts)
+        if recent < most:
+            yield f"its restarts are used up after {recent} of {most}"
 
 
 def _why_down(told: Sequence[Told], isolate: Facts) -> Iterator[str]:

@@ -5,7 +5,8 @@ and an event loop call isolates of all kinds, alone and in trees, while a sabote
 and the host itself.  Then everything is stopped; each call must have had exactly one outcome, all outcomes must fit
 what the isolates have written down, events must make sense, and nothing may be left or have grown.
 
-It ends with code 0; 1 where it has found faults, which it tells; 3 where something hangs, with the stacks of all threads.
+It ends with code 0; 1 where it has found faults, which it tells; 3 where something hangs, with the stacks of all
+threads.
 """
 
 from __future__ import annotations

@@ -106,6 +106,7 @@ def facts_of(chosen: IsolationOptions, *, in_tree: bool) -> Facts:
         max_restarts=chosen.max_restarts, within=chosen.within, own_rules=not in_tree,
         swaps=chosen.recycle is not None or chosen.standby, limited=chosen.limits is not None,
         capacity="" if chosen.mailbox_capacity is None else chosen.overflow,
+        drops=chosen.while_restarting == "fail" or chosen.overflow == "drop_oldest",
     )  # fmt: skip
 
 

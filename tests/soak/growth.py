@@ -155,9 +155,13 @@ class Gauge:
 
 def groups() -> list[str]:
     """Return the control groups that belong to this host."""
-    own = str(os.getpid())
     found = (os.path.join(parent, name) for parent, names, _ in os.walk(GROUPS) for name in names)
-    return [path for path in found if "piactors" in path and own in path.rpartition("piactors")[2].split("/")[0].split("-")]
+    return [path for path in found if "piactors" in path and str(os.getpid()) in _owner(path).split("-")]
+
+
+def _owner(path: str) -> str:
+    """Return what the name of a host's folder of groups says of it."""
+    return path.rpartition("piactors")[2].split("/")[0]
 
 
 def _names() -> tuple[set[str], set[str]]:

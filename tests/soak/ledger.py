@@ -94,6 +94,8 @@ class Facts:
         pauses: when it was stopped by a signal, as intervals of the monotonic clock.
         final: the kind of its last reason.
         limited: whether it has limits.
+        drops: whether it may drop what waits: an overflow or a restart does, by its options.
+        drains: whether it was told to stop in a way that lets it run what it has.
     """
 
     name: str
@@ -104,8 +106,8 @@ class Facts:
     own_rules: bool = True
     swaps: bool = False
     limited: bool = False
+    drops: bool = False
     capacity: str = ""
-    coroutines: bool = False
     stop_asked: bool = False
     drains: bool = False
     pauses: list[tuple[float, float]] = attrs.field(factory=list)
@@ -120,6 +122,12 @@ class Run(NamedTuple):
     number: int
     pid: int
     at: float
+
+
+Runs = Mapping[int, Sequence[Run]]
+"""What was written down of each call."""
+Ends = Mapping[str, Mapping[int, str]]
+"""The kind of the reason why each generation of each isolate has ended."""
 
 
 @attrs.frozen
@@ -231,7 +239,9 @@ def unknown_runs(calls: Mapping[int, Call], runs: Mapping[str, Sequence[Run]]) -
                 yield Fault("ran elsewhere", name, run.number, "nobody has called it here")
 
 
-def order_of(calls: Mapping[int, Call], runs: Mapping[str, Sequence[Run]], facts: Mapping[str, Facts]) -> Iterator[Fault]:
+def order_of(
+    calls: Mapping[int, Call], runs: Mapping[str, Sequence[Run]], facts: Mapping[str, Facts]
+) -> Iterator[Fault]:
     """Rule 2: what one sender has sent begins in that order, by the first time that each begins."""
     for name, lines in runs.items():
         if facts[name].concurrency > 1:
@@ -260,14 +270,15 @@ def generations_of(runs: Mapping[str, Sequence[Run]], pids: Mapping[str, Mapping
                 yield Fault("unknown process", name, run.number, f"pid {run.pid} ran it, which no event tells of")
                 continue
             if generation < newest:
-                yield Fault("split", name, run.number, f"generation {generation} began it, after {newest} had begun others")
+                text = f"generation {generation} began it, after {newest} had begun others"
+                yield Fault("split", name, run.number, text)
             newest = max(newest, generation)
 
 
 # Crashes
 
 
-def crashes_of(calls: Iterable[Call], facts: Mapping[str, Facts], ends: Mapping[str, Mapping[int, str]]) -> Iterator[Fault]:
+def crashes_of(calls: Iterable[Call], facts: Mapping[str, Facts], ends: Ends) -> Iterator[Fault]:
     """Rule 5: at an end no more calls fail than had begun, and they tell of the end that there was."""
     failed: dict[tuple[str, int], list[Call]] = defaultdict(list)
     for call in calls:
@@ -277,7 +288,7 @@ def crashes_of(calls: Iterable[Call], facts: Mapping[str, Facts], ends: Mapping[
         failed[call.isolate, outcome.generation].append(call)
         told = ends.get(call.isolate, {}).get(outcome.generation)
         if told is None:
-            yield of_call(call, "crash without an end", f"no event tells that generation {outcome.generation} has ended")
+            yield of_call(call, "crash without an end", f"no event tells of that of generation {outcome.generation}")
         elif told != outcome.reason and call.retries == 0:
             yield of_call(call, "another reason", f"the call says {outcome.reason}, the event {told}")
     for (name, generation), lost in failed.items():
@@ -289,8 +300,7 @@ def crashes_of(calls: Iterable[Call], facts: Mapping[str, Facts], ends: Mapping[
             yield Fault("too many crashed", name, None, text)
 
 
-def lost_tells(calls: Iterable[Call], facts: Mapping[str, Facts], runs: Mapping[int, Sequence[Run]],
-               ends: Mapping[str, Mapping[int, str]]) -> Iterator[Fault]:  # fmt: skip
+def lost_tells(calls: Iterable[Call], facts: Mapping[str, Facts], runs: Runs, ends: Ends) -> Iterator[Fault]:
     """Rules 6 and 14: an isolate that was let run what it had has run every `tell`, but what crashes took along."""
     missing: Counter[str] = Counter()
     for call in calls:
@@ -299,12 +309,12 @@ def lost_tells(calls: Iterable[Call], facts: Mapping[str, Facts], runs: Mapping[
     for name, count in missing.items():
         isolate = facts[name]
         crashes = sum(kind not in ("normal", "shutdown") for kind in ends.get(name, {}).values())
-        orderly = isolate.drains and isolate.final == "shutdown" and isolate.capacity != "drop_oldest"
+        orderly = isolate.drains and isolate.final == "shutdown" and not isolate.drops
         if orderly and count > crashes * isolate.concurrency:
             yield Fault("lost tells", name, None, f"{count} never ran, with {crashes} crashes")
 
 
-def late_verdicts(calls: Iterable[Call], facts: Mapping[str, Facts], runs: Mapping[int, Sequence[Run]]) -> Iterator[Fault]:
+def late_verdicts(calls: Iterable[Call], facts: Mapping[str, Facts], runs: Runs) -> Iterator[Fault]:
     """Rule 53: a call that has ended in good time is not late, also where the host was stopped meanwhile."""
     for call in calls:
         limit = call.call_timeout

@@ -13,6 +13,7 @@ import pykka
 
 import piactors
 from tests.soak import drawing, orders
+from tests.soak.ledger import Call
 from tests.soak.world import Caller, Held, Tree, see
 
 MOST_OPEN = 8
@@ -46,6 +47,8 @@ def call(caller: Caller) -> None:
         return
     order = orders.draw(caller.world, caller.dice, held)
     made, future = caller.ask(held, order)
+    if future is None:
+        return
     what = caller.dice.random()
     if what < 0.3:
         with contextlib.suppress(Exception, concurrent.futures.CancelledError):
@@ -66,13 +69,19 @@ def burst(caller: Caller) -> None:
     held = caller.world.any(caller.dice)
     if held is None:
         return
-    sent = [caller.ask(held, orders.draw(caller.world, caller.dice, held)) for _ in range(caller.dice.randint(2, 40))]
+    sent = _sent(caller, held, caller.dice.randint(2, 40))
     if caller.world.has("cancel") and caller.dice.random() < 0.3:
         for made, future in caller.dice.sample(sent, len(sent) // 2):
             made.cancelled_by_us = True
             future.cancel()
     elif caller.dice.random() < 0.5:
         concurrent.futures.wait([future for _, future in sent], timeout=1.0)
+
+
+def _sent(caller: Caller, held: Held, count: int) -> list[tuple[Call, Any]]:
+    """Send random calls, and return those that were taken, with their futures."""
+    sent = [caller.ask(held, orders.draw(caller.world, caller.dice, held)) for _ in range(count)]
+    return [(made, future) for made, future in sent if future is not None]
 
 
 def blocking(caller: Caller) -> None:
@@ -146,6 +155,7 @@ def link(caller: Caller) -> None:
 
 def start(caller: Caller) -> None:
     """Start an isolate, unless there are many."""
+    caller.world.let_go_of_dead()
     if len(caller.world.open) < MOST_OPEN:
         drawing.start_isolate(caller.world, caller.dice)
 
@@ -246,16 +256,15 @@ async def call_async(caller: Caller) -> None:
     held = caller.world.any(caller.dice, lambda held: held.options.overflow != "block" or not held.facts.capacity)
     if held is None:
         return
-    sent = [(order := orders.draw(caller.world, caller.dice, held), caller.ask(held, order)) for _ in
-            range(caller.dice.choice([1, 1, 1, 10]))]  # fmt: skip
+    sent = _sent(caller, held, caller.dice.choice([1, 1, 1, 10]))
     how = caller.dice.choice(["wait_for", "gather", "leave", "wait"])
-    futures = [future for _, (_, future) in sent]
-    if how == "leave":
+    futures = [future for _, future in sent]
+    if how == "leave" or not futures:
         return
     if how == "wait":
         await asyncio.wait(futures, timeout=caller.dice.choice([0.01, 0.3]))
         return
-    for _, (made, _) in sent:
+    for made, _ in sent:
         made.cancelled_by_us = True  # a time-out cancels what it waits for
     with contextlib.suppress(Exception, asyncio.CancelledError):
         if how == "wait_for":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from tests.soak import chains, drawing, ledger, operations
 from tests.soak.ledger import Fault
 from tests.soak.sabotage import SABOTAGE
 from tests.soak.watch import Watch
-from tests.soak.world import Caller, Held, World, see, seen
+from tests.soak.world import Caller, Held, World
 
 SENDERS = 3
 FIRST = 4
@@ -61,16 +63,19 @@ def run(watch: Watch, kinds: frozenset[str], token: str, seed: str, seconds: flo
     world = World(folder, watch, kinds, token)
     unsubscribe = events.subscribe(world.saw, *LIFE)
     try:
-        _live(world, seed, seconds)
+        loop = _live(world, seed, seconds)
         _end(world, Caller(world, "end", f"{seed}-end"))
+        world.ended.set()
         _settle(world)
+        loop.join()
         return _judged(world)
     finally:
         unsubscribe()
         shutil.rmtree(folder)
 
 
-def _live(world: World, seed: str, seconds: float) -> None:
+def _live(world: World, seed: str, seconds: float) -> threading.Thread:
+    """Let all loose for so long; returns the thread of the event loop, which goes on until the callbacks have come."""
     first = Caller(world, "first", f"{seed}-first")
     for _ in range(FIRST):
         drawing.start_isolate(world, first.dice)
@@ -85,8 +90,9 @@ def _live(world: World, seed: str, seconds: float) -> None:
         thread.start()
     _wait_for(world, seconds, lambda: False)
     world.over.set()
-    for thread in threads:
+    for thread in threads[:-1]:
         thread.join()
+    return threads[-1]
 
 
 def _wait_for(world: World, seconds: float, done: Callable[[], bool]) -> bool:
@@ -115,8 +121,6 @@ def _guarded(caller: Caller, run: Callable[[Caller], object]) -> None:
     try:
         run(caller)
     except Exception as error:
-        import traceback
-
         caller.world.fault("operation", "-", f"{run.__name__} raised {error!r}\n{''.join(traceback.format_exc())}")
 
 
@@ -131,16 +135,12 @@ async def _send_async(caller: Caller) -> None:
             except Exception as error:
                 caller.world.fault("operation", "-", f"{operation.__name__} raised {error!r}")
         await asyncio.sleep(caller.dice.expovariate(1 / 0.004))
-    own = [call for call in list(caller.world.calls.values()) if call.sender == caller.name]
-    until = time.monotonic() + END_SECONDS
-    while any(not call.callbacks for call in own) and time.monotonic() < until + caller.world.watch.paused:
-        if _ended(caller.world) and time.monotonic() > until - END_SECONDS + SETTLE_SECONDS:
-            break
+    while not caller.world.ended.is_set():
         await asyncio.sleep(0.02)
-
-
-def _ended(world: World) -> bool:
-    return not any(held.ref.is_alive() for held in world.held)
+    own = [call for call in list(caller.world.calls.values()) if call.sender == caller.name and call.has_future]
+    until = time.monotonic() + SETTLE_SECONDS
+    while any(not call.callbacks for call in own) and time.monotonic() < until + caller.world.watch.paused:
+        await asyncio.sleep(0.02)
 
 
 def _end(world: World, caller: Caller) -> None:
@@ -165,10 +165,8 @@ def _end(world: World, caller: Caller) -> None:
 
 
 def _put_down(held: Held) -> None:
-    with contextlib.suppress(Exception):
-        import os
-
-        if held.ref.pid is not None:
+    if held.ref.pid is not None:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(held.ref.pid, signal.SIGKILL)
 
 
@@ -214,6 +212,3 @@ def _fresh_one(world: World) -> list[Fault]:
     except (piactors.PiactorsError, pykka.Timeout) as error:
         return [Fault("a fresh isolate", "-", None, repr(error))]
     return [] if found == 120 else [Fault("a fresh isolate", "-", None, f"answers {found!r}")]
-
-
-__all__ = ["Result", "run", "see", "seen"]

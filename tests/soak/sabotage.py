@@ -1,4 +1,4 @@
-"""What strikes from outside: kills and stops of isolates, of launchers and of the host itself, and forks of the host."""
+"""What strikes from outside: kills and stops of isolates, of launchers and of the host itself; and forks of it."""
 
 from __future__ import annotations
 

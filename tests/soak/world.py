@@ -66,6 +66,9 @@ class World:
     kinds: frozenset[str]
     token: str
     over: threading.Event = attrs.field(factory=threading.Event)
+    """No more operations."""
+    ended: threading.Event = attrs.field(factory=threading.Event)
+    """All isolates have ended."""
     lock: Any = attrs.field(factory=threading.Lock)
     held: list[Held] = attrs.field(factory=list)
     """All isolates of this round, the ended ones too."""
@@ -100,6 +103,11 @@ class World:
         with self.lock:
             found = [held for held in self.open if wanted(held)]
         return dice.choice(found) if found else None
+
+    def let_go_of_dead(self) -> None:
+        """Use those no more that have ended by themselves."""
+        with self.lock:
+            self.open = [held for held in self.open if held.in_tree or held.ref.is_alive()]
 
     def fault(self, rule: str, isolate: str, text: str) -> None:
         """Report a fault that was seen as it happened."""
@@ -151,7 +159,7 @@ class Caller:
         return call
 
     def ask(self, held: Held, order: Order) -> tuple[Call, Any]:
-        """Send a call in one of the ways that there are, and return its future."""
+        """Send a call in one of the ways that there are, and return its future, or None where it was refused."""
         options: dict[str, Any] = {}
         if held.style == "actor" and self.world.has("retries") and self.dice.random() < 0.05:
             options["retries"] = self.dice.randint(1, 2)
@@ -159,7 +167,12 @@ class Caller:
         way = self.dice.choice(ways[held.style])
         call = self._record(held, order, way, options.get("retries", 0), None)
         with self.world.watch.bounded(f"send {call.number}", 30.0, held.name):
-            future = self._send(held, order, call, way, options)
+            try:
+                future = self._send(held, order, call, way, options)
+            except pykka.ActorDeadError as error:  # of `proxy()`, as with pykka
+                call.has_future = False
+                call.outcomes.append(attrs.evolve(outcome_of(call, error), kind="refused"))
+                return call, None
         self.world.futures[call.number] = future
         future.add_done_callback(lambda done: self._called_back(call, order, done))
         return call, future
@@ -170,10 +183,8 @@ class Caller:
             assert held.isolator is not None
             return held.isolator.invoke_method(f"{BEHAVIOUR}:run", str(held.journal), method, number, *args)
         if way == "message":
-            message = {"method": method, "number": number, "args": args}
-            if order.retries or order.call_timeout:  # a message does not say which method it calls
-                call.retries, call.call_timeout = options.get("retries", 0), held.options.call_timeout
-            return held.ref.ask(message, block=False, **options)
+            call.retries = options.get("retries", 0)  # a message does not say which method it calls
+            return held.ref.ask(self._message(call, order), block=False, call_timeout=order.call_timeout, **options)
         if way == "ask":
             return held.ref.ask(ProxyCall(attr_path=(method,), args=(number, *args), kwargs={}), block=False, **options)
         call.retries = order.retries
@@ -181,15 +192,17 @@ class Caller:
             return held.ref.call(method, number, *args)
         return getattr(held.ref.proxy(), method)(number, *args)
 
+    @staticmethod
+    def _message(call: Call, order: Order) -> dict[str, Any]:
+        return {"method": order.method, "number": call.number, "args": order.args}
+
     def ask_and_wait(self, held: Held, order: Order, timeout: float) -> None:
         """Send a message and wait for the answer, for so long."""
         call = self._record(held, order, "blocking ask", 0, None)
-        message = {"method": order.method, "number": call.number, "args": order.args}
-        if order.retries or order.call_timeout:
-            call.retries, call.call_timeout = 0, held.options.call_timeout
+        call.retries = 0
         with self.world.watch.bounded(f"blocking ask {call.number}", timeout, held.name):
             try:
-                value = held.ref.ask(message, timeout=timeout)
+                value = held.ref.ask(self._message(call, order), timeout=timeout, call_timeout=order.call_timeout)
             except piactors.Timeout:
                 call.outcomes.append(Outcome("gave_up", at=time.monotonic()))
             except BaseException as error:
@@ -200,15 +213,14 @@ class Caller:
     def tell(self, held: Held, order: Order) -> None:
         """Send a message that nobody waits for."""
         call = self._record(held, order, "tell", 0, None)
-        call.call_timeout = held.options.call_timeout
-        message: Any = {"method": order.method, "number": call.number, "args": order.args}
+        message: Any = self._message(call, order)
         call.retries = 0
         if self.dice.random() < 0.5:
             message = ProxyCall(attr_path=(order.method,), args=(call.number, *order.args), kwargs={})
             call.retries = order.retries
         with self.world.watch.bounded(f"tell {call.number}", 30.0, held.name):
             try:
-                held.ref.tell(message)
+                held.ref.tell(message, call_timeout=order.call_timeout)
             except Exception as error:
                 call.outcomes.append(attrs.evolve(outcome_of(call, error), kind="refused"))
 
