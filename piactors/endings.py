@@ -242,7 +242,7 @@ def fail_not_run(
 
 
 def error_of_not_run(isolate: Isolate, message: Message, reason: ExitReason | None = None) -> BaseException:
-    """Return the error of such a message: if it had begun before, and was to be tried again, it may have been executed."""
+    """Return the error of such a message; one that had begun before, to be tried again, may have been executed."""
     return dead.not_begun(isolate, reason) if message.lost_in is None else _crash.crashed(*message.lost_in)
 
 

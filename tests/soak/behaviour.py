@@ -26,7 +26,7 @@ class Journal:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def note(self, mark, number):
-        os.write(self._fd, "{} {} {} {}\n".format(mark, number, os.getpid(), time.monotonic_ns()).encode())
+        os.write(self._fd, f"{mark} {number} {os.getpid()} {time.monotonic_ns()}\n".encode())
 
 
 def step(method):
@@ -104,7 +104,7 @@ class Behaviour:
 
     @step
     def fail(self, number):
-        raise ValueError("planned {}".format(number))
+        raise ValueError(f"planned {number}")
 
     @step
     def echo(self, number, value):
