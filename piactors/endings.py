@@ -78,6 +78,14 @@ def ended_without_process(isolate: Isolate, text: str) -> None:
     settle_end(isolate, ExitReason(kind="start_failed", detail=text), None)
 
 
+def called_off(isolate: Isolate) -> None:
+    """It was told to stop in the moment when its next process was to be made."""
+    if isolate.stop_requested and isolate.state is State.RESTARTING:
+        _finish_restarting(isolate)
+    else:
+        ended_without_process(isolate, "stopped before it started")
+
+
 def settle_end(isolate: Isolate, reason: ExitReason, end: End | None) -> None:
     """Decide what follows the end of a generation, and let it follow."""
     with isolate.lock:
@@ -326,9 +334,13 @@ def stop_restarting(isolate: Isolate) -> None:
     if waiting is not None:
         waiting.cancel()
     if waiting is not None or held:
-        if isolate.last_reason is None or not isolate.halting:
-            isolate.last_reason = ExitReason(kind="shutdown", detail="stopped while it waited to be restarted")
-        _finish(isolate, isolate.last_reason, Aftermath([], [], []), None)
+        _finish_restarting(isolate)
     elif generation is not None:
         isolate.intend("shutdown", "stopped while it restarted")
         generation.kill()
+
+
+def _finish_restarting(isolate: Isolate) -> None:
+    if isolate.last_reason is None or not isolate.halting:
+        isolate.last_reason = ExitReason(kind="shutdown", detail="stopped while it waited to be restarted")
+    _finish(isolate, isolate.last_reason, Aftermath([], [], []), None)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def launch(isolate: Isolate) -> None:
     """Begin to make the next process, unless the isolate has been told to stop meanwhile."""
     if _is_called_off(isolate):
-        endings.ended_without_process(isolate, "stopped before it started")
+        endings.called_off(isolate)
         return
     if isolate.recycler.standby.take_over():
         return

@@ -20,6 +20,7 @@ import attrs
 from piactors._host.channel import SocketChannel
 from piactors._host.controlling import Answer, Control
 from piactors._host.definitions import Needs
+from piactors._host.early import EarlyFrames
 from piactors._host.ends import open_ends
 from piactors._host.knowledge import Knowledge
 from piactors._host.launching import Backend, Order
@@ -125,6 +126,7 @@ class Generation:
         self._lock = threading.Lock()
         self._ends = open_ends(output, order.stdin)
         self._page = self._ends.page
+        self._early = EarlyFrames(lambda frame: self._owner.on_frame(frame))
         self._data = SocketChannel(self._ends.data, max_frame)
         self._control = Control(loop, self._ends.control, number, max_frame, self._pass_on_control)
         self._pipes = {stream: self._output_pipe(stream, fd) for stream, fd in self._ends.outputs.items()}
@@ -317,7 +319,7 @@ class Generation:
                 frame = self._control.unpacked(frame, self._read_control)
             self._owner.on_answer(frame, again)
         elif frame.kind in _ON_DATA:
-            self._owner.on_frame(frame)
+            self._early.hear(frame)
         else:
             raise ProtocolError(f"a frame of kind {frame.kind} in a channel where it does not belong")
 
@@ -328,7 +330,7 @@ class Generation:
     def _pass_on_control(self, frame: wire.Frame) -> None:
         if frame.kind == wire.STOPPING:
             self._reader.drain()  # what was answered before it stops was answered
-        self._owner.on_frame(frame)
+        self._early.hear(frame)
 
     def _fault(self, channel: SocketChannel, error: Exception) -> None:
         self._loop.unwatch(channel.fileno())
@@ -352,6 +354,10 @@ class Generation:
         if kill:
             self.kill()
         self._owner.on_launched(self)
+        try:
+            self._early.known()
+        except Exception as error:
+            self._fault(self._data, error)
 
     def refused(self, why: str, text: str) -> None:
         """See `Listener`: a launcher that must not fork leaves a fresh interpreter as the way."""

@@ -9,7 +9,8 @@ import attrs
 from tests.soak.growth import Sample, judge, slope
 
 STILL = Sample(
-    at=0, memory=50 << 20, descriptors=14, threads=4, mappings=330, processes=2, launchers=1, segments=0, groups=2, files=0
+    at=0, memory=50 << 20, descriptors=14, threads=4, mappings=330, processes=2, launchers=1, segments=0, groups=2,
+    files=0,
 )  # fmt: skip
 
 
