@@ -60,6 +60,18 @@ def endings(events: Mapping[str, Sequence[Told]]) -> dict[str, dict[int, str]]:
     }
 
 
+def last_exits(events: Mapping[str, Sequence[Told]]) -> dict[str, str]:
+    """Return the kind of reason why the last generation that had started has exited."""
+    found = {}
+    for name, told in events.items():
+        newest = max((event.generation for event in told if event.kind == "IsolateStarted"), default=0)
+        failed = any(event.kind == "IsolateStartFailed" and event.generation > newest for event in told)
+        exits = [event.reason for event in told if event.kind == "IsolateExited" and event.generation == newest]
+        if exits and not failed:
+            found[name] = exits[-1]
+    return found
+
+
 def judge(events: Mapping[str, Sequence[Told]], facts: Mapping[str, Facts]) -> list[Fault]:
     """Return what is wrong with the events of isolates that have all ended."""
     faults: list[Fault] = []

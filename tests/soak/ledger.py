@@ -92,7 +92,7 @@ class Facts:
         stop_asked: whether anybody has asked it to stop, or a link may have.
         swaps: whether processes are swapped: recycling, standby.
         pauses: when it was stopped by a signal, as intervals of the monotonic clock.
-        final: the kind of its last reason.
+        last_exit: the kind of reason why its last generation has ended, if that was ready before.
         limited: whether it has limits.
         drops: whether it may drop what waits: an overflow or a restart does, by its options.
         drains: whether it was told to stop in a way that lets it run what it has.
@@ -111,7 +111,7 @@ class Facts:
     stop_asked: bool = False
     drains: bool = False
     pauses: list[tuple[float, float]] = attrs.field(factory=list)
-    final: str = ""
+    last_exit: str = ""
     watches: list[int] = attrs.field(factory=list)
 
 
@@ -309,7 +309,7 @@ def lost_tells(calls: Iterable[Call], facts: Mapping[str, Facts], runs: Runs, en
     for name, count in missing.items():
         isolate = facts[name]
         crashes = sum(kind not in ("normal", "shutdown") for kind in ends.get(name, {}).values())
-        orderly = isolate.drains and isolate.final == "shutdown" and not isolate.drops
+        orderly = isolate.drains and isolate.last_exit == "shutdown" and not isolate.drops
         if orderly and count > crashes * isolate.concurrency:
             yield Fault("lost tells", name, None, f"{count} never ran, with {crashes} crashes")
 

@@ -160,8 +160,6 @@ def _end(world: World, caller: Caller) -> None:
         if reason is None:
             world.fault("does not end", held.name, f"{held.ref!r} after {END_SECONDS:g} s")
             _put_down(held)
-        else:
-            held.facts.final = reason.kind
 
 
 def _put_down(held: Held) -> None:
@@ -189,6 +187,9 @@ def _judged(world: World) -> Result:
     facts = {held.name: held.facts for held in world.held}
     told = chains.by_name(world.events)
     pids, ends = chains.processes(told), chains.endings(told)
+    for name, kind in chains.last_exits(told).items():
+        if name in facts:
+            facts[name].last_exit = kind
     faults = [
         *world.faults, *ledger.judge(world.calls, facts, runs, pids, ends), *chains.judge(told, facts),
         *_fresh_one(world),

@@ -22,7 +22,7 @@ class History:
     calls: dict[int, Call] = attrs.field(factory=dict)
     runs: list[Run] = attrs.field(factory=list)
     ends: dict[int, str] = attrs.field(factory=dict)
-    facts: Facts = attrs.field(factory=lambda: Facts("a", restart="permanent", drains=True, final="shutdown"))
+    facts: Facts = attrs.field(factory=lambda: Facts("a", restart="permanent", drains=True, last_exit="shutdown"))
 
     def faults(self) -> list[Fault]:
         return ledger.judge(self.calls, {"a": self.facts}, {"a": self.runs}, {"a": PIDS}, {"a": self.ends})
