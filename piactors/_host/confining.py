@@ -108,6 +108,12 @@ class Confiner:
                 self._pens.add(folder)
         return folder
 
+    def remove_pen(self, folder: str) -> None:
+        """Remove the group of a launcher that is gone; what is still in it is left for `close`."""
+        if cgroups.remove([folder]):
+            with self._lock:
+                self._pens.discard(folder)
+
     def close(self) -> None:
         """Remove all groups, which are empty by now."""
         with self._lock:

@@ -124,7 +124,7 @@ class LauncherBackend:
         self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Confiner
     ) -> None:
         self._loop = loop
-        self._pen = confiner.pen()
+        self._pen, self._remove_pen = confiner.pen(), confiner.remove_pen
         self._listeners: dict[int, Listener] = {}
         self._groups: dict[int, list[str]] = {}
         self._next_id = 1
@@ -289,6 +289,8 @@ class LauncherBackend:
         left = cgroups.kill_all([*groups, *([self._pen] if self._pen else [])], _SWEEP_SECONDS)
         left += markers.kill_marked(self.marker, _SWEEP_SECONDS)
         self._reap_adopted()
+        if self._pen is not None:
+            self._remove_pen(self._pen)
         if left:
             logger.error("processes %s of a lost launcher do not end", left)
         self._loop.call_soon(self._tell_lost, code)

@@ -29,6 +29,10 @@ from tests.soak.world import Caller, Held, World
 SENDERS = 3
 FIRST = 4
 """Isolates at the begin of a round."""
+LET_FINISH = 0.5
+"""In how many of the rounds all calls are let finish before the isolates are stopped."""
+FINISH_SECONDS = 90.0
+"""Seconds by which they have, on a loaded machine."""
 END_SECONDS = 60.0
 """Seconds by which everything has ended once it was told to."""
 SETTLE_SECONDS = 30.0
@@ -64,7 +68,10 @@ def run(watch: Watch, kinds: frozenset[str], token: str, seed: str, seconds: flo
     unsubscribe = events.subscribe(world.saw, *LIFE)
     try:
         loop = _live(world, seed, seconds)
-        _end(world, Caller(world, "end", f"{seed}-end"))
+        end = Caller(world, "end", f"{seed}-end")
+        if end.dice.random() < LET_FINISH:
+            _let_finish(world)
+        _end(world, end)
         world.ended.set()
         _settle(world)
         loop.join()
@@ -141,6 +148,19 @@ async def _send_async(caller: Caller) -> None:
     until = time.monotonic() + SETTLE_SECONDS
     while any(not call.callbacks for call in own) and time.monotonic() < until + caller.world.watch.paused:
         await asyncio.sleep(0.02)
+
+
+def _let_finish(world: World) -> None:
+    """See that all calls come to an end by themselves: none lasts long, and what hangs has a `call_timeout`."""
+    with world.watch.bounded("let all calls finish", FINISH_SECONDS + 10):
+        if _wait_for(world, FINISH_SECONDS, lambda: all(future.done() for future in list(world.futures.values()))):
+            return
+    for number, future in list(world.futures.items()):
+        if not future.done():
+            call = world.calls[number]
+            held = next(held for held in world.held if held.name == call.isolate)
+            text = f"{call.way} {call.method} has no outcome after {FINISH_SECONDS:g} s of quiet; {held.ref!r}"
+            world.faults.append(Fault("stuck", call.isolate, number, f"{text}, {held.ref.mailbox_size} messages wait"))
 
 
 def _end(world: World, caller: Caller) -> None:

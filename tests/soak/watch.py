@@ -115,8 +115,8 @@ class Watch:
         if late:
             shown = "; ".join(f"{one.thread}: {one.what}, {now - one.since:.1f} of {one.bound:g} s" for one in late)
             return f"operations take too long: {shown}"
-        if now - self._moved > SLACK:
-            return f"nothing has moved for {now - self._moved:.0f} seconds"
+        if now - self._moved > SLACK and not self._running:
+            return f"nothing has moved for {now - self._moved:.0f} seconds, and nothing runs"
         return ""
 
     def die(self, why: str) -> None:
