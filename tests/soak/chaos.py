@@ -103,7 +103,8 @@ def _rounds(chosen: argparse.Namespace, watch: Watch, gauge: growth.Gauge, token
             print(f"FAULT left after round {number}: {left}", flush=True)
         samples.append(gauge.sample())
         shown = f"{result.calls} calls, {result.isolates} isolates, {result.generations} generations"
-        print(f"round {number}: {shown}; {samples[-1]}", flush=True)
+        took = " ".join(f"{name} {seconds:g}" for name, seconds in result.seconds.items())
+        print(f"round {number}: {shown}; {samples[-1]}; {took} s", flush=True)
         if faults and chosen.stop_at_first:
             break
     print(f"outcomes: {dict(outcomes.most_common())}")

@@ -46,7 +46,7 @@ def options(world: World, dice: Random, name: str, style: str) -> IsolationOptio
         "spin": dice.random() < 0.8, "while_restarting": dice.choices(["queue", "fail"], [5, 1])[0],
     }  # fmt: skip
     if world.has("hangs") and dice.random() < 0.6:
-        chosen["call_timeout"] = dice.choice([0.3, 1.0, 1.5])
+        chosen["call_timeout"] = dice.choice([0.3, 1.0])
     if dice.random() < 0.5:
         chosen["backoff"] = Backoff(initial=dice.choice([0.0, 0.01, 0.1]), maximum=0.5)
     if world.has("overflow") and dice.random() < 0.3:

@@ -29,7 +29,7 @@ from tests.soak.world import Caller, Held, World
 SENDERS = 3
 FIRST = 4
 """Isolates at the begin of a round."""
-LET_FINISH = 0.5
+LET_FINISH = 0.3
 """In how many of the rounds all calls are let finish before the isolates are stopped."""
 FINISH_SECONDS = 90.0
 """Seconds by which they have, on a loaded machine."""
@@ -53,6 +53,21 @@ class Result:
     generations: int
     outcomes: dict[str, int]
     stories: dict[str, list[str]]
+    seconds: dict[str, float] = attrs.field(factory=dict)
+    """How long each phase took."""
+
+
+class Phases:
+    """Measures how long the parts of a round take."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def over(self, name: str) -> None:
+        """A part is over."""
+        now = time.monotonic()
+        self.seconds[name], self._last = round(now - self._last, 1), now
 
 
 def run(watch: Watch, kinds: frozenset[str], token: str, seed: str, seconds: float) -> Result:
@@ -66,16 +81,21 @@ def run(watch: Watch, kinds: frozenset[str], token: str, seed: str, seconds: flo
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     world = World(folder, watch, kinds, token)
     unsubscribe = events.subscribe(world.saw, *LIFE)
+    phases = Phases()
     try:
         loop = _live(world, seed, seconds)
+        phases.over("live")
         end = Caller(world, "end", f"{seed}-end")
         if end.dice.random() < LET_FINISH:
             _let_finish(world)
+            phases.over("finish")
         _end(world, end)
         world.ended.set()
+        phases.over("end")
         _settle(world)
         loop.join()
-        return _judged(world)
+        phases.over("settle")
+        return attrs.evolve(_judged(world), seconds=phases.seconds)
     finally:
         unsubscribe()
         shutil.rmtree(folder)
