@@ -104,7 +104,7 @@ def _rounds(chosen: argparse.Namespace, watch: Watch, gauge: growth.Gauge, token
         samples.append(gauge.sample())
         shown = f"{result.calls} calls, {result.isolates} isolates, {result.generations} generations"
         took = " ".join(f"{name} {seconds:g}" for name, seconds in result.seconds.items())
-        print(f"round {number}: {shown}; {samples[-1]}; {took} s", flush=True)
+        print(f"round {number}: {shown}; {samples[-1]}; {took} s; {result.slowest}", flush=True)
         if faults and chosen.stop_at_first:
             break
     print(f"outcomes: {dict(outcomes.most_common())}")

@@ -55,6 +55,8 @@ class Result:
     stories: dict[str, list[str]]
     seconds: dict[str, float] = attrs.field(factory=dict)
     """How long each phase took."""
+    slowest: str = ""
+    """The operation that took longest while all was let loose."""
 
 
 class Phases:
@@ -85,6 +87,7 @@ def run(watch: Watch, kinds: frozenset[str], token: str, seed: str, seconds: flo
     try:
         loop = _live(world, seed, seconds)
         phases.over("live")
+        slowest = watch.slowest()
         end = Caller(world, "end", f"{seed}-end")
         if end.dice.random() < LET_FINISH:
             _let_finish(world)
@@ -95,7 +98,7 @@ def run(watch: Watch, kinds: frozenset[str], token: str, seed: str, seconds: flo
         _settle(world)
         loop.join()
         phases.over("settle")
-        return attrs.evolve(_judged(world), seconds=phases.seconds)
+        return attrs.evolve(_judged(world), seconds=phases.seconds, slowest=slowest)
     finally:
         unsubscribe()
         shutil.rmtree(folder)

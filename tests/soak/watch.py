@@ -56,6 +56,7 @@ class Watch:
         self.paused = 0.0
         self._lock = threading.Lock()
         self._running: dict[int, Running] = {}
+        self._slowest = (0.0, "nothing")
         self._moved = self.begun
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -76,9 +77,18 @@ class Watch:
         try:
             yield
         finally:
+            self._moved = time.monotonic()
+            took = self._moved - running.since
             with self._lock:
                 del self._running[id(running)]
-            self._moved = time.monotonic()
+                if took > self._slowest[0]:
+                    self._slowest = (took, f"{running.thread}: {what} {isolate}".rstrip())
+
+    def slowest(self) -> str:
+        """Return the operation that took longest since this was asked last."""
+        with self._lock:
+            (took, what), self._slowest = self._slowest, (0.0, "nothing")
+        return f"{took:.1f} s for {what[:150]}"
 
     def story_of(self, isolate: str, most: int = 40) -> list[str]:
         """Return the last steps that concern an isolate."""
