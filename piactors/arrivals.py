@@ -12,11 +12,11 @@ from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from piactors import dead, events, stopping
+from piactors import events, stopping
 from piactors._lifecycle import states
-from piactors._lifecycle.mailbox import Doubt, UnknownSequence
+from piactors._lifecycle.mailbox import Doubt, Message, UnknownSequence
 from piactors._lifecycle.states import Happening
-from piactors.endings import SMALL_FRAME, Unconfined, fail_all
+from piactors.endings import SMALL_FRAME, Unconfined, error_of_not_run, fail_all, fail_not_run
 from piactors.errors import ProtocolError
 from piactors.exit_reason import ExitReason, Kind
 from piactors.pihost import PROTOCOL, plain_decode, wire
@@ -199,7 +199,7 @@ def _on_no_result(isolate: Isolate, frame: wire.Frame) -> None:
     if doubt == "waits" or too_late:
         return
     if doubt:
-        fail_all([message], partial(_skipped, isolate, doubt))
+        fail_all([message], partial(_skipped, isolate, message, doubt))
     if message.given_up or doubt:
         return
     if message.kind == "tell":
@@ -215,10 +215,10 @@ def _on_no_result(isolate: Isolate, frame: wire.Frame) -> None:
     raise unanswered
 
 
-def _skipped(isolate: Isolate, doubt: Doubt) -> BaseException:
+def _skipped(isolate: Isolate, message: Message, doubt: Doubt) -> BaseException:
     """The error of a call that was given up on in the very moment when it was to begin, and has not begun."""
     if doubt == "stopped":
-        return dead.not_begun(isolate)
+        return error_of_not_run(isolate, message)
     return CancelledError()
 
 
@@ -252,7 +252,7 @@ def _on_stopping(isolate: Isolate, frame: wire.Frame) -> None:
         left = isolate.mailbox.take_calls() if final else []
     if final:
         isolate.unregister()
-        fail_all(left, partial(dead.not_begun, isolate, guess))
+        fail_not_run(isolate, left, guess)
     stopping.arm_shutdown(isolate)
     generation.send_control(wire.PROCEED, 0, b"")
 

@@ -85,6 +85,14 @@ def ended_without_process(isolate: Isolate, text: str) -> None:
     settle_end(isolate, ExitReason(kind="start_failed", detail=text), None)
 
 
+def called_off(isolate: Isolate) -> None:
+    """It was told to stop in the moment when its next process was to be made."""
+    if isolate.stop_requested and isolate.state is State.RESTARTING:
+        _finish_restarting(isolate)
+    else:
+        ended_without_process(isolate, "stopped before it started")
+
+
 def settle_end(isolate: Isolate, reason: ExitReason, end: End | None) -> None:
     """Decide what follows the end of a generation, and let it follow."""
     with isolate.lock:
@@ -96,6 +104,9 @@ def settle_end(isolate: Isolate, reason: ExitReason, end: End | None) -> None:
         if end is not None:
             aftermath = isolate.mailbox.generation_ended(end.evidence)
             isolate.outbox.generation_ended()
+            for message in aftermath.retried:
+                pid = None if generation is None else generation.pid
+                message.lost_in = (isolate.spec.name, pid, isolate.generation_number, reason)
         lost = end is not None and end.lost
         decision = _decide(isolate, reason, current, lost=lost)
         pid = None if generation is None else generation.pid
@@ -143,7 +154,7 @@ def _hold(
     with isolate.lock:
         isolate.state = states.after(isolate.state, Happening.WILL_RESTART)
         isolate.held = True
-        refused = isolate.mailbox.take_calls() if isolate.options.while_restarting == "fail" else []
+        refused = isolate.mailbox.take_calls(tried=False) if isolate.options.while_restarting == "fail" else []
         isolate.room.notify_all()
     _settle_lost(isolate, aftermath, reason, pid)
     fail_all(refused, partial(dead.restarts, isolate))
@@ -184,7 +195,7 @@ def _start_again(
         isolate.state = states.after(isolate.state, Happening.WILL_RESTART)
         refused = []
         if isolate.options.while_restarting == "fail":
-            refused = isolate.mailbox.take_calls()
+            refused = isolate.mailbox.take_calls(tried=False)
         isolate.restart_timer = isolate.loop.call_later(decision.delay, isolate.restart_due)
         raced = isolate.stop_requested
         isolate.room.notify_all()
@@ -220,7 +231,7 @@ def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> N
             events.RestartsExceeded, max_restarts=isolate.options.max_restarts or 0, within=isolate.options.within
         )
     stops = [message for message in left if message.kind == "stop"]
-    _fail_left(isolate, [message for message in left if message.kind != "stop"], reason)
+    fail_not_run(isolate, [message for message in left if message.kind != "stop"], reason)
     start_error = partial(_crash.raise_start_error, isolate.spec, isolate.decoder, reason, start_failure)
     isolate.started.settle_with(start_error)  # nobody may be left waiting for the start, however far it came
     isolate.outbox.close()
@@ -231,11 +242,17 @@ def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> N
         _crash.die(reason)
 
 
-def _fail_left(isolate: Isolate, left: list[Message], reason: ExitReason) -> None:
-    """Fail what waited; what has begun in an earlier generation, and was to be tried again, may have been executed."""
-    place = (isolate.spec.name, isolate.pid, isolate.generation_number)
-    fail_all([message for message in left if message.attempts], lambda: _crash.crashed(*place, reason))
-    fail_all([message for message in left if not message.attempts], partial(dead.not_begun, isolate, reason))
+def fail_not_run(
+    isolate: Isolate, left: list[Message], reason: ExitReason | None = None, *, unless_given_up: bool = True
+) -> None:
+    """Fail messages that no generation will run (any more)."""
+    for message in left:
+        fail_all([message], partial(error_of_not_run, isolate, message, reason), unless_given_up=unless_given_up)
+
+
+def error_of_not_run(isolate: Isolate, message: Message, reason: ExitReason | None = None) -> BaseException:
+    """Return the error of such a message; one that had begun before, to be tried again, may have been executed."""
+    return dead.not_begun(isolate, reason) if message.lost_in is None else _crash.crashed(*message.lost_in)
 
 
 def tell_keeper(isolate: Isolate, reason: ExitReason, start_failure: bytes | None) -> None:
@@ -297,9 +314,13 @@ def stop_restarting(isolate: Isolate) -> None:
     if waiting is not None:
         waiting.cancel()
     if waiting is not None or held:
-        if isolate.last_reason is None or not isolate.halting:
-            isolate.last_reason = ExitReason(kind="shutdown", detail="stopped while it waited to be restarted")
-        _finish(isolate, isolate.last_reason, Aftermath([], [], []), None)
+        _finish_restarting(isolate)
     elif generation is not None:
         isolate.intend("shutdown", "stopped while it restarted")
         generation.kill()
+
+
+def _finish_restarting(isolate: Isolate) -> None:
+    if isolate.last_reason is None or not isolate.halting:
+        isolate.last_reason = ExitReason(kind="shutdown", detail="stopped while it waited to be restarted")
+    _finish(isolate, isolate.last_reason, Aftermath([], [], []), None)

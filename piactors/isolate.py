@@ -247,10 +247,12 @@ class Isolate:
             return generation is not None and self.mailbox.is_on_way(message) and generation.has_begun(message.seq)
 
     def give_up(self, message: Message) -> bool:
-        """The caller of a message gave up on it: True where it will never begin."""
+        """The caller of a message gave up on it: True where it will never begin, and has not begun before."""
         if self.is_mine():
             raise Reentered(f"isolate {self.spec.name}")
         with self.lock:
+            if message.attempts:
+                return False  # its caller is told what comes of it
             if self.mailbox.give_up(message):
                 self.room.notify()
                 return True

@@ -31,7 +31,7 @@ _MOST_COUNTED = 30
 def launch(isolate: Isolate) -> None:
     """Begin to make the next process, unless the isolate has been told to stop meanwhile."""
     if _is_called_off(isolate):
-        endings.ended_without_process(isolate, "stopped before it started")
+        endings.called_off(isolate)
         return
     if isolate.recycler.standby.take_over():
         return

@@ -76,7 +76,7 @@ def _shut_down(isolate: Isolate) -> None:
         isolate.mailbox.put(Message("stop", b""))
         isolate.pump()
         idle = isolate.state is State.RESTARTING and isolate.process is None
-    endings.fail_all([*left, *recalled], partial(dead.not_begun, isolate), unless_given_up=False)
+    endings.fail_not_run(isolate, [*left, *recalled], unless_given_up=False)
     if idle:
         endings.stop_restarting(isolate)
     else:

@@ -66,6 +66,7 @@ class Confiner:
         mechanisms: list[Mechanism] = [*self._makers, Monitored(), Rlimits(), Scheduler()]
         self._mechanisms = {mechanism.name: mechanism for mechanism in mechanisms}
         self._pens: set[str] = set()
+        self._bases: set[str] = set()
         self._lock = threading.Lock()
 
     def plan(self, limits: IsolationLimits) -> Plan:
@@ -106,7 +107,14 @@ class Confiner:
             folder = pen.make()
             if folder is not None:
                 self._pens.add(folder)
+                self._bases.add(os.path.dirname(folder))
         return folder
+
+    def remove_pen(self, folder: str) -> None:
+        """Remove the group of a launcher that is gone; what is still in it is left for `close`."""
+        if cgroups.remove([folder]):
+            with self._lock:
+                self._pens.discard(folder)
 
     def close(self) -> None:
         """Remove all groups, which are empty by now."""
@@ -114,5 +122,5 @@ class Confiner:
             cgroups.remove(list(self._pens))
             for maker in self._makers:
                 maker.close()
-            confine.remove_groups(list({os.path.dirname(folder) for folder in self._pens}))
+            confine.remove_groups(list(self._bases))
             self._pens.clear()

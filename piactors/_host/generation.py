@@ -20,6 +20,7 @@ from piactors._host import background
 from piactors._host.channel import SocketChannel
 from piactors._host.controlling import Answer, Control
 from piactors._host.definitions import Needs
+from piactors._host.early import EarlyFrames
 from piactors._host.ends import open_ends
 from piactors._host.knowledge import Knowledge
 from piactors._host.loop import Share, Timer
@@ -92,6 +93,7 @@ class Generation:
     def _open_channels(self, max_frame: int) -> None:
         loop, owner = self._loop, self._owner
         self._page = self._ends.page
+        self._early = EarlyFrames(lambda frame: self._owner.on_frame(frame))
         self._data = SocketChannel(self._ends.data, max_frame)
         self._control = Control(loop, self._ends.control, self.number, max_frame, self._pass_on_control)
         self._pipes = {stream: self._output_pipe(stream, fd) for stream, fd in self._ends.outputs.items()}
@@ -316,7 +318,7 @@ class Generation:
                 frame = self._control.unpacked(frame, self._read_control)
             self._owner.on_answer(frame, again)
         elif frame.kind in _ON_DATA:
-            self._owner.on_frame(frame)
+            self._early.hear(frame)
         else:
             raise ProtocolError(f"a frame of kind {frame.kind} in a channel where it does not belong")
 
@@ -327,7 +329,7 @@ class Generation:
     def _pass_on_control(self, frame: wire.Frame) -> None:
         if frame.kind == wire.STOPPING:
             self._reader.drain()  # what was answered before it stops was answered
-        self._owner.on_frame(frame)
+        self._early.hear(frame)
 
     def _fault(self, channel: SocketChannel, error: Exception) -> None:
         self._loop.unwatch(channel.fileno())
@@ -357,6 +359,10 @@ class Generation:
         if kill:
             self.kill()
         self._owner.on_launched(self)
+        try:
+            self._early.known()
+        except Exception as error:
+            self._fault(self._data, error)
 
     def _process_ended(self) -> None:
         self._loop.unwatch(self._process_fd)

@@ -52,7 +52,7 @@ class LauncherBackend:
     ) -> None:
         self._loop = loop.share(self._failed)
         self._failures = 0
-        self._pen = confiner.pen()
+        self._pen, self._remove_pen = confiner.pen(), confiner.remove_pen
         self._listeners: dict[int, Listener] = {}
         self._groups: dict[int, list[str]] = {}
         self._next_id = 1
@@ -317,6 +317,8 @@ class LauncherBackend:
             groups = [folder for folders in self._groups.values() for folder in folders]
             groups += [self._pen] if self._pen else []
             code = launcher_sweep.sweep(self._process, processes, groups, self.marker)
+            if self._pen is not None:
+                self._remove_pen(self._pen)
         except Exception:  # nothing can be looked at without a descriptor: what is left ends with its parent
             logger.exception("the processes of a lost launcher could not be looked for")
         finally:

@@ -64,6 +64,9 @@ class Message:
     """Whether it had still to arrive when it was last looked at."""
     seq: int = 0
     attempts: int = 0
+    """How many generations have ended after they had begun it."""
+    lost_in: Any = None
+    """If it is to be tried again: name, pid and number of the last of these, and why that ended."""
     head_returns: int = 0
     given_up: bool = False
     doubt: Doubt = ""
@@ -174,8 +177,8 @@ class Mailbox:
         return message in self._waiting
 
     def oldest(self) -> Message | None:
-        """Return the longest waiting message that is no stop."""
-        return next((message for message in self._waiting if message.kind != "stop"), None)
+        """Return the longest waiting message that is no stop and has not begun: it may make room for a new one."""
+        return next((message for message in self._waiting if message.kind != "stop" and not message.attempts), None)
 
     def next_to_send(self) -> Message | None:
         """Take the next message, numbered, where the window has room for it; nothing follows a stop."""
@@ -333,11 +336,16 @@ class Mailbox:
         """Whether a message has been sent to this generation and not been answered."""
         return self._on_way.get(message.seq) is message
 
-    def take_calls(self) -> list[Message]:
-        """Take out everything that waits but the stops."""
-        calls = [message for message in self._waiting if message.kind != "stop"]
+    def take_calls(self, *, tried: bool = True) -> list[Message]:
+        """Take out everything that waits but the stops.
+
+        Args:
+            tried: whether also what has begun in an earlier generation, and is to be tried again.
+        """
+        calls = [message for message in self._waiting if message.kind != "stop" and (tried or not message.attempts)]
         self.leaving += calls
-        self._waiting = OrderedDict.fromkeys(message for message in self._waiting if message.kind == "stop")
+        taken = set(calls)
+        self._waiting = OrderedDict.fromkeys(message for message in self._waiting if message not in taken)
         return calls
 
     def take_own_stops(self) -> list[Message]:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from piactors import IsolateRef, events
+from piactors._host import runtime
+from tests.children.actors import Fragile
 from tests.limits.mechanisms import (
     CGROUPS,
     PATIENCE,
@@ -23,7 +25,7 @@ from tests.limits.mechanisms import (
     pid_of,
     record,
 )  # fmt: skip
-from tests.orphans.support import CHILDREN, Host, Watch, end_by_pidfd, watch
+from tests.orphans.support import CHILDREN, Host, Watch, end_by_pidfd, groups_can_be_made, watch
 from tests.support import wait_until
 
 __all__ = ["record", "watch"]
@@ -222,3 +224,16 @@ def test_a_lost_launcher_leaves_no_groups(watch: Watch, memory_group: str) -> No
     host.go_on()
     assert host.exit_code() == 0
     assert host_folders(host.pid) == []
+
+
+@pytest.mark.skipif(not groups_can_be_made(), reason="no control group can be made here")
+def test_what_a_lost_launcher_had_for_itself_goes_at_once() -> None:
+    """Not only with its host: one that loses launchers again and again would collect groups."""
+    ref = Fragile.with_options(restart="permanent", max_restarts=None).start()
+    (launcher,) = runtime.current().launcher_pids()
+    pens = {folder for folder in group_folders(launcher).values() if folder.name.startswith("launcher-")}
+    assert pens
+    os.kill(launcher, signal.SIGKILL)
+    wait_until(lambda: ref.generation == 2 and ref.state == "running", PATIENCE)
+    assert_gone(pens, PATIENCE)
+    ref.stop()

@@ -212,6 +212,19 @@ def test_a_message_that_came_back_can_be_taken_out_though_another_has_its_old_nu
     assert not box.give_up(first)
 
 
+def test_what_is_to_be_tried_again_is_not_dropped_nor_taken_with_what_has_not_begun() -> None:
+    """It has begun before: that it was not taken, or has not begun, would be wrong."""
+    box, begun, waits, stop = mailbox(), call(retries=1), call(), Message("stop", b"")
+    sent(box, begun)
+    box.put(waits)
+    box.put(stop)
+    box.generation_ended(Evidence(begun.seq))
+    assert box.take_calls(tried=False) == [waits]
+    assert box.drop_oldest() is None
+    assert box.take_calls() == [begun]
+    assert box.close() == [stop]
+
+
 def test_the_oldest_waiting_message_is_dropped_and_stops_are_not() -> None:
     """A stop cannot be dropped to make room."""
     box, stop, old, new = mailbox(), Message("stop", b""), call("old"), call("new")
@@ -485,15 +498,15 @@ class MailboxMachine(RuleBasedStateMachine):
 
     @rule()
     def drop_oldest(self) -> None:
-        calls = [message for message in self.waiting if message.kind != "stop"]
+        calls = [message for message in self.waiting if message.kind != "stop" and not message.attempts]
         found = self.box.drop_oldest()
         assert found is (calls[0] if calls else None)
         self._hand_out(calls[:1])
 
-    @rule()
-    def take_calls(self) -> None:
-        calls = [message for message in self.waiting if message.kind != "stop"]
-        self._same(self.box.take_calls(), calls)
+    @rule(tried=st.booleans())
+    def take_calls(self, tried: bool) -> None:
+        calls = [message for message in self.waiting if message.kind != "stop" and (tried or not message.attempts)]
+        self._same(self.box.take_calls(tried=tried), calls)
         self._hand_out(calls)
 
     @rule()
