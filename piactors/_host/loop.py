@@ -180,9 +180,17 @@ class Loop:
                         os.write(self._wake_write, b"\0")
                     except BlockingIOError:  # it is full, so the loop will wake
                         pass
+                    except OSError as error:
+                        self._lost(error)
                     except BaseException:  # a KeyboardInterrupt in a caller's thread: who comes next has to write
                         self._awake = False
                         raise
+
+    def _lost(self, error: OSError) -> None:
+        """Somebody has closed what wakes the thread: it sleeps for ever, and is given up."""
+        if not self._stopping:
+            self._stopping = True  # `_awake` stays: nobody else tries
+            threading.Thread(target=self._on_failure, args=(error,), name="piactors-lost", daemon=True).start()
 
     def call_later(self, delay: float, callback: Handler, on_error: OnError | None = None) -> Timer:
         """Have `callback()` run on the loop after `delay` seconds."""
@@ -275,8 +283,10 @@ class Loop:
                 failures += 1
                 if failures > _MOST_FAILURES:
                     raise
-                self._tell(self._on_error, error)
-                time.sleep(_AFTER_FAILURE * (failures > 1))
+                if failures == 1:
+                    self._tell(self._on_error, error)
+                else:
+                    time.sleep(_AFTER_FAILURE)
 
     def _turn(self) -> None:
         ready = self._poller.wait(self._time_to_wait())

@@ -122,7 +122,11 @@ class Reader:
             if not self.answers_only or not self._turns.take(me):
                 return -1
             if watched:
-                self._loop.pause(self._fd)
+                try:
+                    self._loop.pause(self._fd)
+                except (OSError, ValueError):  # the loop is gone, or about to fail: it tells of the end
+                    self._turns.close()
+                    return -1
         return self._fd
 
     def _give_back(self, fd: int, depth: int, answers_due: Callable[[], int]) -> None:

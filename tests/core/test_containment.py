@@ -18,6 +18,7 @@ import piactors
 from piactors import ChildSpec, ProcessActor, Recycle, Supervisor
 from piactors._host import runtime
 from tests.injecting import Site, Watcher, watching
+from tests.support import HostScripts
 
 OUTCOME_SECONDS = 30.0
 SEED = 11
@@ -204,6 +205,35 @@ def inject(sites: list[tuple[Callable[[list[Any]], list[Any]], Site]], bystander
             struck += check(life, site, kind(), bystander, pid)
             made += 1
     assert struck > made // 2, f"{struck} of {made} failures were made"
+
+
+@pytest.mark.parametrize("closed", ["loop._poller.close()", "os.close(loop._wake_write)"])
+def test_an_io_thread_that_cannot_go_on_ends_its_isolates_and_the_next_start_has_a_new_one(
+    host_script: HostScripts, closed: str
+) -> None:
+    """Somebody has closed its descriptors: nobody waits for ever."""
+    host = host_script(f"""
+        import logging, os, sys
+        import piactors
+        from piactors._host import runtime
+        from tests.core.test_containment import Bystander, Victim
+
+        if __name__ == "__main__":
+            logging.basicConfig(stream=sys.stdout, level=logging.CRITICAL, format="%(message)s")
+            ref = Victim.start()
+            future = ref.proxy().nap(60)
+            loop = runtime.current().loop
+            {closed}
+            loop.call_soon(int)
+            try: future.get(timeout=20)
+            except piactors.PiactorsError as error: print(type(error).__name__, "I/O thread" in str(error))
+            print(Bystander.start().proxy().pid().get(timeout=20) > 0, ref.is_alive())
+        """)
+    out, err = host.communicate(timeout=40)
+    assert host.returncode == 0, err
+    assert "the next start begins with a new one" in out, (out, err)
+    assert "PiactorsError True" in out
+    assert "True False" in out
 
 
 @pytest.mark.timeout(180)
