@@ -183,7 +183,29 @@ def _let_finish(world: World) -> None:
             call = world.calls[number]
             held = next(held for held in world.held if held.name == call.isolate)
             text = f"{call.way} {call.method} has no outcome after {FINISH_SECONDS:g} s of quiet; {held.ref!r}"
-            world.faults.append(Fault("stuck", call.isolate, number, f"{text}, {held.ref.mailbox_size} messages wait"))
+            text = f"{text}, {held.ref.mailbox_size} messages wait; {_inside(held.ref)}"
+            world.faults.append(Fault("stuck", call.isolate, number, text))
+
+
+def _inside(ref: Any) -> str:
+    """Return what is known of an isolate that is stuck, for whoever has to find out why."""
+    isolate = getattr(ref, "_isolate", None)
+    if isolate is None:
+        return "an isolator"
+    current, generation = isolate.current, isolate.process
+    pid = None if generation is None else generation.pid
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] if pid else "-"
+    except OSError:
+        state = "gone"
+    names = ("ready_at", "intent", "detail", "report", "stop_wanted", "greeted")
+    known = {name: getattr(current, name) for name in names}
+    flags = {name: getattr(isolate, name) for name in ("stop_requested", "halting", "held", "final", "lacks")}
+    over = generation is not None and generation.is_over
+    return (
+        f"process {pid} is in state {state}, {'over' if over else 'not over'}; "
+        f"{known}; {flags}; draining {isolate.recycler.draining}, {isolate.mailbox.on_way} on their way"
+    )
 
 
 def _end(world: World, caller: Caller) -> None:
