@@ -90,7 +90,7 @@ def _on_ready(isolate: Isolate, frame: wire.Frame) -> None:
 
 def let_run(isolate: Isolate) -> None:
     """Let a generation that is ready run what waits; under the isolate's lock."""
-    isolate.launchers_lost = 0
+    isolate.launchers_lost = isolate.lacks = 0
     if isolate.current.start_timer is not None:
         isolate.current.start_timer.cancel()  # else each start wakes the I/O thread once more, `start_timeout` later
     isolate.state = states.after(isolate.state, Happening.READY)
@@ -99,13 +99,15 @@ def let_run(isolate: Isolate) -> None:
 
 def tell_started(isolate: Isolate, late: list[tuple[str, bytes]]) -> None:
     """Tell everybody of a generation that runs, and that itself what was set with `set_data` since its start."""
-    for key, value in late:
-        isolate.control("set_data", key, value)
-    isolate.publish(events.IsolateStarted)
-    isolate.started.settle_with(_nothing)
-    isolate.policies_begin()
-    if isolate.keeper is not None:
-        isolate.keeper.started()
+    try:
+        for key, value in late:
+            isolate.control("set_data", key, value)
+        isolate.publish(events.IsolateStarted)
+        isolate.started.settle_with(_nothing)
+        isolate.policies_begin()
+    finally:  # whatever fails of that ends this generation: its end must not be what the supervisor hears first
+        if isolate.keeper is not None:
+            isolate.keeper.started()
 
 
 def checked_size(frame: wire.Frame) -> bytes:
@@ -260,6 +262,10 @@ def _on_request(isolate: Isolate, frame: wire.Frame) -> None:
     isolate.requests.handle(generation, frame)
 
 
+def _on_lost(isolate: Isolate, frame: wire.Frame) -> None:
+    isolate.outbox.forget(frame.seq)
+
+
 def _on_log(isolate: Isolate, frame: wire.Frame) -> None:
     isolate.relay.record(isolate.pid, bytes(frame.payload), isolate.decoder.error)
 
@@ -320,4 +326,5 @@ _HANDLERS: dict[int, Callable[[Isolate, wire.Frame], None]] = {
     wire.STOPPING: _on_stopping,
     wire.REQUEST: _on_request,
     wire.LOG: _on_log,
+    wire.LOST: _on_lost,
 }

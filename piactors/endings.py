@@ -13,14 +13,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from piactors import _crash, dead, events
-from piactors._host.generation import End
+from piactors._host.owning import End
 from piactors._lifecycle import states
 from piactors._lifecycle.mailbox import Aftermath, Message
 from piactors._lifecycle.states import Happening, State
 from piactors._lifecycle.verdict import Findings, verdict
 from piactors._supervision import restart
 from piactors._supervision.actions import Exit
-from piactors.errors import PiactorsError, ProtocolError
+from piactors.errors import ProtocolError
 from piactors.exit_reason import ExitReason, Kind
 
 if TYPE_CHECKING:
@@ -37,8 +37,10 @@ class Unconfined(ProtocolError):
 
 def ended(isolate: Isolate, end: End) -> None:
     """The process of an isolate, and all that it left, are gone: decide what follows, and let it follow."""
-    isolate.recycler.generation_ended()
-    settle_end(isolate, reason_of(isolate, isolate.current, end), end)
+    reason = reason_of(isolate, isolate.current, end)
+    if not isolate.ended.is_set():  # else it was given up before (see `containment`)
+        isolate.recycler.generation_ended()
+        settle_end(isolate, reason, end)
 
 
 def reason_of(isolate: Isolate, current: Current, end: End, *, told_to_stop: bool = False) -> ExitReason:
@@ -51,6 +53,10 @@ def reason_of(isolate: Isolate, current: Current, end: End, *, told_to_stop: boo
             current.intent, current.detail, current.breach = "limit", str(breach), breach
         if current.intent is None and end.lost:
             current.intent, current.detail = "killed", "its launcher was lost"
+        if end.note:
+            current.detail = "; ".join(filter(None, [current.detail, end.note]))
+    if end.note:
+        isolate.log(logging.ERROR, "isolate %s: %s", isolate.spec.name, end.note)
     if by_kernel and confined is not None and breach is not None:
         confined.publish(breach, hard=True)
     return verdict(
@@ -111,6 +117,7 @@ def settle_end(isolate: Isolate, reason: ExitReason, end: End | None) -> None:
         _start_again(isolate, decision, reason, aftermath, pid)
     else:
         _finish(isolate, reason, aftermath, pid, exhausted=isinstance(decision, restart.Exhausted))
+    isolate.mailbox.leaving.clear()
 
 
 MOST_LAUNCHERS_LOST = 5
@@ -188,7 +195,7 @@ def _start_again(
         refused = []
         if isolate.options.while_restarting == "fail":
             refused = isolate.mailbox.take_calls(tried=False)
-        isolate.restart_timer = isolate.loop.call_later(decision.delay, partial(_restart_due, isolate))
+        isolate.restart_timer = isolate.loop.call_later(decision.delay, isolate.restart_due)
         raced = isolate.stop_requested
         isolate.room.notify_all()
     isolate.publish(events.IsolateRestarting, attempt=decision.attempt, delay=decision.delay)
@@ -196,11 +203,6 @@ def _start_again(
     fail_all(refused, partial(dead.restarts, isolate))
     if raced:
         stop_restarting(isolate)
-
-
-def _restart_due(isolate: Isolate) -> None:
-    isolate.restart_timer = None
-    isolate.launch()
 
 
 def _finish(
@@ -216,23 +218,21 @@ def _finish(
 
 def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> None:
     with isolate.lock:
-        first = isolate.state is State.STARTING
         isolate.state = states.after(isolate.state, Happening.ENDED)
         left = isolate.mailbox.close()
         isolate.outbox.close()
         start_failure = isolate.current.start_failure
         isolate.room.notify_all()
     isolate.runtime.remove(isolate)
-    _tell_keeper(isolate, reason, start_failure)
+    tell_keeper(isolate, reason, start_failure)
     if exhausted:
         isolate.publish(
             events.RestartsExceeded, max_restarts=isolate.options.max_restarts or 0, within=isolate.options.within
         )
     stops = [message for message in left if message.kind == "stop"]
     fail_not_run(isolate, [message for message in left if message.kind != "stop"], reason)
-    if first:
-        start_error = partial(_crash.raise_start_error, isolate.spec, isolate.decoder, reason, start_failure)
-        isolate.started.settle_with(start_error)
+    start_error = partial(_crash.raise_start_error, isolate.spec, isolate.decoder, reason, start_failure)
+    isolate.started.settle_with(start_error)  # nobody may be left waiting for the start, however far it came
     isolate.outbox.close()
     isolate.ended.set()
     isolate.ref._ends.tell(reason)
@@ -254,7 +254,8 @@ def error_of_not_run(isolate: Isolate, message: Message, reason: ExitReason | No
     return dead.not_begun(isolate, reason) if message.lost_in is None else _crash.crashed(*message.lost_in)
 
 
-def _tell_keeper(isolate: Isolate, reason: ExitReason, start_failure: bytes | None) -> None:
+def tell_keeper(isolate: Isolate, reason: ExitReason, start_failure: bytes | None) -> None:
+    """Tell the supervisor of the end, where there is one and it does not know."""
     keeper = isolate.keeper
     if keeper is None:
         return
@@ -289,28 +290,6 @@ def _settle_lost(isolate: Isolate, aftermath: Aftermath, reason: ExitReason, pid
     for message in aftermath.poisoned:
         fail_all([message], lambda message=message: _crash.poisoned(*place, reason, message.attempts))  # type: ignore[misc]
     fail_all(aftermath.dropped, partial(dead.not_begun, isolate, reason))
-
-
-def io_failed(isolate: Isolate, error: BaseException) -> None:
-    """The I/O thread is gone: nobody may be left waiting."""
-    cause = PiactorsError(f"the I/O thread of piactors has failed: {error!r}")
-    cause.__cause__ = error
-    failed = ExitReason(kind="killed", detail=str(cause))
-    with isolate.lock:
-        left = [*isolate.mailbox.unanswered(), *isolate.mailbox.close()]
-        isolate.state = State.STOPPED
-        isolate.final_reason = failed
-        isolate.actor_stopped.set()
-        isolate.room.notify_all()
-        generation, isolate.process = isolate.process, None
-    if generation is not None:
-        generation.kill()
-    isolate.unregister()
-    fail_all(left, lambda: cause)
-    isolate.started.fail(cause)
-    _tell_keeper(isolate, failed, None)
-    isolate.ref._ends.tell(failed)
-    isolate.ended.set()
 
 
 def kind_of_fault(error: Exception) -> Kind:

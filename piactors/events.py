@@ -140,8 +140,10 @@ class EventBus:
     """Keeps the subscriptions.  It runs nothing: a dispatcher asks it who wants an event."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._subscriptions: tuple[tuple[Callback, tuple[type[Event], ...]], ...] = ()
+        self._lock = threading.RLock()  # a signal handler may come while its thread has it
+        self._subscriptions: dict[object, tuple[Callback, tuple[type[Event], ...]]] = {}
+        self._wanted: dict[type[Event], bool] = {}
+        """What `is_wanted` has found since the subscriptions changed."""
 
     def subscribe(self, callback: Callback, *types: type[Event]) -> Callable[[], None]:
         """Have `callback` called with each event of the given types (all, where none is given).
@@ -157,22 +159,32 @@ class EventBus:
         for cls in types:
             if not (isinstance(cls, type) and issubclass(cls, Event)):
                 raise TypeError(f"subscribe: {cls!r} is no event class; use those of piactors.events")
-        entry = (callback, types or (Event,))
+        key = object()
         with self._lock:
-            self._subscriptions += (entry,)
-        return lambda: self._unsubscribe(entry)
+            self._subscriptions[key] = (callback, types or (Event,))
+            self._wanted = {}
+        return lambda: self._unsubscribe(key)
 
-    def _unsubscribe(self, entry: tuple[Callback, tuple[type[Event], ...]]) -> None:
+    def _unsubscribe(self, key: object) -> None:
         with self._lock:
-            self._subscriptions = tuple(other for other in self._subscriptions if other is not entry)
+            self._subscriptions.pop(key, None)
+            self._wanted = {}
+
+    def _all(self) -> list[tuple[Callback, tuple[type[Event], ...]]]:
+        with self._lock:
+            return list(self._subscriptions.values())
 
     def wanted_by(self, event: Event) -> list[Callback]:
         """Return the callbacks that want `event`, in the order they subscribed."""
-        return [callback for callback, types in self._subscriptions if isinstance(event, types)]
+        return [callback for callback, types in self._all() if isinstance(event, types)]
 
     def is_wanted(self, cls: type[Event]) -> bool:
         """Whether any callback wants events of this class."""
-        return any(issubclass(cls, types) for _, types in self._subscriptions)
+        known = self._wanted
+        found = known.get(cls)
+        if found is None:
+            found = known[cls] = any(issubclass(cls, types) for _, types in self._all())
+        return found
 
 
 bus = EventBus()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import pykka
 
 from piactors import outcome, waiting
+from piactors._platform.reentry import Reentered
 from piactors.outcome import Listener, Producer, run_callbacks_with
 from piactors.standard_future import StandardFuture
 
@@ -74,12 +75,20 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
         finally:
             del self  # the traceback of an error holds this frame, and the future the error
 
-    def get_or_cancel(self, timeout: float | None) -> T:
-        """Return the value as `get` does, and give up on the call if `timeout` seconds are over first."""
+    def get_or_cancel(self, timeout: float | None, until: float | None = None) -> T:
+        """Return the value as `get` does, and give up on the call if `timeout` seconds are over first.
+
+        Args:
+            until: when they are over, on the monotonic clock, if they have begun already.
+        """
         try:
-            return self.get(timeout=timeout)
-        except pykka.Timeout:
+            return self.get(timeout=timeout if until is None else max(0.0, until - time.monotonic()))
+        except (pykka.Timeout, Reentered) as error:
+            ours = isinstance(error, pykka.Timeout) and until is not None and not self._raised(error)
+            late = self._late(timeout) if ours else error
             self.cancel()
+            if ours:
+                raise late from None
             raise
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -139,7 +148,7 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
 
     def remove_done_callback(self, callback: Callable[[Future[T]], object]) -> int:
         """Have `callback` not called if it has not been; returns how often it was added, as asyncio's futures do."""
-        return self._forget(lambda listener: listener.callback == callback)
+        return self._forget_all(lambda listener: listener.callback == callback)
 
     def __await__(self) -> Generator[Any, None, T]:
         import asyncio  # whoever awaits has it; an isolate mostly does without
@@ -235,7 +244,7 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
             value = pykka.Future.get(self, timeout=left)
             with outcome._lock:
                 self._hook_done = True
-                callbacks, self._callbacks = self._callbacks, ()
+                callbacks, self._callbacks = self._callbacks or (), None
         finally:
             lock.release()
         for callback in callbacks:

@@ -17,15 +17,31 @@ from typing import Any
 import attrs
 from pykka import ActorRegistry
 
-from piactors import arrivals, dead, endings, events, questions, requests, sending, starting, stopping, waiting
+from piactors import (
+    arrivals,
+    containment,
+    dead,
+    endings,
+    events,
+    questions,
+    requests,
+    sending,
+    starting,
+    stopping,
+    waiting,
+)
 from piactors._host import relay, runtime, serialise
 from piactors._host.confining import Plan
-from piactors._host.generation import End, Generation
+from piactors._host.generation import Generation
 from piactors._host.loop import Timer
+from piactors._host.owning import End
 from piactors._host.parcels import Outbox, bound
+from piactors._host.room import Room
 from piactors._host.spin import Spin, several_cores
 from piactors._lifecycle.mailbox import Mailbox, Message
 from piactors._lifecycle.states import State
+from piactors._platform import reentry
+from piactors._platform.reentry import Reentered
 from piactors._platform.wake import Waker
 from piactors._policies import heart
 from piactors._policies.call_clock import CallClock
@@ -72,9 +88,8 @@ class Isolate:
         self.requests = requests.Requests(self)
         self.runtime = runtime.for_start()
         run_callbacks_with(self.runtime.dispatcher.submit)
-        self.loop = self.runtime.loop
-        self.lock = threading.Lock()
-        self.room = threading.Condition(self.lock)
+        self.loop = self.runtime.loop.share(self.on_failure)
+        self._make_locks()
         self.mailbox = Mailbox(page.WINDOW, WINDOW_BYTES)
         self.outbox = Outbox(bound(spec.options))
         self.capacity = spec.options.mailbox_capacity
@@ -90,13 +105,21 @@ class Isolate:
         self.restart_timer: Timer | None = None
         self.started: Future[None] = Future()
         self.ended = threading.Event()
-        self.registered = False
+        self.registered = self._has_begun = False
         self.launchers_lost = 0
+        self.lacks = 0
+        """How often in a row its restart has lacked something."""
         self.raw_description: bytes | None = None
         self.plan: Plan | None = None
         self.recycler = Recycler(self)
         self.clock = CallClock(self)
         self.relay = relay.Relay(self.runtime.dispatcher, spec.name, spec.options.output)
+
+    def _make_locks(self) -> None:
+        self.lock = reentry.lock()
+        self.is_mine: Callable[[], bool] = self.lock._is_owned
+        """Whether this thread has the lock: then this is a signal handler that has interrupted it."""
+        self.room = Room()
 
     # For users, on their threads
 
@@ -135,32 +158,34 @@ class Isolate:
         Raises:
             StartError: where it does not become ready; the cause is what its code raised.
         """
-        self.begin()
         try:
+            self.begin()
             self.started.get()
         except StartError:
             raise
         except BaseException:
-            self.terminate()
+            self._call_off()
             raise
 
     async def start_async(self) -> None:
-        """Start as `start` does, and let the event loop run meanwhile; if this is cancelled, the isolate is ended.
+        """Start as `start` does, and let the event loop run meanwhile; if this is cancelled, the isolate ends first.
 
         Raises:
             StartError: as `start`.
         """
-        self.begin()
         try:
+            self.begin()
             await self.started
         except StartError:
             raise
         except BaseException:
-            self.terminate()
+            self._call_off()
+            await self.ref._ends.wait_briefly()
             raise
 
     def begin(self) -> None:
         """Begin to start the first generation; `started` tells what came of it."""
+        reentry.refuse(f"isolate {self.spec.name}")
         if self.options.limits is not None:
             self.plan = self.runtime.confiner.plan(self.options.limits)
             self._tell_of_missing(self.plan)
@@ -168,15 +193,32 @@ class Isolate:
         ActorRegistry.register(self.ref)
         self.registered = True
         self.ref._ends.begin_again()
-        self.loop.call_soon(self.launch)
+        self.loop.call_soon(self._begin_here)
+
+    def _begin_here(self) -> None:
+        """On the loop, where nothing is interrupted: once, though it is asked for again by `_call_off`."""
+        if self._has_begun or not self.runtime.knows(self):
+            return
+        self._has_begun = True
+        if not self.registered:
+            ActorRegistry.unregister(self.ref)  # whoever registered it may have been interrupted in that
+            ActorRegistry.register(self.ref)
+            self.registered = True
+            self.ref._ends.begin_again()
+        self.launch()
+
+    def _call_off(self) -> None:
+        """Nobody wants it any more who started it; he was perhaps interrupted, at any step of that."""
+        self.loop.call_soon(self._begin_here)
+        self.terminate()
 
     def _tell_of_missing(self, plan: Plan) -> None:
         for found in plan.missing if plan.refusal is None else ():
             self.log(logging.WARNING, "isolate %s: %s", self.spec.name, found)
 
-    def put(self, message: Message, *, may_block: bool = True) -> None:
+    def put(self, message: Message, *, may_block: bool = True, until: float | None = None) -> None:
         """See `sending.put`."""
-        sending.put(self, message, may_block=may_block)
+        sending.put(self, message, may_block=may_block, until=until)
 
     def pump(self) -> None:
         """See `sending.pump`."""
@@ -206,6 +248,8 @@ class Isolate:
 
     def give_up(self, message: Message) -> bool:
         """The caller of a message gave up on it: True where it will never begin, and has not begun before."""
+        if self.is_mine():
+            raise Reentered(f"isolate {self.spec.name}")
         with self.lock:
             if message.attempts:
                 return False  # its caller is told what comes of it
@@ -213,11 +257,18 @@ class Isolate:
                 self.room.notify()
                 return True
             generation = self.process
-            if generation is None or not self.mailbox.is_on_way(message) or not generation.give_up(message.seq):
-                message.doubt = "cancelled" if self.mailbox.is_on_way(message) else ""
+            on_way = self.mailbox.is_on_way(message)
+            message.doubt = "cancelled" if on_way else ""  # before the isolate may skip it
+            if generation is None or not on_way or not generation.give_up(message.seq):
                 return False
             message.given_up = True
+            message.doubt = ""
             return True
+
+    def has_given_up(self, message: Message) -> bool:
+        """Whether a message will never begin because its caller gave up on it; he may have been interrupted."""
+        with self.lock:
+            return message.given_up or not (message in self.mailbox or self.mailbox.is_on_way(message))
 
     def stop(self, future: Future[bool]) -> None:
         """See `stopping.stop`."""
@@ -250,6 +301,7 @@ class Isolate:
 
     def wait_ended(self, timeout: float | None) -> bool:
         """Wait until the isolate has ended for good, its whole process tree included."""
+        reentry.refuse(f"isolate {self.spec.name}")
         return self.ended.wait(waiting.seconds_of(timeout))
 
     def control(self, operation: str, *args: Any) -> Future[Any]:
@@ -271,10 +323,15 @@ class Isolate:
         """Begin to make the next generation."""
         starting.launch(self)
 
+    def restart_due(self) -> None:
+        """The pause before a restart is over."""
+        self.restart_timer = None
+        self.launch()
+
     def after(self, seconds: float, callback: Job) -> Timer:
         """Have `callback()` called later, unless this generation has ended by then."""
         number = self.generation_number
-        timer = self.loop.call_later(seconds, lambda: callback() if number == self.generation_number else None)
+        timer = self.loop.deadline(seconds, lambda: callback() if number == self.generation_number else None)
         self.current.timers.append(timer)
         return timer
 
@@ -314,9 +371,13 @@ class Isolate:
         if generation is not None:
             generation.kill()
 
-    def on_refused(self, text: str) -> None:
+    def on_failure(self, error: BaseException) -> None:
+        """See `Owner`; also for whatever else of it fails on the I/O thread."""
+        containment.contain(self, error)
+
+    def on_refused(self, text: str, lack: bool) -> None:
         """See `Owner`."""
-        endings.ended_without_process(self, text)
+        starting.refused(self, text, lack=lack)
 
     def on_end(self, end: End) -> None:
         """See `Owner`."""
@@ -329,12 +390,11 @@ class Isolate:
 
     def io_failed(self, error: BaseException) -> None:
         """See `Member`."""
-        endings.io_failed(self, error)
+        containment.io_failed(self, error)
 
     def abandon(self) -> None:
         """See `Member`."""
-        self.lock = threading.Lock()
-        self.room = threading.Condition(self.lock)
+        self._make_locks()
         self.state = State.STOPPED
         self.actor_stopped = threading.Event()
         self.actor_stopped.set()

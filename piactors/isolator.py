@@ -198,9 +198,15 @@ class ProcessIsolator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._ref is not None:
+        if self._ref is None:
+            return
+        try:
             self._begin_to_close(self._ref, failed=kind is not None)
             await self._ref._ends.wait()
+        except BaseException:  # the time for an orderly stop is over
+            self._ref._isolate.terminate()
+            await self._ref._ends.wait_briefly()
+            raise
 
     def _close(self, failed: bool) -> None:
         """Leave nothing behind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -9,6 +10,9 @@ from typing import Protocol
 from piactors._supervision.actions import Exit
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
+
+_KILLED_SECONDS = 2.0
+"""How long a cancelled block waits for the end of what it has killed."""
 
 MakeError = Callable[[], BaseException]
 """Makes the error of a failed start, in the thread that asks for it: it may have to decode what isolated code sent."""
@@ -45,8 +49,8 @@ class Ends:
     """Whoever waits for the end of one actor.  An actor that is started again can end again."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: list[Callable[[ExitReason], object]] = []
+        self._lock = threading.RLock()  # a signal handler may come while its thread has it
+        self._waiting: dict[object, Callable[[ExitReason], object]] = {}
         self.reason: ExitReason | None = None
         """Why it has ended, or None while it lives."""
 
@@ -55,17 +59,18 @@ class Ends:
 
         It is called in the thread that finds the end, so it must be quick.
         """
+        key = object()
         with self._lock:
             reason = self.reason
             if reason is None:
-                self._waiting.append(callback)
+                self._waiting[key] = callback
         if reason is not None:
             callback(reason)
-        return lambda: self._remove(callback)
+        return lambda: self._remove(key)
 
-    def _remove(self, callback: Callable[[ExitReason], object]) -> None:
+    def _remove(self, key: object) -> None:
         with self._lock:
-            self._waiting = [other for other in self._waiting if other is not callback]
+            self._waiting.pop(key, None)
 
     async def wait(self) -> ExitReason:
         """Return the reason of the end once it has come, and let the event loop run meanwhile."""
@@ -76,14 +81,21 @@ class Ends:
         finally:
             call_off()
 
+    async def wait_briefly(self) -> None:
+        """Wait for the end of what was killed because somebody was cancelled, but not for what does not come."""
+        import asyncio
+
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.wait(), _KILLED_SECONDS)
+
     def tell(self, reason: ExitReason) -> None:
         """The actor has ended for good."""
         with self._lock:
             if self.reason is not None:
                 return
             self.reason = reason
-            waiting, self._waiting = self._waiting, []
-        for callback in waiting:
+            waiting, self._waiting = self._waiting, {}
+        for callback in waiting.values():
             callback(reason)
 
     def begin_again(self) -> None:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from piactors import waiting
+from piactors._platform import reentry
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,8 +23,11 @@ logger = logging.getLogger("piactors")
 Producer = Callable[[], Any]
 """Makes a result when it is first asked for, in the thread that asks; it may raise."""
 
-_lock = threading.Lock()
+_lock = reentry.lock()
 """Held for the few steps that settle an outcome or add a callback, and never while foreign code runs."""
+
+is_held_by_me: Callable[[], bool] = _lock._is_owned
+"""Whether this thread has that lock: then this is a signal handler that has interrupted it."""
 
 _run_callback: Callable[..., object] = lambda callback, *args: callback(*args)  # noqa: E731
 """Runs done-callbacks; the runtime puts its dispatcher here, so that they never run on the I/O thread."""
@@ -42,8 +46,9 @@ def run_callback(callback: Callable[..., object], *args: Any) -> None:
 
 def renew_lock_after_fork() -> None:
     """Replace the lock that another thread may have held when this process was forked."""
-    global _lock
-    _lock = threading.Lock()
+    global _lock, is_held_by_me
+    _lock = reentry.lock()
+    is_held_by_me = _lock._is_owned
 
 
 os.register_at_fork(after_in_child=renew_lock_after_fork)
@@ -60,10 +65,10 @@ class Outcome:
     _value: Any = None
     _error: BaseException | None = None
     _error_traceback: TracebackType | None = None
-    _callbacks: tuple[Callable[[], object], ...] = ()
+    _callbacks: list[Callable[[], object]] | None = None
     _wakers: tuple[Callable[[], object], ...] = ()
     """How to wake those who wait in `get`."""
-    _listeners: tuple[Listener, ...] = ()
+    _listeners: dict[Listener, None] | None = None
     """Whom `add_done_callback` has added, until they are called."""
     _canceller: Callable[[], bool] | None = None
 
@@ -134,12 +139,12 @@ class Outcome:
                 self._wakers += tuple(functools.partial(_wake_again, wake) for wake in wakers)
                 raise
         if self._callbacks:
-            callbacks, self._callbacks = self._callbacks, ()
+            callbacks, self._callbacks = self._callbacks, None
             try:
                 for callback in callbacks:
                     _call(callback)
             except BaseException:
-                self._callbacks += callbacks  # one too often rather than never
+                self._callbacks = callbacks  # one too often rather than never
                 raise
 
     def _when_done(self, callback: Callable[[], object]) -> None:
@@ -147,21 +152,33 @@ class Outcome:
         if not self._is_done():
             with _lock:
                 if not self._is_done():
-                    self._callbacks = (*self._callbacks, callback)
+                    if self._callbacks is None:
+                        self._callbacks = []
+                    self._callbacks.append(callback)
                     return
         _call(callback)
 
     def _listen(self, listener: Listener) -> None:
         """Have a listener told once there is an outcome."""
         with _lock:
-            self._listeners = (*self._listeners, listener)
+            if self._listeners is None:
+                self._listeners = {}
+            self._listeners[listener] = None
         self._when_done(listener)
 
-    def _forget(self, unwanted: Callable[[Listener], bool]) -> int:
+    def _forget(self, listener: Listener) -> None:
+        """Let one go that is called."""
+        listeners = self._listeners
+        if listeners is not None:
+            listeners.pop(listener, None)
+
+    def _forget_all(self, unwanted: Callable[[Listener], bool]) -> int:
         """Let those go that are `unwanted`, and return how many they were."""
         with _lock:
-            gone = [listener for listener in self._listeners if unwanted(listener)]
-            self._listeners = tuple(listener for listener in self._listeners if listener not in gone)
+            listeners = self._listeners or {}
+            gone = [listener for listener in listeners if unwanted(listener)]
+            for listener in gone:
+                del listeners[listener]
         for listener in gone:
             listener.callback = None
         return len(gone)
@@ -176,6 +193,7 @@ class Outcome:
             raise self._late(timeout)
 
     def _wait_until_settled(self, seconds: float | None) -> bool:
+        reentry.refuse("what is waited for")
         latch = threading.Lock()
         latch.acquire()
         self._wake_with(latch.release)
@@ -211,30 +229,40 @@ class Outcome:
 
     def _produce(self) -> None:
         me = threading.get_ident()
-        if self.__dict__.setdefault("_maker", me) != me:  # one step for Python: one thread is the first
-            self._await_maker()
-            return
+        try:
+            if self.__dict__.setdefault("_maker", me) == me:  # one step for Python: one thread is the first
+                self._make()
+                return
+        except BaseException:  # this thread was interrupted, and that is no outcome: the next one makes the result
+            if self._producer is not None and self.__dict__.get("_maker") == me:
+                del self.__dict__["_maker"]
+            self._tell_again()
+            raise
+        self._await_maker()
+
+    def _make(self) -> None:
         producer = self._producer
         if producer is None:
             return
         try:
             self._value = producer()
-        except BaseException as error:
+        except Exception as error:
             self._error, self._error_traceback = error.with_traceback(None), None
         self._producer = None
         if self._wakers:
             self._tell()
 
     def _await_maker(self) -> None:
-        """Wait until the thread has made the result that was the first to ask for it."""
-        while self._producer is not None:  # whoever settles it may wake this one too early
+        """Wait until the thread has made the result that was the first to ask for it, or has left that to others."""
+        while self._producer is not None and "_maker" in self.__dict__:  # who settles it may wake this one too early
             latch = threading.Lock()
             latch.acquire()
             with _lock:
                 self._wakers = (*self._wakers, latch.release)
-            if self._producer is not None:
+            if self._producer is not None and "_maker" in self.__dict__:
                 latch.acquire()
-
+        if self._producer is not None:
+            self._produce()
 
 class Listener:
     """A function of the user that is called once with a future that has an outcome.
@@ -263,7 +291,7 @@ class Listener:
 
     def _run(self) -> None:
         callback = self.callback
-        self._future._forget(lambda listener: listener is self)
+        self._future._forget(self)
         if callback is not None:
             _call(callback, self._future)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, overload
 from pykka import ActorRef
 from pykka.messages import _ActorStop
 
-from piactors import dead, envelopes, trusting
+from piactors import dead, envelopes, trusting, waiting
 from piactors._host import encode, sampling, serialise
 from piactors._lifecycle.mailbox import Message
 from piactors.arrivals import check_description
@@ -151,17 +151,21 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
 
     # Messages
 
-    def tell(self, message: Any, *, retries: int = 0, call_timeout: float | None = None) -> None:
+    def tell(
+        self, message: Any, *, retries: int = 0, call_timeout: float | None = None, timeout: float | None = None
+    ) -> None:
         """Send a message without waiting for an answer.
 
         An exception of its handler ends the generation, after `on_failure`.
 
         Args:
             retries, call_timeout: as in `ask`.
+            timeout: seconds to wait for room in a full mailbox.
 
         Raises:
             ActorDeadError: where the isolate takes no messages (any more).
             MailboxFull: where the mailbox is full, and the options or a running event loop forbid to wait.
+            Timeout: where the mailbox was full for that time; the message was not sent.
         """
         if not self.is_alive():
             raise dead.takes_nothing(self._isolate)
@@ -173,7 +177,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         envelope.path = envelopes.path_of(message)
         if retries or call_timeout is not None or self._call_options:
             self._set_options(envelope, envelope.path, retries, call_timeout)
-        self._isolate.put(envelope)
+        self._isolate.put(envelope, until=None if timeout is None else waiting.until(timeout))
 
     @overload
     def ask(
@@ -194,7 +198,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         """Send a message and wait for the answer, or return a `Future` of it where `block` is False.
 
         Args:
-            timeout: seconds to wait; a call that has not begun by then never will.
+            timeout: seconds to wait, for room in a full mailbox too; a call that has not begun by then never will.
             retries: how often the message may be tried again where the process ended while it ran.
             call_timeout: seconds that it may run, until its process is ended; default None: as the method's
                 `call_options` or the isolate's options say, `math.inf` for as long as it likes.
@@ -206,10 +210,11 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
             CallTimeout: where it ran longer than its `call_timeout`.
             Exception: what the handler raised.
         """
-        future = self._ask(message, retries, call_timeout)
-        return future.get_or_cancel(timeout) if block else future
+        until = None if timeout is None or self._isolate.capacity is None else waiting.until(timeout)
+        future = self._ask(message, retries, call_timeout, until)
+        return future.get_or_cancel(timeout, until) if block else future
 
-    def _ask(self, message: Any, retries: int, call_timeout: float | None) -> Future[Any]:
+    def _ask(self, message: Any, retries: int, call_timeout: float | None, until: float | None = None) -> Future[Any]:
         if isinstance(message, _ActorStop):
             return self._ask_stop()
         isolate = self._isolate
@@ -219,7 +224,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
                 raise dead.takes_nothing(isolate)
             of_attribute = isinstance(message, envelopes.OF_ATTRIBUTE)
             call = envelopes.described(message)
-            self._send(future, envelopes.path_of(message), call, retries, call_timeout, of_attribute)
+            self._send(future, envelopes.path_of(message), call, retries, call_timeout, of_attribute, until)
         except Exception as error:
             future.fail(error)
         return future
@@ -275,7 +280,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
 
     def _send(
         self, future: CallFuture, path: tuple[str, ...], said_call: _Call, retries: int, call_timeout: float | None,
-        of_attribute: bool = False,
+        of_attribute: bool = False, until: float | None = None,
     ) -> None:  # fmt: skip
         message = future.message = Message("call", b"", future)
         message.path = path
@@ -288,7 +293,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         if type(payload) is encode.Packed:  # as `_fill` does, without a step more
             payload, message.needs = payload
         message.payload = payload
-        self._isolate.put(message)
+        self._isolate.put(message, until=until)
 
     def _fill(self, message: Message, call: _Call, retries: int) -> None:
         """Serialise a call into its message."""

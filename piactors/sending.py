@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
-from piactors import dead, trusting
+from piactors import dead, trusting, waiting
 from piactors._lifecycle.mailbox import Doubt, Message
 from piactors._lifecycle.states import State
-from piactors.errors import MailboxFull, ProtocolError
+from piactors._platform.reentry import Reentered
+from piactors.errors import MailboxFull, Timeout
 from piactors.pihost import wire
 from piactors.pihost.segments import Parcel
 from piactors.sinks import CallFuture
@@ -21,41 +24,53 @@ if TYPE_CHECKING:
 _FRAME_KINDS = {"call": wire.CALL, "tell": wire.TELL, "stop": wire.STOP}
 
 
-def put(isolate: Isolate, message: Message, *, may_block: bool = True) -> None:
+def put(isolate: Isolate, message: Message, *, may_block: bool = True, until: float | None = None) -> None:
     """Take a message into the mailbox, and send it where there is room on the way.
+
+    Args:
+        until: until when to wait for room in the mailbox, on the monotonic clock; None for as long as it takes.
 
     Raises:
         ActorDeadError: where the isolate takes none (any more).
         MailboxFull: where the mailbox is full and the options say to fail.
+        Timeout: where it is full for too long.
+        RuntimeError: in a signal handler that has interrupted this very function, or another one that holds the lock.
     """
     payload = message.payload
     if type(payload) is Parcel or len(payload) > isolate.options.max_frame:
         _check_size(isolate, payload)
     if message.call_timeout is not None or isolate.options.call_timeout is not None:
         _set_timeout(isolate, message)
-    dropped = None
-    with isolate.lock:
-        if isolate.state is not State.RUNNING:
-            _refuse_if_closed(isolate)
-        if isolate.capacity is not None and message.kind != "stop":
-            dropped = _make_room(isolate, may_block)
-        generation, mailbox = isolate.process, isolate.mailbox
-        try:
-            if generation is None or not _may_send(isolate):
-                mailbox.put(message)
-            elif mailbox.put_and_send(message):
-                _send(isolate, generation, message)
-            if isolate.clock.runs:
-                isolate.clock.note()
-        except BaseException as error:  # a KeyboardInterrupt: it may be numbered, and not sent
-            isolate.loop.call_soon(_interrupted, isolate, generation, error)
-            raise
-        others = mailbox.count_on_way() > 1
+    place: Any = True
+    while place:
+        if isolate.is_mine():
+            raise Reentered(f"isolate {isolate.spec.name}")
+        with isolate.lock:
+            if isolate.state is not State.RUNNING:
+                _refuse_if_closed(isolate)
+            generation, mailbox = isolate.process, isolate.mailbox
+            place = None
+            try:
+                if isolate.capacity is not None and message.kind != "stop":
+                    place = _make_room(isolate, isolate.capacity, may_block)
+                if place:
+                    pass
+                elif generation is None or not _may_send(isolate):
+                    mailbox.put(message)
+                elif mailbox.put_and_send(message):
+                    _send(isolate, generation, message)
+                if isolate.clock.runs:
+                    isolate.clock.note()
+            except BaseException as error:  # a KeyboardInterrupt: it may be numbered, and not sent
+                _mend(isolate, generation)
+                if isinstance(error, Reentered):
+                    mailbox.give_up(message)
+                raise
+            others = mailbox.count_on_way() > 1
+        if place:
+            _wait_for_room(isolate, message, place, until)
     if others and generation is not None:
         generation.watch()  # whoever sends one after the other may not ask for the answers for a while
-    if dropped is not None and dropped.sink is not None:
-        text = f"{isolate.spec.name}: dropped for a newer message, as overflow='drop_oldest' says"
-        dropped.sink.fail(MailboxFull(text))
 
 
 def pump(isolate: Isolate) -> None:
@@ -63,11 +78,31 @@ def pump(isolate: Isolate) -> None:
     generation = isolate.process
     if generation is None or isolate.state is not State.RUNNING:
         return
-    if _may_send(isolate):
-        while (message := isolate.mailbox.next_to_send()) is not None:
-            _send(isolate, generation, message)
-    if isolate.clock.runs:
-        isolate.clock.note()
+    try:
+        if _may_send(isolate):
+            while (message := isolate.mailbox.next_to_send()) is not None:
+                _send(isolate, generation, message)
+        if isolate.clock.runs:
+            isolate.clock.note()
+    except BaseException:
+        _mend(isolate, generation)
+        raise
+
+
+def _mend(isolate: Isolate, generation: Generation | None) -> None:
+    """Under the lock: the sending of messages was interrupted, by a KeyboardInterrupt at any step of it."""
+    isolate.loop.call_soon(_go_on, isolate)
+    message = isolate.mailbox.in_hand
+    taken = message is not None and generation is not None and generation.has_taken(message)
+    isolate.mailbox.mend(taken=taken)
+
+
+def _go_on(isolate: Isolate) -> None:
+    """On the loop: do what somebody was kept from who was interrupted."""
+    with isolate.lock:
+        isolate.room.notify_all()
+        pump(isolate)
+    isolate.watch()
 
 
 def _check_size(isolate: Isolate, payload: Any) -> None:
@@ -93,16 +128,50 @@ def _refuse_if_closed(isolate: Isolate) -> None:
         raise dead.restarts(isolate)
 
 
-def _make_room(isolate: Isolate, may_block: bool) -> Message | None:
-    capacity, mailbox = isolate.capacity, isolate.mailbox
-    while capacity is not None and len(mailbox) >= capacity:
-        if isolate.options.overflow == "drop_oldest":
-            return mailbox.drop_oldest()
-        if isolate.options.overflow == "fail" or not may_block or in_event_loop():
-            raise MailboxFull(f"{isolate.spec.name}: the mailbox holds {len(mailbox)} messages, its capacity")
-        isolate.room.wait()
-        _refuse_if_closed(isolate)
-    return None
+def _make_room(isolate: Isolate, capacity: int, may_block: bool) -> threading.Lock | None:
+    """See to it that there is room for one more message; return where to wait where there is none."""
+    mailbox = isolate.mailbox
+    if len(mailbox) < capacity:
+        return None
+    if isolate.options.overflow == "drop_oldest":
+        oldest = mailbox.oldest()
+        if oldest is not None:
+            isolate.loop.call_soon(_tell_of_drop, isolate, oldest)
+            mailbox.give_up(oldest)
+        return None
+    if isolate.options.overflow == "fail" or not may_block or in_event_loop():
+        raise MailboxFull(f"{isolate.spec.name}: the mailbox holds {len(mailbox)} messages, its capacity")
+    return isolate.room.enter()
+
+
+def _tell_of_drop(isolate: Isolate, message: Message) -> None:
+    with isolate.lock:
+        if message in isolate.mailbox:  # it was to be dropped, and somebody was interrupted
+            return
+    text = f"{isolate.spec.name}: dropped for a newer message, as overflow='drop_oldest' says"
+    if message.sink is not None:
+        message.sink.fail(MailboxFull(text))
+
+
+def _wait_for_room(isolate: Isolate, message: Message, place: threading.Lock, until: float | None) -> None:
+    """Wait until there may be room.
+
+    Raises:
+        Timeout: where there is none in time; the message is not sent.
+    """
+    began = time.monotonic()
+    try:
+        found = place.acquire(timeout=-1.0 if until is None else max(0.0, min(until - began, threading.TIMEOUT_MAX)))
+    except BaseException:
+        isolate.loop.call_soon(_go_on, isolate)  # somebody else may have to look
+        raise
+    message.waited += time.monotonic() - began
+    if found:
+        return
+    with isolate.lock:
+        isolate.room.leave(place)
+    text = f"{isolate.spec.name}: no room for {message.what} in the mailbox, which holds {isolate.capacity} messages"
+    raise Timeout(f"{text}, its capacity, within {waiting.told(message.waited)}; it was not sent")
 
 
 def _may_send(isolate: Isolate) -> bool:
@@ -122,11 +191,6 @@ def _send(isolate: Isolate, generation: Generation, message: Message) -> None:
         generation.send(kind, flags, message.seq, payload)
     else:
         generation.send_soon(kind, flags, message.seq, payload)
-
-
-def _interrupted(isolate: Isolate, generation: Generation | None, error: BaseException) -> None:
-    if generation is not None and generation is isolate.process:
-        isolate.on_fault(ProtocolError(f"a {type(error).__name__} came while a message was sent to it"))
 
 
 def recall(isolate: Isolate, why: Doubt) -> list[Message]:

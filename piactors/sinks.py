@@ -5,14 +5,16 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from piactors import waiting
+from piactors import outcome, waiting
 from piactors._host.generation import Generation
 from piactors._host.serialise import Decoder
 from piactors._lifecycle.mailbox import Message
 from piactors._platform import wake as waking
+from piactors._platform.reentry import Reentered
 from piactors.errors import ProtocolError, Timeout
 from piactors.future import Future
 from piactors.pihost import segments, wire
@@ -83,22 +85,40 @@ class CallFuture(Future[Any]):
         if not self._settled:
             self._isolate.watch()
 
+    def cancel(self) -> bool:
+        """See `Future`."""
+        try:
+            cancelled = super().cancel()
+        except BaseException:  # a KeyboardInterrupt: others may wait for what will never begin
+            self._cancel_if_given_up()
+            raise
+        if cancelled:
+            self.message = None
+        return cancelled
+
     def _give_up(self) -> bool:
         message = self.message
-        if message is not None and not self._isolate.give_up(message):
-            return False
-        self.message = None
-        return True
+        return message is None or self._isolate.give_up(message)
+
+    def _cancel_if_given_up(self) -> None:
+        message = self.message
+        if message is not None and not self._settled and self._isolate.has_given_up(message):
+            self._settle(_error=CancelledError(), _cancelled=True)
 
     def _wait(self, timeout: float | None) -> None:
         seconds = None if timeout is None else waiting.seconds_of(timeout)
         message = self.message
+        if message is not None and message.given_up:  # this is a signal handler, and has interrupted `cancel`
+            self._cancel_if_given_up()
+            return
         if message is not None and (seconds is None or seconds > 0):
             deadline = None if seconds is None else time.monotonic() + seconds
+            if outcome.is_held_by_me():
+                raise Reentered(f"isolate {self._isolate.spec.name}")
             waker = waking.mine()
             wake = waker.wake
-            self._wake_with(wake)
             try:
+                self._wake_with(wake)
                 self._isolate.lend(self, waker, deadline)
             finally:
                 if self._wakers:

@@ -18,7 +18,8 @@ import attrs
 from piactors import arguments, waiting
 from piactors._host import encode, importing, parcels, runtime
 from piactors._host.flags import interpreter_flags
-from piactors._host.launching import MARKER_PREFIX, Order
+from piactors._host.launching import MARKER_PREFIX
+from piactors._host.making import Order
 from piactors._platform import own_python
 from piactors.errors import InvalidTarget
 from piactors.keeper import Keeper

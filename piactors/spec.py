@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from piactors._host.definitions import Needs
-from piactors._host.launching import Order
 from piactors._host.loop import Timer
+from piactors._host.making import Order
 from piactors._lifecycle.mailbox import Message
 from piactors.exit_reason import Breach, Kind
 from piactors.options import IsolationOptions
@@ -47,6 +47,8 @@ class Spec:
 class Current:
     """What is known of the generation that runs."""
 
+    number_before: int = 0
+    """The number of the generation before."""
     ready_at: float | None = None
     intent: Kind | None = None
     detail: str | None = None

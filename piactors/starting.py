@@ -11,15 +11,20 @@ import attrs
 from piactors import endings
 from piactors._host import pihost_files
 from piactors._host.confining import Confinement
-from piactors._host.generation import Generation, Owner
+from piactors._host.generation import Generation
+from piactors._host.owning import Owner
 from piactors._lifecycle.states import State
 from piactors._platform import own_python
 from piactors._policies.confined import Confined
-from piactors.pihost import inherit, stdio
+from piactors.pihost import inherit, lacks, stdio
 from piactors.spec import Current
 
 if TYPE_CHECKING:
     from piactors.isolate import Isolate
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+"""Seconds until a restart that lacked something is tried again: longer each time."""
+_MOST_COUNTED = 30
 
 
 def launch(isolate: Isolate) -> None:
@@ -30,6 +35,7 @@ def launch(isolate: Isolate) -> None:
     if isolate.recycler.standby.take_over():
         return
     with isolate.lock:
+        isolate.current.number_before = isolate.generation_number
         isolate.generation_number = isolate.recycler.next_number()
     refusal = _refusal(isolate)
     if refusal is not None:
@@ -37,8 +43,8 @@ def launch(isolate: Isolate) -> None:
         return
     try:
         generation = new_generation(isolate, isolate, isolate.current, isolate.generation_number)
-    except OSError as error:
-        endings.ended_without_process(isolate, f"no process could be made: {error}")
+    except Exception as error:
+        refused(isolate, f"no process could be made: {_told(error)}", lack=lacks.is_lack(error))
         return
     with isolate.lock:
         isolate.process = generation
@@ -49,6 +55,37 @@ def launch(isolate: Isolate) -> None:
     if doomed:
         isolate.intend("shutdown" if isolate.halting else "killed", "stopped while it started")
         generation.kill()
+
+
+def refused(isolate: Isolate, text: str, *, lack: bool) -> None:
+    """There is no process: the isolate's rules decide what follows, but for a restart that only lacks something."""
+    with isolate.lock:
+        wanted = not (isolate.stop_requested or isolate.halting)
+        waits = lack and wanted and isolate.state is State.RESTARTING
+        if waits:
+            _wait_for_resources(isolate)
+    if not waits:
+        endings.ended_without_process(isolate, text)
+    elif isolate.lacks == 1:
+        place = (isolate.spec.name, text)
+        isolate.log(logging.WARNING, "isolate %s cannot be restarted now, and is tried again until it can: %s", *place)
+
+
+def _wait_for_resources(isolate: Isolate) -> None:
+    """Try again in a moment, at no further cost: what is lacking, the isolate does not answer for.  Under its lock."""
+    current, isolate.process = isolate.current, None
+    for timer in current.timers:
+        timer.cancel()
+    if current.confined is not None:
+        current.confined.ended(None, None)
+    isolate.recycler.take_back_number()
+    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**isolate.lacks)
+    isolate.lacks = min(isolate.lacks + 1, _MOST_COUNTED)
+    isolate.restart_timer = isolate.loop.call_later(pause, isolate.restart_due)
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, OSError) else repr(error)
 
 
 def _refusal(isolate: Isolate) -> str | None:
@@ -91,7 +128,7 @@ def new_generation(isolate: Isolate, owner: Owner, current: Current, number: int
             options.concurrency, options.output if isinstance(options.output, str) else "callable", options.max_frame,
             partial(_fell_back, isolate), spec.needs,
         )  # fmt: skip
-    except OSError:
+    except BaseException:
         current.confined.ended(None, None)
         raise
 

@@ -367,4 +367,9 @@ class SupervisorRef(pykka.ActorRef[Any]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await self.stop_async()
+        try:
+            await self.stop_async()
+        except BaseException:  # the time for an orderly stop is over
+            self._runner.kill()
+            await self._ends.wait_briefly()
+            raise

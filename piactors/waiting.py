@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
+import time
 import warnings
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,16 @@ def seconds_of(timeout: float | None) -> float | None:
     if math.isnan(timeout):
         raise ValueError(f"timeout=nan is not allowed; {_ALLOWED}")
     return None if timeout > _LONGEST else max(0.0, timeout)
+
+
+def until(timeout: float | None) -> float | None:
+    """Return when so many seconds will be over, on the monotonic clock.
+
+    Raises:
+        TypeError, ValueError: as `seconds_of`.
+    """
+    seconds = seconds_of(timeout)
+    return None if seconds is None else time.monotonic() + seconds
 
 
 def told(timeout: float | None) -> str:

@@ -8,7 +8,7 @@ import os
 import socket
 from collections import deque
 from itertools import islice, takewhile
-from typing import Protocol
+from typing import Any, Protocol
 
 from piactors.errors import ProtocolError
 from piactors.pihost import segments, wire
@@ -52,8 +52,11 @@ class HasDescriptor(Protocol):
 class SocketChannel:
     """A channel over a connected stream socket.  Not thread-safe: callers hold a lock to send, and one to receive.
 
-    `receive` may be cut short by a KeyboardInterrupt, in the thread of a caller: what it had read stays, and the
-    next one goes on from there, or finds the stream `torn`.
+    `receive` may be cut short by a KeyboardInterrupt, in the thread of a caller: what it had read stays in `_chunks`,
+    which is one step for Python, and the next one decodes that anew.
+
+    So may whatever sends.  A frame will be sent once it is in `out`, which is one step for Python; how much of it the
+    kernel has taken is known by one step too, and whoever sends next takes account of it.
     """
 
     def __init__(self, sock: socket.socket, max_frame: int, *, takes_fds: bool = False) -> None:
@@ -62,14 +65,20 @@ class SocketChannel:
         self.fds: list[int] = []
         """Descriptors that came along, in their order."""
         self._takes_fds = takes_fds
-        self._rights: dict[int, HasDescriptor] = {}
+        self._rights: dict[int, tuple[bytes, HasDescriptor]] = {}
         self._decoder = wire.FrameDecoder(max_frame)
         self._read_size = wire.LEAST_READ
-        self._chunks: list[bytes] = []
-        self._decoding = False
+        self._chunks: list[Any] = []
+        self._undo: tuple[Any, int] = (None, 0)
+        """How the decoder and `frames` were before what is in `_chunks` was read."""
         self.frames: deque[wire.Frame] = deque()
         self.out: deque[memoryview | bytes] = deque()
         """What waits to be written."""
+        self.last: tuple[int, int, bytes | None] = (-1, 0, None)
+        """The frame that was to be sent last: its number, the `id` of its payload, and how it begins in `out`; None if
+        that has been sent."""
+        self.attempt: tuple[tuple[memoryview | bytes, ...], list[int]] = ((), [])
+        """What was offered to the kernel last, and how many bytes of that it has taken, once that is known."""
         self.held_back = 0
         """Bytes that wait although the socket may have room, to leave together."""
         self.broken = False
@@ -84,32 +93,37 @@ class SocketChannel:
     def send(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> bool:
         """See `Channel`."""
         head = wire.header(kind, flags, generation, seq, len(payload))
-        if self.out or len(payload) > JOIN_UP_TO:
-            self.out.append(head)
-            if payload:
-                self.out.append(memoryview(payload))
-            return self.flush()
-        data = head + payload
-        try:
-            sent = self.sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.broken = True
-            return True
-        if sent == len(data):
-            return True
-        self.out.append(memoryview(data)[sent:])
-        return False
+        if len(payload) > JOIN_UP_TO:
+            self.last = (seq, id(payload), head)
+            self.out.extend((head, memoryview(payload)))
+        else:
+            data = head + payload
+            self.last = (seq, id(payload), data)
+            self.out.append(data)
+        return self.flush()
 
-    def refused(self, error: OSError) -> int:
+    def refused(self, error: OSError) -> None:
         """Say that the socket has taken nothing: it is full, or the peer is gone."""
         self.broken = self.broken or not isinstance(error, BlockingIOError)
-        return 0
+
+    def has_taken(self, seq: int, payload: wire.Payload) -> bool:
+        """Whether the frame of a message will be sent, or has been; of the last one that was to be, which may have
+        been interrupted.
+        """
+        last_seq, last_payload, begin = self.last
+        if self.broken or seq != last_seq or id(payload) != last_payload:
+            return self.broken
+        if begin is None:
+            return True
+        pieces, sent = self.attempt
+        known = [*self.out, *(pieces if sent else ())]
+        return any(piece is begin or (type(piece) is memoryview and piece.obj is begin) for piece in known)
 
     def hold_back(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> int:
         """Queue a frame without writing it; returns how many bytes are held back by now."""
-        self.out.append(wire.header(kind, flags, generation, seq, len(payload)) + payload)
+        data = wire.header(kind, flags, generation, seq, len(payload)) + payload
+        self.last = (seq, id(payload), data)
+        self.out.append(data)
         self.held_back += wire.HEADER_SIZE + len(payload)
         return self.held_back
 
@@ -118,7 +132,8 @@ class SocketChannel:
         if self.broken:
             return True
         head = wire.header(kind, 0, generation, seq, 0)
-        self._rights[id(head)] = segment
+        self.last = (seq, id(b""), head)
+        self._rights[id(head)] = (head, segment)
         self.out.append(head)
         return self.flush()
 
@@ -130,79 +145,102 @@ class SocketChannel:
     def flush(self) -> bool:
         """See `Channel`; what a dead peer will never read is dropped."""
         self.held_back = 0
+        self.take_account()
         while self.out and not self.broken:
-            data = self._joined()
+            pieces, *ancillary = self._next_pieces()
+            sent: list[int] = []
+            self.attempt = (pieces, sent)
             try:
-                sent = self._send_with_rights(data) if self._rights else self.sock.sendmsg(data)
+                sent.extend(map(self.sock.sendmsg, (pieces,), *ancillary))  # one step for Python
             except BlockingIOError:
                 return False
             except OSError:
                 self.broken = True
                 break
-            self._consume(sent)
+            self.take_account()
         if self.broken:
             self.out.clear()
         return True
 
-    def _send_with_rights(self, data: list[memoryview | bytes]) -> int:
-        """Send up to the next piece that has a descriptor to go along, or that piece alone."""
-        plain = list(takewhile(lambda piece: id(piece) not in self._rights, data))
+    def _next_pieces(self) -> tuple[Any, ...]:
+        """Return what to send next: up to the next piece that has a descriptor to go along, or that piece alone."""
+        pieces = tuple(islice(self.out, _MOST_BUFFERS))
+        if not self._rights:
+            return (pieces,)
+        plain = tuple(takewhile(lambda piece: id(piece) not in self._rights, pieces))
         if plain:
-            return self.sock.sendmsg(plain)
-        fds = array.array("i", [self._rights[id(data[0])].fd])
-        sent = self.sock.sendmsg(data[:1], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
-        del self._rights[id(data[0])]
-        return sent
+            return (plain,)
+        fds = array.array("i", [self._rights[id(pieces[0])][1].fd])
+        return pieces[:1], ([(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)],)
 
-    def _joined(self) -> list[memoryview | bytes]:
-        return list(islice(self.out, _MOST_BUFFERS))
-
-    def _consume(self, sent: int) -> None:
-        while sent:
-            first = self.out.popleft()
-            if sent < len(first):
-                self.out.appendleft(memoryview(first)[sent:])
-                return
-            sent -= len(first)
+    def take_account(self) -> None:
+        """Take out of `out` what the kernel has taken; again and again with the same result."""
+        pieces, sent = self.attempt
+        if not sent:
+            return
+        out, left = self.out, sent[0]
+        for piece in pieces:
+            first = bool(out) and out[0] is piece  # else this has been done
+            if left < len(piece):
+                if first and left:
+                    out[0] = memoryview(piece)[left:]
+                break
+            left -= len(piece)
+            if first:
+                if piece is self.last[2]:
+                    self.last = (*self.last[:2], None)
+                self._rights.pop(id(piece), None)
+                out.popleft()
+        self.attempt = ((), sent)
 
     def receive(self) -> None:
         """See `Channel`."""
-        count = 1
+        decoder, chunks = self._decoder, self._chunks
         try:
-            if self._decoding:
-                raise wire.WireError("the reading of a frame was interrupted")
-            target = None if self._decoder.head is None else self._decoder.direct()
-            if target is not None:
-                self._decoding = True
-                count = self.sock.recv_into(target)
-                self.frames.extend(self._decoder.received(count))
+            if chunks:
+                self._rewind()
             else:
-                if not self._chunks:
-                    # One step for Python, so that no KeyboardInterrupt comes between the reading and the keeping.
+                head = decoder.head
+                self._undo = (decoder.state() if head is not None or decoder.rest else None, len(self.frames))
+                if head is None:
                     read = self._receive_with_fds if self._takes_fds else self.sock.recv
-                    self._chunks.extend(map(read, (self._read_size,)))
-                count = len(self._chunks[0])
+                    chunks.extend(map(read, (self._read_size,)))
+                else:
+                    into: Any = self.sock.recv_into
+                    chunks.extend(map(into, (decoder.direct(),)))
+            found = chunks[0]
+            if type(found) is bytes:
+                count = len(found)
                 if count >= wire.LEAST_READ or self._read_size != wire.LEAST_READ:
                     self._read_size = wire.next_read(self._read_size, count)
-                self._decoding = True
                 if count:
-                    self.frames.extend(self._decoder.feed(self._chunks[0]))
-                self._chunks.clear()
-                if len(self.fds) > _MOST_FDS:
-                    raise wire.WireError("more descriptors than segments")
+                    self.frames.extend(decoder.feed(found))
+            else:
+                count = found
+                self.frames.extend(decoder.received(count))
+            chunks.clear()  # from here on it has been received
+            if len(self.fds) > _MOST_FDS:
+                raise wire.WireError("more descriptors than segments")
         except (BlockingIOError, InterruptedError):
-            self._decoding = False
             self.dry = True
             return
         except OSError:
             self.ended = True
             return
         except wire.WireError as error:
+            chunks.clear()
+            count = -1
             self.fault = ProtocolError(str(error))
             self.frames.extend(error.frames)
-        self._decoding = False
         self.dry = False
         self.ended = count == 0
+
+    def _rewind(self) -> None:
+        """What was read has perhaps been decoded, and whoever did was interrupted: it will be decoded once more."""
+        state, count = self._undo
+        self._decoder.restore(state)
+        while len(self.frames) > count:
+            self.frames.pop()
 
     def close(self) -> None:
         """Close the socket."""

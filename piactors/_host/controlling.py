@@ -5,6 +5,7 @@ It works while a call runs, and while megabytes are on their way in the data cha
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import socket
 import threading
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from piactors._host.channel import SocketChannel
-from piactors._host.loop import Loop
+from piactors._host.loop import Loop, Share
 from piactors._host.parcels import Inbox
 from piactors._host.shared_objects import Lent
 from piactors._host.writing import Writer
@@ -24,7 +25,7 @@ _MOST_NEWS_READS = 4096
 """Reads for a segment that was announced before it was used: each descriptor needs one of its own."""
 _DRAIN_READS = 64
 """Reads for what a peer sent before it stopped: a socket holds about 200 KiB, and more comes from one that floods."""
-_KINDS = frozenset({wire.HELLO, wire.STOPPING, wire.LOG, wire.RESPONSE, wire.FAILURE, wire.MAP, wire.UNMAP})
+_KINDS = frozenset({wire.HELLO, wire.STOPPING, wire.LOG, wire.RESPONSE, wire.FAILURE, wire.MAP, wire.UNMAP, wire.LOST})
 
 Answer = Callable[[wire.Frame | None], None]
 """Gets the frame that answers a request of the host, or None where no answer will come."""
@@ -38,17 +39,18 @@ class Control:
     """
 
     def __init__(
-        self, loop: Loop, sock: socket.socket, number: int, max_frame: int, pass_on: Callable[[wire.Frame], None]
-    ) -> None:
+        self, loop: Loop | Share, sock: socket.socket, number: int, max_frame: int,
+        pass_on: Callable[[wire.Frame], None],
+    ) -> None:  # fmt: skip
         self.channel = SocketChannel(sock, min(max_frame, _MAX_FRAME), takes_fds=True)
         self._loop = loop
         self._number = number
         self._pass_on_rest = pass_on
         self._writer = Writer(loop, self.channel, number, self._want_write)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come while its thread has it
         self._closed = False
         self._requests: dict[int, Answer] = {}
-        self._next_request = 1
+        self._numbers = itertools.count(1)
         self._inbox = Inbox(max_frame)
         self._mapped: set[int] = set()
 
@@ -69,10 +71,8 @@ class Control:
         """Ask the control thread for something; `answer` is called once, on the loop's thread."""
         payload = pickle.dumps((operation, args), 4)
         with self._lock:
-            if self._closed:
-                number = 0
-            else:
-                number, self._next_request = self._next_request, self._next_request + 1
+            number = 0 if self._closed else next(self._numbers)
+            if number:
                 self._requests[number] = answer
         if number:
             self.send(wire.REQUEST, wire.PICKLE, number, payload)
@@ -84,9 +84,15 @@ class Control:
         for number in self._mapped.intersection(dropped):
             self._mapped.discard(number)
             self.send(wire.UNMAP, 0, number, b"")
-        if segment.number not in self._mapped:
-            self._mapped.add(segment.number)
+        if segment.number in self._mapped:
+            return
+        try:
             self._writer.send_descriptor(wire.MAP, segment.number, segment)
+            self._mapped.add(segment.number)
+        except BaseException:  # a KeyboardInterrupt: it is announced once, by whoever comes next if not now
+            if self._writer.has_taken(segment.number, b""):
+                self._mapped.add(segment.number)
+            raise
 
     def hand_over(self, lent: Lent) -> None:
         """Send a descriptor that a message needs."""
@@ -143,7 +149,8 @@ class Control:
 
     def _segment_news(self, frame: wire.Frame) -> None:
         if frame.kind == wire.MAP:
-            self._inbox.add(frame.seq, self.channel.fds)
+            if not self._inbox.add(frame.seq, self.channel.fds):
+                self.send(wire.LOST, 0, frame.seq, b"")
         else:
             self._inbox.drop(frame.seq)
 

@@ -38,6 +38,16 @@ class Ends:
             os.close(fd)
 
 
+    def close(self) -> None:
+        """Let go of all of them: there will be no process."""
+        self.close_theirs()
+        self.data.close()
+        self.control.close()
+        outputs, self.outputs = self.outputs, {}
+        for fd in [self.page, *outputs.values()]:
+            os.close(fd)
+
+
 def open_ends(output: str, stdin: bool = False) -> Ends:
     """Open the descriptors of one process; where that fails half-way, nothing stays open.
 

@@ -13,23 +13,25 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
+from piactors._host import background
 from piactors._host.channel import SocketChannel
 from piactors._host.controlling import Answer, Control
 from piactors._host.definitions import Needs
 from piactors._host.early import EarlyFrames
 from piactors._host.ends import open_ends
 from piactors._host.knowledge import Knowledge
-from piactors._host.launching import Backend, Order
-from piactors._host.loop import Loop, Timer
+from piactors._host.loop import Share, Timer
+from piactors._host.making import RESOURCES, Backend, Order
 from piactors._host.output import OutputPipe
+from piactors._host.owning import End, Owner
 from piactors._host.reading import ANSWERS, Reader, Waiting
 from piactors._host.spin import Spin
 from piactors._host.writing import Writer
-from piactors._lifecycle.mailbox import Evidence
+from piactors._lifecycle.mailbox import Evidence, Message
 from piactors._platform import pidfd
 from piactors._platform.identity import Identity
 from piactors._platform.wake import Waker
@@ -49,64 +51,11 @@ _NEWS_SECONDS = 2.0
 """How long the news of a process's end may take after the end of its channels."""
 
 
-@attrs.frozen(kw_only=True)
-class End:
-    """What is known when a process and all that it left are gone."""
-
-    status: int | None
-    usage: Rusage | None
-    lost: bool
-    evidence: Evidence
-    stderr_tail: str
-    fault: str
-
-
-class Owner(Protocol):
-    """Who a generation belongs to; called on the loop's thread, but for `on_answer`."""
-
-    answers_anywhere: bool
-    """Whether `on_answer` may be called by other threads than the loop's."""
-
-    def on_launched(self, generation: Generation) -> None:
-        """The process exists."""
-
-    def on_frame(self, frame: wire.Frame) -> None:
-        """A frame has come that the generation does not answer itself.
-
-        Raises:
-            ProtocolError: where it should not have come.
-        """
-
-    def on_answer(self, frame: wire.Frame, again: bool) -> None:
-        """An answer to a message has come; `again` where it may have been handled, and was interrupted.
-
-        Called by whoever reads the data channel: the loop, or a caller that waits for an answer.
-
-        Raises:
-            ProtocolError: where it should not have come.
-        """
-
-    def on_lines(self, stream: str, lines: list[str]) -> None:
-        """Lines of output have come."""
-
-    def wants_output(self) -> bool:
-        """Whether more output can be taken; where not, it is dropped and counted."""
-
-    def on_refused(self, text: str) -> None:
-        """There will be no process."""
-
-    def on_end(self, end: End) -> None:
-        """The process is gone."""
-
-    def on_fault(self, error: Exception) -> None:
-        """What came from the process cannot be; it should be ended."""
-
-
 class Generation:
     """One process."""
 
     def __init__(
-        self, loop: Loop, backend: Backend, owner: Owner, number: int, order: Order, init: bytes, concurrency: int,
+        self, loop: Share, backend: Backend, owner: Owner, number: int, order: Order, init: bytes, concurrency: int,
         output: str, max_frame: int, on_fallback: Callable[[str], None], needs: Needs | None,
     ) -> None:  # fmt: skip
         self.number = number
@@ -123,29 +72,43 @@ class Generation:
         self._timers: list[Timer] = []
         self._kill_wanted = False
         self._is_cut_off = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come while its thread has it
+        self.knowledge = Knowledge(needs)
+        """What the process has of this program's definitions."""
         self._ends = open_ends(output, order.stdin)
+        try:
+            self._open_channels(max_frame)
+            self._launch(init, needs)
+        except BaseException:
+            self._ended = True  # a process of it that is made all the same is killed as soon as it is heard of
+            for fd in (self._ends.data.fileno(), self._ends.control.fileno(), *self._ends.outputs.values()):
+                loop.unwatch(fd)
+            self._ends.close()
+            raise
+
+    # Set up
+
+    def _open_channels(self, max_frame: int) -> None:
+        loop, owner = self._loop, self._owner
         self._page = self._ends.page
         self._early = EarlyFrames(lambda frame: self._owner.on_frame(frame))
         self._data = SocketChannel(self._ends.data, max_frame)
-        self._control = Control(loop, self._ends.control, number, max_frame, self._pass_on_control)
+        self._control = Control(loop, self._ends.control, self.number, max_frame, self._pass_on_control)
         self._pipes = {stream: self._output_pipe(stream, fd) for stream, fd in self._ends.outputs.items()}
         self._reader = Reader(
             loop, self._data, self._may_handle, self._pass_on_data, self._fault, self._channel_ended
         )
         self._reader.answers_only = owner.answers_anywhere
-        self.knowledge = Knowledge(needs)
-        """What the process has of this program's definitions."""
-        self._data_writer = Writer(loop, self._data, number, self._reader.want_write)
+        self._data_writer = Writer(loop, self._data, self.number, self._reader.want_write)
         self.send = self._data_writer.send
         self.send_soon = self._data_writer.send_soon
         self._watch()
+
+    def _launch(self, init: bytes, needs: Needs | None) -> None:
         self.send(wire.INIT, 0, 0, init)
         for lent in () if needs is None else needs.lent:
             self._control.hand_over(lent)
-        backend.launch(order, self._ends.theirs, self)
-
-    # Set up
+        self._backend.launch(self._order, self._ends.theirs, self)
 
     def _output_pipe(self, stream: str, fd: int) -> OutputPipe:
         return OutputPipe(fd, lambda lines: self._owner.on_lines(stream, lines), self._owner.wants_output)
@@ -165,11 +128,23 @@ class Generation:
 
     def define(self, needs: Needs | None) -> None:
         """Send ahead what the next message needs and the process does not have."""
-        records = self.knowledge.missing(needs)
-        for lent in () if needs is None else needs.lent:
-            self._control.hand_over(lent)
-        if records:
-            self.send(wire.DEFINE, wire.PICKLE, 0, records)
+        records, noted = self.knowledge.missing(needs)
+        self._data.last = (-1, 0, None)
+        try:
+            for lent in () if needs is None else needs.lent:
+                self._control.hand_over(lent)
+            if records:
+                self.send(wire.DEFINE, wire.PICKLE, 0, records)
+            self.knowledge.note(noted)
+        except BaseException:
+            if not records or self._data_writer.has_taken(0, records):
+                self.knowledge.note(noted)
+            raise
+
+    def has_taken(self, message: Message) -> bool:
+        """Whether the last message that was to be sent will be, or has been: its sending was interrupted."""
+        payload = message.payload
+        return self._data_writer.has_taken(message.seq, payload.table if type(payload) is segments.Parcel else payload)
 
     def send_parcel(self, flags: int, kind: int, seq: int, parcel: segments.Parcel, dropped: list[int]) -> None:
         """Send a message that lies in a segment; `dropped` are segments that are not used any more."""
@@ -194,6 +169,10 @@ class Generation:
         if self._data.held_back:
             self._data_writer.flush()
         self._reader.lend(future, waker, spin, deadline, answers_due)
+
+    def read_now(self) -> None:
+        """Handle what is in the data channel already, whoever is to read it; on the loop's thread."""
+        self._reader.read()
 
     def watch(self) -> None:
         """See to it that answers are read that no caller reads; never under the isolate's lock."""
@@ -228,7 +207,7 @@ class Generation:
 
     def after(self, seconds: float, callback: Callable[[], object]) -> None:
         """Have `callback()` called on the loop later, unless the process has ended by then."""
-        self._loop.call_later(seconds, lambda: None if self._ended else callback())
+        self._loop.deadline(seconds, lambda: None if self._ended else callback())
 
     def signal(self, number: int) -> None:
         """Send a signal to the process, where there is one."""
@@ -247,6 +226,11 @@ class Generation:
         return len(self._control.channel.out)
 
     @property
+    def is_over(self) -> bool:
+        """Whether the process and its channels are gone, and their end has been told of."""
+        return self._ended
+
+    @property
     def process_fd(self) -> int:
         """See `Listener`."""
         return self._process_fd
@@ -255,7 +239,10 @@ class Generation:
         """End the process with SIGKILL, as soon as there is one; what it has started goes with it."""
         with self._lock:
             self._kill_wanted = True
-            if self._ended or self.pid is None:
+            if self._ended:
+                return
+            self._loop.call_soon(self._expect_end)
+            if self.pid is None:
                 return
             try:
                 if self._backend.kill_tree(self.pid):
@@ -269,12 +256,16 @@ class Generation:
             except PermissionError:
                 self._kill_by_others()
 
+    def _expect_end(self) -> None:
+        if not self._ended:
+            self._backend.expect(self, kill=True)
+
     # Ending what the host may not end: it has become another user since that process began
 
     def _kill_by_others(self) -> None:
         """Have whoever made the process kill it; where nobody may, it has to end by itself."""
         asked = self._backend.signal(self, signal.SIGKILL)
-        self._loop.call_later(_ASKED_SECONDS if asked else 0, self.spared)
+        self._loop.deadline(_ASKED_SECONDS if asked else 0, self.spared)
 
     def spared(self) -> None:
         """See `Listener`: close the channels, at which the process ends itself, and let go of it where it does not."""
@@ -283,12 +274,12 @@ class Generation:
             for channel in (self._data, self._control.channel):
                 with contextlib.suppress(OSError):
                     channel.sock.shutdown(socket.SHUT_RDWR)
-            self._loop.call_later(_NEWS_SECONDS, self._let_go)
+            self._loop.deadline(_NEWS_SECONDS, self._let_go)
 
     def _let_go(self) -> None:
         if not self._ended:
             text = "process %s may not be ended by this program and does not end by itself: it is left running"
-            threading.Thread(target=logger.error, args=(text, self.pid), daemon=True).start()
+            background.run(self._loop, "piactors-log", logger.error, text, self.pid)
             self.exited(None, None, lost=False)
 
     # Arriving, on the loop's thread
@@ -304,11 +295,11 @@ class Generation:
 
     def _channel_ended(self, channel: SocketChannel) -> None:
         self._loop.unwatch(channel.fileno())
-        self._timers.append(self._loop.call_later(_NEWS_SECONDS, self._closed_and_alive))
+        self._timers.append(self._loop.deadline(_NEWS_SECONDS, self._closed_and_alive))
 
     def _closed_and_alive(self) -> None:
-        """A channel has ended: so has the process, or it will never answer again, and has to."""
-        if not self._ended:
+        """A channel has ended: so has the process, of which there are no news yet, or it has to: it cannot answer."""
+        if not self._ended and not pidfd.has_ended(self._process_fd):
             self._owner.on_fault(ProtocolError("it has closed its channel"))
 
     def _pass_on_data(self, frame: wire.Frame, again: bool) -> None:
@@ -346,10 +337,15 @@ class Generation:
 
     def launched(self, pid: int, process_fd: int) -> None:
         """See `Listener`."""
+        if self._ended:  # its making had failed half-way
+            self._kill_unwanted(process_fd)
+            return
         with self._lock:
             self.pid, self._process_fd = pid, process_fd
             self._identity = None if process_fd >= 0 else Identity.of(pid)
             kill = self._kill_wanted
+        if process_fd >= 0:
+            self._loop.watch(process_fd, self._process_ended)
         self._ends.close_theirs()
         if kill:
             self.kill()
@@ -359,20 +355,52 @@ class Generation:
         except Exception as error:
             self._fault(self._data, error)
 
+    def _process_ended(self) -> None:
+        self._loop.unwatch(self._process_fd)
+        self._backend.expect(self, kill=False)
+
     def refused(self, why: str, text: str) -> None:
         """See `Listener`: a launcher that must not fork leaves a fresh interpreter as the way."""
+        if self._ended:
+            return
         if why == _REFUSED_THREADS:
             self._on_fallback(text)
             self._order = attrs.evolve(self._order, fresh=True)
             self._backend.launch(self._order, self._ends.theirs, self)
             return
         self._close()
-        self._owner.on_refused(text)
+        self._owner.on_refused(text, why == RESOURCES)
 
-    def exited(self, status: int | None, usage: Rusage | None, *, lost: bool) -> None:
+    def failed(self, error: BaseException) -> None:
+        """See `Listener`."""
+        self._owner.on_failure(error)
+
+    def _kill_unwanted(self, process_fd: int) -> None:
+        if process_fd < 0:
+            self._backend.signal(self, signal.SIGKILL)
+            return
+        with contextlib.suppress(PermissionError):
+            pidfd.kill(process_fd)
+        os.close(process_fd)
+
+    def exited(self, status: int | None, usage: Rusage | None, *, lost: bool, note: str = "") -> None:
         """See `Listener`: read what is left, then close and tell."""
         if self._ended:
             return  # it was let go of before, and has ended after all
+        try:
+            self._read_rest()
+            seen, fault = self._evidence(), page.fault_text(self._page)
+        except Exception as error:  # of ours, or no memory: then whatever was on its way may have begun
+            self._owner.on_fault(error)
+            seen, fault = Evidence(0, credible=False), ""
+        tail = self._pipes["stderr"].tail if "stderr" in self._pipes else ""
+        end = End(status=status, usage=usage, lost=lost, evidence=seen, fault=fault, stderr_tail=tail, note=note)
+        try:
+            self._close()
+        finally:
+            self._owner.on_end(end)
+
+    def _read_rest(self) -> None:
         control = self._control
         for channel, read_rest in ((self._data, self._reader.drain), (control.channel, control.read_rest)):
             try:
@@ -381,12 +409,6 @@ class Generation:
                 self._fault(channel, error)
         for pipe in self._pipes.values():
             pipe.drain()
-        end = End(
-            status=status, usage=usage, lost=lost, evidence=self._evidence(), fault=page.fault_text(self._page),
-            stderr_tail=self._pipes["stderr"].tail if "stderr" in self._pipes else "",
-        )  # fmt: skip
-        self._close()
-        self._owner.on_end(end)
 
     def _evidence(self) -> Evidence:
         seen = page.snapshot(self._page, self._concurrency)
@@ -395,8 +417,8 @@ class Generation:
 
     def _close(self) -> None:
         self._reader.close()
-        for pipe in self._pipes.values():
-            self._loop.unwatch(pipe.fd)
+        for fd in (self._process_fd, *(pipe.fd for pipe in self._pipes.values())):
+            self._loop.unwatch(fd)
         self._data_writer.close()
         waiting = self._control.close()
         for timer in self._timers:

@@ -33,22 +33,32 @@ class Knowledge:
         if key in self._versions:
             self.forgotten.append(key)
 
-    def missing(self, needs: Needs | None) -> bytes:
-        """Return what the process has to be sent before a message with these needs; nothing if it has it all."""
-        gone = []
-        while self.forgotten:
-            key = self.forgotten.popleft()
-            if self._versions.pop(key, None) is not None:
-                gone.append(key)
-        records = []
+    def missing(self, needs: Needs | None) -> tuple[bytes, tuple[list[str], dict[str, int]]]:
+        """Return what the process has to be sent before a message with these needs; nothing if it has it all.
+
+        And what is to be noted once that is sent, with `note`.
+        """
+        gone = [key for key in dict.fromkeys(tuple(self.forgotten)) if key in self._versions]
+        records, versions = [], {}
         for made in () if needs is None else needs.made:
             record = made.record
-            has = self._versions.get(record.key)
+            has = None if record.key in gone else self._versions.get(record.key)
             if has != record.version and not (has is None and made.absent):
                 records.append(tuple(record))
-                self._versions[record.key] = record.version
+                versions[record.key] = record.version
         lent = [] if needs is None else [lent.number for lent in needs.lent]
-        return pickle.dumps((gone, records, lent), 4) if gone or records or lent else b""
+        news = pickle.dumps((gone, records, lent), 4) if gone or records or lent else b""
+        return news, (gone, versions)
+
+    def note(self, sent: tuple[list[str], dict[str, int]]) -> None:
+        """The process has been sent what `missing` said; once more does no harm."""
+        gone, versions = sent
+        while self.forgotten and (self.forgotten[0] in gone or self.forgotten[0] not in self._versions):
+            self.forgotten.popleft()
+        for key in gone:
+            if key not in versions:
+                self._versions.pop(key, None)
+        self._versions.update(versions)
 
 
 def _forget(key: str) -> None:

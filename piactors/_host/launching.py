@@ -12,22 +12,21 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
-import attrs
-
-from piactors._host import pihost_files
+from piactors._host import background, launcher_sweep, launcher_watch, pihost_files
 from piactors._host.confining import Confiner
 from piactors._host.flags import interpreter_flags
+from piactors._host.launcher_watch import LauncherWatch
 from piactors._host.loop import Loop
-from piactors._platform import markers, pidfd, process_stats
+from piactors._host.making import RESOURCES, Listener, Order
+from piactors._host.news import News
+from piactors._platform import markers, pidfd
 from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
-from piactors.pihost import inherit, segments, wire
+from piactors.pihost import inherit, lacks, segments, wire
 
 logger = logging.getLogger("piactors")
 
@@ -39,82 +38,10 @@ Little: each page that a launcher has makes each fork slower.  What only some is
 """
 
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-_SWEEP_SECONDS = 5.0
-_END_SECONDS = 5.0
-
-
-@attrs.frozen
-class Order:
-    """One process to be made.
-
-    Attributes:
-        interpreter: the absolute path of the interpreter; empty where this program has none (see `own_python`).
-        env: the process's environment.
-        fresh: whether to start a fresh interpreter rather than fork a warm one.
-        orders: what it does to itself before it runs anything (see `piactors.pihost.confine`).
-        needs: modules that its launcher imports before it forks, where it can.
-        flags: options for a fresh interpreter.
-        stdin: whether its stdin is the host's; otherwise it is empty.
-    """
-
-    interpreter: str
-    env: dict[str, str]
-    fresh: bool
-    orders: dict[str, Any] = attrs.field(factory=dict)
-    needs: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
-    stdin: bool = False
-
-    @property
-    def argv(self) -> list[str]:
-        """The command line of a fresh interpreter, up to its descriptors."""
-        return [self.interpreter, *self.flags, *pihost_files.COMMAND, "isolate"]
-
-
-class Listener(Protocol):
-    """Who wants to know of one process; called on the loop's thread."""
-
-    @property
-    def process_fd(self) -> int:
-        """The descriptor of the process, or -1."""
-
-    def launched(self, pid: int, process_fd: int) -> None:
-        """The process exists; the listener owns the descriptor (-1: there are no pidfds)."""
-
-    def refused(self, why: str, text: str) -> None:
-        """There is no process."""
-
-    def spared(self) -> None:
-        """A signal that `Backend.signal` was to have sent could not be sent either."""
-
-    def exited(self, status: int | None, usage: Rusage | None, *, lost: bool) -> None:
-        """The process and all that it left are gone; `lost` where its launcher died with it."""
-
-
-class Backend(Protocol):
-    """Makes processes."""
-
-    def launch(self, order: Order, fds: Sequence[int], listener: Listener) -> None:
-        """Make one with the descriptors for data, control, stdout, stderr and page, which stay the caller's.
-
-        A sixth one is its stdin.
-        """
-
-    def kill_tree(self, pid: int) -> bool:
-        """Kill a process with all that it has started; False where killing it alone is enough.
-
-        Raises:
-            PermissionError: where it belongs to a user whose processes this host may not end (any more).
-        """
-
-    def signal(self, listener: Listener, number: int) -> bool:
-        """Have a signal sent by whoever made the process, from any thread; False where that is the host itself."""
-
-    def close(self) -> None:
-        """End every process that is left, and what makes them."""
-
-    def abandon(self) -> None:
-        """In a forked copy of the host: let go of the descriptors and touch nothing else."""
+_END_SECONDS = 3.0
+_MOST_FAILURES = 10
+"""So many times in a row what a launcher tells may not be taken before that launcher counts as lost."""
+_AFTER_FAILURE = 0.05
 
 
 class LauncherBackend:
@@ -123,7 +50,8 @@ class LauncherBackend:
     def __init__(
         self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Confiner
     ) -> None:
-        self._loop = loop
+        self._loop = loop.share(self._failed)
+        self._failures = 0
         self._pen, self._remove_pen = confiner.pen(), confiner.remove_pen
         self._listeners: dict[int, Listener] = {}
         self._groups: dict[int, list[str]] = {}
@@ -138,8 +66,9 @@ class LauncherBackend:
         ours.setblocking(False)
         theirs.setblocking(True)  # whatever time-out the program has made the default of its sockets
         self._sock = ours
-        self._decoder = wire.FrameDecoder(1 << 20)
-        self._outbox: deque[tuple[bytes, Sequence[int]]] = deque()
+        self._news = News(1 << 20)
+        self._outbox: deque[tuple[bytes, Sequence[int], int]] = deque()
+        self._watch = LauncherWatch(self._loop, self, self._pid_if_ended)
         try:
             self._process = self._start([interpreter, *interpreter_flags(own)], theirs, host_pidfd)
         except OSError:
@@ -147,10 +76,14 @@ class LauncherBackend:
             raise
         finally:
             theirs.close()
-        self._pidfd = pidfd.open_pid(self._process.pid)
-        loop.watch(ours.fileno(), self._read, self._flush)
-        if self._pidfd >= 0:
-            loop.watch(self._pidfd, self._ended)
+        self.process_fd = pidfd.open_pid(self._process.pid)
+        try:
+            self._loop.watch(ours.fileno(), self._read, self._flush)
+            if self.process_fd >= 0:
+                self._loop.watch(self.process_fd, self._ended)
+        except BaseException:
+            self.close()
+            raise
         modules = [*(WARM_MODULES if own else ()), *preload]
         setup = {
             "sys_path": inherit.absolute(sys.path) if own else None, "preload": modules,
@@ -188,15 +121,17 @@ class LauncherBackend:
             "needs": () if order.fresh else order.needs, "fds": len(fds),
         }  # fmt: skip
         self._send(wire.LAUNCH, launch_id, request, fds)
+        if self._is_warm:
+            self._watch.expect(launch_id)
 
     def _send(self, kind: int, launch_id: int, request: dict[str, Any], fds: Sequence[int] = ()) -> None:
         """Queue one request.  It may wait: the launcher may itself be waiting for us to read."""
-        self._outbox.append((wire.encode(kind, 0, 0, launch_id, pickle.dumps(request, 4)), fds))
+        self._outbox.append((wire.encode(kind, 0, 0, launch_id, pickle.dumps(request, 4)), fds, launch_id))
         self._flush()
 
     def _flush(self) -> None:
         while self._outbox:
-            data, fds = self._outbox[0]
+            data, fds, launch_id = self._outbox[0]
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
             try:
                 sent = self._sock.sendmsg([data], rights)
@@ -207,7 +142,7 @@ class LauncherBackend:
                 self._loop.call_soon(self._lose)
                 return
             if sent < len(data):
-                self._outbox[0] = (data[sent:], ())
+                self._outbox[0] = (data[sent:], (), launch_id)
             else:
                 self._outbox.popleft()
         self._loop.want_write(self._sock.fileno(), False)
@@ -218,43 +153,127 @@ class LauncherBackend:
             data, ancillary, flags, _ = self._sock.recvmsg(65_536, socket.CMSG_SPACE(64 * 4), _CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
             return False
-        except OSError:
+        except OSError as error:
+            if lacks.is_lack(error):
+                raise
             data, ancillary, flags = b"", [], 0
+        self._news.add(data)
         self._fds.extend(segments.received_descriptors(ancillary, flags))
         if not data:
             self._lose()
-            return True
-        try:
-            for frame in self._decoder.feed(data):
-                self._handle(frame)
-        except wire.WireError:
-            self._lose()
+        else:
+            self._handle_news()
         return True
 
+    def _failed(self, error: BaseException) -> None:
+        """What this did on the loop has failed, for want of memory perhaps: what was told is handled in a moment."""
+        self._failures += 1
+        if self._failures > _MOST_FAILURES:
+            logger.error("the launcher (pid %s) is given up", self._process.pid, exc_info=error)
+            self._lose()
+        else:
+            self._loop.call_later(_AFTER_FAILURE, self._handle_news)
+
+    def _handle_news(self) -> None:
+        try:
+            for frame in self._news.frames():
+                self._handle(frame)
+                self._failures = 0
+        except wire.WireError:
+            self._lose()
+
     def _handle(self, frame: wire.Frame) -> None:
+        listener = self._listeners.get(frame.seq)
         news = pickle.loads(frame.payload)  # the launcher runs nothing but our code and preload
         if frame.kind == wire.WARM:
-            self._is_warm = True
+            self._warmed_up()
             if "spare" in news:
                 _close(self._spare_fd)
                 self._spare_fd = self._next_fd()
             return
-        listener = self._listeners.get(frame.seq)
-        if listener is None:
-            return  # what was to be signalled has ended meanwhile
+        if frame.kind == wire.LOOKED:
+            self._watch.looked(frame.seq, news["state"])
+            return
+        self._watch.came(frame.seq)
+        if listener is not None:
+            try:
+                self._tell(listener, frame, news)
+            except BaseException as error:  # it costs the one process that it concerns
+                listener.failed(error)
+        elif frame.kind == wire.LAUNCHED:  # it was given up meanwhile
+            self._send(wire.LOOK, frame.seq, {"kill": True})
+            _close(self._fd_of(news))
+
+    def _fd_of(self, news: dict[str, Any]) -> int:
+        """Return the descriptor of a process that was launched; a spare's has been here before."""
+        if not news["spare"]:
+            return self._next_fd()
+        fd, self._spare_fd = self._spare_fd, -1
+        return fd
+
+    def _tell(self, listener: Listener, frame: wire.Frame, news: dict[str, Any]) -> None:
         if frame.kind == wire.LAUNCHED:
-            process_fd, self._spare_fd = (self._spare_fd, -1) if news["spare"] else (self._next_fd(), self._spare_fd)
-            listener.launched(news["pid"], process_fd)
+            listener.launched(news["pid"], self._fd_of(news))
         elif frame.kind == wire.SPARED:
             listener.spared()
         elif frame.kind == wire.REFUSED:
-            del self._listeners[frame.seq], self._groups[frame.seq]
-            listener.refused(news["why"], news["text"])
+            self._forget(frame.seq)
+            listener.refused(RESOURCES if lacks.is_lack_number(news.get("errno")) else news["why"], news["text"])
         elif frame.kind == wire.EXITED:
-            del self._listeners[frame.seq], self._groups[frame.seq]
+            self._forget(frame.seq)
+            self._watch.statuses.pop(frame.seq, None)
             if self._pen is not None:  # an isolate that was a host itself may have left groups in it
-                cgroups.remove_stale(self._pen, kill=False)
+                with contextlib.suppress(OSError):
+                    cgroups.remove_stale(self._pen, kill=False)
             listener.exited(news["status"], _rusage(news["rusage"]), lost=False)
+
+    def _forget(self, launch_id: int) -> None:
+        del self._listeners[launch_id], self._groups[launch_id]
+
+    def _warmed_up(self) -> None:
+        if not self._is_warm:
+            self._is_warm = True
+            for launch_id in self._listeners:
+                self._watch.expect(launch_id)
+
+    # News that are due (see `launcher_watch`)
+
+    def expect(self, listener: Listener, *, kill: bool) -> None:
+        """See `Backend`."""
+        launch_id = next((number for number, known in self._listeners.items() if known is listener), 0)
+        if not launch_id or self.lost:
+            return
+        if self._is_warm:
+            self._watch.expect(launch_id, kill=kill)
+        else:
+            self.conclude(launch_id, "its launcher still imports what is in preload")
+
+    def _pid_if_ended(self, launch_id: int) -> int | None:
+        listener = self._listeners.get(launch_id)
+        return listener.pid if listener is not None and pidfd.has_ended(listener.process_fd) else None
+
+    def ask_to_look(self, launch_id: int, *, kill: bool) -> None:
+        """See `launcher_watch.Launcher`."""
+        self._send(wire.LOOK, launch_id, {"kill": kill})
+
+    def conclude(self, launch_id: int, note: str) -> None:
+        """See `launcher_watch.Launcher`: what was not sent yet is not sent any more, and would have no descriptors."""
+        self._watch.came(launch_id)
+        self._outbox = deque(entry for entry in self._outbox if entry[2] != launch_id or not entry[1])
+        listener = self._listeners.pop(launch_id, None)
+        self._groups.pop(launch_id, None)
+        if listener is None:
+            return
+        try:
+            listener.exited(self._watch.statuses.pop(launch_id, None), None, lost=False, note=note)
+        except BaseException as error:
+            listener.failed(error)
+
+    def replace(self, why: str) -> None:
+        """See `launcher_watch.Launcher`."""
+        text = "the launcher (pid %s) %s, and news of it are due: it is ended"
+        background.run(self._loop, "piactors-log", logger.error, text, self.pid, why)
+        self._lose()
 
     def _next_fd(self) -> int:
         """Return the descriptor that came with what is being handled; -1 where there are no pidfds."""
@@ -271,54 +290,47 @@ class LauncherBackend:
         if self.lost:
             return
         self.lost = True
+        self._watch.close()
         processes = [self._spare_fd, *(listener.process_fd for listener in self._listeners.values())]
-        processes = [os.dup(fd) for fd in processes if fd >= 0]
+        copies = []
+        for fd in processes:
+            if fd >= 0:
+                # The kernel's parent-death signal spares a process that has changed its user.
+                with contextlib.suppress(PermissionError):
+                    pidfd.kill(fd)
+                with contextlib.suppress(OSError):  # without a descriptor nobody waits for its end
+                    copies.append(os.dup(fd))
         self._close_descriptors()
-        threading.Thread(target=self._sweep, args=(processes,), name="piactors-sweep", daemon=True).start()
+        background.run(self._loop, "piactors-sweep", self._sweep, copies)
 
     def _sweep(self, processes: Sequence[int]) -> None:
-        logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
-        code = self._end_process()
-        for fd in processes:
-            # The kernel's parent-death signal spares a process that has changed its user.
-            with contextlib.suppress(PermissionError):
-                pidfd.kill(fd)
-            pidfd.wait_ended(fd, _SWEEP_SECONDS)
-            _close(fd)
-        groups = [folder for folders in self._groups.values() for folder in folders]
-        left = cgroups.kill_all([*groups, *([self._pen] if self._pen else [])], _SWEEP_SECONDS)
-        left += markers.kill_marked(self.marker, _SWEEP_SECONDS)
-        self._reap_adopted()
-        if self._pen is not None:
-            self._remove_pen(self._pen)
-        if left:
-            logger.error("processes %s of a lost launcher do not end", left)
-        self._loop.call_soon(self._tell_lost, code)
-
-    def _reap_adopted(self) -> None:
-        """Reap what came to this process from the launcher, as it does to the first process of a container.
-
-        A spare may be among it of which the launcher had not told yet.  All have the launcher's session.
-        """
-        deadline = time.monotonic() + _SWEEP_SECONDS
-        while time.monotonic() < deadline:
-            adopted = [pid for pid in process_stats.children(os.getpid()) if _session(pid) == self._process.pid]
-            for pid in adopted:
-                with contextlib.suppress(OSError):
-                    os.waitpid(pid, os.WNOHANG)
-            if not adopted:
-                return
-            time.sleep(0.01)
+        code = -signal.SIGKILL
+        try:
+            logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
+            groups = [folder for folders in self._groups.values() for folder in folders]
+            groups += [self._pen] if self._pen else []
+            code = launcher_sweep.sweep(self._process, processes, groups, self.marker)
+            if self._pen is not None:
+                self._remove_pen(self._pen)
+        except Exception:  # nothing can be looked at without a descriptor: what is left ends with its parent
+            logger.exception("the processes of a lost launcher could not be looked for")
+        finally:
+            self._loop.call_soon(self._tell_lost, code)
 
     def _tell_lost(self, code: int) -> None:
         listeners, self._listeners = self._listeners, {}
         useless = not self._is_warm and code >= 0  # it has ended by itself, before it could serve anybody
-        for listener in listeners.values():
-            if useless:
-                text = f"{self._interpreter} cannot run a launcher: it ended with exit code {code}; see its stderr"
-                listener.refused("launcher", text)
-            else:
-                listener.exited(None, None, lost=True)
+        text = f"{self._interpreter} cannot run a launcher: it ended with exit code {code}; see its stderr"
+        for launch_id, listener in listeners.items():
+            try:
+                if launch_id in self._watch.statuses:  # it had ended before, by itself
+                    listener.exited(self._watch.statuses[launch_id], None, lost=False)
+                elif useless:
+                    listener.refused(RESOURCES if code == lacks.OUT_OF_RESOURCES else "launcher", text)
+                else:
+                    listener.exited(None, None, lost=True)
+            except BaseException as error:
+                listener.failed(error)
 
     def kill_tree(self, pid: int) -> bool:
         """See `Backend`: the launcher ends what a dead isolate leaves."""
@@ -336,59 +348,45 @@ class LauncherBackend:
 
     def close(self) -> None:
         """See `Backend`: the launcher sees the end of its channel, kills what is left, and ends."""
+        seconds = _END_SECONDS if self._is_warm else 0.0  # one that imports yet sees nothing of it
         if not self.lost:
             self.lost = True
+            state = launcher_watch.state_of(self.pid)
+            if state == "T":
+                launcher_watch.wake(self.process_fd)
+            elif state in ("t", "F"):
+                seconds = 0.0
             self._close_descriptors()
         try:
-            self._process.wait(_END_SECONDS)
+            self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._end_process()
-            markers.kill_marked(self.marker, _SWEEP_SECONDS)
-
-    def _end_process(self) -> int:
-        """Kill the launcher and return its exit code, as far as that is to be had.
-
-        One that was started before the host gave up its rights cannot be killed: it ends with its channel, unless
-        somebody has stopped it, and is left to itself then.
-        """
-        with contextlib.suppress(PermissionError):
-            self._process.kill()
-        try:
-            return self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            logger.error("the launcher (pid %s) does not end, and this program may not end it", self._process.pid)
-            self._process.returncode = -signal.SIGKILL
-            return self._process.returncode
+            launcher_sweep.end_process(self._process, _END_SECONDS)
+            markers.kill_marked(self.marker, _END_SECONDS)
 
     def abandon(self) -> None:
         """See `Backend`."""
         self.lost = True
         self._sock.close()
         self._process.returncode = 0  # not our child: nothing to wait for
-        for fd in (self._pidfd, self._spare_fd, *self._fds):
+        for fd in (self.process_fd, self._spare_fd, *self._fds):
             _close(fd)
 
     def _close_descriptors(self) -> None:
         self._loop.unwatch(self._sock.fileno())
         self._sock.close()
-        if self._pidfd >= 0:
-            self._loop.unwatch(self._pidfd)
-        for fd in (self._pidfd, self._spare_fd, *self._fds):
+        if self.process_fd >= 0:
+            self._loop.unwatch(self.process_fd)
+        for fd in (self.process_fd, self._spare_fd, *self._fds):
             _close(fd)
-        self._pidfd, self._spare_fd, self._fds = -1, -1, []
+        self.process_fd, self._spare_fd, self._fds = -1, -1, []
 
 
-def _rusage(values: Sequence[float]) -> Rusage:
+def _rusage(values: Sequence[float]) -> Rusage | None:
     """Make a `Rusage` of what `wait4` returned; Linux counts memory in KiB there, macOS in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
+    if not values:
+        return None  # it cannot be waited for
     return Rusage(float(values[0]), float(values[1]), int(values[2]) * unit)
-
-
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return -1
 
 
 def _close(fd: int) -> None:

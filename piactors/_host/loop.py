@@ -1,11 +1,14 @@
-"""The one I/O thread: descriptors, timers, and calls from other threads.  Nothing here polls."""
+"""The one I/O thread: descriptors, timers, and calls from other threads.  Nothing here polls.
+
+What a callback raises costs whoever it belongs to, and nobody else: each user of the loop has a `Share` of it, which
+says who is told.  The thread goes on; it ends only where it cannot wait for anything any more.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import heapq
 import itertools
-import logging
 import os
 import threading
 import time
@@ -15,23 +18,34 @@ from typing import Any
 
 from piactors._platform.poller import READ, WRITE, open_poller
 
-logger = logging.getLogger("piactors")
-
 Handler = Callable[[], object]
+OnError = Callable[[BaseException], object]
+"""Gets what a callback has raised; on the loop's thread."""
 
 _MANY_CANCELLED = 100
 """From how many cancelled timers on they are taken out before they are due, where they are more than half of all."""
+_MOST_FAILURES = 100
+"""So many times in a row the thread itself may fail, and not a callback, before it gives up."""
+_AFTER_FAILURE = 0.01
+_MOST_OF_ONE = 3
+"""So many times in a row the callback of one descriptor may fail before that is not watched any more."""
+
+_PAUSED = 0.25
+"""Seconds by which a turn of the loop comes too late only if this program could not run."""
 
 
 class Timer:
     """One call that the loop will make later; `cancel` works from any thread."""
 
-    __slots__ = ("_loop", "callback", "cancelled", "due")
+    __slots__ = ("_loop", "callback", "cancelled", "due", "indulgence", "on_error")
 
-    def __init__(self, loop: Loop, due: float, callback: Handler) -> None:
+    def __init__(self, loop: Loop, due: float, callback: Handler, on_error: OnError, indulgence: float = 0.0) -> None:
         self._loop = loop
         self.due = due
+        self.indulgence = indulgence
+        """For how many seconds it may be put off because the loop did not run when it was due."""
         self.callback: Handler | None = callback
+        self.on_error = on_error
         self.cancelled = False
 
     def cancel(self) -> None:
@@ -45,29 +59,76 @@ class Timer:
 class _Watched:
     """A descriptor that the loop looks after."""
 
-    __slots__ = ("events", "on_read", "on_write", "paused")
+    __slots__ = ("events", "failures", "on_error", "on_read", "on_write", "paused")
 
-    def __init__(self, on_read: Handler, on_write: Handler | None) -> None:
+    def __init__(self, on_read: Handler, on_write: Handler | None, on_error: OnError) -> None:
         self.on_read = on_read
         self.on_write = on_write
+        self.on_error = on_error
+        self.failures = 0
         self.events = READ
         self.paused = False
 
 
-class Loop:
-    """The I/O thread.  `call_soon`, `call_later`, `pause` and `resume` work from any thread, the rest from its own."""
+class Share:
+    """The loop as one of its users has it: the same methods, and whatever its callbacks raise goes to `on_error`."""
 
-    def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
+    def __init__(self, loop: Loop, on_error: OnError) -> None:
+        self._loop = loop
+        self._on_error = on_error
+        self.can_pause = loop.can_pause
+        self.is_current = loop.is_current
+        self.want_write = loop.want_write
+        self.pause = loop.pause
+        self.resume = loop.resume
+        self.unwatch = loop.unwatch
+
+    @property
+    def ident(self) -> int | None:
+        """See `Loop`."""
+        return self._loop.ident
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
+        """See `Loop`."""
+        self._loop.add_call(self._on_error, callback, args)
+
+    def call_later(self, delay: float, callback: Handler) -> Timer:
+        """See `Loop`."""
+        return self._loop.call_later(delay, callback, self._on_error)
+
+    def deadline(self, seconds: float, callback: Handler) -> Timer:
+        """See `Loop`."""
+        return self._loop.deadline(seconds, callback, self._on_error)
+
+    def watch(self, fd: int, on_read: Handler, on_write: Handler | None = None) -> None:
+        """See `Loop`."""
+        self._loop.watch(fd, on_read, on_write, self._on_error)
+
+
+class Loop:
+    """The I/O thread.  `call_soon`, `call_later`, `pause` and `resume` work from any thread, the rest from its own.
+
+    Args:
+        on_failure: called once, on the thread, where that cannot go on.
+        on_error: told of what a callback has raised that belongs to nobody (see `share`).
+    """
+
+    def __init__(self, on_failure: OnError, on_error: OnError) -> None:
         self._poller = open_poller()
         self._watched: dict[int, _Watched] = {}
         self.can_pause = self._poller.can_pause
         self._on_failure = on_failure
-        self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._on_error = on_error
+        self._calls: deque[tuple[OnError, Callable[..., object], tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self.cancelled = 0
         """About how many of the timers have been cancelled: two threads that count at once may lose one."""
-        self._wake_read, self._wake_write = os.pipe()
+        try:
+            self._wake_read, self._wake_write = os.pipe()
+        except BaseException:
+            self._poller.close()
+            raise
         self._awake = False
         self._wake_lock = threading.RLock()  # a signal handler may call too, in whichever thread holds it
         self._stopping = False
@@ -81,6 +142,10 @@ class Loop:
     def start(self) -> None:
         """Start the thread."""
         self.thread.start()
+
+    def share(self, on_error: OnError) -> Share:
+        """Return the loop for a user who is told of what its callbacks raise."""
+        return Share(self, on_error)
 
     def stop(self) -> None:
         """End the thread, after the calls made so far, and close what the loop holds."""
@@ -100,9 +165,13 @@ class Loop:
         """Whether the caller runs on the loop's thread."""
         return threading.get_ident() == self.ident
 
-    def call_soon(self, callback: Callable[..., None], *args: Any) -> None:
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
         """Have `callback(*args)` run on the loop, after what was asked for before."""
-        self._calls.append((callback, args))
+        self.add_call(self._on_error, callback, args)
+
+    def add_call(self, on_error: OnError, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+        """See `call_soon`."""
+        self._calls.append((on_error, callback, args))
         if not self._awake:
             with self._wake_lock:
                 if not self._awake:
@@ -115,19 +184,33 @@ class Loop:
                         self._awake = False
                         raise
 
-    def call_later(self, delay: float, callback: Handler) -> Timer:
+    def call_later(self, delay: float, callback: Handler, on_error: OnError | None = None) -> Timer:
         """Have `callback()` run on the loop after `delay` seconds."""
-        timer = Timer(self, time.monotonic() + delay, callback)
+        return self._timed(Timer(self, time.monotonic() + delay, callback, on_error or self._on_error))
+
+    def deadline(self, seconds: float, callback: Handler, on_error: OnError | None = None) -> Timer:
+        """Call later, as `call_later`, what judges somebody who had to do something by then.
+
+        Time in which this program did not run is not counted: it was stopped, or one of its threads held Python's lock.
+        What comes much too late is put off by as much, so that what was done meanwhile is heard of before; once it was
+        put off for `seconds` in all, it is not any more.
+        """
+        return self._timed(Timer(self, time.monotonic() + seconds, callback, on_error or self._on_error, seconds))
+
+    def _timed(self, timer: Timer) -> Timer:
         if self.is_current():
             self._add_timer(timer)
         else:
             self.call_soon(self._add_timer, timer)
         return timer
 
-    def watch(self, fd: int, on_read: Handler, on_write: Handler | None = None) -> None:
+    def watch(
+        self, fd: int, on_read: Handler, on_write: Handler | None = None, on_error: OnError | None = None
+    ) -> None:
         """Call `on_read` while `fd` is readable, or has hung up."""
+        watched = _Watched(on_read, on_write, on_error or self._on_error)
         self._poller.add(fd)
-        self._watched[fd] = _Watched(on_read, on_write)
+        self._watched[fd] = watched
 
     def want_write(self, fd: int, wanted: bool) -> None:
         """Say whether the `on_write` of a watched descriptor is to be called while it is writable."""
@@ -175,14 +258,25 @@ class Loop:
     def _run(self) -> None:
         self.ident = threading.get_ident()
         try:
-            while not self._stopping:
-                self._turn()
+            self._turn_until_stopped()
         except BaseException as error:
-            logger.critical("the I/O thread of piactors has failed", exc_info=True)
             self._on_failure(error)
         finally:
             with self._wake_lock:  # nobody is left between his look at `_awake` and his write to what is closed here
                 self.abandon()
+
+    def _turn_until_stopped(self) -> None:
+        failures = 0
+        while not self._stopping:
+            try:
+                self._turn()
+                failures = 0
+            except BaseException as error:  # of the loop itself: what it had found ready is found again
+                failures += 1
+                if failures > _MOST_FAILURES:
+                    raise
+                self._tell(self._on_error, error)
+                time.sleep(_AFTER_FAILURE * (failures > 1))
 
     def _turn(self) -> None:
         ready = self._poller.wait(self._time_to_wait())
@@ -190,14 +284,36 @@ class Loop:
         for fd, mask, watched in [(fd, mask, self._watched.get(fd)) for fd, mask in ready]:
             if watched is None:
                 continue
-            if mask & READ and self._watched.get(fd) is watched:
-                watched.on_read()
-            if mask & watched.events & WRITE and watched.on_write is not None and self._watched.get(fd) is watched:
-                watched.on_write()
+            try:
+                if mask & READ and self._watched.get(fd) is watched:
+                    watched.on_read()
+                if mask & watched.events & WRITE and watched.on_write is not None and self._watched.get(fd) is watched:
+                    watched.on_write()
+                watched.failures = 0
+            except BaseException as error:
+                self._watched_failed(fd, watched, error)
         self._run_timers()
         for _ in range(len(self._calls)):
-            callback, args = self._calls.popleft()
-            callback(*args)
+            on_error, callback, args = self._calls.popleft()
+            try:
+                callback(*args)
+            except BaseException as error:
+                self._tell(on_error, error)
+
+    def _watched_failed(self, fd: int, watched: _Watched, error: BaseException) -> None:
+        """Tell whose it is; without an end to it, what is ready all the time would keep the thread busy for ever."""
+        watched.failures += 1
+        if watched.failures >= _MOST_OF_ONE and fd != self._wake_read and self._watched.get(fd) is watched:
+            self.unwatch(fd)
+        self._tell(watched.on_error, error)
+
+    def _tell(self, on_error: OnError, error: BaseException) -> None:
+        try:
+            on_error(error)
+        except BaseException as second:
+            # There is no other who could be told; `logging` itself may have been what failed.
+            with contextlib.suppress(BaseException):
+                self._on_error(second)
 
     def _time_to_wait(self) -> float | None:
         if self._calls:
@@ -216,6 +332,14 @@ class Loop:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
+            if timer.indulgence and now - timer.due > _PAUSED:
+                more = min(now - timer.due, timer.indulgence)
+                timer.due, timer.indulgence = now + more, timer.indulgence - more
+                self._add_timer(timer)
+                continue
             callback, timer.callback = timer.callback, None
             if callback is not None:
-                callback()
+                try:
+                    callback()
+                except BaseException as error:
+                    self._tell(timer.on_error, error)

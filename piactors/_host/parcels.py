@@ -15,6 +15,8 @@ from piactors.pihost import pieces, segments, wire
 MOST = 1 << 30
 """Bytes of segments that an isolate may have in each direction, where nothing limits its memory."""
 _SHARE_OF_LIMIT = 8
+_MOST_LOST = 10_000
+"""Segments of one process for which there may be no room: their numbers are remembered."""
 
 
 def bound(options: IsolationOptions) -> int:
@@ -36,7 +38,7 @@ class Outbox:
     """The segments in which messages leave for one isolate."""
 
     def __init__(self, most: int) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._dropped: list[int] = []
         self._pool = segments.Pool(most, self._dropped.append)
         self.offers = most > 0
@@ -44,6 +46,8 @@ class Outbox:
 
     def pack(self, chunks: pieces.Chunks) -> segments.Parcel | None:
         """Put a message into a segment; None where it has to go through the socket."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            return None  # this is a signal handler, and has interrupted this very function
         with self._lock:
             return self._pool.pack(chunks)
 
@@ -54,6 +58,11 @@ class Outbox:
         with self._lock:
             found, self._dropped[:] = list(self._dropped), []
         return found
+
+    def forget(self, number: int) -> None:
+        """The process could not take a segment."""
+        with self._lock:
+            self._pool.forget(number)
 
     def generation_ended(self) -> None:
         """A process is gone, and with it what it had taken; messages that are still to be sent stay."""
@@ -72,9 +81,10 @@ class Inbox:
     def __init__(self, max_frame: int) -> None:
         self._table = segments.Table(2 * MOST, wary=True)
         self._max_frame = max_frame
+        self._lost: dict[int, str] = {}
 
-    def add(self, number: int, fds: list[int]) -> None:
-        """Map a segment, whose descriptor has come along.
+    def add(self, number: int, fds: list[int]) -> bool:
+        """Map a segment, whose descriptor has come along; False where this process has no room for it just now.
 
         Raises:
             ProtocolError: where it is none.
@@ -83,8 +93,14 @@ class Inbox:
             raise ProtocolError("it announces a segment and sends no descriptor")
         try:
             self._table.add(number, fds.pop(0))
+        except segments.NoRoom as error:
+            if len(self._lost) >= _MOST_LOST:
+                raise ProtocolError("it announces more segments than there ever was room for") from None
+            self._lost[number] = str(error)
+            return False
         except segments.BadTable as error:
             raise ProtocolError(f"it announces {error}") from None
+        return True
 
     def drop(self, number: int) -> None:
         """The process has let go of a segment."""
@@ -97,7 +113,8 @@ class Inbox:
     def knows(self, frame: wire.Frame) -> bool:
         """Whether the segment is here that a frame tells of; also where it tells of none."""
         try:
-            return segments.parse(frame.payload)[0] in self._table
+            number = segments.parse(frame.payload)[0]
+            return number in self._table or number in self._lost
         except segments.BadTable:
             return True
 
@@ -107,8 +124,10 @@ class Inbox:
         Raises:
             ProtocolError: where what it says cannot be.
         """
+        received: segments.Received
         try:
-            received = self._table.receive(frame.payload, self._max_frame)
+            why = self._lost.get(segments.parse(frame.payload)[0])
+            received = self._table.receive(frame.payload, self._max_frame) if why is None else segments.Lost(why)
         except segments.BadTable as error:
             raise ProtocolError(f"it tells of {error}") from None
         return frame._replace(flags=frame.flags & ~wire.SHARED, payload=received)

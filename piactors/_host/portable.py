@@ -10,20 +10,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import secrets
 import subprocess
-import threading
 from collections.abc import Sequence
 from functools import partial
 
-from piactors._host.launching import MARKER_PREFIX, Listener, Order
+from piactors._host import background
+from piactors._host.launching import MARKER_PREFIX
 from piactors._host.loop import Loop
+from piactors._host.making import RESOURCES, Listener, Order
 from piactors._platform import markers, pidfd
 from piactors._platform.identity import Identity, Killed
 from piactors.exit_reason import Rusage
+from piactors.pihost import lacks
+
+logger = logging.getLogger("piactors")
 
 _SWEEP_SECONDS = 5.0
+_END_SECONDS = 10.0
 
 
 class PortableBackend:
@@ -53,7 +59,7 @@ class PortableBackend:
                 env={**order.env, marker: "1"},
             )
         except OSError as error:
-            self._loop.call_soon(listener.refused, "os", str(error))
+            self._loop.call_soon(listener.refused, RESOURCES if lacks.is_lack(error) else "os", str(error))
             return
         self._children[process.pid] = (process, Identity.of(process.pid))
         listener.launched(process.pid, pidfd.open_pid(process.pid))
@@ -65,12 +71,12 @@ class PortableBackend:
         def ended() -> None:
             self._loop.unwatch(watched)
             os.close(watched)
-            threading.Thread(target=self._reap, args=(process, marker, listener), daemon=True).start()
+            background.run(self._loop, "piactors-reap", self._reap, process, marker, listener)
 
         if watched >= 0:
-            self._loop.watch(watched, ended)
+            self._loop.watch(watched, ended, None, listener.failed)
         else:
-            threading.Thread(target=self._reap, args=(process, marker, listener), daemon=True).start()
+            background.run(self._loop, "piactors-reap", self._reap, process, marker, listener)
 
     def _reap(self, process: subprocess.Popen[bytes], marker: str, listener: Listener) -> None:
         try:
@@ -81,13 +87,17 @@ class PortableBackend:
             process.returncode = os.waitstatus_to_exitcode(status)
             spent = Rusage(usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024)
             report = partial(listener.exited, status, spent, lost=False)
-        markers.kill_marked(marker, _SWEEP_SECONDS)
-        self._children.pop(process.pid, None)
-        # One that is being killed loses its mark a moment before it is gone.
-        killed = self._killed.pop(process.pid, None)
-        if killed is not None:
-            killed.wait_gone(_SWEEP_SECONDS)
-        self._loop.call_soon(report)
+        try:
+            markers.kill_marked(marker, _SWEEP_SECONDS)
+            # One that is being killed loses its mark a moment before it is gone.
+            killed = self._killed.pop(process.pid, None)
+            if killed is not None:
+                killed.wait_gone(_SWEEP_SECONDS)
+        except OSError:  # nothing can be looked at without a descriptor
+            logger.exception("what process %s has left could not be looked for", process.pid)
+        finally:
+            self._children.pop(process.pid, None)
+            self._loop.add_call(listener.failed, report, ())
 
     def kill_tree(self, pid: int) -> bool:
         """See `Backend`."""
@@ -95,6 +105,15 @@ class PortableBackend:
         if identity is not None:
             identity.kill_tree(lambda killed: self._killed.update({pid: killed}))
         return True
+
+    def expect(self, listener: Listener, *, kill: bool) -> None:
+        """See `Backend`: what somebody traces is not waited for for ever."""
+        self._loop.call_later(_END_SECONDS, partial(self._give_up, listener))
+
+    def _give_up(self, listener: Listener) -> None:
+        if listener.pid is not None and listener.pid in self._children:
+            text = "its process does not end, or somebody traces it, so that its end cannot be waited for"
+            listener.exited(None, None, lost=False, note=text)
 
     def signal(self, listener: Listener, number: int) -> bool:
         """See `Backend`."""

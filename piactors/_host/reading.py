@@ -13,10 +13,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from piactors._host.channel import SocketChannel
-from piactors._host.loop import Loop
+from piactors._host.loop import Loop, Share
 from piactors._host.spin import Spin
 from piactors._lifecycle.turns import Turns
-from piactors._platform import wake
+from piactors._platform import reentry, wake
+from piactors._platform.reentry import Reentered
+from piactors.errors import ProtocolError
 from piactors.pihost import wire
 
 _DRAIN_READS = 64
@@ -38,7 +40,7 @@ class Reader:
     """Reads one channel.  `lend` comes from the threads of callers, the rest from the loop's."""
 
     def __init__(
-        self, loop: Loop, channel: SocketChannel, may_handle: Callable[[wire.Frame], bool],
+        self, loop: Loop | Share, channel: SocketChannel, may_handle: Callable[[wire.Frame], bool],
         handle: Callable[[wire.Frame, bool], None],
         fault: Callable[[SocketChannel, Exception], None], ended: Callable[[SocketChannel], None],
     ) -> None:  # fmt: skip
@@ -49,7 +51,8 @@ class Reader:
         self._handle = handle
         self._fault = fault
         self._ended = ended
-        self._lock = threading.Lock()
+        self._lock = reentry.lock()
+        self._is_mine: Callable[[], bool] = self._lock._is_owned
         self._turns = Turns()
         self._waker: wake.Waker | None = None
         self._interrupted = False
@@ -71,6 +74,8 @@ class Reader:
             waker: of this thread.
             answers_due: how many more answers will come when this returns.
         """
+        if self._is_mine():
+            raise Reentered("an isolate's answers")
         turns = self._turns
         depth = turns.depth if turns.reader == threading.get_ident() else 0
         try:
@@ -134,6 +139,7 @@ class Reader:
 
     def _give_back_again(self, depth: int, answers_due: Callable[[], int]) -> None:
         """End a turn that was interrupted, however far its taking or giving back had come."""
+        self._loop.call_soon(self._look_later)  # that may not have been said
         with self._lock:
             if self._turns.closed:
                 return
@@ -157,7 +163,7 @@ class Reader:
         does this after it.
         """
         self._wanted = True
-        while self._wanted:
+        while self._wanted and not self._is_mine():
             held: list[bool] = []
             try:
                 held.extend(map(self._lock.acquire, (False,)))  # one step for Python: no KeyboardInterrupt in between
@@ -166,9 +172,19 @@ class Reader:
                 self._wanted = False
                 if self._turns.watch():
                     self._loop.resume(self._channel.fileno())
+            except BaseException:
+                self._loop.call_soon(self._watch_again)
+                raise
             finally:
                 if held and held[0]:
                     self._lock.release()
+
+    def _watch_again(self) -> None:
+        """On the loop: whoever wanted that was interrupted, perhaps in the middle of it."""
+        with self._lock:
+            self._turns.watch()
+            if self._turns.watched and not self._turns.closed:
+                self._loop.resume(self._channel.fileno())
 
     def _look_later(self) -> None:
         self._loop.call_later(_REST_SECONDS, self._look)
@@ -204,11 +220,11 @@ class Reader:
                 if channel.fault is not None or channel.ended:
                     self._hand_over()
             except BaseException as error:
-                if isinstance(error, Exception):
+                if isinstance(error, ProtocolError):
                     self._turns.close()
                     self._loop.call_soon(self._fault, channel, error)
                     return True
-                self._interrupted = True
+                self._interrupted = True  # or a defect of ours, which the loop will meet too, or what a handler raised
                 self._hand_over()
                 raise
         return found or not channel.dry

@@ -16,8 +16,9 @@ from typing import Any, Protocol
 
 from piactors._host.confining import Confiner
 from piactors._host.dispatcher import Dispatcher
-from piactors._host.launching import Backend, LauncherBackend
+from piactors._host.launching import LauncherBackend
 from piactors._host.loop import Loop
+from piactors._host.making import Backend
 from piactors._host.monitor import Monitor
 from piactors._host.portable import PortableBackend
 from piactors._platform import host_end, own_python, pidfd, taken_away
@@ -60,25 +61,36 @@ class Runtime:
     def __init__(self) -> None:
         self.pid = os.getpid()
         stdio.fill()
-        self.dispatcher = Dispatcher()
-        self.loop = Loop(self._loop_failed)
         self.failure: BaseException | None = None
         self._members: weakref.WeakSet[Member] = weakref.WeakSet()
         self._alive: dict[int, Member] = {}
         self._trees: list[Member] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._backends: dict[tuple[str, tuple[str, ...], Rights] | None, Backend] = {}
-        self._host_pidfd = pidfd.open_pid(self.pid)
         self._rights = _rights()
         self.confiner = Confiner()
         self.monitor = Monitor()
-        self.loop.start()
+        self._host_pidfd = -1
+        with contextlib.ExitStack() as undo:
+            # Its thread begins now: the I/O thread must be able to count on it, however few tasks are to be had later.
+            self.dispatcher = Dispatcher()
+            undo.callback(self.dispatcher.stop, 0.0)
+            self.loop = Loop(self._loop_failed, self._callback_failed)
+            undo.callback(self.loop.abandon)
+            self._host_pidfd = pidfd.open_pid(self.pid)
+            undo.callback(_close, self._host_pidfd)
+            self.loop.start()
+            undo.pop_all()
 
     def add(self, member: Member) -> None:
         """Know a member, from before its first process on."""
         with self._lock:
             self._members.add(member)
             self._alive[id(member)] = member
+
+    def knows(self, member: Member) -> bool:
+        """Whether a member was added, and has not ended."""
+        return self._alive.get(id(member)) is member
 
     def remove(self, member: Member) -> None:
         """Let go of a member that has ended."""
@@ -88,7 +100,8 @@ class Runtime:
     def add_tree(self, tree: Member) -> None:
         """Know a supervision tree, from its start on."""
         with self._lock:
-            self._trees.append(tree)
+            if tree not in self._trees:
+                self._trees.append(tree)
 
     def remove_tree(self, tree: Member) -> None:
         """Let go of a tree that has ended."""
@@ -155,9 +168,8 @@ class Runtime:
         self.monitor.stop()
         self.confiner.close()
         self.dispatcher.stop(_CALLBACKS_AT_END)
-        if self._host_pidfd >= 0:
-            os.close(self._host_pidfd)
-            self._host_pidfd = -1
+        _close(self._host_pidfd)
+        self._host_pidfd = -1
 
     def _close_backends(self, done: threading.Event) -> None:
         try:
@@ -166,10 +178,17 @@ class Runtime:
         finally:
             done.set()
 
+    def _callback_failed(self, error: BaseException) -> None:
+        """Something on the I/O thread has failed that belongs to nobody: it is a defect, or there is no memory."""
+        self.dispatcher.submit(_log_failure, "piactors failed on its I/O thread, which goes on", error)
+
     def _loop_failed(self, error: BaseException) -> None:
         """On the dying I/O thread: nobody may be left waiting for what will never come."""
         self.failure = error
         _forget(self)
+        with contextlib.suppress(BaseException):
+            text = "the I/O thread of piactors has failed: its isolates end, and the next start begins with a new one"
+            self.dispatcher.submit(_log_failure, text, error)
         for member in list(self._alive.values()):
             with contextlib.suppress(Exception):
                 member.io_failed(error)
@@ -182,15 +201,23 @@ class Runtime:
 
     def abandon(self) -> None:
         """In a forked copy of the host: close the copies of the descriptors, and nothing more."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.loop.abandon()
         self.monitor.abandon()
         for backend in self._backends.values():
             backend.abandon()
-        if self._host_pidfd >= 0:
-            os.close(self._host_pidfd)
+        _close(self._host_pidfd)
         for member in [*self._members, *self._trees]:
             member.abandon()
+
+
+def _log_failure(text: str, error: BaseException) -> None:
+    logger.critical(text, exc_info=error)
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)
 
 
 Rights = tuple[Any, ...]

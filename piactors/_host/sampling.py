@@ -6,6 +6,7 @@ live there is no timer.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import weakref
@@ -18,6 +19,8 @@ import attrs
 from piactors._host.generation import Generation
 from piactors._host.runtime import Runtime
 from piactors._platform import process_stats
+
+logger = logging.getLogger("piactors")
 
 INTERVAL = 1.0
 SAMPLES = 300
@@ -94,7 +97,7 @@ class Sampler:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self._loop = runtime.loop
+        self._loop = runtime.loop.share(self._failed)
         self._histories: weakref.WeakSet[History] = weakref.WeakSet()
         self._due: float | None = None
 
@@ -104,6 +107,11 @@ class Sampler:
         if self._due is None:
             self._due = time.monotonic() + INTERVAL
             self._loop.call_later(INTERVAL, self._tick)
+
+    def _failed(self, error: BaseException) -> None:
+        """A look has failed, for want of descriptors or memory; whoever asks next begins anew."""
+        self._due = None
+        logger.warning("no samples of what isolates use could be taken", exc_info=error)
 
     def _tick(self) -> None:
         alive = [history for history in self._histories if not history.is_over()]

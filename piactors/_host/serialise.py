@@ -47,6 +47,8 @@ def _no_request(number: int) -> None:
 
 class _Unpickler(pickle.Unpickler):
     def __init__(self, data: Any, requested: Callable[[int], Any]) -> None:
+        if type(data) is segments.Lost:
+            raise data.error()
         if type(data) is segments.Received:
             first, *apart = data.chunks()
             super().__init__(pieces.ViewReader(first), buffers=apart)
@@ -97,6 +99,8 @@ class Decoder:
         return self._plain(payload)
 
     def _plain(self, payload: Any) -> Any:
+        if type(payload) is segments.Lost:
+            raise payload.error()
         if type(payload) is segments.Received:
             # What an isolate can still write to is copied before it is looked at.
             payload = b"".join(payload.chunks())

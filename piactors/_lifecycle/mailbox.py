@@ -11,7 +11,7 @@ Pure and not thread-safe: the isolate that owns it holds its lock around every c
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, Literal, NamedTuple
@@ -58,6 +58,8 @@ class Message:
     """Whether that is because a stop was asked for."""
     grace: float = 0.0
     """Seconds that were added because it had not begun."""
+    waited: float = 0.0
+    """Seconds that its sender has waited for room in the mailbox."""
     in_transfer: bool = False
     """Whether it had still to arrive when it was last looked at."""
     seq: int = 0
@@ -124,7 +126,8 @@ class Mailbox:
     def __init__(self, window: int, window_bytes: int) -> None:
         self._window = window
         self._window_bytes = window_bytes
-        self._waiting: deque[Message] = deque()
+        self._waiting: OrderedDict[Message, None] = OrderedDict()  # what is given up is taken out of the middle
+        self._in_hand: Message | None = None
         self._on_way: dict[int, Message] = {}
         self.count_on_way = self._on_way.__len__
         """How many messages are on their way, without a step of Python."""
@@ -134,6 +137,8 @@ class Mailbox:
         self._stop_sent = False
         self._in_doubt = 0
         self._recalled: dict[int, None] = {}  # in ascending order
+        self.leaving: list[Message] = []
+        """What a generation's end has taken out: whoever settles all of it clears this, so that none is ever lost."""
 
     def __len__(self) -> int:
         """How many messages wait or are on their way."""
@@ -165,27 +170,32 @@ class Mailbox:
 
     def put(self, message: Message) -> None:
         """Add a message at the end."""
-        self._waiting.append(message)
+        self._waiting[message] = None
 
-    def drop_oldest(self) -> Message | None:
-        """Take out the longest waiting message that is no stop and has not begun, for a new one to have room."""
-        for message in self._waiting:
-            if message.kind != "stop" and not message.attempts:
-                self._waiting.remove(message)
-                return message
-        return None
+    def __contains__(self, message: Message) -> bool:
+        """Whether a message waits."""
+        return message in self._waiting
+
+    def oldest(self) -> Message | None:
+        """Return the longest waiting message that is no stop and has not begun in an earlier generation."""
+        return next((message for message in self._waiting if message.kind != "stop" and not message.attempts), None)
 
     def next_to_send(self) -> Message | None:
         """Take the next message, numbered, where the window has room for it; nothing follows a stop."""
-        if not self._waiting or self._stop_sent or not self._has_room(self._waiting[0]):
+        if not self._waiting or self._stop_sent:
             return None
-        return self._number(self._waiting.popleft())
+        first = next(iter(self._waiting))
+        if not self._has_room(first):
+            return None
+        self._number(first)
+        del self._waiting[first]  # last, so that it is never nowhere
+        return first
 
     def put_and_send(self, message: Message) -> bool:
         """Add a message; True where it may be sent at once, and is numbered, because none waits before it."""
         taken = self._on_way or self._recalled
         if self._waiting or self._stop_sent or (taken and not self._has_room(message)):
-            self._waiting.append(message)
+            self._waiting[message] = None
             return False
         self._number(message)
         return True
@@ -203,18 +213,43 @@ class Mailbox:
         in_window = self._last_seq + 1 - oldest < self._window
         return in_window and (not on_way or self._on_way_bytes + len(message.payload) <= self._window_bytes)
 
-    def _number(self, message: Message) -> Message:
-        self._last_seq += 1
-        message.seq = self._last_seq
+    def _number(self, message: Message) -> None:
+        seq = self._last_seq + 1
+        self._in_hand = message
+        message.seq = seq
         if message.deadline or message.call_timeout is not None:
             message.deadline = message.grace = 0.0
             message.in_transfer = message.by_stop = False
             message.__dict__.pop("fate", None)
-        self._on_way[message.seq] = message
+        self._on_way[seq] = message
         self._on_way_bytes += len(message.payload)
         if message.kind == "stop":
             self._stop_sent = True
-        return message
+        self._last_seq = seq
+
+    @property
+    def in_hand(self) -> Message | None:
+        """The last message that was numbered, or was about to be."""
+        return self._in_hand
+
+    def mend(self, *, taken: bool) -> None:
+        """The numbering or sending of messages was interrupted, by a KeyboardInterrupt at any step.
+
+        Args:
+            taken: whether the message `in_hand` will reach the isolate.  If not, it waits as before, or is not here.
+        """
+        message = self._in_hand
+        if message is not None and self._on_way.get(message.seq) is message:
+            if taken:
+                self._last_seq = max(self._last_seq, message.seq)
+                self._waiting.pop(message, None)
+            else:
+                self._last_seq = min(self._last_seq, message.seq - 1)
+                if message not in self._waiting:
+                    self.put_first(message)
+                del self._on_way[message.seq]
+        self._on_way_bytes = sum(len(other.payload) for other in self._on_way.values())
+        self._stop_sent = any(other.kind == "stop" for other in self._on_way.values())
 
     def answered(self, seq: int) -> Message:
         """Take the message of this number off its way.
@@ -242,6 +277,7 @@ class Mailbox:
         if message.seq > self._highest_answered:
             self._highest_answered = message.seq
         on_way = self._on_way
+        self._in_hand = None
         del on_way[message.seq]
         self._on_way_bytes = self._on_way_bytes - len(message.payload) if on_way else 0
         return bool(self._waiting)
@@ -252,12 +288,9 @@ class Mailbox:
 
     def give_up(self, message: Message) -> bool:
         """Take out a message whose caller gave up on it; False where it does not wait here (any more)."""
-        if self.is_on_way(message):
+        if self.is_on_way(message) or message not in self._waiting:
             return False
-        try:
-            self._waiting.remove(message)
-        except ValueError:
-            return False
+        del self._waiting[message]
         return True
 
     def recall(self, messages: Sequence[Message], in_doubt: int = 0) -> None:
@@ -272,7 +305,7 @@ class Mailbox:
             self._forget(message)
             self._recalled[message.seq] = None
             message.seq = 0
-        self._waiting.extendleft(reversed(messages))
+        self._put_all_first(messages)
 
     def is_recalled(self, seq: int) -> bool:
         """Whether this number was of a message that has been recalled; forgets that."""
@@ -285,12 +318,19 @@ class Mailbox:
         """Let a message wait again that the isolate has skipped: in front, but for the stop of this generation."""
         message.seq = 0
         message.doubt = ""
-        behind_stop = bool(self._waiting) and self._waiting[0].kind == "stop" and self._waiting[0].own_wish
-        self._waiting.insert(1 if behind_stop else 0, message)
+        first = next(iter(self._waiting), None)
+        self.put_first(message)
+        if first is not None and first.kind == "stop" and first.own_wish:
+            self._waiting.move_to_end(first, last=False)
 
     def put_first(self, message: Message) -> None:
         """Add a message in front of all that wait."""
-        self._waiting.appendleft(message)
+        self._waiting[message] = None
+        self._waiting.move_to_end(message, last=False)
+
+    def _put_all_first(self, messages: Sequence[Message]) -> None:
+        for message in reversed(messages):
+            self.put_first(message)
 
     def is_on_way(self, message: Message) -> bool:
         """Whether a message has been sent to this generation and not been answered."""
@@ -302,17 +342,16 @@ class Mailbox:
         Args:
             tried: whether also what has begun in an earlier generation, and is to be tried again.
         """
-        waiting, self._waiting = self._waiting, deque[Message]()
-        calls: list[Message] = []
-        for message in waiting:
-            stays = message.kind == "stop" or (message.attempts and not tried)
-            (self._waiting if stays else calls).append(message)
+        calls = [message for message in self._waiting if message.kind != "stop" and (tried or not message.attempts)]
+        self.leaving += calls
+        taken = set(calls)
+        self._waiting = OrderedDict.fromkeys(message for message in self._waiting if message not in taken)
         return calls
 
     def take_own_stops(self) -> list[Message]:
         """Take out the stops that a generation asked for itself: they end with it."""
         stops = [message for message in self._waiting if message.own_wish]
-        self._waiting = deque(message for message in self._waiting if not message.own_wish)
+        self._waiting = OrderedDict.fromkeys(message for message in self._waiting if not message.own_wish)
         return stops
 
     def generation_ended(self, evidence: Evidence) -> Aftermath:
@@ -323,7 +362,8 @@ class Mailbox:
         again: list[Message] = []
         for position, message in enumerate(self._on_way.values()):
             self._sort(message, message.seq <= begun, position == 0, result, again)
-        self._waiting.extendleft(reversed(again))
+        self.leaving += [*result.crashed, *result.poisoned, *result.dropped]
+        self._put_all_first(again)
         retried += [message for message in again if message.seq <= begun and message.kind != "stop"]
         self.next_generation()
         return result
@@ -331,6 +371,7 @@ class Mailbox:
     def next_generation(self) -> None:
         """Number what is sent from 1 again: it goes to another process, and nothing is on its way to that."""
         self._on_way.clear()
+        self._in_hand = None
         self._recalled.clear()
         self._on_way_bytes = self._last_seq = self._highest_answered = self._in_doubt = 0
         self._stop_sent = False
@@ -365,6 +406,7 @@ class Mailbox:
     def close(self) -> list[Message]:
         """Take out everything that waits; nothing will be sent any more."""
         left = list(self._waiting)
+        self.leaving += left
         self._waiting.clear()
         return left
 

@@ -5,6 +5,7 @@
 - `wake`: waiting for a descriptor and for another thread at once (eventfd, or a pipe);
 - `pidfd`: descriptors of processes, to wait for them and to signal them without mistaking one for another;
 - `identity`: processes as pid and creation time, for where there are no pidfds;
+- `quelling`: ending processes that fork faster than they could be killed one by one;
 - `process_stats`: what processes use, and who their descendants are;
 - `markers`: finding what escaped a launcher, by a mark in the environment that it inherited;
 - `limits`: what enforces limits, a package of its own;

@@ -9,6 +9,9 @@ from collections.abc import Callable
 import attrs
 import psutil
 
+_MOST_LOOKS = 200
+"""Looks for descendants that find somebody new, until those who were found are killed all the same."""
+
 
 @attrs.frozen
 class Identity:
@@ -62,7 +65,7 @@ class Identity:
         process = self.process()
         if process is None:
             return
-        members = _descendants(process)
+        members = _stopped(process)
         if tell is not None:
             tell(Killed(members))
         for member in members:
@@ -88,6 +91,22 @@ def _send(process: psutil.Process, number: int) -> None:
         process.send_signal(number)
     except psutil.AccessDenied:
         raise PermissionError(f"process {process.pid} belongs to another user") from None
+
+
+def _stopped(process: psutil.Process) -> list[psutil.Process]:
+    """Stop a process and its descendants until nobody new is found, and return these: killed one by one, they fork."""
+    with contextlib.suppress(psutil.Error):
+        process.suspend()
+    members: dict[psutil.Process, None] = {}
+    for _ in range(_MOST_LOOKS):
+        new = [member for member in _descendants(process) if member not in members]
+        if not new:
+            break
+        members.update(dict.fromkeys(new))
+        for member in new:
+            with contextlib.suppress(psutil.Error):
+                member.suspend()
+    return [*members]
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:

@@ -8,12 +8,13 @@ Where there is no /proc, nothing is found.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import time
 
-from piactors._platform import pidfd
+from piactors._platform import quelling
+
+_END_SECONDS = 1.0
+"""A killed process loses its environment a moment before it is gone."""
 
 
 def marked(name: str) -> list[int]:
@@ -25,27 +26,11 @@ def marked(name: str) -> list[int]:
 def kill_marked(name: str, seconds: float) -> list[int]:
     """Kill all marked processes until there is none, for at most `seconds`; return those left."""
     deadline = time.monotonic() + seconds
+    needle = name.encode() + b"="
     while True:
-        found = marked(name)
-        for pid in found:
-            _kill(pid, name)
+        found = quelling.quell(lambda: marked(name), lambda pid: _carries(pid, needle), _END_SECONDS)
         if not found or time.monotonic() > deadline:
             return found
-
-
-def _kill(pid: int, name: str) -> None:
-    try:
-        process = os.pidfd_open(pid)
-    except (OSError, AttributeError):
-        return
-    try:
-        # Looked at again through the descriptor's lifetime: the pid may have passed to another since.
-        if _carries(pid, name.encode() + b"="):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                signal.pidfd_send_signal(process, signal.SIGKILL)
-            pidfd.wait_ended(process, 1.0)  # its environment goes a moment before the process does
-    finally:
-        os.close(process)
 
 
 def _pids() -> list[int]:

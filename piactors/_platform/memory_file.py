@@ -19,19 +19,33 @@ def create(size: int) -> tuple[int, int]:
     They are of two open files: flags such as O_APPEND, which the isolate may set, stay its own.
     """
     if hasattr(os, "memfd_create") and not taken_away("memfd"):
-        fd = os.memfd_create("piactors-page", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(fd, size)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        try:
-            return fd, os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:  # there is no /proc, or it is that of another PID namespace
-            os.close(fd)
-        except OSError:
-            os.close(fd)
-            raise
-    fd, path = tempfile.mkstemp(prefix="piactors-page-")
+        found = _in_memory(size)
+        if found is not None:
+            return found
+    return _on_disk(size)
+
+
+def _in_memory(size: int) -> tuple[int, int] | None:
+    fd = os.memfd_create("piactors-page", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, size)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        return fd, os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+    except BaseException as error:
+        os.close(fd)
+        if isinstance(error, FileNotFoundError):  # there is no /proc, or it is that of another PID namespace
+            return None
+        raise
+
+
+def _on_disk(size: int) -> tuple[int, int]:
+    fd, path = tempfile.mkstemp(prefix="piactors-page-")
+    try:
+        # On a full disk a hole would be an error of the bus, and the end of whoever writes into it.
+        os.posix_fallocate(fd, 0, size) if hasattr(os, "posix_fallocate") else os.ftruncate(fd, size)
         return fd, os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except BaseException:
+        os.close(fd)
+        raise
     finally:
         os.unlink(path)

@@ -22,9 +22,7 @@ def open_pid(pid: int) -> int:
 
 def wait_ended(pidfd: int, seconds: float) -> bool:
     """Wait until the process behind `pidfd` has ended, and reap it where it is a child of this one."""
-    poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
-    ended = bool(poller.poll(seconds * 1000))
+    ended = await_readable(pidfd, seconds)
     with contextlib.suppress(OSError):
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
     return ended
@@ -32,11 +30,14 @@ def wait_ended(pidfd: int, seconds: float) -> bool:
 
 def has_ended(pidfd: int) -> bool:
     """Whether the process behind `pidfd` has ended, as far as a descriptor tells; -1 tells nothing.  Reaps nothing."""
-    if pidfd < 0:
-        return False
+    return pidfd >= 0 and await_readable(pidfd, 0)
+
+
+def await_readable(pidfd: int, seconds: float) -> bool:
+    """Wait until the process behind `pidfd` has ended, and reap nothing."""
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
-    return bool(poller.poll(0))
+    return bool(poller.poll(seconds * 1000))
 
 
 def kill(pidfd: int) -> bool:

@@ -53,9 +53,12 @@ class Waker:
     def watch(self, fd: int) -> None:
         """Say which descriptor `ready` and `wait` are about."""
         if fd != self.watched:
-            if self.watched >= 0:
-                self._poll.unregister(self.watched)
-            self._poll.register(fd, select.POLLIN)
+            self.watched = -1  # until all of it has been done: it may be interrupted, by a KeyboardInterrupt
+            poll = select.poll()
+            poll.register(self._read, select.POLLIN)
+            poll.register(fd, select.POLLIN)
+            self._poll = poll
+            self.poll = poll.poll
             self.watched = fd
 
     def ready(self) -> bool:

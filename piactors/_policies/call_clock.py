@@ -107,11 +107,14 @@ class CallClock:
         if timer is None or timer.due > deadline:
             if timer is not None:
                 timer.cancel()
-            self._timer = self._isolate.loop.call_later(max(0.001, deadline - time.monotonic()), self._look)
+            self._timer = self._isolate.loop.deadline(max(0.001, deadline - time.monotonic()), self._look)
 
     def _look(self) -> None:
         """The earliest deadline that was known when the timer was set has come."""
         isolate, now = self._isolate, time.monotonic()
+        reads = isolate.process
+        if reads is not None:
+            reads.read_now()  # an answer that is here came in time, also if nobody has looked yet
         with isolate.lock:
             self._timer = None
             generation, current = isolate.process, isolate.current

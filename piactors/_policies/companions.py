@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from piactors import arrivals, endings, events, starting
-from piactors._host.generation import End, Generation
+from piactors._host.generation import Generation
+from piactors._host.owning import End
 from piactors._lifecycle.mailbox import Message
 from piactors._platform import pidfd
 from piactors.errors import ProtocolError
@@ -62,6 +63,10 @@ class _Companion:
         """See `Owner`."""
         self.kill(endings.kind_of_fault(error), f"{type(error).__name__}: {error}")
 
+    def on_failure(self, error: BaseException) -> None:
+        """See `Owner`: what has failed of it may concern the whole isolate."""
+        self.isolate.on_failure(error)
+
     def on_answer(self, frame: wire.Frame, again: bool) -> None:
         """See `Owner`: what is to take over, or has been, has nothing to answer; see each of the two."""
         self.on_frame(frame)
@@ -76,6 +81,8 @@ class _Companion:
             self.isolate.relay.record(self.generation.pid, bytes(frame.payload), self.isolate.decoder.error)
         elif frame.kind == wire.REQUEST and self.isolate.spec.takes_requests:
             self.isolate.requests.handle(self.generation, frame)
+        elif frame.kind == wire.LOST:
+            self.isolate.outbox.forget(frame.seq)
         else:
             return False
         return True
@@ -107,7 +114,7 @@ class Newcomer(_Companion):
         if not isolate.options.debug:
             seconds = isolate.options.start_timeout
             late = partial(self.kill, "start_failed", f"not ready within start_timeout, {seconds:g} s")
-            self.current.timers.append(isolate.loop.call_later(seconds, late))
+            self.current.timers.append(isolate.loop.deadline(seconds, late))
 
     def serve(
         self, on_ready: Callable[[], None], on_gone: Callable[[ExitReason], None], *, announced: bool = True
@@ -155,7 +162,7 @@ class Newcomer(_Companion):
 
         if not isolate.options.debug:
             late = partial(self.kill, "start_failed", "it does not take what was set with set_data")
-            self.current.timers.append(isolate.loop.call_later(isolate.options.start_timeout, late))
+            self.current.timers.append(isolate.loop.deadline(isolate.options.start_timeout, late))
         for key, value in values:
             self.current.data[key] = value
             self.generation.request("set_data", (key, value), taken)
@@ -198,7 +205,7 @@ class Newcomer(_Companion):
             timer.cancel()
         self.current.timers.clear()
 
-    def on_refused(self, text: str) -> None:
+    def on_refused(self, text: str, lack: bool) -> None:
         """See `Owner`."""
         self._gone(ExitReason(kind="start_failed", detail=text))
 
@@ -238,7 +245,7 @@ class Retiree(_Companion):
         seconds = isolate.options.shutdown_timeout
         if seconds is not None:
             late = partial(self.kill, "killed", f"did not stop within shutdown_timeout, {seconds:g} s")
-            current.timers[:] = [isolate.loop.call_later(seconds, late)]
+            current.timers[:] = [isolate.loop.deadline(seconds, late)]
 
     def retire(self) -> None:
         """Ask it to stop; it runs nothing any more."""
@@ -252,7 +259,7 @@ class Retiree(_Companion):
         elif frame.kind != wire.SKIPPED and not self._on_any_frame(frame):
             raise ProtocolError(f"a frame of kind {frame.kind} does not come from an isolate that is to stop")
 
-    def on_refused(self, text: str) -> None:
+    def on_refused(self, text: str, lack: bool) -> None:
         """See `Owner`: it has long been started."""
 
     def on_end(self, end: End) -> None:

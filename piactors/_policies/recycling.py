@@ -146,6 +146,11 @@ class Recycler:
         self.last_number = max(self.last_number, self._isolate.generation_number) + 1
         return self.last_number
 
+    def take_back_number(self) -> None:
+        """The process that was to have the last number was not made: the next one has it."""
+        self.last_number -= 1
+        self._isolate.generation_number = self._isolate.current.number_before
+
     def _start_newcomer(self) -> None:
         """Have a newcomer: what stands by, or one that is started now."""
         self._newcomer = self.standby.give()
@@ -156,8 +161,8 @@ class Recycler:
             return
         try:
             self._newcomer = Newcomer(self._isolate, self.next_number(), self._ready, self._newcomer_gone)
-        except OSError as error:
-            self._newcomer_gone(ExitReason(kind="start_failed", detail=f"no process could be made: {error}"))
+        except Exception as error:
+            self._newcomer_gone(ExitReason(kind="start_failed", detail=f"no process could be made: {error!r}"))
 
     def _ready(self) -> None:
         if self._cold:

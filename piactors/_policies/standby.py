@@ -84,8 +84,8 @@ class Standby:
         number = self._recycler.next_number()
         try:
             self.newcomer = Newcomer(self._isolate, number, _let_wait, self._gone, announced=False)
-        except OSError as error:
-            self._gone(ExitReason(kind="start_failed", detail=f"no process could be made: {error}"))
+        except Exception as error:
+            self._gone(ExitReason(kind="start_failed", detail=f"no process could be made: {error!r}"))
 
     def _gone(self, reason: ExitReason) -> None:
         """It has ended by itself, or did not start, or was told to end before it was ready."""

@@ -35,4 +35,4 @@ class RealClock:
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Cancellable:
         """See `Clock`."""
-        return runtime.current().loop.call_later(seconds, callback)
+        return runtime.current().loop.deadline(seconds, callback)

@@ -68,7 +68,7 @@ class Engine:
         self._inputs: queue.SimpleQueue[Input] = queue.SimpleQueue()
         self._waits: dict[str, Cancellable] = {}
         self._calls: set[Future[Any]] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come while its thread has it
         self._over = False
         self._reason: ExitReason | None = None
         self._pending = 0

@@ -14,7 +14,7 @@ import pykka
 from pykka import messages
 
 from piactors import events
-from piactors._host import runtime
+from piactors._host import background, runtime
 from piactors._supervision.actions import Exit
 from piactors._tree.clock import Clock
 from piactors._tree.news import publish
@@ -78,7 +78,16 @@ class ThreadRunner:
         if self.start_timeout is not None:
             text = f"not ready within start_timeout, {self.start_timeout:g} s"
             life.timers.append(self.clock.call_later(self.start_timeout, partial(life.start_too_late, text)))
-        life.thread.start()
+        if self.ref.generation > 1:
+            background.start(self.clock, life.thread)
+            return
+        try:
+            life.thread.start()
+        except BaseException:  # whoever starts it is told so: nobody waits for this life
+            life.over = life.told = True
+            for timer in life.timers:
+                timer.cancel()
+            raise
 
     def stop(self, keep: bool) -> None:
         """See `Runner`."""

@@ -12,6 +12,7 @@ from piactors._supervision.actions import Exit
 from piactors._supervision.rules import ChildRule
 from piactors._tree.runner import Link
 from piactors._tree.tree_runner import Surroundings, TreeRunner
+from piactors.errors import StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.keeper import MakeError
@@ -25,6 +26,7 @@ class Top(Link):
         super().__init__(ChildRule(id=name, type="supervisor", restart="temporary"))
         self.runner = TreeRunner(self, name, surroundings, make, None, SupervisorRef)
         self._ready: Future[None] = Future()
+        self._called_off = False
 
     def start(self) -> SupervisorRef:
         """Start the tree and return its ref once all of it is ready.
@@ -32,11 +34,11 @@ class Top(Link):
         Raises:
             StartError: where a child does not start.
         """
-        self._begin()
         try:
+            self._begin()
             self._ready.get()
         except BaseException:
-            self.kill_now()
+            self._call_off()
             raise
         return self._ref()
 
@@ -46,18 +48,33 @@ class Top(Link):
         Raises:
             StartError: as `start`.
         """
-        self._begin()
         try:
+            self._begin()
             await self._ready
+        except StartError:
+            self._call_off()
+            raise
         except BaseException:
-            self.kill_now()
+            self._call_off()
+            await self.runner.ends.wait_briefly()
             raise
         return self._ref()
 
     def _begin(self) -> None:
         importing.check()
         runtime.for_start().add_tree(self)
-        self.runner.start()
+        self.runner.start_wholly(self._enter)
+
+    def _enter(self) -> bool:
+        """On the tree's thread, as it begins: whether the tree is still wanted."""
+        runtime.current().add_tree(self)
+        return not self._called_off
+
+    def _call_off(self) -> None:
+        """Whoever starts it does not want it any more, and was perhaps interrupted, at any step of that."""
+        self.kill_now()
+        if not self.runner.begun:
+            runtime.current().remove_tree(self)  # its thread will not come, or puts it there again
 
     def _ref(self) -> SupervisorRef:
         ref = self.runner.ref
@@ -97,6 +114,7 @@ class Top(Link):
 
     def kill_now(self) -> None:
         """See `Member`."""
+        self._called_off = True  # also where whoever starts it was interrupted before the tree had come to life
         self.runner.kill()
 
     def wait_ended(self, timeout: float | None) -> bool:
@@ -105,7 +123,7 @@ class Top(Link):
 
     def io_failed(self, error: BaseException) -> None:
         """See `Member`: the isolates tell their supervisors themselves."""
-        threading.Thread(target=self.runner.kill, daemon=True).start()
+        threading.Thread(target=self.runner.kill, name="piactors-kill", daemon=True).start()
 
     def abandon(self) -> None:
         """See `Member`."""

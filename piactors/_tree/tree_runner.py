@@ -12,6 +12,7 @@ import attrs
 import pykka
 
 from piactors import dead
+from piactors._host import background
 from piactors._supervision.actions import Exit
 from piactors._supervision.child import Child
 from piactors._tree.clock import Clock
@@ -75,8 +76,10 @@ class TreeRunner:
         self._wanted = False
         self._stop_asked: bool | None = None
         self._timer: Any = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come while its thread has it
         self._lives = self._is_up = False
+        self.begun = False
+        """Whether its thread has come to life once."""
         self._incarnation = 0
         self._last_reason = ExitReason(kind="shutdown")
         self.name = self.settings.name or name
@@ -86,6 +89,38 @@ class TreeRunner:
 
     def start(self) -> None:
         """See `Runner`."""
+        self._begin_life()
+        thread = self._thread_for(self._live, self._incarnation)
+        if self.generation > 1:
+            background.start(self.surroundings.clock, thread)
+            return
+        try:
+            thread.start()
+        except BaseException:
+            self._lives = False
+            raise
+
+    def start_wholly(self, enter: Callable[[], bool]) -> None:
+        """Start a tree in one step, so that whoever does may be interrupted: all of it happens on its own thread.
+
+        Args:
+            enter: is called there first, and returns whether the tree is still wanted.
+        """
+        self._thread_for(self._live_wholly, enter).start()
+
+    def _thread_for(self, target: Callable[..., None], *args: Any) -> threading.Thread:
+        return threading.Thread(target=target, args=args, name=f"piactors-supervisor-{self.name}", daemon=True)
+
+    def _live_wholly(self, enter: Callable[[], bool]) -> None:
+        self.begun = True
+        wanted = enter()
+        self._begin_life()
+        incarnation = self._incarnation
+        if not wanted:
+            self.kill()
+        self._live(incarnation)
+
+    def _begin_life(self) -> None:
         self._wanted = False
         self._stop_asked = None
         self._answer_stoppers()
@@ -96,8 +131,6 @@ class TreeRunner:
             pykka.ActorRegistry.register(self.ref)
         self.generation += 1
         self._lives, self._is_up = True, False
-        name = f"piactors-supervisor-{self.name}"
-        threading.Thread(target=self._live, args=(self._incarnation,), name=name, daemon=True).start()
 
     def stop(self, keep: bool) -> None:
         """See `Runner`."""

@@ -48,8 +48,15 @@ def main() -> None:
     part = sys.argv[1] if len(sys.argv) > 1 else ""
     if part not in ("isolate", "launcher"):
         raise SystemExit("pihost is started by piactors; to use it, call piactors.spawn or piactors.ProcessIsolator")
-    importlib.import_module("_pihost.stdio").fill()
-    importlib.import_module("_pihost." + part).main(sys.argv[2:])
+    try:
+        importlib.import_module("_pihost.stdio").fill()
+        importlib.import_module("_pihost." + part).main(sys.argv[2:])
+    except (OSError, MemoryError, RuntimeError) as error:
+        lacks = importlib.import_module("_pihost.lacks")
+        if part != "launcher" or not lacks.is_lack(error):
+            raise
+        importlib.import_module("traceback").print_exc()
+        os._exit(lacks.OUT_OF_RESOURCES)
 
 
 if __name__ == "__main__":

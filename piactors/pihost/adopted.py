@@ -256,6 +256,20 @@ def install() -> None:
         _note(sys.modules.get(module), name)
 
 
+_over = False
+
+
+def start_nothing_more() -> None:
+    """Have whichever thread would start a process from now on wait for the end of this one."""
+    global _over
+    _over = True
+
+
+def _wait_if_over() -> None:
+    while _over:
+        time.sleep(1)
+
+
 def prepare() -> None:
     """In a process that is going to be an isolate: begin to note."""
     global current
@@ -269,6 +283,7 @@ def _note(module: Any, name: str) -> None:
 
     @functools.wraps(make)
     def noting(*args: Any, **kwargs: Any) -> Any:
+        _wait_if_over()
         return make(*args, **kwargs) if current is None else current.making(make, args, kwargs)
 
     noting._pihost_notes = True  # type: ignore[attr-defined]
@@ -276,6 +291,7 @@ def _note(module: Any, name: str) -> None:
 
 
 def _before_fork() -> None:
+    _wait_if_over()
     if current is not None:
         current.will_fork()
 

@@ -14,7 +14,7 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import adopted, byvalue, handed, linux, plain_decode, plain_encode, wire
+from . import adopted, byvalue, handed, linux, plain_decode, plain_encode, quell, wire
 from .replies import Replies
 from .sharing import Sharing
 from .streams import FrameStream
@@ -141,6 +141,8 @@ class Control:
             handed.came(frame.seq, self._stream.fds.popleft())
         elif frame.kind == wire.UNMAP:
             self._sharing.dropped(frame.seq)
+        elif frame.kind == wire.LOST:
+            self._sharing.lost(frame.seq)
         elif frame.kind in (wire.RESPONSE, wire.FAILURE):
             with self._lock:
                 on_answer = self._waiting.pop(frame.seq, None)
@@ -182,6 +184,7 @@ def end_with_host() -> None:
     if os.getppid() == parent_pid:
         with contextlib.suppress(OSError):
             os.kill(parent_pid, signal.SIGCONT)  # a launcher that somebody has stopped has to end too
+    adopted.start_nothing_more()
     for _ in range(_LAST_ROUNDS):
         try:
             pids = linux.children()
@@ -189,12 +192,11 @@ def end_with_host() -> None:
             break
         if not pids:
             break
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-            except OSError:
-                pass
+        refused = quell.quell(pids)
+        for pid in set(pids) - refused:
+            quell.wait(pid)
+        if refused.issuperset(pids):
+            break
     os._exit(_HOST_GONE_CODE)
 
 

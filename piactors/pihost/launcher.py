@@ -14,9 +14,7 @@ from __future__ import annotations
 import array
 import contextlib
 import errno
-import fcntl
 import importlib
-import json
 import os
 import pickle
 import select
@@ -25,21 +23,26 @@ import socket
 import sys
 import threading
 import traceback
-from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
-from . import adopted, confine, control, inherit, isolate, linux, packing, patched, rehearsal, segments, spares, wire
+from . import (
+    adopted,
+    confine,
+    control,
+    deaths,
+    fresh,
+    inherit,
+    isolate,
+    linux,
+    packing,
+    patched,
+    rehearsal,
+    segments,
+    spares,
+    wire,
+)  # fmt: skip
 
 _MAX_FRAME = 1 << 26
-_TARGETS = (3, 4, 1, 2, 5, 6, 0)
-"""Descriptors of a fresh interpreter: data, control, the two outputs, page, the host's pidfd, stdin."""
-_LAST_ROUNDS = 1000
-"""Rounds of killing at the end; a process stuck in the kernel must not keep the launcher for ever."""
-
-
-class _Dead(NamedTuple):
-    launch_id: int
-    status: int
-    rusage: Tuple[float, ...]
 
 
 class Launcher:
@@ -52,11 +55,9 @@ class Launcher:
         self._bases: List[str] = []
         self._decoder = wire.FrameDecoder(_MAX_FRAME)
         self._fds: List[int] = []
-        self._isolates: Dict[int, int] = {}
-        self._unkillable: Set[int] = set()
-        self._dead: List[_Dead] = []
         self._refusal: Optional[str] = None
         self._spares = spares.Spares()
+        self._isolates = deaths.Isolates(self._spares.pids, self._spares.died)
         self._state: Dict[str, Any] = {}
         self._wake_read, self._wake_write = os.pipe()
 
@@ -76,7 +77,7 @@ class Launcher:
                 self._end_all()
             if self._wake_read in ready:
                 _drain(self._wake_read)
-                self._reap()
+                self._tell_dead(self._isolates.reap())
             if self._control.fileno() in ready:
                 self._read_control()
 
@@ -115,6 +116,8 @@ class Launcher:
             self._warm_up(request)
         elif frame.kind == wire.SIGNAL:
             self._signal(frame.seq, request["number"])
+        elif frame.kind == wire.LOOK:
+            self._look(frame.seq, request["kill"])
         elif frame.kind == wire.LAUNCH:
             fds = self._take_descriptors(request["fds"])
             try:
@@ -126,13 +129,20 @@ class Launcher:
 
     def _signal(self, launch_id: int, number: int) -> None:
         """Send a signal to an isolate, for a host that may not: it has become another user since this process began."""
-        for pid, known in self._isolates.items():
-            if known == launch_id:
-                try:
-                    os.kill(pid, number)  # a child that was not waited for: its pid cannot have passed to another
-                except PermissionError:
-                    self._tell(wire.SPARED, launch_id, {})
-                return
+        pid = self._isolates.pid_of(launch_id)
+        if pid:
+            try:
+                os.kill(pid, number)  # a child that was not waited for: its pid cannot have passed to another
+            except PermissionError:
+                self._tell(wire.SPARED, launch_id, {})
+
+    def _look(self, launch_id: int, kill: bool) -> None:
+        """The host waits for news of an isolate, and none come: do what can be done, and say how it stands."""
+        if kill:
+            self._isolates.kill(launch_id)
+        state, dead = self._isolates.look_after(launch_id)
+        self._tell_dead(dead)
+        self._tell(wire.LOOKED, launch_id, {"state": state})
 
     def _take_descriptors(self, count: int) -> List[int]:
         """Return those of one launch; -1 stands last where this process could not have all of them."""
@@ -181,7 +191,7 @@ class Launcher:
             text = "its launcher has no descriptors left (RLIMIT_NOFILE, ulimit -n)"
             self._tell(wire.REFUSED, launch_id, {"why": "os", "text": text})
         elif request["argv"] is not None:
-            self._launch_by(lambda: self._spawn(request, fds), launch_id)
+            self._launch_by(lambda: fresh.spawn(request, fds, self._host_pidfd), launch_id, request)
         elif threads > 1:
             text = "preloaded modules run {} Python threads, and a fork would lose them".format(threads - 1)
             self._tell(wire.REFUSED, launch_id, {"why": "threads", "text": text})
@@ -189,25 +199,22 @@ class Launcher:
             self._import_more(request["needs"])
             spare = self._spares.take(request["orders"])
             if spare is None:
-                self._launch_by(lambda: self._fork(request["orders"], fds), launch_id)
+                self._launch_by(lambda: self._fork(request["orders"], fds), launch_id, request)
             else:
                 # First the news, then the work: the host must know of a process before it is ready.
-                self._isolates[spare.pid] = launch_id
+                self._isolates.born(spare.pid, launch_id, request["orders"].get("join", []))
                 self._tell(wire.LAUNCHED, launch_id, {"pid": spare.pid, "spare": True})
                 spares.hand_over(spare, request["orders"], fds)
             self._spares.want()
 
-    def _launch_by(self, make: Callable[[], int], launch_id: int) -> None:
+    def _launch_by(self, make: Callable[[], int], launch_id: int, request: Dict[str, Any]) -> None:
         try:
             pid = make()
         except OSError as error:
             self._tell(wire.REFUSED, launch_id, {"why": "os", "text": str(error), "errno": error.errno})
         else:
-            self._launched(launch_id, pid, linux.pidfd_open(pid))
-
-    def _launched(self, launch_id: int, pid: int, pidfd: int) -> None:
-        self._isolates[pid] = launch_id
-        self._tell_with(wire.LAUNCHED, launch_id, {"pid": pid, "spare": False}, pidfd)
+            self._isolates.born(pid, launch_id, request["orders"].get("join", []))
+            self._tell_with(wire.LAUNCHED, launch_id, {"pid": pid, "spare": False}, linux.pidfd_open(pid))
 
     def _may_fork(self) -> bool:
         return self._refusal is None and len(sys._current_frames()) == 1
@@ -262,75 +269,20 @@ class Launcher:
         for fd in [self._wake_read, self._wake_write, *self._fds]:
             os.close(fd)
 
-    def _spawn(self, request: Dict[str, Any], fds: List[int]) -> int:
-        given = zip([*fds[:5], self._host_pidfd, *fds[5:]], _TARGETS)
-        high = [(_raised(fd), target) for fd, target in given if fd >= 0]
-        try:
-            argv = request["argv"] + [str(os.getpid()), "3", "4", "5", "6" if self._host_pidfd >= 0 else "-1"]
-            argv.append(json.dumps(request["orders"]))
-            actions: List[Tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
-            actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in high]
-            return os.posix_spawn(
-                argv[0],
-                argv,
-                request["env"],
-                file_actions=actions,
-                setpgroup=0,
-                setsigmask=[],
-                setsigdef=[signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD],
-            )
-        finally:
-            for fd, _ in high:
-                os.close(fd)
-
     # Deaths
 
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
-            self._unkillable.discard(pid)
-            self._spares.died(pid)
-            if pid in self._isolates:
-                self._dead.append(_Dead(self._isolates.pop(pid), status, tuple(usage)))
-        if self._dead:
-            self._sweep()
-
-    def _sweep(self) -> None:
-        """Kill what dead isolates left; when nothing of it is there any more, report the deaths."""
-        strangers = {*linux.children()} - {*self._isolates, *self._spares.pids()} - self._unkillable
-        for pid in strangers:
-            # Unreaped children of this process: their pids cannot have passed to others.
-            if not _kill(pid):
-                self._unkillable.add(pid)
-        if strangers - self._unkillable:
-            return  # their deaths wake the loop, and their own children are children here by then
-        dead, self._dead = self._dead, []
+    def _tell_dead(self, dead: List[deaths.Dead]) -> None:
         for news in dead:
             self._tell(wire.EXITED, news.launch_id, {"status": news.status, "rusage": news.rusage})
 
     def _end_all(self) -> None:
         """The host is gone: kill every child until none is left, then end."""
-        for _ in range(_LAST_ROUNDS):
-            pids = {*linux.children(), *self._isolates} - self._unkillable
-            if not pids:
-                break
-            self._unkillable |= {pid for pid in pids if not _kill(pid)}
-            for pid in pids - self._unkillable:
-                _wait(pid)
-                self._isolates.pop(pid, None)
+        self._isolates.end_all(self._pen)
         self._remove_groups()
         os._exit(0)
 
     def _remove_groups(self) -> None:
         """Leave the control groups as they were before this host made its own."""
-        if self._pen:
-            with contextlib.suppress(OSError):
-                confine.join(os.path.dirname(os.path.dirname(self._pen)))
         confine.remove_groups(self._bases)
 
     def _tell_with(self, kind: int, launch_id: int, news: Dict[str, Any], pidfd: int) -> None:
@@ -377,34 +329,6 @@ def _imported(name: str) -> Optional[str]:
     return None
 
 
-def _raised(fd: int) -> int:
-    """Duplicate a descriptor to a number that no target uses."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64)
-
-
-def _kill(pid: int) -> bool:
-    """Send SIGKILL; False to a process of another user, such as one that `sudo` has started."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    except PermissionError:
-        return False
-    return True
-
-
-def _wait(pid: int) -> None:
-    """Wait for a killed child, a second at the most: one stuck in the kernel must not hold the rest."""
-    fd = linux.pidfd_open(pid)
-    if fd >= 0:
-        poller = select.poll()
-        poller.register(fd, select.POLLIN)
-        poller.poll(1000)
-        os.close(fd)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG if fd >= 0 else 0)
-
-
 def _drain(fd: int) -> None:
     with contextlib.suppress(BlockingIOError):
         while os.read(fd, 4096):
@@ -421,8 +345,11 @@ def main(arguments: List[str]) -> None:
     # Only until it forks: a host that dies during a long import must not leave the launcher, but
     # once there are isolates, the launcher has to live on to end them.
     linux.die_with_parent()
-    if host_pidfd >= 0 and select.select([host_pidfd], [], [], 0)[0]:
-        return
+    if host_pidfd >= 0:
+        poller = select.poll()  # `select.select` knows no descriptor from 1024 on
+        poller.register(host_pidfd, select.POLLIN)
+        if poller.poll(0):
+            return
     pen = arguments[2]
     if pen:
         with contextlib.suppress(OSError):

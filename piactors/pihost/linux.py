@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List, Optional, Tuple
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -31,7 +31,8 @@ def _function(name: str) -> Optional[Callable[..., int]]:
 
 
 _libc_prctl = _function("prctl")
-_libc_syscall = _function("syscall")
+syscall = _function("syscall")
+"""The C library's, or None."""
 
 
 def _prctl(option: int, argument: Any) -> bool:
@@ -58,7 +59,7 @@ def pidfd_open(pid: int) -> int:
     try:
         if hasattr(os, "pidfd_open"):
             return os.pidfd_open(pid, 0)
-        fd = -1 if _libc_syscall is None else int(_libc_syscall(_SYS_PIDFD_OPEN, pid, 0))
+        fd = -1 if syscall is None else int(syscall(_SYS_PIDFD_OPEN, pid, 0))
         if fd >= 0:
             os.set_inheritable(fd, False)
         return fd
@@ -83,3 +84,14 @@ def children() -> List[int]:
         with open("/proc/self/task/{}/children".format(task), "rb", buffering=0) as file:
             found.extend(int(word) for word in file.read().split())
     return found
+
+
+def state(pid: int) -> Tuple[str, Optional[int]]:
+    """Return the letter of a process's state, and its wait status if it has ended and the kernel tells; ("", None)."""
+    try:
+        with open("/proc/{}/stat".format(pid), "rb", buffering=0) as file:
+            fields = file.read(4096).rpartition(b")")[2].split()
+        letter = fields[0].decode("ascii")
+        return letter, int(fields[49]) if letter in "ZX" else None
+    except (OSError, ValueError, IndexError):
+        return "", None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import errno
 import fcntl
 import mmap
 import os
@@ -137,9 +138,10 @@ class Parcel:
         return self.table
 
     def __del__(self) -> None:
-        if self.segment is not None:
-            self.segment.forgo()
-            self.segment.pinned = False
+        segment = getattr(self, "segment", None)  # its making may have been interrupted
+        if segment is not None:
+            segment.forgo()
+            segment.pinned = False
 
 
 class Pool:
@@ -207,6 +209,12 @@ class Pool:
                 total -= segment.size
                 self._drop(segment.number)
 
+    def forget(self, number: int) -> None:
+        """The other process could not take a segment: use it no more."""
+        if any(segment.number == number for segment in self._segments):
+            self._segments = [segment for segment in self._segments if segment.number != number]
+            self._drop(number)
+
     def keep_pinned(self) -> None:
         """The other process is gone: what it had taken is of no use, and what is still to be sent stays."""
         self._segments = [segment for segment in self._segments if segment.pinned]
@@ -252,8 +260,26 @@ class Received:
         return [whole[start : start + length] for start, length in self._table]
 
 
+class Lost(Received):
+    """What has arrived in a segment that this process could not take: it had no descriptor or no memory left."""
+
+    __slots__ = ("why",)
+
+    def __init__(self, why: str) -> None:
+        super().__init__(None, [(0, 1 << 62)])  # it counts as large
+        self.why = why
+
+    def error(self) -> OSError:
+        """Return what whoever asks for it gets."""
+        return OSError(errno.EMFILE, "it did not arrive: {}".format(self.why))
+
+
 class BadTable(Exception):
     """What should tell of a message in a segment cannot be."""
+
+
+class NoRoom(BadTable):
+    """A segment cannot be taken, because there is too little of something just now."""
 
 
 class Table:
@@ -279,7 +305,7 @@ class Table:
             BadTable: where it cannot be one.
         """
         if fd < 0:
-            raise BadTable("a segment whose descriptor was lost: this process can have no more of them")
+            raise NoRoom("no descriptor was left for its segment (RLIMIT_NOFILE, ulimit -n)")
         try:
             size = os.fstat(fd).st_size
             total = sum(map(len, self._maps.values()))
@@ -288,7 +314,11 @@ class Table:
             if self._wary and not fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEAL_SHRINK:
                 raise BadTable("a segment that could be cut short")
             self._maps[number] = mmap.mmap(fd, size)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            if error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN):
+                raise NoRoom("its segment cannot be mapped: {}".format(error)) from None
+            raise BadTable("a segment that cannot be mapped: {}".format(error)) from None
+        except ValueError as error:
             raise BadTable("a segment that cannot be mapped: {}".format(error)) from None
         finally:
             os.close(fd)

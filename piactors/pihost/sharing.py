@@ -29,14 +29,19 @@ class Sharing:
             try:
                 self._table.add(number, fd)
             except segments.BadTable as error:
-                self._missing[number] = str(error)
+                self._missing[number] = str(error)  # for good: its message may be read much later
+                self._control.send(wire.LOST, 0, number)
             self._known.notify_all()
+
+    def lost(self, number: int) -> None:
+        """The host could not take a segment; on the control thread."""
+        with self._lock:
+            self._pool.forget(number)
 
     def dropped(self, number: int) -> None:
         """The host has let go of a segment; on the control thread."""
         with self._known:
             self._table.drop(number)
-            self._missing.pop(number, None)
 
     def receive(self, table: pieces.Chunk) -> List[memoryview]:
         """Return the chunks of a message, once its segment is here: it comes on the other channel.

@@ -10,7 +10,7 @@ there, before anything is allocated for the payload.
 from __future__ import annotations
 
 import struct
-from typing import Any, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 HEADER = struct.Struct("<IBBHQ")
 HEADER_SIZE = HEADER.size
@@ -40,9 +40,11 @@ LOG = 16
 MAP = 18
 """A segment of shared memory (`segments`), by number; its descriptor comes along.  Both ways, before its first use."""
 UNMAP = 19
-# Between the host and its launcher.
 HAND = 21
 """A descriptor that goes along with a message, by number; it comes along.  Host to isolate."""
+LOST = 22
+"""A segment, by number, could not be taken: it is not to be used again.  Both ways."""
+# Between the host and its launcher.
 SETUP = 32
 LAUNCH = 33
 LAUNCHED = 34
@@ -53,11 +55,15 @@ SIGNAL = 38
 """To the launcher, which may have rights that its host has given up: send a signal to a process that it has made."""
 SPARED = 39
 """The launcher may not send it either."""
+LOOK = 40
+"""To the launcher: news of an isolate are due and do not come; it is to look, and to end what holds that back."""
+LOOKED = 41
+"""What it saw: the letter of the process's state in /proc, or nothing if there is no such process (any more)."""
 
 KINDS = frozenset(
     (HELLO, INIT, READY, START_FAILED, CALL, TELL, REPLY, ERROR, DONE, SKIPPED, STOP, STOPPING, PROCEED,
-     REQUEST, RESPONSE, FAILURE, LOG, MAP, UNMAP, DEFINE, HAND, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM,
-     SIGNAL, SPARED)
+     REQUEST, RESPONSE, FAILURE, LOG, MAP, UNMAP, DEFINE, HAND, LOST, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM,
+     SIGNAL, SPARED, LOOK, LOOKED)
 )
 
 # Flags: how a payload is encoded, whether it lies in a segment, and whether the answer may.
@@ -134,7 +140,8 @@ class FrameDecoder:
 
     def __init__(self, max_frame: int) -> None:
         self.max_frame = max_frame
-        self._rest = b""
+        self.rest = b""
+        """What has come of a frame that is not complete, but for a large payload."""
         self.head: Optional[Frame] = None
         """Of the large payload that is on its way, where one is: only then `direct` has something to say."""
         self._length = 0
@@ -143,10 +150,22 @@ class FrameDecoder:
         self._view: Optional[memoryview] = None
         self._broken: Optional[WireError] = None
 
+    def state(self) -> Tuple[Any, ...]:
+        """Return what `restore` needs to go back to here, from after one `feed` or `received` that may be cut short."""
+        return self.head, self._length, self._body, self._filled, self.rest, self._broken
+
+    def restore(self, state: Optional[Tuple[Any, ...]]) -> None:
+        """Go back to an earlier state; None: one between two frames.  What `direct` has filled since stays there."""
+        if self._view is not None:
+            self._view.release()
+            self._view = None
+        clean: Tuple[Any, ...] = (None, 0, bytearray(), 0, b"", None)
+        self.head, self._length, self._body, self._filled, self.rest, self._broken = state or clean
+
     @property
     def mid_frame(self) -> bool:
         """Whether the stream stands inside a frame: an end here has cut one off."""
-        return self.head is not None or bool(self._rest)
+        return self.head is not None or bool(self.rest)
 
     def feed(self, data: Union[bytes, bytearray, memoryview]) -> List[Frame]:
         """Take the next bytes of the stream and return the frames that they complete."""
@@ -155,7 +174,7 @@ class FrameDecoder:
         frames: List[Frame] = []
         if self.head is not None:
             data = self._feed_body(memoryview(data), frames)
-        elif not self._rest and HEADER_SIZE <= len(data) < DIRECT_FROM and type(data) is bytes:
+        elif not self.rest and HEADER_SIZE <= len(data) < DIRECT_FROM and type(data) is bytes:
             # What nearly always comes: one frame, whole.
             length, kind, flags, generation, seq = HEADER.unpack_from(data)
             if length == len(data) - HEADER_SIZE and length <= self.max_frame and kind in KINDS:
@@ -188,7 +207,7 @@ class FrameDecoder:
         return frames
 
     def _feed_frames(self, data: Union[bytes, bytearray, memoryview], frames: List[Frame]) -> None:
-        buffer = self._rest + bytes(data) if self._rest else data if type(data) is bytes else bytes(data)
+        buffer = self.rest + bytes(data) if self.rest else data if type(data) is bytes else bytes(data)
         position, end = 0, len(buffer)
         while end - position >= HEADER_SIZE:
             length, kind, flags, generation, seq = HEADER.unpack_from(buffer, position)
@@ -202,7 +221,7 @@ class FrameDecoder:
                 break
             frames.append(_new(Frame, (kind, flags, generation, seq, buffer[position + HEADER_SIZE : stop])))
             position = stop
-        self._rest = buffer[position:]
+        self.rest = buffer[position:]
 
     def _check(self, length: int, kind: int, frames: List[Frame]) -> None:
         text = ""

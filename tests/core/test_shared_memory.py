@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import resource
 import signal
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,46 @@ def test_an_isolate_without_descriptors_fails_the_call_and_goes_on() -> None:
     for number in range(5):
         assert (actor.echo(np.full(100_000, number)).get(timeout=30) == number).all()
     assert ref.generation == 1
+
+
+def test_after_a_lack_of_descriptors_what_is_large_is_shared_again(host_script: HostScripts) -> None:
+    """Neither side uses a segment again that the other one could not take; the call alone has failed."""
+    host = host_script("""
+        import os, resource
+        from piactors import spawn
+        from tests.children.arrays import Arrays, mapped_bytes
+        from tests.core.test_shared_memory import WithoutDescriptors
+
+        if __name__ == "__main__":
+            actor = Arrays.start()
+            proxy, pid = actor.proxy(), actor.pid
+            proxy.total(0).get(timeout=20)
+            for size in (100_000, 500_000, 2_500_000):  # each has a segment of its own
+                with WithoutDescriptors():
+                    try: print(len(proxy.made(size, 1.0).get(timeout=20)))
+                    except OSError as error: print("no descriptor" in str(error))
+                found = proxy.made(size, 1.0).get(timeout=20)
+                print(len(found) == size, mapped_bytes() > 0, actor.pid == pid)
+                del found
+        """)
+    out, err = host.communicate(timeout=50)
+    assert out.split() == ["True"] * 12, (out, err)
+
+
+class WithoutDescriptors:
+    """Meanwhile this process can open nothing more."""
+
+    def __enter__(self) -> None:
+        self._before, self._held = resource.getrlimit(resource.RLIMIT_NOFILE), list[int]()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, self._before[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                self._held.append(os.open(os.devnull, os.O_RDONLY))
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self._held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._before)
 
 
 def test_an_isolate_whose_files_must_be_small_returns_what_is_large() -> None:

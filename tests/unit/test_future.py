@@ -248,7 +248,8 @@ def test_an_exception_may_be_given_as_exc_info_has_it() -> None:
 )
 def test_whatever_the_call_raised_is_its_exception(error: BaseException) -> None:
     """Also where it is one of those that `get` raises itself."""
-    for future in (failed(error), producing(error)):
+    made = (producing(error),) if isinstance(error, Exception) else ()  # else an interrupt
+    for future in (failed(error), *made):
         assert future.exception() is error
         assert raised(future.get) is error
         assert not future.cancelled()
@@ -965,3 +966,31 @@ def test_an_error_does_not_hold_its_future(way: str) -> None:
         assert alive() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_while_a_result_is_made_belongs_to_its_thread(error: type[BaseException]) -> None:
+    """The result is made once more by the next one who asks, and whoever waits for the first one is the next."""
+    begun, go_on = threading.Event(), threading.Event()
+    tries: list[int] = []
+
+    def produce() -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            begun.set()
+            go_on.wait(PATIENCE)
+            raise error
+        return "made"
+
+    future: Future[str] = Future()
+    future.settle_with(produce)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(raised, future.get)
+        assert begun.wait(PATIENCE)
+        second = pool.submit(future.get)
+        go_on.set()
+        assert type(first.result(PATIENCE)) is error
+        assert second.result(PATIENCE) == "made"
+    assert future.get() == "made"
+    assert future.exception() is None
+    assert len(tries) == 2

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from piactors._host import loop as loop_module
-from piactors._host.loop import Loop
+from piactors._host.loop import Loop, Share
+from tests.support import wait_until
 
 PATIENCE = 10.0
 
@@ -33,7 +34,7 @@ def end(loop: Loop) -> None:
 @pytest.fixture
 def loop() -> Iterator[Loop]:
     """A loop that runs."""
-    made = Loop(unexpected)
+    made = Loop(unexpected, unexpected)
     made.start()
     yield made
     end(made)
@@ -401,16 +402,8 @@ def test_a_descriptor_unwatched_while_it_is_read_is_not_written_any_more(loop: L
 # The end
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), KeyboardInterrupt()], ids=repr)
-@pytest.mark.parametrize("where", ["call", "timer", "descriptor"])
-def test_a_failing_callback_reaches_on_failure_and_ends_the_thread(
-    error: BaseException, where: str, pipes: Callable[[], tuple[int, int]], caplog: pytest.LogCaptureFixture
-) -> None:
-    """With the very exception; it is logged, and the loop's descriptors are closed."""
-    before = descriptors()
-    failures: list[BaseException] = []
-    loop = Loop(failures.append)
-    loop.start()
+def failing_at(where: str, loop: Loop | Share, pipes: Callable[[], tuple[int, int]], error: BaseException) -> None:
+    """Have something raise on the loop."""
 
     def fail() -> None:
         raise error
@@ -421,13 +414,61 @@ def test_a_failing_callback_reaches_on_failure_and_ends_the_thread(
         loop.call_later(0.001, fail)
     else:
         read, write = pipes()
-        before += 2
         os.write(write, b"x")
         loop.call_soon(loop.watch, read, fail)
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("where", ["call", "timer", "descriptor"])
+def test_what_a_callback_raises_is_told_to_whom_it_belongs_and_the_thread_goes_on(
+    error: BaseException, where: str, loop: Loop, pipes: Callable[[], tuple[int, int]]
+) -> None:
+    """With the very exception; another one's callbacks are made as before."""
+    told: list[BaseException] = []
+    failing_at(where, loop.share(told.append), pipes, error)
+    wait_until(lambda: told)
+    assert set(map(id, told)) == {id(error)}
+    assert on_loop(loop, lambda: 5) == 5
+
+
+def test_a_descriptor_whose_callback_always_fails_is_not_watched_any_more(
+    loop: Loop, pipes: Callable[[], tuple[int, int]]
+) -> None:
+    """It is readable all the time, and would keep the thread from everything else."""
+    told: list[BaseException] = []
+    failing_at("descriptor", loop.share(told.append), pipes, ValueError("x"))
+    wait_until(lambda: len(told) == 3)
+    for _ in range(5):
+        on_loop(loop, lambda: None)
+    assert len(told) == 3
+
+
+def test_who_fails_at_being_told_costs_nobody_else(pipes: Callable[[], tuple[int, int]]) -> None:
+    """That, too, is told to whoever is told of what belongs to nobody."""
+    told: list[BaseException] = []
+    loop, second = Loop(unexpected, told.append), OSError("y")
+
+    def fails(error: BaseException) -> None:
+        raise second
+
+    loop.start()
+    failing_at("call", loop.share(fails), pipes, ValueError("x"))
+    wait_until(lambda: told == [second])
+    assert on_loop(loop, lambda: 5) == 5
+    loop.stop()
+
+
+def test_the_thread_ends_if_it_can_wait_for_nothing_any_more() -> None:
+    """Somebody has closed its descriptors, for one: that is told, and what it holds is closed."""
+    failures, told = list[BaseException](), list[BaseException]()
+    before = descriptors()
+    loop = Loop(failures.append, told.append)
+    loop.start()
+    on_loop(loop, loop._poller.close)
     loop.thread.join(PATIENCE)
     assert not loop.thread.is_alive()
-    assert failures == [error]
-    assert "I/O thread" in caplog.text
+    assert [type(error) for error in failures] == [ValueError]
+    assert len(told) == 100
     assert descriptors() == before
     loop.stop()
 
@@ -435,7 +476,7 @@ def test_a_failing_callback_reaches_on_failure_and_ends_the_thread(
 def test_stop_closes_what_the_loop_holds() -> None:
     """And may be called twice."""
     before = descriptors()
-    loops = [Loop(unexpected) for _ in range(5)]
+    loops = [Loop(unexpected, unexpected) for _ in range(5)]
     assert descriptors() > before
     for loop in loops:
         loop.start()
@@ -447,7 +488,7 @@ def test_stop_closes_what_the_loop_holds() -> None:
 
 def test_stop_runs_the_calls_made_before() -> None:
     """All of them."""
-    loop, found = Loop(unexpected), list[int]()
+    loop, found = Loop(unexpected, unexpected), list[int]()
     loop.start()
     for number in range(1000):
         loop.call_soon(found.append, number)
@@ -457,7 +498,7 @@ def test_stop_runs_the_calls_made_before() -> None:
 
 def test_stop_on_the_loops_own_thread_does_not_wait_for_itself() -> None:
     """The thread ends after the turn."""
-    loop = Loop(unexpected)
+    loop = Loop(unexpected, unexpected)
     loop.start()
     loop.call_soon(loop.stop)
     loop.thread.join(PATIENCE)
@@ -468,7 +509,7 @@ def test_a_call_after_the_end_writes_into_no_file_that_has_the_loops_old_number(
     pipes: Callable[[], tuple[int, int]]
 ) -> None:
     """Numbers of closed descriptors are given out again, to whoever opens something next."""
-    loop = Loop(unexpected)
+    loop = Loop(unexpected, unexpected)
     old = loop._wake_write
     loop.start()
     loop.stop()
@@ -520,7 +561,7 @@ class _Told:
 
 def test_the_loop_does_not_close_what_a_caller_is_about_to_write_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks it to stop is one: it may be awake for something else, see that, and end before he wakes it."""
-    loop = Loop(unexpected)
+    loop = Loop(unexpected, unexpected)
     loop.start()
     on_loop(loop, lambda: None)
     monkeypatch.setattr(loop_module, "os", Slow(loop))
@@ -530,7 +571,7 @@ def test_the_loop_does_not_close_what_a_caller_is_about_to_write_to(monkeypatch:
 
 def test_a_signal_handler_may_call_within_a_call() -> None:
     """It runs in the thread that it interrupts, perhaps while that holds the lock."""
-    loop = Loop(unexpected)
+    loop = Loop(unexpected, unexpected)
     loop.start()
     found = threading.Event()
     with loop._wake_lock:

@@ -47,7 +47,7 @@ class Side:
 
     def __init__(self) -> None:
         one, self.peer = socket.socketpair()
-        self.loop = Loop(unexpected)
+        self.loop = Loop(unexpected, unexpected)
         self.loop.start()
         self.channel = SocketChannel(one, 1 << 24)
         self.handled: list[tuple[int, int]] = []

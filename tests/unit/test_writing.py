@@ -23,7 +23,7 @@ class Side:
     def __init__(self) -> None:
         one, self.peer = socket.socketpair()
         self.peer.setblocking(False)
-        self.loop = Loop(unexpected)
+        self.loop = Loop(unexpected, unexpected)
         self.loop.start()
         self.channel = SocketChannel(one, 1 << 24)
         self.writer = Writer(self.loop, self.channel, 1, self._want_write)

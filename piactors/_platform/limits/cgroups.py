@@ -17,9 +17,9 @@ import time
 import attrs
 import psutil
 
-from piactors._platform import own_python, pidfd, process_stats
-from piactors._platform.identity import Identity
+from piactors._platform import own_python, process_stats, quelling
 from piactors.pihost import confine
+from piactors.pihost.quell import close_groups
 
 _PREFIX = "piactors"
 _NAME = re.compile(_PREFIX + r"-(\d+)-(\d+)-(\d+)")
@@ -52,10 +52,10 @@ def mounts() -> list[Mount]:
     return found
 
 
-def own_paths() -> dict[str, str]:
-    """Return the host's group by controller of version 1, and under "" that of version 2."""
+def own_paths(pid: int | str = "self") -> dict[str, str]:
+    """Return the host's group by controller of version 1, and under "" that of version 2; or those of a process."""
     found = {}
-    for line in _lines("/proc/self/cgroup"):
+    for line in _lines(f"/proc/{pid}/cgroup"):
         _, controllers, path = line.rstrip("\n").split(":", 2)
         found.update(dict.fromkeys(controllers.split(","), path))
     return found
@@ -67,6 +67,22 @@ def own_folder(mount: Mount, path: str) -> str | None:
     folder = os.path.normpath(os.path.join(mount.folder, relative))
     inside = folder == mount.folder or folder.startswith(mount.folder.rstrip("/") + "/")
     return folder if inside and os.path.isdir(folder) else None
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether a process stands still because somebody has frozen its group."""
+    paths = own_paths(pid)
+    for mount in mounts():
+        name = "" if mount.kind == "cgroup2" else "freezer"
+        folder = own_folder(mount, paths[name]) if name in paths and (not name or name in mount.options) else None
+        if folder is None:
+            continue
+        with contextlib.suppress(OSError):
+            if name and read(folder, "freezer.state").strip() == "FROZEN":
+                return True
+        if not name and fields(folder, "cgroup.events").get("frozen"):
+            return True
+    return False
 
 
 def base_name() -> str:
@@ -250,34 +266,10 @@ def kill_all(folders: list[str], seconds: float) -> list[int]:
 
 def _kill(folder: str) -> list[int]:
     """Kill the processes of one group once, and reap those that are children of this one; return who was there."""
-    found = members(folder)
-    opened = {pid: pidfd.open_pid(pid) for pid in found}
-    try:
-        _kill_at_once(folder, opened)
-        for process in opened.values():
-            if process >= 0:
-                pidfd.wait_ended(process, _ROUND)
-    finally:
-        for process in opened.values():
-            if process >= 0:
-                os.close(process)
-    return found
-
-
-def _kill_at_once(folder: str, opened: dict[int, int]) -> None:
-    if opened:
-        with contextlib.suppress(OSError):
-            write(folder, "cgroup.kill", 1)  # also what they are just forking
-            return
-    for pid, process in opened.items():
-        identity = Identity.of(pid) if process < 0 else None
-        if pid not in members(folder):
-            continue  # it has ended, and the number may be somebody else's by now
-        if process >= 0:
-            with contextlib.suppress(PermissionError):  # it is still there then, and told as left
-                pidfd.kill(process)
-        elif identity is not None:
-            identity.kill()
+    if not (found := members(folder)):
+        return found
+    close_groups([folder])
+    return quelling.quell(lambda: members(folder), lambda pid: pid in members(folder), _ROUND) or found
 
 
 def _pid_namespace() -> int:

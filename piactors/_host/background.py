@@ -1,0 +1,33 @@
+"""Threads for work that must not hold up the I/O thread, also when there is no task to be had for them just then."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from piactors.pihost import lacks
+
+_PAUSE = 0.2
+
+
+class Clock(Protocol):
+    """Makes calls later: the loop, or what supervisors live by."""
+
+    def call_later(self, seconds: float, callback: Callable[[], object], /) -> object:
+        """Have `callback()` called after so many seconds."""
+
+
+def run(clock: Clock, name: str, work: Callable[..., object], *args: Any) -> None:
+    """Run `work(*args)` on a thread of its own; tried again until one can be had."""
+    start(clock, threading.Thread(target=work, args=args, name=name, daemon=True))
+
+
+def start(clock: Clock, thread: threading.Thread) -> None:
+    """Start a thread; tried again until it can be."""
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError) as error:
+        if not lacks.is_lack(error):
+            raise
+        clock.call_later(_PAUSE, lambda: start(clock, thread))

@@ -1,0 +1,63 @@
+"""How long news of a launcher are waited for, and what follows if they do not come.
+
+A launcher on a busy machine is slow and must not be ended for that; one that is stopped, traced or frozen will never
+answer.  The letter of its state in /proc tells these apart, and a frozen one, which looks as if it slept, gets an F.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+FIRST_LOOK = 0.25
+"""Seconds after which it is looked why news do not come; as a rule they take milliseconds."""
+_HALTED = 1.0
+"""Seconds for a launcher that was stopped, and was told to continue; or that somebody traces or has frozen."""
+_ASLEEP = 10.0
+"""Seconds in which a launcher may sleep or wait for a disk, and not answer."""
+_BUSY = 30.0
+"""Seconds in which it may run, or wait for a processor."""
+_HELD = 2.0
+"""Seconds for a process that somebody traces: it does not end before he lets it."""
+
+
+class Step(enum.Enum):
+    """What to do now."""
+
+    WAIT = "wait"
+    WAKE = "wake"
+    CONCLUDE = "conclude"
+    """The launcher works, and cannot end the process: its owner is told what is known."""
+    REPLACE = "replace"
+    """The launcher does not work: it is ended, and all its isolates with it."""
+
+
+@attrs.frozen
+class Seen:
+    """What is known while news are due.
+
+    Attributes:
+        waited: for how many seconds they have been.
+        launcher: the letter of the launcher's state in /proc, "" if it is gone or there is no /proc.
+        process: that of the process, as the launcher has told since; None if it has not answered since.
+    """
+
+    waited: float
+    launcher: str
+    process: str | None
+
+
+def decide(seen: Seen) -> Step:
+    """Return what to do now."""
+    if seen.process is not None:
+        return Step.CONCLUDE if seen.waited >= _patience_with_process(seen.process) else Step.WAIT
+    if seen.launcher in ("T", "t", "F"):
+        return Step.WAKE if seen.waited < _HALTED else Step.REPLACE
+    return Step.REPLACE if seen.waited >= (_BUSY if seen.launcher == "R" else _ASLEEP) else Step.WAIT
+
+
+def _patience_with_process(state: str) -> float:
+    if state in ("t", "T", "Z"):
+        return _HELD
+    return _BUSY if state == "R" else _ASLEEP

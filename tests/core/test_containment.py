@@ -1,0 +1,223 @@
+"""Whatever fails on the I/O thread costs what it belongs to: that thread, and all other isolates, go on."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import piactors
+from piactors import ChildSpec, ProcessActor, Recycle, Supervisor
+from piactors._host import runtime
+from tests.injecting import Site, Watcher, watching
+
+OUTCOME_SECONDS = 30.0
+SEED = 11
+SAMPLE = 40
+LARGE = 400_000
+KINDS: list[Callable[[], BaseException]] = [
+    *(lambda number=number: OSError(number, os.strerror(number))  # type: ignore[misc]
+      for number in (errno.EMFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EPIPE, errno.EIO)),
+    MemoryError,
+    lambda: RuntimeError("can't start new thread"),
+]  # fmt: skip
+
+
+class Bystander(ProcessActor):
+    """Has nothing to do with what fails."""
+
+    def pid(self) -> int:
+        """Return the pid."""
+        return os.getpid()
+
+
+class Victim(ProcessActor):
+    """Does what makes the I/O thread do something."""
+
+    def on_start(self) -> None:
+        """Write something at once."""
+        print("here")
+
+    def echo(self, value: Any) -> Any:
+        """Return the value."""
+        return value
+
+    def large(self) -> bytes:
+        """Return what does not fit into a frame."""
+        return bytes(LARGE)
+
+    def speak(self) -> None:
+        """Write, and log."""
+        print("a line")
+        print("another", file=sys.stderr)
+        logging.getLogger("victim").warning("a record")
+
+    def die(self) -> None:
+        """End without a word."""
+        os._exit(3)
+
+    def nap(self, seconds: float) -> None:
+        """Take a while."""
+        time.sleep(seconds)
+
+
+class Family(Supervisor):
+    """One child, which may die."""
+
+    max_restarts = 10
+
+    def children(self) -> list[ChildSpec]:
+        """See `Supervisor`."""
+        return [ChildSpec("child", Victim.with_options(standby=True))]
+
+
+def alone(lines: list[Any]) -> list[Any]:
+    """Live the life of an isolate: everything that may come to it on the I/O thread."""
+    options: dict[str, Any] = {"restart": "permanent", "max_restarts": 50, "output": lines.append}
+    ref = Victim.with_options(**options, recycle=Recycle(after_calls=6)).start()
+    futures: list[Any] = []
+    try:
+        proxy = ref.proxy()
+        futures += [proxy.echo(number) for number in range(3)]
+        futures += [proxy.large(), proxy.echo(bytes(LARGE)), proxy.speak(), proxy.nap(0.01), proxy.echo(1)]
+        settle(futures)
+        futures += [proxy.die(), proxy.echo(2), proxy.echo(3)]
+        settle(futures)
+        futures += [ref.call(Victim.nap, 60, call_timeout=0.05), proxy.echo(4)]
+        futures[-1].cancel()
+        futures.append(proxy.echo(5))
+        settle(futures)
+        ref.resource_usage()
+        futures += [proxy.nap(0.01), proxy.echo(6), ref.stop(block=False)]
+        settle(futures)
+    except piactors.PiactorsError:
+        ref.terminate()
+    finally:
+        assert ref.wait_for_exit(OUTCOME_SECONDS) is not None
+    return futures
+
+
+def supervised(lines: list[Any]) -> list[Any]:
+    """Live the life of a child with a standby."""
+    tree = Family.start()
+    futures: list[Any] = []
+    try:
+        child = tree.child("child")
+        proxy = child.proxy()
+        futures += [proxy.echo(1), proxy.die(), proxy.echo(2)]
+        settle(futures)
+        futures += [proxy.large(), child.proxy().die(), proxy.echo(3)]
+        settle(futures)
+    finally:
+        assert tree.stop(timeout=OUTCOME_SECONDS)
+    return futures
+
+
+def settle(futures: list[Any]) -> None:
+    """Wait until each has an outcome, whichever."""
+    deadline = time.monotonic() + OUTCOME_SECONDS
+    for future in futures:
+        try:
+            future.get(timeout=max(0.1, deadline - time.monotonic()))
+        except piactors.Timeout as error:
+            assert future.done(), f"no outcome: {error}"
+        except BaseException as error:
+            assert future.done(), repr(error)
+
+
+LIVES: list[Callable[[list[Any]], list[Any]]] = [alone, supervised]
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Keep what is logged by the hundred out of the way."""
+    caplog.set_level(logging.CRITICAL + 1, "piactors")
+
+
+@pytest.fixture(scope="module")
+def bystander() -> Iterator[Any]:
+    """One that lives all the time."""
+    ref = Bystander.start()
+    yield ref
+    ref.stop()
+
+
+def all_sites() -> list[tuple[Callable[[list[Any]], list[Any]], Site]]:
+    """Return every place of every life from which the I/O thread calls something."""
+    found: list[tuple[Callable[[list[Any]], list[Any]], Site]] = []
+    for life in LIVES:
+        watcher = Watcher()
+        with watching(watcher):
+            live(life)
+        found += [(life, site) for site in sorted(watcher.sites)]
+    return found
+
+
+def live(life: Callable[[list[Any]], list[Any]]) -> None:
+    """Live one life in a thread of its own, and see that it comes to its end."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            futures = life([])
+            settle(futures)
+        except piactors.PiactorsError:
+            pass  # a start that fails says why
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(2 * OUTCOME_SECONDS)
+    assert not thread.is_alive(), "somebody waits for ever"
+    if failed:
+        raise failed[0]
+
+
+def check(life: Callable[[list[Any]], list[Any]], site: Site, error: BaseException, bystander: Any, pid: int) -> bool:
+    """Have one call fail, and see that nobody else notices; returns whether it was made at all."""
+    watcher = Watcher(site, error)
+    before = runtime.current()
+    try:
+        with watching(watcher):
+            live(life)
+        assert runtime.current() is before, "the I/O thread has ended"
+        assert bystander.proxy().pid().get(timeout=OUTCOME_SECONDS) == pid, "another isolate has ended"
+    except BaseException as failure:
+        raise AssertionError(f"{life.__name__}: {error!r} at {site}") from failure
+    return watcher.struck
+
+
+def inject(sites: list[tuple[Callable[[list[Any]], list[Any]], Site]], bystander: Any, kinds: Any) -> None:
+    """Have each of these calls fail once for each kind."""
+    pid, struck, made = bystander.proxy().pid().get(timeout=OUTCOME_SECONDS), 0, 0
+    for life, site in sites:
+        for kind in kinds():
+            struck += check(life, site, kind(), bystander, pid)
+            made += 1
+    assert struck > made // 2, f"{struck} of {made} failures were made"
+
+
+@pytest.mark.timeout(180)
+def test_a_failing_call_costs_what_it_belongs_to(bystander: Any) -> None:
+    """A sample of all calls that there are, each with one kind of failure."""
+    chance = random.Random(SEED)
+    sites = all_sites()
+    assert len(sites) > 300
+    inject(chance.sample(sites, SAMPLE), bystander, lambda: [chance.choice(KINDS)])
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_every_failing_call_costs_what_it_belongs_to(bystander: Any) -> None:
+    """All of them, with two kinds of failure each, another two in each run."""
+    chance = random.Random()
+    inject(all_sites(), bystander, lambda: chance.sample(KINDS, 2))
