@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from piactors import Backoff, IsolateCrashed, ProtocolError, endings, events
+from piactors import Backoff, IsolateCrashed, ProtocolError, events
 from piactors._host import runtime
 from piactors._host.early import EarlyFrames
 from piactors.pihost import wire
@@ -87,7 +87,7 @@ def test_a_stop_in_the_moment_of_a_restart_is_a_stop_and_no_failed_start() -> No
     def strike() -> None:
         isolate.restart_timer.cancel()
         ref.stop(block=False)
-        endings._restart_due(isolate)
+        isolate.restart_due()
 
     isolate.loop.call_soon(strike)
     reason = ref.wait_for_exit(PATIENCE)

@@ -33,7 +33,8 @@ class Told:
     @property
     def shown(self) -> str:
         """It in a few words."""
-        return f"{self.kind.removeprefix('Isolate')} {self.generation} {self.reason}".strip()
+        why = f"{self.reason} ({self.detail[:60]})" if self.detail else self.reason
+        return f"{self.kind.removeprefix('Isolate')} {self.generation} {why}".strip()
 
 
 def by_name(events: Iterable[Told]) -> dict[str, list[Told]]:
@@ -182,5 +183,6 @@ def _why_down(told: Sequence[Told], isolate: Facts) -> Iterator[str]:
         yield "it has ended, and no event tells of an end"
         return
     last = ends[-1].reason
-    if isolate.restart == "permanent" or (isolate.restart == "transient" and last not in NORMAL):
+    stopped_itself = isolate.stops_itself and isolate.restart == "transient"  # it stays down however it ended then
+    if isolate.restart == "permanent" or (isolate.restart == "transient" and last not in NORMAL and not stopped_itself):
         yield f"a {isolate.restart} isolate stays down after an end of the kind {last}, and nobody has stopped it"

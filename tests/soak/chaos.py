@@ -42,6 +42,8 @@ KINDS = frozenset(
 ROUND_SECONDS = 8.0
 GONE_SECONDS = 10.0
 MOST_FAULTS = 30
+MANY_MORE = 5
+"""Descriptors more than after the first round, from which on it is told what they are."""
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
@@ -105,6 +107,8 @@ def _rounds(chosen: argparse.Namespace, watch: Watch, gauge: growth.Gauge, token
         shown = f"{result.calls} calls, {result.isolates} isolates, {result.generations} generations"
         took = " ".join(f"{name} {seconds:g}" for name, seconds in result.seconds.items())
         print(f"round {number}: {shown}; {samples[-1]}; {took} s; {result.slowest}", flush=True)
+        if samples[-1].descriptors > samples[0].descriptors + MANY_MORE:
+            print(f"descriptors: {gauge.descriptors()}", flush=True)
         if faults and chosen.stop_at_first:
             break
     print(f"outcomes: {dict(outcomes.most_common())}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import tempfile
@@ -146,6 +147,14 @@ class Gauge:
             mappings=len(Path("/proc/self/maps").read_bytes().splitlines()), processes=len(self.processes()),
             launchers=len(runtime.current().launcher_pids()), segments=segments, groups=len(groups()), files=files,
         )  # fmt: skip
+
+    def descriptors(self) -> list[str]:
+        """Return what the descriptors of this process are."""
+        found = []
+        for number in sorted(map(int, os.listdir("/proc/self/fd"))):
+            with contextlib.suppress(OSError):
+                found.append(f"{number} {os.readlink(f'/proc/self/fd/{number}')}")
+        return found
 
     def new_names(self) -> tuple[set[str], set[str]]:
         """Return what has come in /dev/shm, and of piactors among the temporary files."""

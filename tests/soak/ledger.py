@@ -90,6 +90,7 @@ class Facts:
     Attributes:
         own_rules: whether it decides by its own options, and not a supervisor.
         stop_asked: whether anybody has asked it to stop, or a link may have.
+        stops_itself: whether it has begun to stop of its own accord.
         swaps: whether processes are swapped: recycling, standby.
         pauses: when it was stopped by a signal, as intervals of the monotonic clock.
         last_exit: the kind of reason why its last generation has ended, if that was ready before.
@@ -109,6 +110,7 @@ class Facts:
     drops: bool = False
     capacity: str = ""
     stop_asked: bool = False
+    stops_itself: bool = False
     drains: bool = False
     pauses: list[tuple[float, float]] = attrs.field(factory=list)
     last_exit: str = ""

@@ -250,6 +250,10 @@ def _settle(world: World) -> None:
 def _judged(world: World) -> Result:
     runs = {held.name: ledger.parse(held.journal.read_text()) for held in world.held}
     facts = {held.name: held.facts for held in world.held}
+    begun = {run.number for lines in runs.values() for run in lines}
+    for call in world.calls.values():
+        if call.method == "stop_myself" and call.number in begun:
+            facts[call.isolate].stops_itself = True
     told = chains.by_name(world.events)
     pids, ends = chains.processes(told), chains.endings(told)
     for name, kind in chains.last_exits(told).items():
