@@ -19,7 +19,7 @@ seconds may it run (0: as long as the options say)."""
 
 MOST_DESCRIBED_BYTES = 1 << 22
 """What the host takes, as far as `max_frame` is not less."""
-_BYTES_OF_ENTRY = 40
+_BYTES_OF_ENTRY = 32
 
 
 class Hosted:

@@ -141,19 +141,11 @@ class Leaver(ProcessActor):
         asyncio.get_running_loop().set_task_factory(refuse)
         return "set"
 
-    async def stops_and_closes_loop(self) -> None:
-        """Have another thread close the loop in a moment in which it does not run, and wait for ever."""
-        loop = asyncio.get_running_loop()
-
-        def close() -> None:
-            while not loop.is_closed():
-                loop.call_soon_threadsafe(loop.stop)
-                try:
-                    loop.close()
-                except RuntimeError:
-                    continue
-
-        threading.Thread(target=close, daemon=True).start()
+    async def closes_loop_by_force(self) -> None:
+        """Close the loop as another thread may in a moment in which it does not run, and wait for ever."""
+        loop: Any = asyncio.get_running_loop()
+        loop._thread_id = None
+        loop.close()
         await asyncio.sleep(60)
 
     async def breaks_loop(self) -> None:

@@ -80,7 +80,7 @@ def test_what_isolated_code_does_to_its_loop_leaves_no_call_without_an_outcome()
     assert proxy.pid().get(timeout=30) == pid
 
 
-@pytest.mark.parametrize("how", ["stops_and_closes_loop", "breaks_loop"])
+@pytest.mark.parametrize("how", ["closes_loop_by_force", "breaks_loop"])
 def test_a_loop_that_is_closed_or_broken_fails_its_calls_and_is_replaced(how: str) -> None:
     proxy = Leaver.start().proxy()
     pid = proxy.pid().get(timeout=30)

