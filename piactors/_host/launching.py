@@ -13,15 +13,15 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from piactors._host import launcher_sweep, launcher_watch, pihost_files
+from piactors._host import launcher_env, launcher_sweep, launcher_watch, pihost_files
 from piactors._host.confining import Confiner
 from piactors._host.flags import interpreter_flags
 from piactors._host.launcher_watch import LauncherWatch
 from piactors._host.loop import Loop
-from piactors._host.making import Listener, Order
+from piactors._host.making import MARKER_PREFIX, Listener, Order
 from piactors._platform import markers, pidfd
 from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
@@ -29,7 +29,6 @@ from piactors.pihost import inherit, segments, wire
 
 logger = logging.getLogger("piactors")
 
-MARKER_PREFIX = "PIACTORS_"
 WARM_MODULES = ("piactors.actor",)
 """What a launcher of the host's own interpreter imports besides `preload`: what actors need in an isolate.
 
@@ -44,8 +43,12 @@ class LauncherBackend:
     """The host's end of a launcher process (see `piactors.pihost.launcher`), on the loop's thread."""
 
     def __init__(
-        self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Confiner
-    ) -> None:
+        self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Confiner,
+        env: launcher_env.EnvClass, on_lost: Callable[[Sequence[str]], None],
+    ) -> None:  # fmt: skip
+        self._env = env
+        self._on_lost = on_lost
+        self._members: dict[int, str] = {}
         self._loop = loop
         self._pen = confiner.pen()
         self._listeners: dict[int, Listener] = {}
@@ -95,7 +98,7 @@ class LauncherBackend:
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            env={**os.environ, self.marker: "1"},
+            env=launcher_env.launcher_env(self._env, self.marker),
         )
 
     def launch(self, order: Order, fds: Sequence[int], listener: Listener) -> None:
@@ -105,6 +108,7 @@ class LauncherBackend:
             return
         launch_id, self._next_id = self._next_id, self._next_id + 1
         self._listeners[launch_id] = listener
+        self._members[launch_id] = order.member
         self._groups[launch_id] = order.orders.get("join", [])
         env = {**order.env, self.marker: "1"}
         request = {
@@ -182,10 +186,10 @@ class LauncherBackend:
         elif frame.kind == wire.SPARED:
             listener.spared()
         elif frame.kind == wire.REFUSED:
-            del self._listeners[frame.seq], self._groups[frame.seq]
+            del self._listeners[frame.seq], self._groups[frame.seq], self._members[frame.seq]
             listener.refused(news["why"], news["text"])
         elif frame.kind == wire.EXITED:
-            del self._listeners[frame.seq], self._groups[frame.seq]
+            del self._listeners[frame.seq], self._groups[frame.seq], self._members[frame.seq]
             self._watch.statuses.pop(frame.seq, None)
             if self._pen is not None:  # an isolate that was a host itself may have left groups in it
                 cgroups.remove_stale(self._pen, kill=False)
@@ -223,6 +227,7 @@ class LauncherBackend:
         self._outbox = deque(entry for entry in self._outbox if entry[2] != launch_id or not entry[1])
         listener = self._listeners.pop(launch_id, None)
         self._groups.pop(launch_id, None)
+        self._members.pop(launch_id, None)
         if listener is not None:
             listener.exited(self._watch.statuses.pop(launch_id, None), None, lost=False, note=note)
 
@@ -261,6 +266,7 @@ class LauncherBackend:
 
     def _tell_lost(self, code: int) -> None:
         listeners, self._listeners = self._listeners, {}
+        self._on_lost([member for launch_id, member in self._members.items() if launch_id not in self._watch.statuses])
         useless = not self._is_warm and code >= 0  # it has ended by itself, before it could serve anybody
         for launch_id, listener in listeners.items():
             if launch_id in self._watch.statuses:  # it had ended before, by itself
@@ -296,6 +302,16 @@ class LauncherBackend:
             elif state in ("t", "F"):
                 seconds = 0.0
             self._close_descriptors()
+        self._await_end(seconds)
+
+    def retire(self) -> None:
+        """End a launcher that serves nobody any more, on the loop's thread, which does not wait for that."""
+        if not self.lost:
+            self.lost = True
+            self._close_descriptors()
+            threading.Thread(target=self._await_end, args=(_END_SECONDS,), daemon=True).start()
+
+    def _await_end(self, seconds: float) -> None:
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:

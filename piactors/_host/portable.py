@@ -17,9 +17,8 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 
-from piactors._host.launching import MARKER_PREFIX
 from piactors._host.loop import Loop
-from piactors._host.making import Listener, Order
+from piactors._host.making import MARKER_PREFIX, Listener, Order
 from piactors._platform import markers, pidfd
 from piactors._platform.identity import Identity, Killed
 from piactors.exit_reason import Rusage
