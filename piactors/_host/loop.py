@@ -72,7 +72,11 @@ class Loop:
         self._order = itertools.count()
         self.cancelled = 0
         """About how many of the timers have been cancelled: two threads that count at once may lose one."""
-        self._wake_read, self._wake_write = os.pipe()
+        try:
+            self._wake_read, self._wake_write = os.pipe()
+        except OSError:
+            self._poller.close()
+            raise
         self._awake = False
         self._wake_lock = threading.RLock()  # a signal handler may call too, in whichever thread holds it
         self._stopping = False

@@ -90,7 +90,13 @@ class Runtime:
         self.confiner = Confiner()
         self.monitor = Monitor()
         self.lanes = Lanes()
-        self.loop.start()
+        try:
+            self.loop.start()
+        except BaseException:  # no more threads: whoever tries again makes all of this anew
+            self.loop.abandon()
+            if self._host_pidfd >= 0:
+                os.close(self._host_pidfd)
+            raise
 
     def add(self, member: Member) -> None:
         """Know a member, from before its first process on."""
