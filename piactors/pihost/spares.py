@@ -9,8 +9,10 @@ as soon as the launcher has nothing else to do.
 from __future__ import annotations
 
 import array
+import os
 import pickle
 import select
+import signal
 import socket
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
@@ -107,8 +109,9 @@ class Spares:
 
 
 def hand_over(spare: Spare, orders: Dict[str, Any], fds: List[int]) -> None:
-    """Have a spare be an isolate; where it has just died, its death will tell."""
+    """Have a spare be an isolate; where it has just died, its death will tell; if it was stopped, it goes on."""
     try:
+        os.kill(spare.pid, signal.SIGCONT)  # a child that was not waited for
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
         spare.channel.sendmsg([pickle.dumps(orders, 4)], rights)
     except OSError:
