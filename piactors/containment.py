@@ -61,6 +61,7 @@ def give_up(isolate: Isolate, cause: PiactorsError) -> None:
         partial(endings.fail_all, left, lambda: cause),
         partial(isolate.started.fail, cause),
         partial(isolate.runtime.remove, isolate),
+        partial(isolate.runtime.leave_lane, isolate.spec.urn),
         partial(endings.tell_keeper, isolate, reason, None),
         partial(isolate.ref._ends.tell, reason),
         isolate.ended.set,

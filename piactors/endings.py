@@ -140,9 +140,15 @@ def _decide(isolate: Isolate, reason: ExitReason, current: Current, *, lost: boo
     ran_for = 0.0 if current.ready_at is None else now - current.ready_at
     decision, isolate.history = restart.decide(
         policy, isolate.history, reason, now=now, ran_for=ran_for, luck=random.random(),
-        charged=not lost or isolate.launchers_lost > MOST_LAUNCHERS_LOST,
+        charged=not lost or _counts_against(isolate),
     )  # fmt: skip
     return decision
+
+
+def _counts_against(isolate: Isolate) -> bool:
+    """Whether the loss of its launcher is charged to an isolate, as an exit of its own would be."""
+    alone = isolate.runtime.lanes.counts(isolate.spec.urn, isolate.options.within, time.monotonic())
+    return alone or isolate.launchers_lost > MOST_LAUNCHERS_LOST
 
 
 def _hold(
@@ -175,7 +181,7 @@ def _tell_held(
         keeper.start_failed(reason, partial(_start_error, isolate, reason, current.start_failure))
     else:
         by_message = keeper.quarantine and bool(aftermath.retried or aftermath.poisoned)
-        no_fault = lost and isolate.launchers_lost <= MOST_LAUNCHERS_LOST
+        no_fault = lost and not _counts_against(isolate)
         keeper.exited(Exit(reason, charged=not (by_message or no_fault)))
         if isolate.options.die_on_crash and not (reason.is_normal or isolate.halting):
             _crash.die(reason)
@@ -225,6 +231,7 @@ def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> N
         start_failure = isolate.current.start_failure
         isolate.room.notify_all()
     isolate.runtime.remove(isolate)
+    isolate.runtime.leave_lane(isolate.spec.urn)
     tell_keeper(isolate, reason, start_failure)
     if exhausted:
         isolate.publish(

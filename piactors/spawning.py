@@ -18,8 +18,8 @@ import attrs
 from piactors import arguments, waiting
 from piactors._host import encode, importing, parcels, runtime
 from piactors._host.flags import interpreter_flags
-from piactors._host.launching import MARKER_PREFIX
-from piactors._host.making import Order
+from piactors._host.launcher_env import has_all
+from piactors._host.making import MARKER_PREFIX, Order
 from piactors._logs import plain as logger
 from piactors._platform import own_python
 from piactors.errors import InvalidTarget
@@ -209,11 +209,11 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
     own = _runs_here(options)
     interpreter = own_python.find() if own else os.path.abspath(options.python or "")
     env = _environment(options, what.code, own)
+    urn = uuid.uuid4().urn
     order = Order(
         interpreter or "", env, _wants_fresh(options, own, name), needs=_needs(what) if own else (),
-        flags=interpreter_flags(own), stdin=what.stdin,
+        flags=interpreter_flags(own), stdin=what.stdin, whole_env=has_all(env), member=urn,
     )  # fmt: skip
-    urn = uuid.uuid4().urn
     needs = what.packed.needs
     trusted = what.code if options.trust == "auto" else options.trust == "code"
     fixed = {

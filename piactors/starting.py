@@ -121,9 +121,7 @@ def new_generation(isolate: Isolate, owner: Owner, current: Current, number: int
         _tell_of_missing_output(isolate)
     order = attrs.evolve(spec.order, orders={"inherited": inherit.read(), **confinement.orders})  # limits win
     try:
-        backend = isolate.runtime.backend(
-            order.interpreter, options.preload, own=spec.own_interpreter, warm=not order.fresh
-        )
+        backend = isolate.runtime.backend(order, options.preload, own=spec.own_interpreter)
         generation = Generation(
             isolate.loop, backend, owner, number, order, spec.init(isolate.ref.actor_urn, number, current.data),
             options.concurrency, options.output if isinstance(options.output, str) else "callable", options.max_frame,

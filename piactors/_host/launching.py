@@ -12,15 +12,15 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from piactors._host import background, launcher_sweep, launcher_watch, pihost_files
+from piactors._host import background, launcher_env, launcher_sweep, launcher_watch, pihost_files
 from piactors._host.confining import Confiner
 from piactors._host.flags import interpreter_flags
 from piactors._host.launcher_watch import LauncherWatch
 from piactors._host.loop import Loop
-from piactors._host.making import RESOURCES, Listener, Order
+from piactors._host.making import MARKER_PREFIX, RESOURCES, Listener, Order
 from piactors._host.news import News
 from piactors._logs import logger
 from piactors._platform import markers, pidfd
@@ -28,7 +28,6 @@ from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
 from piactors.pihost import inherit, lacks, segments, wire
 
-MARKER_PREFIX = "PIACTORS_"
 WARM_MODULES = ("piactors.actor",)
 """What a launcher of the host's own interpreter imports besides `preload`: what actors need in an isolate.
 
@@ -48,8 +47,12 @@ class LauncherBackend:
     """The host's end of a launcher process (see `piactors.pihost.launcher`), on the loop's thread."""
 
     def __init__(
-        self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Confiner
-    ) -> None:
+        self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Confiner,
+        env: launcher_env.EnvClass, on_lost: Callable[[Sequence[str]], None],
+    ) -> None:  # fmt: skip
+        self._env = env
+        self._on_lost = on_lost
+        self._members: dict[int, str] = {}
         self._loop = loop.share(self._failed)
         self._failures = 0
         self._pen, self._remove_pen = confiner.pen(), confiner.remove_pen
@@ -104,7 +107,7 @@ class LauncherBackend:
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            env={**os.environ, self.marker: "1"},
+            env=launcher_env.launcher_env(self._env, self.marker),
         )
 
     def launch(self, order: Order, fds: Sequence[int], listener: Listener) -> None:
@@ -114,6 +117,7 @@ class LauncherBackend:
             return
         launch_id, self._next_id = self._next_id, self._next_id + 1
         self._listeners[launch_id] = listener
+        self._members[launch_id] = order.member
         self._groups[launch_id] = order.orders.get("join", [])
         env = {**order.env, self.marker: "1"}
         request = {
@@ -235,7 +239,7 @@ class LauncherBackend:
             listener.exited(news["status"], _rusage(news["rusage"]), lost=False)
 
     def _forget(self, launch_id: int) -> None:
-        del self._listeners[launch_id], self._groups[launch_id]
+        del self._listeners[launch_id], self._groups[launch_id], self._members[launch_id]
 
     def _warmed_up(self) -> None:
         if not self._is_warm:
@@ -269,6 +273,7 @@ class LauncherBackend:
         self._outbox = deque(entry for entry in self._outbox if entry[2] != launch_id or not entry[1])
         listener = self._listeners.pop(launch_id, None)
         self._groups.pop(launch_id, None)
+        self._members.pop(launch_id, None)
         if listener is None:
             return
         try:
@@ -326,6 +331,7 @@ class LauncherBackend:
 
     def _tell_lost(self, code: int) -> None:
         listeners, self._listeners = self._listeners, {}
+        self._on_lost([member for launch_id, member in self._members.items() if launch_id not in self._watch.statuses])
         useless = not self._is_warm and code >= 0  # it has ended by itself, before it could serve anybody
         text = f"{self._interpreter} cannot run a launcher: it ended with exit code {code}; see its stderr"
         for launch_id, listener in listeners.items():
@@ -364,6 +370,16 @@ class LauncherBackend:
             elif state in ("t", "F"):
                 seconds = 0.0
             self._close_descriptors()
+        self._await_end(seconds)
+
+    def retire(self) -> None:
+        """End a launcher that serves nobody any more, on the loop's thread, which does not wait for that."""
+        if not self.lost:
+            self.lost = True
+            self._close_descriptors()
+            background.run(self._loop, "piactors-launcher-end", self._await_end, _END_SECONDS)
+
+    def _await_end(self, seconds: float) -> None:
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:

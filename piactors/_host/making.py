@@ -10,6 +10,7 @@ import attrs
 from piactors._host import pihost_files
 from piactors.exit_reason import Rusage
 
+MARKER_PREFIX = "PIACTORS_"
 RESOURCES = "resources"
 """Why there is no process: there is too little of something just now."""
 
@@ -26,6 +27,8 @@ class Order:
         needs: modules that its launcher imports before it forks, where it can.
         flags: options for a fresh interpreter.
         stdin: whether its stdin is the host's; otherwise it is empty.
+        whole_env: whether it may have all of the host's environment.
+        member: the urn of the isolate that it is for.
     """
 
     interpreter: str
@@ -35,6 +38,8 @@ class Order:
     needs: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     stdin: bool = False
+    whole_env: bool = True
+    member: str = ""
 
     @property
     def argv(self) -> list[str]:

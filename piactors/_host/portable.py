@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from piactors._host import background
-from piactors._host.launching import MARKER_PREFIX
 from piactors._host.loop import Loop
-from piactors._host.making import RESOURCES, Listener, Order
+from piactors._host.making import MARKER_PREFIX, RESOURCES, Listener, Order
 from piactors._logs import logger
 from piactors._platform import markers, pidfd
 from piactors._platform.identity import Identity, Killed

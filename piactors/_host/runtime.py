@@ -10,17 +10,20 @@ import contextlib
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from piactors._host import launcher_env
 from piactors._host.confining import Confiner
 from piactors._host.dispatcher import Dispatcher, log
 from piactors._host.launching import LauncherBackend
 from piactors._host.loop import Loop
-from piactors._host.making import Backend
+from piactors._host.making import Backend, Order
 from piactors._host.monitor import Monitor
 from piactors._host.portable import PortableBackend
+from piactors._lifecycle.lanes import Lanes
 from piactors._platform import host_end, own_python, pidfd, taken_away
 from piactors.errors import StartError
 from piactors.pihost import patched, stdio
@@ -53,6 +56,19 @@ class Member(Protocol):
         """This process is a forked copy of the host: be dead here, and touch nothing of the parent's."""
 
 
+Rights = tuple[Any, ...]
+
+
+class Key(NamedTuple):
+    """What the isolates of one launcher have in common."""
+
+    interpreter: str
+    preload: tuple[str, ...]
+    rights: Rights
+    env: launcher_env.EnvClass
+    lane: int
+
+
 class Runtime:
     """The shared machinery of one host process."""
 
@@ -64,10 +80,11 @@ class Runtime:
         self._alive: dict[int, Member] = {}
         self._trees: list[Member] = []
         self._lock = threading.RLock()
-        self._backends: dict[tuple[str, tuple[str, ...], Rights] | None, Backend] = {}
+        self._backends: dict[Key | None, Backend] = {}
         self._rights = _rights()
         self.confiner = Confiner()
         self.monitor = Monitor()
+        self.lanes = Lanes()
         self._host_pidfd = -1
         with contextlib.ExitStack() as undo:
             # Its thread begins now: the I/O thread must be able to count on it, however few tasks are to be had later.
@@ -107,30 +124,55 @@ class Runtime:
             if tree in self._trees:
                 self._trees.remove(tree)
 
-    def backend(self, interpreter: str, preload: Sequence[str], *, own: bool, warm: bool) -> Backend:
-        """Return what makes processes for this interpreter; on the loop's thread, which may start a launcher.
+    def backend(self, order: Order, preload: Sequence[str], *, own: bool) -> Backend:
+        """Return what makes a process; on the loop's thread, which may start a launcher.
 
-        A launcher of the host's own interpreter serves everybody who preloads nothing of another one.  It keeps
-        the rights that the host had when it was started; a host that has others by now gets another launcher.
+        A launcher of the host's own interpreter serves everybody who preloads nothing of another one, but for those who
+        may not have the host's whole environment (see `launcher_env`), and those who may have ended others (see
+        `lanes`).  It keeps the rights that the host had when it was started; a host that has others by now gets another
+        launcher.
         """
         if taken_away("launcher"):
             return self._backends.setdefault(None, PortableBackend(self.loop, self._host_pidfd))
-        if not warm:
+        interpreter = order.interpreter
+        if order.fresh:
             # Any launcher can start it anew; where this program has no interpreter, one of that very interpreter.
             launcher = own_python.find()
             interpreter, preload, own = launcher or interpreter, (), launcher is not None
-        key = (interpreter, tuple(preload), _rights())
+        lane = self.lanes.lane_of(order.member, time.monotonic())
+        names = launcher_env.env_class(order.env, order.whole_env)
+        key = Key(interpreter, tuple(preload), _rights(), names, lane)
         backend = self._backends.get(key)
-        if backend is None or getattr(backend, "lost", False):
-            try:
-                backend = LauncherBackend(self.loop, key[0], key[1], own, self._host_pidfd, self.confiner)
-            except PermissionError as error:
-                if key[2] == self._rights:
-                    raise
-                text = f"this program has become another user (uid {os.geteuid()}) since it began, and that one may not"
-                raise PermissionError(error.errno, f"{text} run {key[0]}") from error
-            self._backends[key] = backend
+        if order.fresh and not _serves(backend):  # its environment comes with its order
+            alike = (self._backends[k] for k in self._backends if k is not None and k._replace(env=names) == key)
+            backend = next(filter(_serves, alike), backend)
+        if backend is None or not _serves(backend):
+            backend = self._backends[key] = self._new_launcher(key, own)
         return backend
+
+    def _new_launcher(self, key: Key, own: bool) -> LauncherBackend:
+        try:
+            return LauncherBackend(
+                self.loop, key.interpreter, key.preload, own, self._host_pidfd, self.confiner, key.env,
+                self._launcher_lost,
+            )  # fmt: skip
+        except PermissionError as error:
+            if key.rights == self._rights:
+                raise
+            text = f"this program has become another user (uid {os.geteuid()}) since it began, and that one may not"
+            raise PermissionError(error.errno, f"{text} run {key.interpreter}") from error
+
+    def _launcher_lost(self, members: Sequence[str]) -> None:
+        self.lanes.lost(members, time.monotonic())
+
+    def leave_lane(self, member: str) -> None:
+        """An isolate has ended for good: end a launcher that served it alone; on the loop's thread."""
+        self.lanes.forget(member)
+        used = self.lanes.in_use()
+        for key in [key for key in self._backends if key is not None and key.lane not in used]:
+            backend = self._backends.pop(key)
+            if isinstance(backend, LauncherBackend):
+                backend.retire()
 
     def launcher_pids(self) -> list[int]:
         """Return the pids of the launchers that live."""
@@ -218,7 +260,8 @@ def _close(fd: int) -> None:
         os.close(fd)
 
 
-Rights = tuple[Any, ...]
+def _serves(backend: Backend | None) -> bool:
+    return backend is not None and not getattr(backend, "lost", False)
 
 
 def _rights() -> Rights:

@@ -123,8 +123,9 @@ def _runs(pid: int) -> bool:
 
 
 def hand_over(spare: Spare, orders: Dict[str, Any], fds: List[int]) -> None:
-    """Have a spare be an isolate; where it has just died, its death will tell."""
+    """Have a spare be an isolate; where it has just died, its death will tell; if it was stopped, it goes on."""
     try:
+        os.kill(spare.pid, signal.SIGCONT)  # a child that was not waited for
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
         spare.channel.sendmsg([pickle.dumps(orders, 4)], rights)
     except OSError:

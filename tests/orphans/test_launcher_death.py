@@ -271,3 +271,28 @@ say(zombies=[p.pid for p in psutil.Process().children() if p.status() == psutil.
     host = watch.host(script)
     assert host.hear("zombies") == []
     assert host.exit_code() == 0
+
+
+def test_an_isolate_that_kills_its_launchers_is_found_and_charged(watch: Watch) -> None:
+    """It ends by its own budget, and its siblings soon have a launcher of their own."""
+    script = """
+from piactors import ProcessActor
+class Killer(ProcessActor):
+    def on_start(self):
+        parent = os.getppid()
+        threading.Thread(target=lambda: (time.sleep(0.05), os.kill(parent, 9)), daemon=True).start()
+siblings = [spawn("daemons:Daemons", restart="permanent", max_restarts=0, inherit_env=True) for _ in range(3)]
+killer = Killer.with_options(restart="permanent", max_restarts=1, within=60).start()
+reason = killer.wait_for_exit(25)
+wait_for(lambda: all(ref.state == "running" for ref in siblings))
+say(alive=killer.is_alive(), generation=killer.generation, detail=reason.detail)
+say(siblings=[ref.generation for ref in siblings], pids=[ref.proxy().pid().get(timeout=20) for ref in siblings])
+"""
+    host = watch.host(script)
+    line = host.hear_line("alive", 40)
+    assert not line["alive"]
+    assert 5 <= line["generation"] <= 8
+    assert "launcher" in line["detail"]
+    assert max(host.hear("siblings")) <= 5
+    assert host.exit_code() == 0
+    watch.assert_all_gone(0)
