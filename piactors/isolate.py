@@ -237,6 +237,7 @@ class Isolate:
             raise Reentered(f"isolate {self.spec.name}")
         with self.lock:
             if self.mailbox.give_up(message):
+                message.cancelled = True
                 self.room.notify()
                 return True
             generation = self.process
@@ -244,7 +245,7 @@ class Isolate:
             message.doubt = "cancelled" if on_way else ""  # before the isolate may skip it
             if generation is None or not on_way or not generation.give_up(message.seq):
                 return False
-            message.given_up = True
+            message.cancelled = message.given_up = True
             message.doubt = ""
             return True
 
