@@ -254,6 +254,7 @@ class Isolate:
             if message.attempts:
                 return False  # its caller is told what comes of it
             if self.mailbox.give_up(message):
+                message.cancelled = True
                 self.room.notify()
                 return True
             generation = self.process
@@ -261,7 +262,7 @@ class Isolate:
             message.doubt = "cancelled" if on_way else ""  # before the isolate may skip it
             if generation is None or not on_way or not generation.give_up(message.seq):
                 return False
-            message.given_up = True
+            message.cancelled = message.given_up = True
             message.doubt = ""
             return True
 

@@ -141,8 +141,8 @@ class IsolationOptions:
         spin: Whether caller and isolate may stay awake for some microseconds while they wait for each other, where
             the recent calls were that quick and there is more than one core; default True.
         mailbox_capacity: Messages that may wait for the isolate, at least 1; default None: no limit.
-        overflow: What a sender meets at a full mailbox: "block" waits, "fail" raises, "drop_oldest" makes room;
-            default "block".
+        overflow: What a sender meets at a full mailbox: "block" waits (for the `timeout` of `ask` or `tell` at most),
+            "fail" raises, "drop_oldest" makes room; default "block".
         while_restarting: What a call meets while the isolate restarts: "queue" waits for the next generation, "fail"
             raises; default "queue".
         limits: What the isolate may use of the machine, default None: anything.

@@ -230,7 +230,16 @@ class Outcome:
         me = threading.get_ident()
         try:
             if self.__dict__.setdefault("_maker", me) == me:  # one step for Python: one thread is the first
-                self._make()
+                producer = self._producer
+                if producer is None:
+                    return
+                try:
+                    self._value = producer()
+                except Exception as error:
+                    self._error, self._error_traceback = error.with_traceback(None), None
+                self._producer = None
+                if self._wakers:
+                    self._tell()
                 return
         except BaseException:  # this thread was interrupted, and that is no outcome: the next one makes the result
             if self._producer is not None and self.__dict__.get("_maker") == me:
@@ -238,18 +247,6 @@ class Outcome:
             self._tell_again()
             raise
         self._await_maker()
-
-    def _make(self) -> None:
-        producer = self._producer
-        if producer is None:
-            return
-        try:
-            self._value = producer()
-        except Exception as error:
-            self._error, self._error_traceback = error.with_traceback(None), None
-        self._producer = None
-        if self._wakers:
-            self._tell()
 
     def _await_maker(self) -> None:
         """Wait until the thread has made the result that was the first to ask for it, or has left that to others."""

@@ -108,9 +108,10 @@ class CallFuture(Future[Any]):
     def _wait(self, timeout: float | None) -> None:
         seconds = None if timeout is None else waiting.seconds_of(timeout)
         message = self.message
-        if message is not None and message.given_up:  # this is a signal handler, and has interrupted `cancel`
+        if message is not None and message.cancelled:  # this is a signal handler, and has interrupted `cancel`
             self._cancel_if_given_up()
-            return
+            if self._settled:
+                return
         if message is not None and (seconds is None or seconds > 0):
             deadline = None if seconds is None else time.monotonic() + seconds
             if outcome.is_held_by_me():

@@ -69,6 +69,8 @@ class Message:
     """If it is to be tried again: name, pid and number of the last of these, and why that ended."""
     head_returns: int = 0
     given_up: bool = False
+    cancelled: bool = False
+    """Whether its caller has given up on it."""
     doubt: Doubt = ""
     """Why the isolate was told to skip it, where it said at the same time that it begins: either may have come first.
 
