@@ -213,6 +213,7 @@ def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> N
         start_failure = isolate.current.start_failure
         isolate.room.notify_all()
     isolate.runtime.remove(isolate)
+    isolate.relay.tell_dropped()
     _tell_keeper(isolate, reason, start_failure)
     if exhausted:
         isolate.publish(

@@ -94,6 +94,7 @@ class Dispatcher:
         self._notes = Notes(self.rota)
         self._slow = SlowCalls(later, (self._working, self.rota.working))
         self.rota.slow = self._slow
+        self.rota.begin = self._start
 
     def submit(self, job: Callable[..., object], *args: Any) -> None:
         """Run `job(*args)` after what was submitted before; whatever it raises is logged."""
@@ -147,6 +148,7 @@ class Dispatcher:
         with self._lock:
             if self._thread is None:
                 self._thread = _started(self._run, "piactors-events")
+            self.rota.start()
 
     def _run(self) -> None:
         working = _mine.working = self._working
@@ -183,14 +185,20 @@ class Rota:
         self.thread: threading.Thread | None = None
         self.working = Working()
         self.slow: SlowCalls | None = None
+        self.begin: Callable[[], None] = self.start
+        """What starts the thread, and others with it."""
 
     def wake(self, source: Source) -> None:
         """Have a source served that has something to do, and is not waiting for its turn already."""
         self._turns.put(source)
         if self.thread is None:
-            with self._changed:
-                if self.thread is None:
-                    self.thread = _started(self._run, "piactors-output")
+            self.begin()
+
+    def start(self) -> None:
+        """Start the thread, where it does not run."""
+        with self._changed:
+            if self.thread is None:
+                self.thread = _started(self._run, "piactors-output")
 
     def count(self, change: int) -> None:
         """One more source has something to do, or one less."""
