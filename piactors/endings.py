@@ -232,6 +232,7 @@ def _finish_alone(isolate: Isolate, reason: ExitReason, *, exhausted: bool) -> N
         isolate.room.notify_all()
     isolate.runtime.remove(isolate)
     isolate.runtime.leave_lane(isolate.spec.urn)
+    isolate.relay.tell_dropped()
     tell_keeper(isolate, reason, start_failure)
     if exhausted:
         isolate.publish(

@@ -11,7 +11,7 @@ from piactors.exit_reason import ExitReason
 
 
 class PiactorsError(Exception):
-    """Base of all errors that piactors raises itself.  Their texts can be shown anywhere."""
+    """Base of all errors that piactors raises itself.  Their texts can be shown: what could harm is escaped."""
 
     def __str__(self) -> str:
         return "\n".join(map(_shown.words, super().__str__().split("\n")))

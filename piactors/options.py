@@ -153,7 +153,8 @@ class IsolationOptions:
         heartbeat: How often the isolate has to show that it lives while it runs no call: a `Heartbeat`, or its number
             of seconds, more than 0; default None: it need not.
         output: Where the isolate's stdout and stderr go: "log" to the host's logging, "inherit" to the host's own,
-            "discard" nowhere, or a callable that gets each line as an event; default "log".
+            "discard" nowhere, or a callable that gets each line as an event; default "log".  In the log control
+            characters are escaped; the others get what was written as it was.
         log_level: Level of logging in the isolate, a name such as "DEBUG" in any case or a number of at least 0, kept
             as the number; default None: not set.
         trust: What the host accepts from the isolate: "data" decodes nothing that could run code, "code" decodes any

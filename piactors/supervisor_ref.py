@@ -79,8 +79,8 @@ class SupervisorRef(pykka.ActorRef[Any]):
     def __str__(self) -> str:
         reason = self._ends.reason
         why = "" if reason is None else f": {reason.detail or reason.summary}"
-        shown = _shown.line(self.name)
-        return f"supervisor {shown} ({self.state}, generation {self.generation}{why}, {self.actor_urn})"
+        name = _shown.line(self.name)
+        return f"supervisor {name} ({self.state}, generation {self.generation}{why}, {self.actor_urn})"
 
     def __reduce__(self) -> Any:
         raise TypeError(f"{self!r} cannot leave its process: a ref is of use only where it was made")
@@ -111,8 +111,8 @@ class SupervisorRef(pykka.ActorRef[Any]):
         runner = self._runner.runners.get(id)
         if runner is None:
             names = ", ".join(map(repr, list(self._runner.runners)[:20])) or "none"
-            shown = _shown.line(self.name)
-            raise ChildNotFound(f"supervisor {shown}: there is no child {id!r}; the children are: {names}")
+            name = _shown.line(self.name)
+            raise ChildNotFound(f"supervisor {name}: there is no child {id!r}; the children are: {names}")
         return runner.ref
 
     def which_children(self) -> list[ChildInfo]:
@@ -197,8 +197,8 @@ class SupervisorRef(pykka.ActorRef[Any]):
 
     def _from_template(self, template: ChildSpec | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChildSpec:
         if template is None:
-            shown = _shown.line(self.name)
-            raise TypeError(f"supervisor {shown}: start_child needs a ChildSpec, since there is no template")
+            name = _shown.line(self.name)
+            raise TypeError(f"supervisor {name}: start_child needs a ChildSpec, since there is no template")
         id = f"{template.id}-{next(self._spawned)}"
         return attrs.evolve(template, id=id, args=(*template.args, *args), kwargs={**template.kwargs, **kwargs})
 
