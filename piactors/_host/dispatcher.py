@@ -17,17 +17,15 @@ Job = tuple[Callable[..., object], tuple[Any, ...]]
 
 
 class Dispatcher:
-    """Runs jobs in order on a thread that starts with the first one."""
+    """Runs jobs in order on a thread of its own, which begins now: later there may be no task to be had for it."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="piactors-events", daemon=True)
+        self._thread.start()
 
     def submit(self, job: Callable[..., object], *args: Any) -> None:
         """Run `job(*args)` after what was submitted before; an exception of it is logged."""
-        if self._thread is None:
-            self._start()
         self._jobs.put((job, args))
 
     def is_current(self) -> bool:
@@ -36,17 +34,9 @@ class Dispatcher:
 
     def stop(self, timeout: float) -> None:
         """Run what was submitted, for at most `timeout` seconds, and end the thread."""
-        thread = self._thread
-        if thread is not None:
-            self._jobs.put(None)
-            if not self.is_current():
-                thread.join(timeout)
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="piactors-events", daemon=True)
-                self._thread.start()
+        self._jobs.put(None)
+        if not self.is_current():
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         while True:

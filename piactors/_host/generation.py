@@ -29,7 +29,7 @@ from piactors._host.reading import ANSWERS, Reader, Waiting
 from piactors._host.spin import Spin
 from piactors._host.writing import Writer
 from piactors._lifecycle.mailbox import Evidence
-from piactors._platform import pidfd
+from piactors._platform import late_threads, pidfd
 from piactors._platform.identity import Identity
 from piactors._platform.wake import Waker
 from piactors.errors import ProtocolError
@@ -286,7 +286,7 @@ class Generation:
     def _let_go(self) -> None:
         if not self._ended:
             text = "process %s may not be ended by this program and does not end by itself: it is left running"
-            threading.Thread(target=logger.error, args=(text, self.pid), daemon=True).start()
+            late_threads.start_or_run(threading.Thread(target=logger.error, args=(text, self.pid), daemon=True))
             self.exited(None, None, lost=False)
 
     # Arriving, on the loop's thread

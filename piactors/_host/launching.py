@@ -24,7 +24,7 @@ from piactors._host import pihost_files
 from piactors._host.confining import Confiner
 from piactors._host.flags import interpreter_flags
 from piactors._host.loop import Loop
-from piactors._platform import markers, pidfd, process_stats
+from piactors._platform import late_threads, markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
 from piactors.pihost import inherit, segments, wire
@@ -274,7 +274,8 @@ class LauncherBackend:
         processes = [self._spare_fd, *(listener.process_fd for listener in self._listeners.values())]
         processes = [os.dup(fd) for fd in processes if fd >= 0]
         self._close_descriptors()
-        threading.Thread(target=self._sweep, args=(processes,), name="piactors-sweep", daemon=True).start()
+        sweep = threading.Thread(target=self._sweep, args=(processes,), name="piactors-sweep", daemon=True)
+        late_threads.start_or_run(sweep)
 
     def _sweep(self, processes: Sequence[int]) -> None:
         logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)

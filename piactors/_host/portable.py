@@ -19,7 +19,7 @@ from functools import partial
 
 from piactors._host.launching import MARKER_PREFIX, Listener, Order
 from piactors._host.loop import Loop
-from piactors._platform import markers, pidfd
+from piactors._platform import late_threads, markers, pidfd
 from piactors._platform.identity import Identity, Killed
 from piactors.exit_reason import Rusage
 
@@ -62,15 +62,19 @@ class PortableBackend:
     def _await(self, process: subprocess.Popen[bytes], marker: str, listener: Listener) -> None:
         watched = pidfd.open_pid(process.pid)
 
+        def reap() -> None:
+            thread = threading.Thread(target=self._reap, args=(process, marker, listener), daemon=True)
+            late_threads.start_or_run(thread)
+
         def ended() -> None:
             self._loop.unwatch(watched)
             os.close(watched)
-            threading.Thread(target=self._reap, args=(process, marker, listener), daemon=True).start()
+            reap()
 
         if watched >= 0:
             self._loop.watch(watched, ended)
         else:
-            threading.Thread(target=self._reap, args=(process, marker, listener), daemon=True).start()
+            reap()
 
     def _reap(self, process: subprocess.Popen[bytes], marker: str, listener: Listener) -> None:
         try:

@@ -78,7 +78,10 @@ class ThreadRunner:
         if self.start_timeout is not None:
             text = f"not ready within start_timeout, {self.start_timeout:g} s"
             life.timers.append(self.clock.call_later(self.start_timeout, partial(life.start_too_late, text)))
-        life.thread.start()
+        try:
+            life.thread.start()
+        except RuntimeError as error:  # there is no task to be had, or the interpreter ends
+            life.start_too_late(str(error))
 
     def stop(self, keep: bool) -> None:
         """See `Runner`."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from piactors import dead, waiting
 from piactors._host import importing, runtime
+from piactors._platform import late_threads
 from piactors._supervision.actions import Exit
 from piactors._supervision.rules import ChildRule
 from piactors._tree.runner import Link
@@ -105,7 +106,7 @@ class Top(Link):
 
     def io_failed(self, error: BaseException) -> None:
         """See `Member`: the isolates tell their supervisors themselves."""
-        threading.Thread(target=self.runner.kill, daemon=True).start()
+        late_threads.start_or_run(threading.Thread(target=self.runner.kill, daemon=True))
 
     def abandon(self) -> None:
         """See `Member`."""

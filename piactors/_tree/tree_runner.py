@@ -97,7 +97,11 @@ class TreeRunner:
         self.generation += 1
         self._lives, self._is_up = True, False
         name = f"piactors-supervisor-{self.name}"
-        threading.Thread(target=self._live, args=(self._incarnation,), name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._live, args=(self._incarnation,), name=name, daemon=True).start()
+        except RuntimeError:  # there is no task to be had, or the interpreter ends
+            self._lives = False
+            raise
 
     def stop(self, keep: bool) -> None:
         """See `Runner`."""
