@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Self
 
+from piactors import waiting
 from piactors._platform.main_thread import interrupt_main_on
 from piactors.sending import in_event_loop
 from piactors.supervisor_ref import SupervisorRef
@@ -62,6 +63,7 @@ async def run_async(tree: SupervisorRef) -> int:
     Where it is cancelled, it stops the tree first.
     """
     _check(tree, "run_async")
+    waiting.refuse_another_kind_of_loop("piactors.run, tree")
     loop = asyncio.get_running_loop()
     news: asyncio.Queue[int] = asyncio.Queue()
     state = _State(tree)

@@ -145,6 +145,8 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
     def __await__(self) -> Generator[Any, None, T]:
         import asyncio  # whoever awaits has it; an isolate mostly does without
 
+        if "trio" in sys.modules or "curio" in sys.modules:
+            waiting.refuse_another_kind_of_loop("future.get")
         if not self.done():
             try:
                 loop = asyncio.get_running_loop()

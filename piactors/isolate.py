@@ -149,7 +149,9 @@ class Isolate:
 
         Raises:
             StartError: as `start`.
+            RuntimeError: if another event loop than asyncio's runs here.
         """
+        waiting.refuse_another_kind_of_loop("start, ...")
         self.begin()
         try:
             await self.started

@@ -46,7 +46,9 @@ class Top(Link):
 
         Raises:
             StartError: as `start`.
+            RuntimeError: if another event loop than asyncio's runs here.
         """
+        waiting.refuse_another_kind_of_loop("start, ...")
         self._begin()
         try:
             await self._ready
