@@ -13,7 +13,10 @@ import os
 import signal
 import time
 
+import psutil
+
 from piactors._platform import pidfd
+from piactors._platform.identity import Identity
 
 
 def marked(name: str) -> list[int]:
@@ -34,9 +37,9 @@ def kill_marked(name: str, seconds: float) -> list[int]:
 
 
 def _kill(pid: int, name: str) -> None:
-    try:
-        process = os.pidfd_open(pid)
-    except (OSError, AttributeError):
+    process = pidfd.open_pid(pid)
+    if process < 0:
+        _kill_without_pidfd(pid, name)
         return
     try:
         # Looked at again through the descriptor's lifetime: the pid may have passed to another since.
@@ -46,6 +49,14 @@ def _kill(pid: int, name: str) -> None:
             pidfd.wait_ended(process, 1.0)  # its environment goes a moment before the process does
     finally:
         os.close(process)
+
+
+def _kill_without_pidfd(pid: int, name: str) -> None:
+    """Kill by pid and creation time: where there are no pidfds, or a filter of system calls forbids them."""
+    identity = Identity.of(pid)
+    if identity is not None and _carries(pid, name.encode() + b"="):
+        with contextlib.suppress(PermissionError, psutil.Error):
+            identity.kill()
 
 
 def _pids() -> list[int]:

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pykka
 import pytest
 
 import piactors
 from piactors import ChildSpec, ProcessIsolator, Supervisor
+from tests.support import HostScripts, pid_gone, wait_until
 
 REPO = Path(__file__).resolve().parents[2]
 PATIENCE = 20
@@ -231,3 +235,245 @@ def test_ways_of_running_a_program(way: str, tmp_path: Path) -> None:
     assert EXPECTED in done.stdout, done.stdout + done.stderr
     assert "Error" not in done.stderr, done.stderr
     assert done.returncode == 0
+
+
+# Servers that fork, or start, their workers
+
+HOOKS = """
+def when_ready(server):  # before it forks its workers
+    import piactors
+    server.isolate = piactors.spawn("os:getpid")
+    assert server.isolate.proxy().call().get(timeout=20) == server.isolate.pid
+"""
+APP = """
+import os, threading, piactors
+
+class Counter(piactors.ProcessActor):
+    def __init__(self):
+        super().__init__()
+        self.n = 0
+    def count(self):
+        self.n += 1
+        return self.n
+
+lock, ref = threading.Lock(), None
+
+def answer():
+    global ref
+    with lock:
+        ref = ref or Counter.start()
+    return f"{os.getpid()} {ref.pid} {ref.proxy().count().get(timeout=20)}".encode()
+
+def wsgi(environ, start_response):
+    text = answer()
+    start_response("200 OK", [("Content-Length", str(len(text)))])
+    return [text]
+
+async def asgi(scope, receive, send):
+    global ref
+    if scope["type"] != "http":
+        return
+    ref = ref or await Counter.start_async()
+    text = f"{os.getpid()} {ref.pid} {await ref.proxy().count()}".encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(text))]})
+    await send({"type": "http.response.body", "body": text})
+"""
+SERVERS = {
+    "gunicorn sync": ["gunicorn", "-w", "2", "-b", "unix:s", "app:wsgi"],
+    "gunicorn gthread": ["gunicorn", "-w", "2", "-k", "gthread", "--threads", "4", "-b", "unix:s", "app:wsgi"],
+    "gunicorn preload": ["gunicorn", "-w", "2", "--preload", "--max-requests", "3", "-b", "unix:s", "app:wsgi"],
+    "uvicorn": ["uvicorn", "--workers", "2", "--uds", "s", "app:asgi"],
+    "hypercorn": ["hypercorn", "-w", "2", "-b", "unix:s", "app:asgi"],
+}
+
+
+def ask(path: Path) -> list[int]:
+    """Return the pid of a worker, that of its isolate, and how often that was asked."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(PATIENCE)
+        sock.connect(str(path))
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+    return [int(number) for number in answer.partition(b"\r\n\r\n")[2].split()]
+
+
+def ask_safely(path: Path) -> list[int]:
+    try:
+        return ask(path)
+    except OSError:
+        return []
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_servers_with_several_workers(server: str, tmp_path: Path) -> None:
+    """Each worker is a host of its own, also where the program was a host before it forked; nothing is left."""
+    need(SERVERS[server][0])
+    (tmp_path / "app.py").write_text(APP)
+    if "preload" in server:
+        (tmp_path / "gunicorn.conf.py").write_text(HOOKS)
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *SERVERS[server]], cwd=tmp_path, env=environment(), stdout=log, stderr=log
+        )
+        try:
+            wait_until(lambda: ask_safely(tmp_path / "s"), 40)
+            found = [wait_until(lambda: ask_safely(tmp_path / "s")) for _ in range(8)]
+            family = {p.pid for p in psutil.Process(process.pid).children(recursive=True)}
+            process.terminate()
+            process.wait(PATIENCE)
+        finally:
+            process.kill()
+            process.wait()
+    assert {worker: isolate for worker, isolate, _ in found}.items() == {(w, i) for w, i, _ in found}
+    wait_until(lambda: all(pid_gone(pid) for pid in family), PATIENCE)
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+# Processes that are hosts although another program has made them
+
+CHILDREN = """
+import multiprocessing, os, sys
+from concurrent.futures import ProcessPoolExecutor
+import piactors
+
+class Doubler(piactors.ProcessActor):
+    def twice(self, x):
+        return 2 * x, os.getpid()
+
+def use(x):
+    ref = Doubler.start()
+    try:
+        twice, pid = ref.proxy().twice(x).get(timeout=20)
+        return twice, pid not in (os.getpid(), os.getppid())
+    finally:
+        ref.stop()
+
+if __name__ == "__main__":
+    before = Doubler.start()  # the program itself is a host, too
+    for method in sys.argv[1:]:
+        context = multiprocessing.get_context(method)
+        with context.Pool(1) as pool:
+            print("@", method, *pool.apply(use, (1,)))
+        with ProcessPoolExecutor(1, mp_context=context) as executor:
+            print("@", method, *executor.submit(use, 2).result(40))
+    print("@", before.proxy().twice(3).get(timeout=20)[0])
+"""
+
+
+def test_children_of_multiprocessing_are_hosts_of_their_own(host_script: HostScripts) -> None:
+    """Also daemonic ones, as those of a pool, which multiprocessing itself lets have no children."""
+    methods = ["fork", "spawn", "forkserver"]
+    warnings = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}  # of fork() in a program with threads, from 3.12 on
+    out, err = host_script(CHILDREN, args=methods, env=environment(**warnings)).communicate(timeout=50)
+    assert out.splitlines() == [f"@ {name} {2 * x} True" for name in methods for x in (1, 2)] + ["@ 6"], err
+
+
+# Surroundings
+
+SECCOMP = """
+import ctypes, errno, os, platform, struct, sys
+numbers = {"pidfd_open": 434, "pidfd_send_signal": 424, "close_range": 436}
+numbers |= {"x86_64": {"memfd_create": 319}, "aarch64": {"memfd_create": 279}}[platform.machine()]
+forbidden = [numbers[name] for name in sys.argv[2].split(",")]
+answer = 0x00050000 | getattr(errno, sys.argv[1])
+program = [(0x20, 0, 0, 0)]  # the number of the call
+for left, number in zip(range(len(forbidden) - 1, -1, -1), forbidden):
+    program.append((0x15, left + 1, 0, number))
+program += [(0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, answer)]
+code = b"".join(struct.pack("HBBI", *line) for line in program)
+buffer = ctypes.create_string_buffer(code)
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(Program(len(program), ctypes.addressof(buffer))), 0, 0) == 0
+try:
+    os.pidfd_open(os.getpid())
+    print("not forbidden")
+except OSError as error:
+    print("forbidden")
+"""
+USE = """
+import os, piactors
+
+class Worker(piactors.ProcessActor):
+    def give(self, x):
+        return x
+    def end(self):
+        os._exit(3)
+
+ref = Worker.with_options(restart="permanent").start()
+print(len(ref.proxy().give(bytes(3_000_000)).get(timeout=20)))
+try:
+    ref.proxy().end().get(timeout=20)
+except piactors.IsolateCrashed as error:
+    print(error.reason.exitcode)
+print(ref.proxy().give("again").get(timeout=20), ref.stop(timeout=20))
+"""
+USED = ["3000000", "3", "again True"]
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="Linux has pidfds")
+@pytest.mark.parametrize("number", ["EPERM", "ENOSYS"])
+def test_a_filter_of_system_calls_takes_means_away(number: str, host_script: HostScripts) -> None:
+    """As containers do: with EPERM an older Docker, with ENOSYS an old kernel or gVisor."""
+    calls = "pidfd_open,pidfd_send_signal,memfd_create,close_range"
+    host = host_script(SECCOMP + USE, args=[number, calls], env=environment())
+    out, err = host.communicate(timeout=50)
+    assert out.splitlines() == ["forbidden", *USED], err
+
+
+def test_a_subinterpreter_is_no_host(host_script: HostScripts) -> None:
+    """Python itself refuses: threads before 3.12, and since then modules in C that are not made for it."""
+    out, err = host_script(SUBINTERPRETER, env=environment()).communicate(timeout=50)
+    assert out.startswith(("@ RuntimeError thread is not supported", "@ ImportError module ")), out + err
+
+
+def mounts(script: str) -> list[str]:
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+        pytest.skip("needs mount namespaces")
+    return ["unshare", "-m", "sh", "-c", script + ' && exec "$@"', "sh"]
+
+
+SURROUNDINGS = {
+    "a small /dev/shm": "mount -t tmpfs -o size=64k none /dev/shm",
+    "read-only files": "mount --bind / / && mount -o remount,ro,bind /",
+    "nobody's": "true",
+}
+
+
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_containers(name: str, tmp_path: Path) -> None:
+    """A container's small /dev/shm, read-only files, a user without rights and without a home."""
+    before: list[str] = []
+    if name == "nobody's":
+        if os.geteuid() != 0 or shutil.which("setpriv") is None or os.path.realpath(sys.executable).startswith("/root/"):
+            pytest.skip("needs root, setpriv, and an interpreter that others may run")
+        before = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    done = subprocess.run(
+        [*mounts(SURROUNDINGS[name]), *before, sys.executable, "-B", "-c", USE], cwd="/", capture_output=True,
+        text=True, timeout=50, env=environment(HOME="/nonexistent"), check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == USED, done.stderr
+
+
+SUBINTERPRETER = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+import sys
+code = '''
+try:
+    import piactors
+    print("@", piactors.spawn("math:floor").proxy().call(4.5).get(timeout=20))
+except BaseException as error:
+    print("@", type(error).__name__, error)
+'''
+interpreter = interpreters.create()
+interpreters.run_string(interpreter, "import sys; sys.path[:] = " + repr(sys.path))
+interpreters.run_string(interpreter, code)
+interpreters.destroy(interpreter)
+"""
