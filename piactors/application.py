@@ -10,6 +10,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
+from piactors import waiting
 from piactors._logs import plain as logger
 from piactors._platform.main_thread import interrupt_main_on
 from piactors.sending import in_event_loop
@@ -76,6 +77,7 @@ async def run_async(tree: SupervisorRef | Supervisor | type[Supervisor], /, *arg
     Where it is cancelled, it stops the tree first; where it is cancelled again meanwhile, the stop goes on.
     """
     _check(tree, args, kwargs, "run_async")
+    waiting.refuse_another_kind_of_loop("piactors.run, tree")
     loop = asyncio.get_running_loop()
     news: asyncio.Queue[int] = asyncio.Queue()
     with _Signals() as signals:

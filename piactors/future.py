@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import pykka
 
 from piactors import outcome, waiting
+from piactors._platform import late_threads
 from piactors._platform.reentry import Reentered
 from piactors.outcome import Listener, Producer, run_callbacks_with
 from piactors.standard_future import StandardFuture
@@ -153,6 +154,8 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
     def __await__(self) -> Generator[Any, None, T]:
         import asyncio  # whoever awaits has it; an isolate mostly does without
 
+        if "trio" in sys.modules or "curio" in sys.modules:
+            waiting.refuse_another_kind_of_loop("future.get")
         if not self.done():
             try:
                 loop = asyncio.get_running_loop()
@@ -279,7 +282,8 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
 
     def _run_hook_in_thread(self, shadow: Future[Any]) -> None:
         """Ask for an outcome that comes about only when somebody does."""
-        threading.Thread(target=self._run_hook, args=(shadow,), daemon=True, name="piactors-hook").start()
+        thread = threading.Thread(target=self._run_hook, args=(shadow,), daemon=True, name="piactors-hook")
+        late_threads.start_or_run(thread)
 
     def _run_hook(self, shadow: Future[Any]) -> None:
         try:

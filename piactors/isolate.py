@@ -172,7 +172,9 @@ class Isolate:
 
         Raises:
             StartError: as `start`.
+            RuntimeError: if another event loop than asyncio's runs here.
         """
+        waiting.refuse_another_kind_of_loop("start, ...")
         try:
             self.begin()
             await self.started

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 import attrs
 
-from piactors import _shown, dead, events, spawning
+from piactors import _shown, dead, events, spawning, waiting
 from piactors._logs import plain as logger
 from piactors.errors import InvalidTarget, PiactorsError
 from piactors.exit_reason import ExitReason
@@ -173,6 +173,7 @@ class ProcessIsolator:
 
         If this is cancelled, the process ends all the same, in its time.
         """
+        waiting.refuse_another_kind_of_loop("isolator.wait_for_exit")
         self.exit(reason)
         return await self.ref._ends.wait()
 

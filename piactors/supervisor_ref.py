@@ -163,6 +163,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         Raises:
             StartError, ChildAlreadyStarted, ChildAlreadyPresent, TooManyChildren, ActorDeadError: as `start_child`.
         """
+        waiting.refuse_another_kind_of_loop("tree.start_child, ...")
         runner = self._made_child(spec, args, kwargs)
         call = self._begin(lambda machine, at, call: machine.start_child(at, runner.link.rule, call))
         try:
@@ -225,6 +226,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
             ChildNotFound: as `terminate_child`.
         """
         id = self._id_of(child)
+        waiting.refuse_another_kind_of_loop("tree.terminate_child, ...")
         await asking.answer(self._begin(lambda machine, at, call: machine.terminate_child(at, id, call)))
 
     def restart_child(self, child: str | pykka.ActorRef[Any]) -> Any:
@@ -245,6 +247,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         Raises:
             ChildNotFound, ChildRunning, ChildRestarting, StartError: as `restart_child`.
         """
+        waiting.refuse_another_kind_of_loop("tree.restart_child, ...")
         id = self._id_of(child)
         call = self._begin(lambda machine, at, call: machine.restart_child(at, id, call))
         try:

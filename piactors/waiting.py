@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import threading
@@ -73,6 +74,36 @@ def _first_frame_of_user() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "piactors":
         frame, level = frame.f_back, level + 1
     return level
+
+
+def refuse_another_kind_of_loop(instead: str) -> None:
+    """Refuse to be awaited on an event loop that is not asyncio's: trio's, or curio's.
+
+    Raises:
+        RuntimeError: if one of these runs the calling thread; it says what to do there.
+    """
+    library = _another_kind_of_loop()
+    if library is not None:
+        to_thread = {"trio": "trio.to_thread.run_sync", "curio": "curio.run_in_thread"}[library]
+        raise RuntimeError(
+            f"piactors is awaited on asyncio's event loop, and {library} runs here; call what blocks in a thread: "
+            f"await {to_thread}({instead})"
+        )
+
+
+def _another_kind_of_loop() -> str | None:
+    """Return which library runs the calling thread, if that is not asyncio; it is not imported for this."""
+    asyncio, trio, curio = (sys.modules.get(name) for name in ("asyncio", "trio", "curio.meta"))
+    with contextlib.suppress(RuntimeError):  # trio may run on top of asyncio, and asyncio on top of trio
+        if asyncio is not None and asyncio.current_task() is not None:
+            return None
+    with contextlib.suppress(RuntimeError, AttributeError):
+        if trio is not None and trio.lowlevel.current_task() is not None:
+            return "trio"
+    with contextlib.suppress(RuntimeError, AttributeError):
+        if curio is not None and curio.curio_running():
+            return "curio"
+    return None
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

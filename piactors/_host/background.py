@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from piactors._platform import late_threads
 from piactors.pihost import lacks
 
 _PAUSE = 0.2
@@ -19,14 +20,17 @@ class Clock(Protocol):
 
 
 def run(clock: Clock, name: str, work: Callable[..., object], *args: Any) -> None:
-    """Run `work(*args)` on a thread of its own; tried again until one can be had."""
+    """Run `work(*args)` on a thread of its own; tried again until one can be had.
+
+    Where the interpreter ends and lets no thread start any more, it runs in this one.
+    """
     start(clock, threading.Thread(target=work, args=args, name=name, daemon=True))
 
 
 def start(clock: Clock, thread: threading.Thread) -> None:
-    """Start a thread; tried again until it can be."""
+    """Start a thread; as `run`."""
     try:
-        thread.start()
+        late_threads.start_or_run(thread)
     except (RuntimeError, MemoryError) as error:
         if not lacks.is_lack(error):
             raise

@@ -24,7 +24,7 @@ from piactors._host.making import Backend, Order
 from piactors._host.monitor import Monitor
 from piactors._host.portable import PortableBackend
 from piactors._lifecycle.lanes import Lanes
-from piactors._platform import host_end, own_python, pidfd, taken_away
+from piactors._platform import host_end, late_threads, own_python, pidfd, taken_away
 from piactors.errors import StartError
 from piactors.pihost import patched, stdio
 
@@ -272,6 +272,7 @@ def _rights() -> Rights:
 _lock = threading.Lock()
 _end_lock = threading.Lock()
 _last_thread: threading.Thread | None = None
+_last_starts = True
 _current: Runtime | None = None
 _hooks_in_place = False
 _has_ended = False
@@ -341,15 +342,18 @@ def end_current() -> None:
         if runtime is not None:
             runtime.end()
     if _last_thread is not None and _last_thread is not threading.current_thread():
-        _last_thread.join()  # it ends the process, with a code of its own
+        if _last_starts:
+            _last_thread.join()  # it ends the process, with a code of its own
+        else:
+            _last_thread.run()
 
 
 def end_by(thread: threading.Thread) -> None:
     """Start a thread that ends the process; the main thread's own end waits for it."""
-    global _last_thread
+    global _last_thread, _last_starts
     if _last_thread is None:
-        _last_thread = thread
-        thread.start()
+        _last_thread, _last_starts = thread, True
+        _last_starts = late_threads.start(thread)  # if not, whoever ends the runtime does what it is for
 
 
 def _forget(runtime: Runtime) -> None:

@@ -6,6 +6,7 @@ take it from under its own mapping; the host never maps it at all.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import tempfile
@@ -18,7 +19,7 @@ def create(size: int) -> tuple[int, int]:
 
     They are of two open files: flags such as O_APPEND, which the isolate may set, stay its own.
     """
-    if hasattr(os, "memfd_create") and not taken_away("memfd"):
+    if not taken_away("memfd"):
         found = _in_memory(size)
         if found is not None:
             return found
@@ -26,7 +27,9 @@ def create(size: int) -> tuple[int, int]:
 
 
 def _in_memory(size: int) -> tuple[int, int] | None:
-    fd = os.memfd_create("piactors-page", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fd = _memfd()
+    if fd < 0:
+        return None
     try:
         os.ftruncate(fd, size)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
@@ -49,3 +52,15 @@ def _on_disk(size: int) -> tuple[int, int]:
         raise
     finally:
         os.unlink(path)
+
+
+def _memfd() -> int:
+    """Return a new file in memory, or -1 where there are none, or where a filter of system calls forbids them."""
+    try:
+        return os.memfd_create("piactors-page", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except AttributeError:
+        return -1
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM, errno.EACCES):
+            return -1
+        raise

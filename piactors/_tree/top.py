@@ -8,6 +8,7 @@ from typing import Any
 
 from piactors import dead, waiting
 from piactors._host import importing, runtime
+from piactors._platform import late_threads
 from piactors._supervision.actions import Exit
 from piactors._supervision.rules import ChildRule
 from piactors._tree.runner import Link
@@ -47,7 +48,9 @@ class Top(Link):
 
         Raises:
             StartError: as `start`.
+            RuntimeError: if another event loop than asyncio's runs here.
         """
+        waiting.refuse_another_kind_of_loop("start, ...")
         try:
             self._begin()
             await self._ready
@@ -128,7 +131,7 @@ class Top(Link):
 
     def io_failed(self, error: BaseException) -> None:
         """See `Member`: the isolates tell their supervisors themselves."""
-        threading.Thread(target=self.runner.kill, name="piactors-kill", daemon=True).start()
+        late_threads.start_or_run(threading.Thread(target=self.runner.kill, name="piactors-kill", daemon=True))
 
     def abandon(self) -> None:
         """See `Member`."""

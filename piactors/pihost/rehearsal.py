@@ -22,11 +22,12 @@ from typing import Any, Dict, Tuple
 from . import PROTOCOL, wire
 from .isolate import Descriptors, Isolate
 from .page import DUMP_SIGNAL, SIZE
+from .segments import available
 
 
 def rehearse(threads: bool) -> None:
     """Play a start, a call and a stop; with `threads`, start a thread as well."""
-    if not hasattr(os, "memfd_create"):
+    if not available():
         return
     data, our_data = socket.socketpair()
     control, our_control = socket.socketpair()

@@ -43,7 +43,26 @@ _HEAD = struct.Struct("<II")
 
 def available() -> bool:
     """Whether this system and this Python have what segments need."""
-    return hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS") and hasattr(socket, "SCM_RIGHTS")
+    has_all = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS") and hasattr(socket, "SCM_RIGHTS")
+    return has_all and not _is_forbidden()
+
+
+_forbidden: Optional[bool] = None
+
+
+def _is_forbidden() -> bool:
+    """Whether this process may make no files in memory: filters of system calls, as of containers, have that effect."""
+    global _forbidden
+    if _forbidden is None:
+        try:
+            os.close(os.memfd_create("piactors-trial", os.MFD_CLOEXEC))
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EACCES):
+                return False  # there is too little of something just now, as whoever makes a segment will find
+            _forbidden = True
+        else:
+            _forbidden = False
+    return _forbidden
 
 
 class Segment:

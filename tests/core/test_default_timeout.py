@@ -22,17 +22,19 @@ SECONDS = 0.05
 LARGE = b"x" * (4 << 20)
 
 
-@pytest.fixture(params=[False, True], ids=["not-in-the-host", "in-the-host"])
-def in_host(request: pytest.FixtureRequest) -> Iterator[bool]:
+@pytest.fixture
+def in_host(who: str) -> Iterator[bool]:
     runtime.end_current()  # so that the launcher starts under it, too
-    socket.setdefaulttimeout(SECONDS if request.param else None)
-    yield request.param
+    socket.setdefaulttimeout(SECONDS if who == "the host" else None)
+    yield who == "the host"
     socket.setdefaulttimeout(None)
     runtime.end_current()
 
 
-@pytest.mark.parametrize("preload", [(), ("tests.children.impatient",)], ids=["no-preload", "preload"])
-def test_all_goes_on_whoever_has_set_one(way: IsolationOptions, in_host: bool, preload: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("who", ["the host", "a module of preload", "isolated code"])
+def test_all_goes_on_whoever_has_set_one(way: IsolationOptions, in_host: bool, who: str) -> None:
+    """Isolated code sets one in each case."""
+    preload = ("tests.children.impatient",) if who == "a module of preload" else ()
     options = attrs.evolve(way, preload=preload, restart="permanent")
     ref = Impatient.with_options(options).start()
     actor = ref.proxy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -159,3 +160,80 @@ def test_isolates_within_isolates_start_at_any_other_time(way: IsolationOptions,
     nest = spawn("nesting:Nest", options=IsolationOptions(start_method=way.start_method, sys_path=[tmp_path])).proxy()
     found = [nest.constructed(), nest.called(), nest.imported()]
     assert [future.get(timeout=50) for future in found] == [1, 2, 3]
+
+
+# No thread starts any more: CPython 3.12.0 and 3.12.1 are so of themselves
+
+NO_THREADS = """
+import os, threading, time
+import piactors, pykka
+from piactors import ChildSpec, ProcessActor, Supervisor
+from piactors._host import runtime
+
+class Tells(ProcessActor):
+    def on_stop(self):
+        print("stopped", flush=True)
+    def echo(self, x):
+        return x
+
+class Crashes(Tells):
+    def on_stop(self):
+        os._exit(7)
+
+class Threaded(pykka.ThreadingActor):
+    def on_receive(self, message):
+        raise ValueError("on purpose")
+
+class Below(Supervisor):
+    max_restarts = None
+    def children(self):
+        return [ChildSpec("thread", Threaded)]
+
+def wait_until(what):
+    while not what():
+        time.sleep(0.01)
+
+def none_starts(*args, **kwargs):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+
+def none_from_now_on():
+    for name in ("_start_new_thread", "_start_joinable_thread"):
+        if hasattr(threading, name):
+            setattr(threading, name, none_starts)
+    LAST
+
+options = {"output": "inherit"}
+refs = [
+    Tells.with_options(**options).start(),
+    Crashes.with_options(die_on_crash=True, **options).start(),
+    Tells.with_options(restart="transient", **options).start(),
+]
+tree = Supervisor.start(name="top", max_restarts=None, children=[ChildSpec("thread", Threaded), ChildSpec("b", Below)])
+assert [ref.proxy().echo(1).get(timeout=20) for ref in refs] == [1] * 3
+threading._register_atexit(none_from_now_on)
+"""
+
+LAST = {
+    "failures": (
+        """
+    os.kill(refs[0].pid, 9)
+    tree.child("thread").tell(1)
+    tree.child("b").child("thread").tell(1)
+    refs[0].ask("x", block=False).map(str).add_done_callback(print)
+""",
+        0,
+    ),
+    "a crash to die of": ("os.kill(refs[1].pid, 9); wait_until(lambda: runtime._last_thread is not None)", 137),
+    "a launcher that is lost": ("[os.kill(pid, 9) for pid in runtime.current().launcher_pids()]", 0),
+}
+
+
+@pytest.mark.parametrize("last", LAST)
+@pytest.mark.parametrize("portable", ["", "launcher"])
+def test_a_program_ends_although_no_thread_can_be_started(host_script: HostScripts, last: str, portable: str) -> None:
+    line, code = LAST[last]
+    host = host_script(NO_THREADS.replace("LAST", line), env={**os.environ, "PIACTORS_PORTABLE": portable})
+    out, err = host.communicate(timeout=50)
+    assert (host.returncode, "I/O thread" in err, "AssertionError" in err) == (code, False, False), err
+    if last == "failures":
+        assert out.count("stopped") == 1, err

@@ -74,10 +74,13 @@ out.flush()
 
 
 @linux
-@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+@pytest.mark.parametrize("closed", [(0, 1, 2), None], ids=["all", "one"])
 def test_no_descriptor_of_ours_stands_for_a_stream(
-    host_script: HostScripts, way: IsolationOptions, closed: tuple[int, ...]
+    host_script: HostScripts, way: IsolationOptions, request: pytest.FixtureRequest, closed: tuple[int, ...] | None
 ) -> None:
+    """All three of them, or one: another one for each way, for the same code of the host looks after them."""
+    if closed is None:
+        closed = {"launcher": (0,), "spawn": (1,), "portable": (2,)}[request.node.callspec.params["way"]]
     lines = run(host_script, way, CLOSED.replace("CLOSED", str(closed)))
     inherited = " ".join("/dev/null" if fd in closed or fd == 0 else "pipe" for fd in (0, 1, 2))
     assert [line for line in lines if line.startswith("@")] == [
