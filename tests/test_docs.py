@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NAMED = re.compile(r"`([\w/]+\.py)(?:::(test_\w+))?`")
 
 
-@pytest.mark.parametrize(("page", "least"), [("semantics.md", 80), ("limits.md", 30)])
+@pytest.mark.parametrize(("page", "least"), [("semantics.md", 80), ("limits.md", 30), ("where_it_runs.md", 5)])
 def test_every_test_named_in_the_pages_exists(page: str, least: int) -> None:
     named = NAMED.findall((ROOT / "docs" / page).read_text())
     assert len(named) > least

