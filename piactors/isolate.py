@@ -23,6 +23,7 @@ from piactors import (
     dead,
     endings,
     events,
+    lacking,
     questions,
     requests,
     sending,
@@ -385,11 +386,12 @@ class Isolate:
 
     def on_refused(self, text: str, lack: bool) -> None:
         """See `Owner`."""
-        starting.refused(self, text, lack=lack)
+        lacking.refused(self, text, lack=lack)
 
     def on_end(self, end: End) -> None:
         """See `Owner`."""
-        endings.ended(self, end)
+        if not lacking.ended(self, end):
+            endings.ended(self, end)
 
     def _requested_future(self, number: int) -> Future[Any]:
         return self.requests.future(number)

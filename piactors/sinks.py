@@ -117,13 +117,14 @@ class CallFuture(Future[Any]):
             if outcome.is_held_by_me():
                 raise Reentered(f"isolate {self._isolate.spec.name}")
             waker = waking.mine()
-            wake = waker.wake
-            try:
-                self._wake_with(wake)
-                self._isolate.lend(self, waker, deadline)
-            finally:
-                if self._wakers:
-                    self._let_sleep(wake)
+            if waker is not None:  # else the I/O thread reads the answer
+                wake = waker.wake
+                try:
+                    self._wake_with(wake)
+                    self._isolate.lend(self, waker, deadline)
+                finally:
+                    if self._wakers:
+                        self._let_sleep(wake)
             if self._settled:
                 return
             seconds = None if deadline is None else max(0.0, deadline - time.monotonic())

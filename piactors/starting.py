@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from piactors import endings
+from piactors import endings, lacking
 from piactors._host import pihost_files
 from piactors._host.confining import Confinement
 from piactors._host.generation import Generation
@@ -22,10 +22,6 @@ from piactors.spec import Current
 
 if TYPE_CHECKING:
     from piactors.isolate import Isolate
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
-"""Seconds until a restart that lacked something is tried again: longer each time."""
-_MOST_COUNTED = 30
 
 
 def launch(isolate: Isolate) -> None:
@@ -45,7 +41,7 @@ def launch(isolate: Isolate) -> None:
     try:
         generation = new_generation(isolate, isolate, isolate.current, isolate.generation_number)
     except Exception as error:
-        refused(isolate, f"no process could be made: {_told(error)}", lack=lacks.is_lack(error))
+        lacking.refused(isolate, f"no process could be made: {_told(error)}", lack=lacks.is_lack(error))
         return
     with isolate.lock:
         isolate.process = generation
@@ -56,33 +52,6 @@ def launch(isolate: Isolate) -> None:
     if doomed:
         isolate.intend("shutdown" if isolate.halting else "killed", "stopped while it started")
         generation.kill()
-
-
-def refused(isolate: Isolate, text: str, *, lack: bool) -> None:
-    """There is no process: the isolate's rules decide what follows, but for a restart that only lacks something."""
-    with isolate.lock:
-        wanted = not (isolate.stop_requested or isolate.halting)
-        waits = lack and wanted and isolate.state is State.RESTARTING
-        if waits:
-            _wait_for_resources(isolate)
-    if not waits:
-        endings.ended_without_process(isolate, text)
-    elif isolate.lacks == 1:
-        place = (isolate.spec.name, text)
-        isolate.log(logging.WARNING, "isolate %s cannot be restarted now, and is tried again until it can: %s", *place)
-
-
-def _wait_for_resources(isolate: Isolate) -> None:
-    """Try again in a moment, at no further cost: what is lacking, the isolate does not answer for.  Under its lock."""
-    current, isolate.process = isolate.current, None
-    for timer in current.timers:
-        timer.cancel()
-    if current.confined is not None:
-        current.confined.ended(None, None)
-    isolate.recycler.take_back_number()
-    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**isolate.lacks)
-    isolate.lacks = min(isolate.lacks + 1, _MOST_COUNTED)
-    isolate.restart_timer = isolate.loop.call_later(pause, isolate.restart_due)
 
 
 def _told(error: Exception) -> str:

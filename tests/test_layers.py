@@ -63,7 +63,7 @@ LAYERS: dict[str, Layer] = {
     "actors": Layer(
         rank=4,
         modules=(
-            "_crash", "actor", "actor_child", "arrivals", "containment", "endings", "envelopes", "future",
+            "_crash", "actor", "actor_child", "arrivals", "containment", "endings", "envelopes", "future", "lacking",
             "isolate", "isolator", "promises",
             "proxies", "questions", "ref", "requests", "shape", "sinks", "spawning", "spec", "usage", "_policies",
             "_tree", "child_spec", "keeper", "sending", "starting", "stopping", "supervised", "supervisor",

@@ -30,6 +30,7 @@ from . import (
     environment,
     forks,
     hosted,
+    lacks,
     linux,
     plain_encode,
     spin,
@@ -106,7 +107,7 @@ def run_forked(fds: List[int], host_pidfd: int, orders: Dict[str, Any]) -> None:
 
 
 def tell_failure(
-    data: int, error: BaseException, replies: Optional[Replies] = None, generation: int = 0
+    data: int, error: BaseException, replies: Optional[Replies] = None, generation: int = 0, ours: bool = True
 ) -> NoReturn:
     """Tell the host why this process does not become ready, whatever there is of it already, and end it.
 
@@ -115,7 +116,9 @@ def tell_failure(
         error: what went wrong.
         replies: how the host wants it described, once that is known.
         generation: which one this process is, once that is known.
+        ours: whether no code of users has run; then the exit code says whether something was lacking.
     """
+    code = lacks.OUT_OF_RESOURCES if ours and lacks.is_lack(error) else 1
     try:
         described = (replies or Replies(False, frozenset(), _LEAST_FRAME)).error(error)
         frame = wire.encode(wire.START_FAILED, wire.PLAIN, generation, 0, described)
@@ -124,7 +127,7 @@ def tell_failure(
     except BaseException:
         traceback.print_exception(type(error), error, error.__traceback__)
     finally:
-        forks.leave(1)
+        forks.leave(code)
 
 
 class Isolate:
@@ -138,6 +141,7 @@ class Isolate:
         self._control_stream = FrameStream(socket.socket(fileno=fds.control), takes_fds=True)
         self._replies = Replies(False, frozenset(), _LEAST_FRAME)
         self._forks: Optional[forks.Forks] = None
+        self._is_set_up = False
 
     def run(self) -> NoReturn:
         """Set up, serve until told to stop, and end the process."""
@@ -148,7 +152,7 @@ class Isolate:
             self._data.send(wire.READY, wire.PLAIN, 0, ready)
         except BaseException as error:
             self._end_if_fork(error)
-            tell_failure(self._fds.data, error, self._replies, self._data.generation)
+            tell_failure(self._fds.data, error, self._replies, self._data.generation, not self._is_set_up)
         self._finish(loop, control, loop.run())
 
     def _begin(self) -> Tuple[CallLoop, Control]:
@@ -160,6 +164,7 @@ class Isolate:
         control.start()
         assert self._forks is not None
         self._forks.watch([fd for fd in (self._fds.page, self._fds.host_pidfd) if fd >= 0])
+        self._is_set_up = True
         self._start(init, loop, control)
         return loop, control
 

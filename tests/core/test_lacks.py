@@ -202,3 +202,58 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_disk(host_script: HostScripts, small_disk: Path) -> None:
     """Without memory files each process has a page in the temporary folder, which is full."""
     run(host_script, DISK, SMALL_DISK=str(small_disk), TMPDIR=str(small_disk), PIACTORS_PORTABLE="memfd")
+
+
+def test_who_waits_in_a_thread_needs_no_descriptor(host_script: HostScripts) -> None:
+    """The I/O thread reads the answer then."""
+    host = host_script("""
+        import concurrent.futures
+        from tests.children.arrays import Arrays
+        from tests.core.test_shared_memory import WithoutDescriptors
+
+        if __name__ == "__main__":
+            proxy = Arrays.start().proxy()
+            with concurrent.futures.ThreadPoolExecutor(2) as threads, WithoutDescriptors():
+                for _ in range(3):
+                    print(threads.submit(lambda: proxy.total(5).get(timeout=20)).result(timeout=30))
+            print(proxy.total(6).get(timeout=20))
+        """)
+    out, err = host.communicate(timeout=50)
+    assert out.split() == ["5.0", "5.0", "5.0", "6.0"], (out, err)
+
+
+ALONE = """
+import os, signal, sys, threading, time
+import piactors
+
+class Worker(piactors.ProcessActor):
+    def pid(self): return os.getpid()
+
+if __name__ == "__main__":
+    started = []
+    ref = Worker.with_options(restart="permanent", max_restarts=1, within=60, output="discard").start()
+    ref.proxy().pid().get(timeout=20)
+    group = os.environ["TASKS_GROUP"]
+    tasks = lambda: int(open(os.path.join(group, "pids.current")).read())
+    before = tasks()
+    os.kill(ref.pid, signal.SIGSTOP)  # nobody may be quicker than the limit
+    open(os.path.join(group, "pids.max"), "w").write(str(before - 1))
+    pid = ref.pid
+    os.kill(pid, signal.SIGKILL)  # it had two threads: there is room for the first one of its successor
+    deadline = time.monotonic() + 20
+    while ref._isolate.lacks < 3 and time.monotonic() < deadline: time.sleep(0.01)
+    print("waits", ref._isolate.lacks >= 3, ref.state, ref.is_alive())
+    open(os.path.join(group, "pids.max"), "w").write("max")
+    began = time.monotonic()
+    print("again", ref.proxy().pid().get(timeout=20) != pid, ref.generation, time.monotonic() - began < 5)
+    ref.stop()
+"""
+
+
+def test_a_process_that_can_start_no_thread_is_tried_again(host_script: HostScripts, tasks_group: Path) -> None:
+    """There is room for it, and not for what it needs besides; that costs the restart budget nothing more either."""
+    enter = f"import os; open({str(tasks_group / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n"
+    env = {**os.environ, "TASKS_GROUP": str(tasks_group), "PIACTORS_PORTABLE": "launcher"}
+    host = host_script(enter + ALONE, env=env)
+    out, err = host.communicate(timeout=50)
+    assert out.split() == ["waits", "True", "restarting", "True", "again", "True", "2", "True"], (out, err)

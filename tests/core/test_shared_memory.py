@@ -315,7 +315,6 @@ def test_after_a_lack_of_descriptors_what_is_large_is_shared_again(host_script: 
         if __name__ == "__main__":
             actor = Arrays.start()
             proxy, pid = actor.proxy(), actor.pid
-            proxy.total(0).get(timeout=20)
             for size in (100_000, 500_000, 2_500_000):  # each has a segment of its own
                 with WithoutDescriptors():
                     try: print(len(proxy.made(size, 1.0).get(timeout=20)))
