@@ -78,11 +78,15 @@ def _report(isolate: Isolate, current: Current) -> dict[str, Any] | None:
     return {"error": isolate.decoder.traceback(current.start_failure)}
 
 
-def ended_without_process(isolate: Isolate, text: str) -> None:
-    """There was to be a process, and there will be none."""
+def ended_without_process(isolate: Isolate, text: str, *, told: bool = True) -> None:
+    """There was to be a process, and there will be none.
+
+    Args:
+        told: whether that is a start that has failed; not where it was called off before it was begun.
+    """
     if isolate.current.confined is not None:
         isolate.current.confined.ended(None, None)
-    settle_end(isolate, ExitReason(kind="start_failed", detail=text), None)
+    settle_end(isolate, ExitReason(kind="start_failed", detail=text), None, told=told)
 
 
 def called_off(isolate: Isolate) -> None:
@@ -90,10 +94,10 @@ def called_off(isolate: Isolate) -> None:
     if isolate.stop_requested and isolate.state is State.RESTARTING:
         _finish_restarting(isolate)
     else:
-        ended_without_process(isolate, "stopped before it started")
+        ended_without_process(isolate, "stopped before it started", told=isolate.state is State.STARTING)
 
 
-def settle_end(isolate: Isolate, reason: ExitReason, end: End | None) -> None:
+def settle_end(isolate: Isolate, reason: ExitReason, end: End | None, *, told: bool = True) -> None:
     """Decide what follows the end of a generation, and let it follow."""
     with isolate.lock:
         current, generation = isolate.current, isolate.process
@@ -111,7 +115,8 @@ def settle_end(isolate: Isolate, reason: ExitReason, end: End | None) -> None:
         decision = _decide(isolate, reason, current, lost=lost)
         pid = None if generation is None else generation.pid
         isolate.last_reason = reason
-    _tell_of_end(isolate, reason, pid, current)
+    if told:
+        _tell_of_end(isolate, reason, pid, current)
     if isinstance(decision, Hold):
         _hold(isolate, reason, current, aftermath, pid, lost=lost)
     elif isinstance(decision, restart.StartAgain):

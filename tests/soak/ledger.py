@@ -91,6 +91,7 @@ class Facts:
         own_rules: whether it decides by its own options, and not a supervisor.
         stop_asked: whether anybody has asked it to stop, or a link may have.
         stops_itself: whether it has begun to stop of its own accord.
+        leaves: whether its code has ended the process: after a stop was asked for, nothing follows that.
         swaps: whether processes are swapped: recycling, standby.
         pauses: when it was stopped by a signal, as intervals of the monotonic clock.
         last_exit: the kind of reason why its last generation has ended, if that was ready before.
@@ -111,6 +112,7 @@ class Facts:
     capacity: str = ""
     stop_asked: bool = False
     stops_itself: bool = False
+    leaves: bool = False
     drains: bool = False
     pauses: list[tuple[float, float]] = attrs.field(factory=list)
     last_exit: str = ""
@@ -311,7 +313,7 @@ def lost_tells(calls: Iterable[Call], facts: Mapping[str, Facts], runs: Runs, en
     for name, count in missing.items():
         isolate = facts[name]
         crashes = sum(kind not in ("normal", "shutdown") for kind in ends.get(name, {}).values())
-        orderly = isolate.drains and isolate.last_exit == "shutdown" and not isolate.drops
+        orderly = isolate.drains and isolate.last_exit == "shutdown" and not (isolate.drops or isolate.leaves)
         if orderly and count > crashes * isolate.concurrency:
             yield Fault("lost tells", name, None, f"{count} never ran, with {crashes} crashes")
 

@@ -254,6 +254,8 @@ def _judged(world: World) -> Result:
     for call in world.calls.values():
         if call.method == "stop_myself" and call.number in begun:
             facts[call.isolate].stops_itself = True
+        if call.method in ("leave", "leave_asleep") and call.number in begun:
+            facts[call.isolate].leaves = True
     told = chains.by_name(world.events)
     pids, ends = chains.processes(told), chains.endings(told)
     for name, kind in chains.last_exits(told).items():
