@@ -179,17 +179,19 @@ def _hold(
 def _tell_held(
     isolate: Isolate, keeper: Keeper, reason: ExitReason, current: Current, aftermath: Aftermath, *, lost: bool
 ) -> None:
-    isolate.told_exit = True
     if isolate.stop_requested:
+        isolate.told_exit = True
         stop_restarting(isolate)
-    elif current.ready_at is None:
+        return
+    if current.ready_at is None:
         keeper.start_failed(reason, partial(_start_error, isolate, reason, current.start_failure))
     else:
         by_message = keeper.quarantine and bool(aftermath.retried or aftermath.poisoned)
         no_fault = lost and not _counts_against(isolate)
         keeper.exited(Exit(reason, charged=not (by_message or no_fault)))
-        if isolate.options.die_on_crash and not (reason.is_normal or isolate.halting):
-            _crash.die(reason)
+    isolate.told_exit = True  # only now: if the telling fails, the isolate ends, and the supervisor hears of that
+    if current.ready_at is not None and isolate.options.die_on_crash and not (reason.is_normal or isolate.halting):
+        _crash.die(reason)
 
 
 def _start_error(isolate: Isolate, reason: ExitReason, start_failure: bytes | None) -> BaseException:

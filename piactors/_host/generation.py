@@ -178,7 +178,7 @@ class Generation:
 
     def read_now(self) -> None:
         """Handle what is in the data channel already, whoever is to read it; on the loop's thread."""
-        self._reader.read()
+        self._reader.read_all()
 
     def watch(self) -> None:
         """See to it that answers are read that no caller reads; never under the isolate's lock."""

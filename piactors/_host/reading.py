@@ -276,6 +276,20 @@ class Reader:
         self._again_due = False
         self.read()
 
+    def read_all(self) -> None:
+        """Handle all that has come, on the loop: somebody is about to be judged by it."""
+        with self._lock:
+            if self._turns.closed:
+                return
+            try:
+                self._drain()
+            except Exception as error:
+                self._turns.close()
+                self._fault(self._channel, error)
+            if self._channel.ended:
+                self._turns.close()
+                self._ended(self._channel)
+
     def drain(self) -> None:
         """Read until nothing is there, or the end.
 
