@@ -16,7 +16,7 @@ from piactors import events, stopping
 from piactors._lifecycle import states
 from piactors._lifecycle.mailbox import Doubt, Message, UnknownSequence
 from piactors._lifecycle.states import Happening
-from piactors.endings import SMALL_FRAME, Unconfined, error_of_not_run, fail_all, fail_not_run
+from piactors.endings import SMALL_FRAME, Unconfined, announce, error_of_not_run, fail_all, fail_not_run
 from piactors.errors import ProtocolError
 from piactors.exit_reason import ExitReason, Kind
 from piactors.pihost import PROTOCOL, plain_decode, wire
@@ -108,8 +108,7 @@ def tell_started(isolate: Isolate, late: list[tuple[str, bytes]]) -> None:
         isolate.started.settle_with(_nothing)
         isolate.policies_begin()
     finally:  # whatever fails of that ends this generation: its end must not be what the supervisor hears first
-        if isolate.keeper is not None:
-            isolate.keeper.started()
+        announce(isolate, isolate.current)
 
 
 def checked_size(frame: wire.Frame) -> bytes:

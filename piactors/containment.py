@@ -29,6 +29,7 @@ def contain(isolate: Isolate, error: BaseException) -> None:
         isolate.runtime.dispatcher.submit(_log, isolate.spec.name, error)
     try:
         if isolate.ended.is_set() or _end_process(isolate, error):
+            isolate.recycler.go_on_with_end()  # it may have been that which was to be done next
             return
     except BaseException as second:
         error = second
@@ -45,7 +46,7 @@ def give_up(isolate: Isolate, cause: PiactorsError) -> None:
     reason = ExitReason(kind="killed", detail=str(cause))
     with isolate.lock:
         left = [*isolate.mailbox.leaving, *isolate.mailbox.unanswered(), *isolate.mailbox.close()]
-        isolate.state, isolate.final = State.STOPPED, True
+        isolate.state, isolate.final, isolate.held = State.STOPPED, True, False
         isolate.final_reason = isolate.last_reason = reason
         isolate.actor_stopped.set()
         isolate.room.notify_all()

@@ -188,6 +188,7 @@ def _tell_held(
     else:
         by_message = keeper.quarantine and bool(aftermath.retried or aftermath.poisoned)
         no_fault = lost and not _counts_against(isolate)
+        announce(isolate, current)
         keeper.exited(Exit(reason, charged=not (by_message or no_fault)))
     isolate.told_exit = True  # only now: if the telling fails, the isolate ends, and the supervisor hears of that
     if current.ready_at is not None and isolate.options.die_on_crash and not (reason.is_normal or isolate.halting):
@@ -282,7 +283,15 @@ def tell_keeper(isolate: Isolate, reason: ExitReason, start_failure: bytes | Non
     if isolate.current.ready_at is None:
         keeper.start_failed(reason, partial(_start_error, isolate, reason, start_failure))
     else:
+        announce(isolate, isolate.current)
         keeper.exited(Exit(reason, wanted=isolate.stop_requested))
+
+
+def announce(isolate: Isolate, current: Current) -> None:
+    """Tell the supervisor that a generation has started, if it does not know: of no other one can it hear the end."""
+    if isolate.keeper is not None and not current.announced:
+        current.announced = True
+        isolate.keeper.started()
 
 
 def _tell_of_end(isolate: Isolate, reason: ExitReason, pid: int | None, current: Current) -> None:

@@ -50,6 +50,8 @@ class Current:
     number_before: int = 0
     """The number of the generation before."""
     ready_at: float | None = None
+    announced: bool = False
+    """Whether its supervisor knows that it has started."""
     intent: Kind | None = None
     detail: str | None = None
     report: dict[str, Any] | None = None

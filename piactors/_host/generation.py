@@ -406,8 +406,12 @@ class Generation:
         end = End(status=status, usage=usage, lost=lost, evidence=seen, fault=fault, stderr_tail=tail, note=note)
         try:
             self._close()
-        finally:
-            self._owner.on_end(end)
+        except BaseException as error:  # the process has ended all the same
+            background.run(self._loop, "piactors-log", self._log_defect, error)
+        self._owner.on_end(end)
+
+    def _log_defect(self, error: BaseException) -> None:
+        logger.error("piactors has failed at letting go of process %s", self.pid, exc_info=error)
 
     def _read_rest(self) -> None:
         control = self._control
@@ -425,16 +429,19 @@ class Generation:
         return Evidence(seen.begun, credible)
 
     def _close(self) -> None:
-        self._reader.close()
-        for fd in (self._process_fd, *(pipe.fd for pipe in self._pipes.values())):
-            self._loop.unwatch(fd)
-        self._data_writer.close()
-        waiting = self._control.close()
-        for timer in self._timers:
-            timer.cancel()
-        with self._lock:  # other threads write to the page under it
-            self._ended = True
-            self.abandon()
+        waiting: list[Answer] = []
+        try:
+            self._reader.close()
+            for fd in (self._process_fd, *(pipe.fd for pipe in self._pipes.values())):
+                self._loop.unwatch(fd)
+            self._data_writer.close()
+            waiting = self._control.close()
+            for timer in self._timers:
+                timer.cancel()
+        finally:
+            with self._lock:  # other threads write to the page under it
+                self._ended = True
+                self.abandon()
         for answer in waiting:
             answer(None)
 

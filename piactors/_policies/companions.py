@@ -219,12 +219,14 @@ class Newcomer(_Companion):
         self._gone(endings.reason_of(self.isolate, self.current, end, told_to_stop=True))
 
     def _gone(self, reason: ExitReason) -> None:
-        self.cancel_timers()
-        if self.current.confined is not None:
-            self.current.confined.ended(None, None)
-        if self._announced and reason.kind != "shutdown":
-            self._publish(events.IsolateStartFailed, reason)
-        self._on_gone(reason)
+        try:
+            self.cancel_timers()
+            if self.current.confined is not None:
+                self.current.confined.ended(None, None)
+            if self._announced and reason.kind != "shutdown":
+                self._publish(events.IsolateStartFailed, reason)
+        finally:
+            self._on_gone(reason)
 
 
 def _nothing() -> None:

@@ -200,7 +200,7 @@ class Recycler:
                 retiree = self._retire()
                 # Whatever is decided from here on concerns the isolate, and not the end of the old process.
                 ready_at, self._isolate.process = self._isolate.current.ready_at, None
-                self._isolate.current = Current(ready_at=ready_at)
+                self._isolate.current = Current(ready_at=ready_at, announced=True)
         if retiree is None:
             self._give_up("the isolate stops")
         else:
@@ -247,6 +247,7 @@ class Recycler:
         """Make the newcomer the isolate's process."""
         self._newcomer, self.draining = None, False
         newcomer.install()
+        newcomer.current.announced = True  # to its supervisor the child has been running all the time
         newcomer.begin_to_run()
 
     # When it does not work out, or the isolate ends
@@ -335,8 +336,8 @@ class Recycler:
                 self.abort("the isolate ends")
 
     def _is_alone(self) -> bool:
-        stands_by = self._for_good and self.standby.newcomer is not None
-        return self._newcomer is None and not self._retirees and not stands_by
+        companions = [self._newcomer, self.standby.newcomer if self._for_good else None, *self._retirees]
+        return all(companion is None or companion.generation.is_over for companion in companions)
 
     def wish_to_stop(self, generation: Generation) -> bool:
         """An actor asks for its own stop: True where that is no matter of the generation that runs the calls."""

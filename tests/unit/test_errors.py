@@ -138,7 +138,7 @@ def test_a_remote_traceback_shows_below_the_line_that_says_it_is_the_cause() -> 
     error = ValueError("bad")
     error.__cause__ = RemoteTraceback("Traceback (most recent call last):\n  in the isolate\nValueError: bad")
     shown = "".join(traceback.format_exception(error))
-    assert "\n  in the isolate\n" in shown
+    assert "\n    in the isolate\n" in shown
     assert shown.index("in the isolate") < shown.index("direct cause")
     assert str(RemoteTraceback("")) == ""
     assert RemoteTraceback("text").text == "text"
