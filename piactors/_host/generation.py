@@ -399,10 +399,10 @@ class Generation:
         try:
             self._read_rest()
             seen, fault = self._evidence(), page.fault_text(self._page)
+            tail = self._pipes["stderr"].tail if "stderr" in self._pipes else ""
         except Exception as error:  # of ours, or no memory: then whatever was on its way may have begun
             self._owner.on_fault(error)
-            seen, fault = Evidence(0, credible=False), ""
-        tail = self._pipes["stderr"].tail if "stderr" in self._pipes else ""
+            seen, fault, tail = Evidence(0, credible=False), "", ""
         end = End(status=status, usage=usage, lost=lost, evidence=seen, fault=fault, stderr_tail=tail, note=note)
         try:
             self._close()

@@ -211,6 +211,8 @@ class LauncherBackend:
                 self._tell(listener, frame, news)
             except BaseException as error:  # it costs the one process that it concerns
                 listener.failed(error)
+                if frame.kind == wire.EXITED:  # these news come once; they are no news where they had been heard
+                    listener.exited(news["status"], None, lost=False)
         elif frame.kind == wire.LAUNCHED:  # it was given up meanwhile
             self._send(wire.LOOK, frame.seq, {"kill": True})
             _close(self._fd_of(news))
@@ -233,10 +235,10 @@ class LauncherBackend:
         elif frame.kind == wire.EXITED:
             self._forget(frame.seq)
             self._watch.statuses.pop(frame.seq, None)
+            listener.exited(news["status"], _rusage(news["rusage"]), lost=False)
             if self._pen is not None:  # an isolate that was a host itself may have left groups in it
                 with contextlib.suppress(OSError):
                     cgroups.remove_stale(self._pen, kill=False)
-            listener.exited(news["status"], _rusage(news["rusage"]), lost=False)
 
     def _forget(self, launch_id: int) -> None:
         del self._listeners[launch_id], self._groups[launch_id], self._members[launch_id]
@@ -331,9 +333,11 @@ class LauncherBackend:
 
     def _tell_lost(self, code: int) -> None:
         listeners, self._listeners = self._listeners, {}
-        self._on_lost([member for launch_id, member in self._members.items() if launch_id not in self._watch.statuses])
         useless = not self._is_warm and code >= 0  # it has ended by itself, before it could serve anybody
         text = f"{self._interpreter} cannot run a launcher: it ended with exit code {code}; see its stderr"
+        with contextlib.suppress(Exception):  # who is suspect is a matter of later starts
+            known = self._watch.statuses
+            self._on_lost([member for launch_id, member in self._members.items() if launch_id not in known])
         for launch_id, listener in listeners.items():
             try:
                 if launch_id in self._watch.statuses:  # it had ended before, by itself
@@ -344,6 +348,7 @@ class LauncherBackend:
                     listener.exited(None, None, lost=True)
             except BaseException as error:
                 listener.failed(error)
+                listener.exited(None, None, lost=True)  # these, too, come once
 
     def kill_tree(self, pid: int) -> bool:
         """See `Backend`: the launcher ends what a dead isolate leaves."""
