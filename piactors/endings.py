@@ -52,7 +52,7 @@ def reason_of(isolate: Isolate, current: Current, end: End, *, told_to_stop: boo
         if by_kernel:
             current.intent, current.detail, current.breach = "limit", str(breach), breach
         if current.intent is None and end.lost:
-            current.intent, current.detail = "killed", "its launcher was lost"
+            current.intent, current.detail, current.by_loss = "killed", "its launcher was lost", True
         if end.note:
             current.detail = "; ".join(filter(None, [current.detail, end.note]))
     if end.note:
@@ -111,7 +111,7 @@ def settle_end(isolate: Isolate, reason: ExitReason, end: End | None, *, told: b
             for message in aftermath.retried:
                 pid = None if generation is None else generation.pid
                 message.lost_in = (isolate.spec.name, pid, isolate.generation_number, reason)
-        lost = end is not None and end.lost
+        lost = current.by_loss  # what was to end for a reason of its own answers for that
         decision = _decide(isolate, reason, current, lost=lost)
         pid = None if generation is None else generation.pid
         isolate.last_reason = reason
@@ -290,8 +290,8 @@ def tell_keeper(isolate: Isolate, reason: ExitReason, start_failure: bytes | Non
 def announce(isolate: Isolate, current: Current) -> None:
     """Tell the supervisor that a generation has started, if it does not know: of no other one can it hear the end."""
     if isolate.keeper is not None and not current.announced:
-        current.announced = True
         isolate.keeper.started()
+        current.announced = True
 
 
 def _tell_of_end(isolate: Isolate, reason: ExitReason, pid: int | None, current: Current) -> None:

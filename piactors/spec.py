@@ -50,6 +50,8 @@ class Current:
     number_before: int = 0
     """The number of the generation before."""
     ready_at: float | None = None
+    by_loss: bool = False
+    """Whether it has ended for the loss of its launcher, and for nothing else."""
     announced: bool = False
     """Whether its supervisor knows that it has started."""
     intent: Kind | None = None

@@ -29,6 +29,7 @@ class Told:
     time: float = 0.0
     reason: str = ""
     detail: str = ""
+    delay: float = 0.0
 
     @property
     def shown(self) -> str:
@@ -168,8 +169,9 @@ def _budget(told: Sequence[Told], isolate: Facts) -> Iterator[str]:
             yield f"{most + 1} restarts within {after - first:.2f} s, and {most} are allowed within {within:g} s"
     ends = [event.time for event in told if event.kind in ("IsolateExited", "IsolateStartFailed")]
     if any(event.kind == "RestartsExceeded" for event in told) and not isolate.swaps:
-        restarts = [event.time for event in told if event.kind == "IsolateRestarting"]
-        recent = sum(ends[-1] - at < within + MARGIN for at in restarts)
+        restarts = [event for event in told if event.kind == "IsolateRestarting"]
+        waited = sum(event.delay for event in restarts)  # meanwhile restarts do not grow old
+        recent = sum(ends[-1] - event.time < within + MARGIN + waited for event in restarts)
         if recent < most:
             yield f"its restarts are used up after {recent} of {most}"
 

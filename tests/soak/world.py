@@ -118,7 +118,8 @@ class World:
         reason = getattr(event, "reason", None)
         kind, detail = (reason.kind, reason.detail or "") if isinstance(reason, piactors.ExitReason) else ("", "")
         name = type(event).__name__
-        self.events.append(chains.Told(name, event.name, event.pid, event.generation, event.time, kind, detail))
+        delay = getattr(event, "delay", 0.0)
+        self.events.append(chains.Told(name, event.name, event.pid, event.generation, event.time, kind, detail, delay))
 
 
 @attrs.frozen
