@@ -39,7 +39,7 @@ def test_an_end_in_the_moment_of_a_swap_is_not_lost(way: str, monkeypatch: pytes
             threads.append(threading.Thread(target=WAYS[way], args=(self._isolate,)))
             threads[0].start()
             threads[0].join(0.2)
-            assert threads[0].is_alive()
+            assert threads[0].is_alive() or way == "shut_down"  # that is done on the I/O thread, after this
         take_over(self, newcomer)
 
     monkeypatch.setattr(Recycler, "_take_over", taken_over)
