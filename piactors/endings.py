@@ -89,8 +89,10 @@ def called_off(isolate: Isolate) -> None:
     """It was told to stop in the moment when its next process was to be made."""
     if isolate.stop_requested and isolate.state is State.RESTARTING:
         _finish_restarting(isolate)
-    else:
-        ended_without_process(isolate, "stopped before it started")
+        return
+    with isolate.lock:  # a number of its own: the end of the generation before it has been told already
+        isolate.generation_number = isolate.recycler.next_number()
+    ended_without_process(isolate, "stopped before it started")
 
 
 def settle_end(isolate: Isolate, reason: ExitReason, end: End | None) -> None:

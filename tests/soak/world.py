@@ -151,7 +151,7 @@ class Caller:
     def _record(self, held: Held, order: Order, way: str, retries: int, call_timeout: float | None) -> Call:
         call = Call(
             next(numbers), held.name, self.name, way, order.method, sent=time.monotonic(), has_future=way != "tell",
-            retries=max(retries, order.retries), call_timeout=own_timeout(held, order, call_timeout),
+            retries=retries or order.retries, call_timeout=own_timeout(held, order, call_timeout),
             raises=order.raises, small=order.small,
         )  # fmt: skip
         self.world.calls[call.number] = call
