@@ -2,8 +2,8 @@
 
 CPython runs signal handlers at a few instructions only: where a function begins, where a loop goes back, and after a
 call.  Here one comes before any instruction of piactors' own code, which includes all of these.  Only those that do
-nothing are left out, and the last steps of a ``with`` block, in which it calls ``__exit__``: no signal handler ever runs
-there, and Python has no way to write a lock that would bear it.
+nothing are left out, and the last steps of a ``with`` block, in which it calls ``__exit__``: no signal handler ever
+runs there, and Python has no way to write a lock that would bear it.
 """
 
 from __future__ import annotations

@@ -23,8 +23,9 @@ from piactors import (
     PoisonMessage,
     StartError,
     Supervisor,
+    events,
+    supervised,
 )
-from piactors import events, supervised
 from piactors._host import runtime
 from tests.children.actors import Fragile, Worker
 from tests.children.trees import Moody
