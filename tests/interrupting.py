@@ -1,9 +1,9 @@
 """Interrupts at chosen instructions of piactors: a KeyboardInterrupt, or the call of a signal handler.
 
 CPython runs signal handlers at a few instructions only: where a function begins, where a loop goes back, and after a
-call.  Here one comes before any instruction of piactors' own code, which includes all of these.  Only the last steps of
-a ``with`` block are left out, in which it calls ``__exit__``: no signal handler ever runs there, and Python has no way
-to write a lock that would bear it.
+call.  Here one comes before any instruction of piactors' own code, which includes all of these.  Only those that do
+nothing are left out, and the last steps of a ``with`` block, in which it calls ``__exit__``: no signal handler ever
+runs there, and Python has no way to write a lock that would bear it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,13 @@ def interrupt() -> None:
 
 @cache
 def leaving_with(code: CodeType) -> frozenset[int]:
-    """The offsets at which a ``with`` block has ended and calls ``__exit__(None, None, None)``."""
+    """The offsets at which a ``with`` block has ended and calls ``__exit__(None, None, None)``.
+
+    And those that do nothing, as at the word ``try``: CPython covers them by no ``with`` block around them.
+    """
+    nothing = {found.offset for found in dis.get_instructions(code) if found.opname == "NOP"}
     instructions = [found for found in dis.get_instructions(code) if found.opname not in ("CACHE", "PRECALL")]
-    offsets: set[int] = set()
+    offsets: set[int] = nothing
     for first, second, third, call in zip(*(instructions[n:] for n in range(4)), strict=False):
         loads = (first, second, third)
         if all(found.opname == "LOAD_CONST" and found.argval is None for found in loads) and call.opname == "CALL":

@@ -186,9 +186,9 @@ class SocketChannel:
                     out[0] = memoryview(piece)[left:]
                 break
             left -= len(piece)
+            if piece is self.last[2]:  # though somebody else may have taken it out of `out`, who was interrupted then
+                self.last = (*self.last[:2], None)
             if first:
-                if piece is self.last[2]:
-                    self.last = (*self.last[:2], None)
                 self._rights.pop(id(piece), None)
                 out.popleft()
         self.attempt = ((), sent)

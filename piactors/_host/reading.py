@@ -253,7 +253,7 @@ class Reader:
                 return
             try:
                 if self._turns.handed:
-                    self._turns.taken_over()
+                    self._take_over()
                 until = time.monotonic() + _TURN_SECONDS
                 if self._handle_until(until):
                     self._channel.receive()  # what a caller has taken out of the socket may still be there as well
@@ -306,8 +306,14 @@ class Reader:
                 self._loop.unwatch(self._channel.fileno())
                 raise
 
-    def _drain(self) -> None:
+    def _take_over(self) -> None:
+        """Go on where a caller has left off, who may have been interrupted while he received."""
         self._turns.taken_over()
+        if self._interrupted:
+            self._channel.receive()  # before any frame is handled: it counts them, and may decode the last ones anew
+
+    def _drain(self) -> None:
+        self._take_over()
         self._handle_all()
         for _ in range(_DRAIN_READS):
             if self._channel.ended:

@@ -155,7 +155,7 @@ class Standby:
                     isolate.current.start_timer = isolate.after(seconds, late)
         if called_off:
             self.newcomer = newcomer
-            endings.ended_without_process(isolate, "stopped before it started")
+            endings.called_off(isolate)
         elif ready:
             self._let_run(newcomer)
         return True

@@ -410,7 +410,7 @@ def _lease(mapped: mmap.mmap) -> Any:
     if cls is None:
         if len(_leases) > 4 * MOST_SEGMENTS:
             _leases.clear()
-        cls = _leases[size] = type("Lease", (ctypes.c_ubyte * size,), {"__del__": _release})
+        cls = _leases[size] = type("Lease", (ctypes.c_ubyte * size,), {"__del__": _release, "owner": 0})
     lease = cls.from_buffer(mapped)
     lease.owner = os.getpid()
     ctypes.c_uint64.from_buffer(lease).value = TAKEN

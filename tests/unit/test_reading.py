@@ -17,6 +17,7 @@ from piactors._host.spin import Spin
 from piactors._platform import wake
 from piactors.errors import ProtocolError
 from piactors.pihost import wire
+from tests.interrupting import Injector
 from tests.support import wait_until
 from tests.unit.test_loop import on_loop, unexpected
 
@@ -309,3 +310,23 @@ def test_a_drain_that_finds_a_fault_closes(side: Side) -> None:
     thread.join(10)
     assert not thread.is_alive()
     assert not side.get(2)
+
+
+def test_a_caller_may_be_interrupted_anywhere_in_a_read(side: Side) -> None:
+    """The loop goes on with what he has left: nothing is lost, and nothing is handled again without a word of that."""
+    handled: list[tuple[int, bool]] = []
+    side.reader._handle = lambda frame, again: handled.append((frame.seq, again))
+    at, injector = 0, Injector(0)
+    while at == injector.points:
+        at, injector = at + 1, Injector(at + 1)
+        assert side.reader._borrow() >= 0
+        handled.clear()
+        side.send((REPLY, 1), (REPLY, 2), (REPLY, 3))
+        injector.run(side.reader._read_once)
+        side.reader._give_back_again(0, lambda: 0)
+        wait_until(lambda: bool(handled) and handled[-1][0] == 3)
+        on_loop(side.loop, lambda: None)
+        assert list(dict.fromkeys(seq for seq, _ in handled)) == [1, 2, 3], injector.where
+        assert all(again for place, (seq, again) in enumerate(handled) if seq in {s for s, _ in handled[:place]})
+        assert not side.faults
+    assert at > 50

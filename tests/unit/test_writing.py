@@ -13,6 +13,7 @@ from piactors._host.channel import SocketChannel
 from piactors._host.loop import Loop
 from piactors._host.writing import Writer
 from piactors.pihost import wire
+from tests.interrupting import Injector
 from tests.support import wait_until
 from tests.unit.test_loop import on_loop, unexpected
 
@@ -154,3 +155,19 @@ def test_a_dead_peer_stops_nobody(side: Side) -> None:
     assert side.writer.unsent_bytes() == 0
 
 
+
+
+@pytest.mark.parametrize("size", [10, 40_000])
+@pytest.mark.parametrize("way", ["send", "send_soon"])
+def test_it_is_known_whether_a_message_leaves_whose_sender_is_interrupted(side: Side, way: str, size: int) -> None:
+    """At any instruction, and though the loop has tidied up before the sender asks."""
+    at, injector = 0, Injector(0)
+    while at == injector.points:
+        at, injector = at + 1, Injector(at + 1)
+        payload = bytes(size)
+        injector.run(lambda number=at, payload=payload: getattr(side.writer, way)(wire.CALL, 0, number, payload))
+        on_loop(side.loop, lambda: None)
+        on_loop(side.loop, lambda: None)
+        taken = side.writer.has_taken(at, payload)
+        assert taken == (at in side.arrived()), injector.where
+    assert at > 20
