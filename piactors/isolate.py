@@ -389,7 +389,7 @@ class Isolate:
 
     def on_end(self, end: End) -> None:
         """See `Owner`."""
-        endings.ended(self, end)
+        starting.ended(self, end)
 
     def _requested_future(self, number: int) -> Future[Any]:
         return self.requests.future(number)

@@ -117,16 +117,17 @@ class CallFuture(Future[Any]):
             if outcome.is_held_by_me():
                 raise Reentered(f"isolate {self._isolate.spec.name}")
             waker = waking.mine()
-            wake = waker.wake
-            try:
-                self._wake_with(wake)
-                self._isolate.lend(self, waker, deadline)
-            finally:
-                if self._wakers:
-                    self._let_sleep(wake)
-            if self._settled:
-                return
-            seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if waker is not None:  # else the I/O thread reads the answer, and this one needs no descriptor
+                wake = waker.wake
+                try:
+                    self._wake_with(wake)
+                    self._isolate.lend(self, waker, deadline)
+                finally:
+                    if self._wakers:
+                        self._let_sleep(wake)
+                if self._settled:
+                    return
+                seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
         self._isolate.watch()
         if not self._wait_until_settled(seconds):
             raise self._late(timeout, message)

@@ -12,7 +12,7 @@ from piactors import endings
 from piactors._host import pihost_files
 from piactors._host.confining import Confinement
 from piactors._host.generation import Generation
-from piactors._host.owning import Owner
+from piactors._host.owning import End, Owner
 from piactors._lifecycle.states import State
 from piactors._platform import own_python
 from piactors._policies.call_clock import Capture
@@ -60,16 +60,30 @@ def launch(isolate: Isolate) -> None:
 
 def refused(isolate: Isolate, text: str, *, lack: bool) -> None:
     """There is no process: the isolate's rules decide what follows, but for a restart that only lacks something."""
+    if not (lack and _waits(isolate, text)):
+        endings.ended_without_process(isolate, text)
+
+
+def ended(isolate: Isolate, end: End) -> None:
+    """The process of an isolate is gone: its rules decide, but for one that lacked something before it was ready."""
+    current = isolate.current
+    lack = current.lacked and current.intent is None and not (end.lost or isolate.ended.is_set())
+    text = isolate.decoder.traceback(current.start_failure or b"").strip() if lack else ""
+    if not (lack and _waits(isolate, text.rpartition("\n")[2])):
+        endings.ended(isolate, end)
+
+
+def _waits(isolate: Isolate, text: str) -> bool:
+    """Have a restart that lacks something tried again in a moment; False if it is not a restart, or not wanted."""
     with isolate.lock:
         wanted = not (isolate.stop_requested or isolate.halting)
-        waits = lack and wanted and isolate.state is State.RESTARTING
+        waits = wanted and isolate.state is State.RESTARTING
         if waits:
             _wait_for_resources(isolate)
-    if not waits:
-        endings.ended_without_process(isolate, text)
-    elif isolate.lacks == 1:
+    if waits and isolate.lacks == 1:
         place = (isolate.spec.name, text)
         isolate.log(logging.WARNING, "isolate %s cannot be restarted now, and is tried again until it can: %s", *place)
+    return waits
 
 
 def _wait_for_resources(isolate: Isolate) -> None:

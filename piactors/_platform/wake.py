@@ -9,7 +9,7 @@ import select
 import threading
 
 from piactors._platform import taken_away
-from piactors.pihost import stdio
+from piactors.pihost import lacks, stdio
 
 
 class Waker:
@@ -101,12 +101,17 @@ class Waker:
 _local = threading.local()
 
 
-def mine() -> Waker:
-    """Return the waker of this thread, made the first time."""
+def mine() -> Waker | None:
+    """Return the waker of this thread, made the first time; None if there is no descriptor or memory for it now."""
     try:
         waker: Waker = _local.waker
     except AttributeError:
-        waker = _local.waker = Waker()
+        try:
+            waker = _local.waker = Waker()
+        except (OSError, MemoryError) as error:
+            if not lacks.is_lack(error):
+                raise
+            return None
     return waker
 
 

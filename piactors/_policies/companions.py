@@ -173,6 +173,7 @@ class Newcomer(_Companion):
     def install(self) -> None:
         """Be the isolate's process from here on, ready or not; under the isolate's lock."""
         isolate = self.isolate
+        self.current.number_before = isolate.generation_number
         isolate.process, isolate.current = self.generation, self.current
         isolate.generation_number = self.number
         isolate.mailbox.next_generation()
@@ -200,7 +201,7 @@ class Newcomer(_Companion):
             self.cancel_timers()
             self._on_ready()
         elif frame.kind == wire.START_FAILED and current.ready_at is None and current.start_failure is None:
-            current.start_failure = bytes(frame.payload)
+            arrivals.note_failed_start(current, frame)
         elif not self._on_any_frame(frame):
             raise ProtocolError(f"a frame of kind {frame.kind} does not come from an isolate that has yet to run")
 

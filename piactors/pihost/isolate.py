@@ -30,6 +30,7 @@ from . import (
     environment,
     forks,
     hosted,
+    lacks,
     linux,
     plain_encode,
     spin,
@@ -106,7 +107,7 @@ def run_forked(fds: List[int], host_pidfd: int, orders: Dict[str, Any]) -> None:
 
 
 def tell_failure(
-    data: int, error: BaseException, replies: Optional[Replies] = None, generation: int = 0
+    data: int, error: BaseException, replies: Optional[Replies] = None, generation: int = 0, ours: bool = True
 ) -> NoReturn:
     """Tell the host why this process does not become ready, whatever there is of it already, and end it.
 
@@ -115,10 +116,12 @@ def tell_failure(
         error: what went wrong.
         replies: how the host wants it described, once that is known.
         generation: which one this process is, once that is known.
+        ours: whether it went wrong in what pihost does, and not in isolated code.
     """
     try:
         described = (replies or Replies(False, frozenset(), _LEAST_FRAME)).error(error)
-        frame = wire.encode(wire.START_FAILED, wire.PLAIN, generation, 0, described)
+        flags = wire.PLAIN | (wire.LACK if ours and lacks.is_lack(error) else 0)
+        frame = wire.encode(wire.START_FAILED, flags, generation, 0, described)
         while frame:
             frame = frame[os.write(data, frame) :]
     except BaseException:
@@ -138,6 +141,7 @@ class Isolate:
         self._control_stream = FrameStream(socket.socket(fileno=fds.control), takes_fds=True)
         self._replies = Replies(False, frozenset(), _LEAST_FRAME)
         self._forks: Optional[forks.Forks] = None
+        self._in_isolated_code = False
 
     def run(self) -> NoReturn:
         """Set up, serve until told to stop, and end the process."""
@@ -145,10 +149,12 @@ class Isolate:
             loop, control = self._begin()
             ready = self._description(loop)
             self._end_if_fork()
+            loop.start_threads()
             self._data.send(wire.READY, wire.PLAIN, 0, ready)
         except BaseException as error:
             self._end_if_fork(error)
-            tell_failure(self._fds.data, error, self._replies, self._data.generation)
+            ours = not self._in_isolated_code
+            tell_failure(self._fds.data, error, self._replies, self._data.generation, ours)
         self._finish(loop, control, loop.run())
 
     def _begin(self) -> Tuple[CallLoop, Control]:
@@ -160,7 +166,9 @@ class Isolate:
         control.start()
         assert self._forks is not None
         self._forks.watch([fd for fd in (self._fds.page, self._fds.host_pidfd) if fd >= 0])
+        self._in_isolated_code = True
         self._start(init, loop, control)
+        self._in_isolated_code = False
         return loop, control
 
     def _end_if_fork(self, error: Optional[BaseException] = None) -> None:
