@@ -380,8 +380,12 @@ class Generation:
         self._close()
         self._owner.on_refused(text, why == RESOURCES)
 
-    def failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException, *, over: bool = False) -> None:
         """See `Listener`."""
+        if over and not self._ended:
+            with contextlib.suppress(BaseException):
+                self._close()
+            self._ended = True
         self._owner.on_failure(error)
 
     def _kill_unwanted(self, process_fd: int) -> None:
