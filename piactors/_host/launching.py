@@ -230,14 +230,15 @@ class LauncherBackend:
             self._watch.looked(frame.seq, news["state"])
             return
         self._watch.came(frame.seq)
+        fd = self._fd_of(news) if frame.kind == wire.LAUNCHED else -1  # if this fails, the frame is handled once more
         if listener is not None:
             try:
-                self._tell(listener, frame, news)
+                self._tell(listener, frame, news, fd)
             except BaseException as error:  # it costs the one process that it concerns
                 listener.failed(error, over=frame.kind in _LAST_NEWS)
         elif frame.kind == wire.LAUNCHED:  # it was given up meanwhile
             self._send(wire.LOOK, frame.seq, {"kill": True})
-            _close(self._fd_of(news))
+            _close(fd)
 
     def _fd_of(self, news: dict[str, Any]) -> int:
         """Return the descriptor of a process that was launched; a spare's has been here before."""
@@ -246,9 +247,9 @@ class LauncherBackend:
         fd, self._spare_fd = self._spare_fd, -1
         return fd
 
-    def _tell(self, listener: Listener, frame: wire.Frame, news: dict[str, Any]) -> None:
+    def _tell(self, listener: Listener, frame: wire.Frame, news: dict[str, Any], fd: int) -> None:
         if frame.kind == wire.LAUNCHED:
-            listener.launched(news["pid"], self._fd_of(news))
+            listener.launched(news["pid"], fd)
         elif frame.kind == wire.SPARED:
             listener.spared()
         elif frame.kind == wire.REFUSED:
