@@ -125,7 +125,12 @@ def checked_size(frame: wire.Frame) -> bytes:
 def _on_start_failed(isolate: Isolate, frame: wire.Frame) -> None:
     if isolate.current.start_failure is not None or isolate.current.ready_at is not None:
         raise ProtocolError("it says that its start has failed, after it has said how its start went")
-    isolate.current.start_failure = bytes(frame.payload)
+    note_failed_start(isolate.current, frame)
+
+
+def note_failed_start(current: Current, frame: wire.Frame) -> None:
+    """Keep what a process says of why it does not become ready, until it has ended."""
+    current.start_failure, current.lacked = bytes(frame.payload), bool(frame.flags & wire.LACK)
 
 
 def answered(isolate: Isolate, frame: wire.Frame, again: bool) -> None:

@@ -11,6 +11,7 @@ import attrs
 
 from piactors._logs import logger
 from piactors.exit_reason import ExitReason
+from piactors.pihost import lacks
 
 
 @attrs.frozen(kw_only=True)
@@ -227,6 +228,7 @@ class InTurn:
         self._waiting: deque[Event] = deque()
         self._lines = self._dropped = 0
         self._is_submitted = False
+        self._is_served = False
         self._is_over = False
 
     def __call__(self, event: Event) -> None:
@@ -247,21 +249,29 @@ class InTurn:
     def _submit(self) -> None:
         try:
             self._run.submit(self._serve)
-        except BaseException:
+        except BaseException as error:
+            lack = lacks.is_lack(error)  # of a thread, as a rule: what waits goes along with the next event
             with self._lock:
-                self._is_over = True
-                self._waiting.clear()
+                self._is_submitted, self._is_over = False, not lack
+                if self._is_over:
+                    self._waiting.clear()
+            if lack:
+                return
             self._give_up()
             text = "the executor of a subscriber of events takes no more work, which ends the subscription of %r"
             logger.error(text, self._callback, exc_info=True)
 
     def _serve(self) -> None:
         """Call the subscriber with what waits; others want the executor's threads, too."""
+        with self._lock:
+            if self._is_served:  # an executor may have kept what it had no thread for, and was asked again
+                return
+            self._is_served = True
         for _ in range(_EVENTS_AT_ONCE):
             with self._lock:
                 dropped, self._dropped = (self._dropped, 0) if not self._lines else (0, self._dropped)
                 if not self._waiting:
-                    self._is_submitted = False
+                    self._is_submitted = self._is_served = False
                     event = None
                 else:
                     event = self._waiting.popleft()
@@ -274,6 +284,8 @@ class InTurn:
                 self._callback(event)
             except BaseException:
                 logger.error("a subscriber of %s has failed: %r", type(event).__name__, self._callback, exc_info=True)
+        with self._lock:
+            self._is_served = False
         self._submit()
 
 

@@ -8,13 +8,11 @@ thread.
 from __future__ import annotations
 
 import logging
-import os
 from typing import TYPE_CHECKING
 
 from piactors import endings
 from piactors._host.owning import End
 from piactors._lifecycle.states import State
-from piactors.pihost import lacks
 
 if TYPE_CHECKING:
     from piactors.isolate import Isolate
@@ -35,11 +33,10 @@ def refused(isolate: Isolate, text: str, *, lack: bool) -> None:
 def ended(isolate: Isolate, end: End) -> bool:
     """Whether a process has ended for a lack, before any code of users ran in it, and is tried again."""
     current = isolate.current
-    code = None if end.status is None else os.waitstatus_to_exitcode(end.status)
-    lacked = code == lacks.OUT_OF_RESOURCES and current.start_failure is not None and current.ready_at is None
-    if not lacked or current.intent is not None or isolate.lacks >= _MOST_OF_ITSELF:
+    lacked = current.lacked and current.intent is None and not (end.lost or isolate.ended.is_set())
+    if not lacked or isolate.lacks >= _MOST_OF_ITSELF:
         return False
-    return _wait(isolate, isolate.decoder.traceback(current.start_failure or b""))
+    return _wait(isolate, isolate.decoder.traceback(current.start_failure or b"").strip().rpartition("\n")[2])
 
 
 def _wait(isolate: Isolate, text: str) -> bool:

@@ -58,6 +58,8 @@ class Current:
     detail: str | None = None
     report: dict[str, Any] | None = None
     start_failure: bytes | None = None
+    lacked: bool = False
+    """Whether its start has failed because there was too little of something, and not by what its code did."""
     greeted: bool = False
     breach: Breach | None = None
     stack: str | None = None

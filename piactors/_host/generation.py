@@ -380,9 +380,17 @@ class Generation:
         self._close()
         self._owner.on_refused(text, why == RESOURCES)
 
-    def failed(self, error: BaseException) -> None:
-        """See `Listener`."""
+    def failed(self, error: BaseException, *, over: bool = False) -> None:
+        """See `Listener`; the end is told once more, and then counts, whatever becomes of that."""
         self._owner.on_failure(error)
+        if over and not self._ended:
+            try:
+                self.exited(None, None, lost=False)
+            except BaseException as second:
+                self._ended = True
+                with contextlib.suppress(BaseException):
+                    self._close()
+                self._owner.on_failure(second)
 
     def _kill_unwanted(self, process_fd: int) -> None:
         if process_fd < 0:

@@ -41,6 +41,8 @@ _MOST_REQUEST = 1 << 25
 _MOST_FAILURES = 10
 """So many times in a row what a launcher tells may not be taken before that launcher counts as lost."""
 _AFTER_FAILURE = 0.05
+_LAST_NEWS = frozenset({wire.EXITED, wire.REFUSED})
+"""After these nothing more is told of a process."""
 
 
 class LauncherBackend:
@@ -55,6 +57,9 @@ class LauncherBackend:
         self._members: dict[int, str] = {}
         self._loop = loop.share(self._failed)
         self._failures = 0
+        self._copies: dict[int, int] = {}
+        self._has_to_sweep = False
+        """Whether it is lost, and nobody has begun yet to end what escaped."""
         self._pen, self._remove_pen = confiner.pen(), confiner.remove_pen
         self._listeners: dict[int, Listener] = {}
         self._groups: dict[int, list[str]] = {}
@@ -81,9 +86,7 @@ class LauncherBackend:
             theirs.close()
         self.process_fd = pidfd.open_pid(self._process.pid)
         try:
-            self._loop.watch(ours.fileno(), self._read, self._flush)
-            if self.process_fd >= 0:
-                self._loop.watch(self.process_fd, self._ended)
+            self._watch_it()
         except BaseException:
             self.close()
             raise
@@ -177,13 +180,34 @@ class LauncherBackend:
         return True
 
     def _failed(self, error: BaseException) -> None:
-        """What this did on the loop has failed, for want of memory perhaps: what was told is handled in a moment."""
-        self._failures += 1
-        if self._failures > _MOST_FAILURES:
-            logger.error("the launcher (pid %s) is given up", self._process.pid, exc_info=error)
-            self._lose()
+        """What this did on the loop has failed, for want of memory perhaps: it is done once more in a moment."""
+        self._failures += not lacks.is_lack(error)
+        if self._failures <= _MOST_FAILURES:
+            self._loop.unwatch(self._sock.fileno())  # what waits there would have this fail again at once
+            self._loop.call_later(_AFTER_FAILURE, self._go_on)
+        elif self.lost:
+            self._has_to_sweep = False
+            self._tell_lost()
         else:
-            self._loop.call_later(_AFTER_FAILURE, self._handle_news)
+            background.run(self._loop, "piactors-log", _log_given_up, self.pid, error)
+            self._lose()
+
+    def _go_on(self) -> None:
+        if self._has_to_sweep:
+            self._end_what_escaped()
+        elif not self.lost:
+            self._watch_it()
+            self._flush()
+            self._handle_news()
+
+    def _watch_it(self) -> None:
+        """Hear of it; also where that was so before, in part."""
+        for fd, on_read, on_write in (
+            (self._sock.fileno(), self._read, self._flush), (self.process_fd, self._ended, None)
+        ):  # fmt: skip
+            self._loop.unwatch(fd)
+            if fd >= 0:
+                self._loop.watch(fd, on_read, on_write)
 
     def _handle_news(self) -> None:
         try:
@@ -206,16 +230,15 @@ class LauncherBackend:
             self._watch.looked(frame.seq, news["state"])
             return
         self._watch.came(frame.seq)
+        fd = self._fd_of(news) if frame.kind == wire.LAUNCHED else -1  # if this fails, the frame is handled once more
         if listener is not None:
             try:
-                self._tell(listener, frame, news)
+                self._tell(listener, frame, news, fd)
             except BaseException as error:  # it costs the one process that it concerns
-                listener.failed(error)
-                if frame.kind == wire.EXITED:  # these news come once; they are no news where they had been heard
-                    listener.exited(news["status"], None, lost=False)
+                listener.failed(error, over=frame.kind in _LAST_NEWS)
         elif frame.kind == wire.LAUNCHED:  # it was given up meanwhile
             self._send(wire.LOOK, frame.seq, {"kill": True})
-            _close(self._fd_of(news))
+            _close(fd)
 
     def _fd_of(self, news: dict[str, Any]) -> int:
         """Return the descriptor of a process that was launched; a spare's has been here before."""
@@ -224,9 +247,9 @@ class LauncherBackend:
         fd, self._spare_fd = self._spare_fd, -1
         return fd
 
-    def _tell(self, listener: Listener, frame: wire.Frame, news: dict[str, Any]) -> None:
+    def _tell(self, listener: Listener, frame: wire.Frame, news: dict[str, Any], fd: int) -> None:
         if frame.kind == wire.LAUNCHED:
-            listener.launched(news["pid"], self._fd_of(news))
+            listener.launched(news["pid"], fd)
         elif frame.kind == wire.SPARED:
             listener.spared()
         elif frame.kind == wire.REFUSED:
@@ -281,7 +304,7 @@ class LauncherBackend:
         try:
             listener.exited(self._watch.statuses.pop(launch_id, None), None, lost=False, note=note)
         except BaseException as error:
-            listener.failed(error)
+            listener.failed(error, over=True)
 
     def replace(self, why: str) -> None:
         """See `launcher_watch.Launcher`."""
@@ -303,19 +326,23 @@ class LauncherBackend:
         """The launcher is gone: end what escaped, then tell its listeners."""
         if self.lost:
             return
-        self.lost = True
+        self.lost = self._has_to_sweep = True
+        self._end_what_escaped()
+
+    def _end_what_escaped(self) -> None:
+        """Begin with that; if a step fails, all of it is done once more."""
         self._watch.close()
         processes = [self._spare_fd, *(listener.process_fd for listener in self._listeners.values())]
-        copies = []
         for fd in processes:
-            if fd >= 0:
+            if fd >= 0 and fd not in self._copies:
                 # The kernel's parent-death signal spares a process that has changed its user.
                 with contextlib.suppress(PermissionError):
                     pidfd.kill(fd)
                 with contextlib.suppress(OSError):  # without a descriptor nobody waits for its end
-                    copies.append(os.dup(fd))
+                    self._copies[fd] = os.dup(fd)
         self._close_descriptors()
-        background.run(self._loop, "piactors-sweep", self._sweep, copies)
+        background.run(self._loop, "piactors-sweep", self._sweep, list(self._copies.values()))
+        self._has_to_sweep = False
 
     def _sweep(self, processes: Sequence[int]) -> None:
         code = -signal.SIGKILL
@@ -331,8 +358,15 @@ class LauncherBackend:
         finally:
             self._loop.call_soon(self._tell_lost, code)
 
-    def _tell_lost(self, code: int) -> None:
+    def _tell_lost(self, code: int = -signal.SIGKILL) -> None:
         listeners, self._listeners = self._listeners, {}
+        members, self._members = self._members, {}
+        try:
+            self._on_lost([member for launch_id, member in members.items() if launch_id not in self._watch.statuses])
+        finally:  # whatever becomes of that, all hear of it
+            self._tell_all_lost(listeners, code)
+
+    def _tell_all_lost(self, listeners: dict[int, Listener], code: int) -> None:
         useless = not self._is_warm and code >= 0  # it has ended by itself, before it could serve anybody
         text = f"{self._interpreter} cannot run a launcher: it ended with exit code {code}; see its stderr"
         with contextlib.suppress(Exception):  # who is suspect is a matter of later starts
@@ -347,8 +381,7 @@ class LauncherBackend:
                 else:
                     listener.exited(None, None, lost=True)
             except BaseException as error:
-                listener.failed(error)
-                listener.exited(None, None, lost=True)  # these, too, come once
+                listener.failed(error, over=True)
 
     def kill_tree(self, pid: int) -> bool:
         """See `Backend`: the launcher ends what a dead isolate leaves."""
@@ -402,11 +435,15 @@ class LauncherBackend:
     def _close_descriptors(self) -> None:
         self._loop.unwatch(self._sock.fileno())
         self._sock.close()
-        if self.process_fd >= 0:
-            self._loop.unwatch(self.process_fd)
-        for fd in (self.process_fd, self._spare_fd, *self._fds):
-            _close(fd)
+        self._loop.unwatch(self.process_fd)
+        fds = [self.process_fd, self._spare_fd, *self._fds]
         self.process_fd, self._spare_fd, self._fds = -1, -1, []
+        for fd in fds:
+            _close(fd)
+
+
+def _log_given_up(pid: int, error: BaseException) -> None:
+    logger.error("the launcher (pid %s) is given up", pid, exc_info=error)
 
 
 def _rusage(values: Sequence[float]) -> Rusage | None:

@@ -64,8 +64,8 @@ class Listener(Protocol):
     def refused(self, why: str, text: str) -> None:
         """There is no process; `why` is a word for it, `RESOURCES` among them."""
 
-    def failed(self, error: BaseException) -> None:
-        """One of these has raised this."""
+    def failed(self, error: BaseException, *, over: bool = False) -> None:
+        """One of these has raised this; with `over`, the last one: nothing more is told of the process."""
 
     def spared(self) -> None:
         """A signal that `Backend.signal` was to have sent could not be sent either."""

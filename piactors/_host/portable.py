@@ -94,7 +94,7 @@ class PortableBackend:
             logger.exception("what process %s has left could not be looked for", process.pid)
         finally:
             self._children.pop(process.pid, None)
-            self._loop.add_call(listener.failed, report, ())
+            self._loop.add_call(partial(listener.failed, over=True), report, ())
 
     def kill_tree(self, pid: int) -> bool:
         """See `Backend`."""
@@ -105,7 +105,7 @@ class PortableBackend:
 
     def expect(self, listener: Listener, *, kill: bool) -> None:
         """See `Backend`: what somebody traces is not waited for for ever."""
-        self._loop.call_later(_END_SECONDS, partial(self._give_up, listener))
+        self._loop.call_later(_END_SECONDS, partial(self._give_up, listener), partial(listener.failed, over=True))
 
     def _give_up(self, listener: Listener) -> None:
         if listener.pid is not None and listener.pid in self._children:

@@ -102,13 +102,13 @@ _local = threading.local()
 
 
 def mine() -> Waker | None:
-    """Return the waker of this thread, made the first time; None if no descriptor is left for one just now."""
+    """Return the waker of this thread, made the first time; None if there is no descriptor or memory for it now."""
     try:
         waker: Waker = _local.waker
     except AttributeError:
         try:
             waker = _local.waker = Waker()
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             if not lacks.is_lack(error):
                 raise
             return None

@@ -38,6 +38,8 @@ class _Companion:
         self.isolate = isolate
         self.current = current
         self.number = number
+        self.is_told = False
+        """Whether those who wait for its end have been told."""
 
     def kill(self, kind: Kind, detail: str) -> None:
         """End it at once, for this reason."""
@@ -69,7 +71,15 @@ class _Companion:
 
     def on_failure(self, error: BaseException) -> None:
         """See `Owner`: what has failed of it may concern the whole isolate."""
-        self.isolate.on_failure(error)
+        try:
+            if self.generation.is_over and not self.is_told:
+                self.end_untold(ExitReason(kind="killed", detail=f"piactors has failed on it: {error!r}"))
+        finally:
+            self.isolate.on_failure(error)
+
+    def end_untold(self, reason: ExitReason) -> None:
+        """It is gone, and the telling of that has failed: let nobody wait for it any more."""
+        raise NotImplementedError
 
     def on_answer(self, frame: wire.Frame, again: bool) -> None:
         """See `Owner`: what is to take over, or has been, has nothing to answer; see each of the two."""
@@ -173,6 +183,7 @@ class Newcomer(_Companion):
     def install(self) -> None:
         """Be the isolate's process from here on, ready or not; under the isolate's lock."""
         isolate = self.isolate
+        self.current.number_before = isolate.generation_number
         isolate.process, isolate.current = self.generation, self.current
         isolate.generation_number = self.number
         isolate.mailbox.next_generation()
@@ -200,7 +211,7 @@ class Newcomer(_Companion):
             self.cancel_timers()
             self._on_ready()
         elif frame.kind == wire.START_FAILED and current.ready_at is None and current.start_failure is None:
-            current.start_failure = bytes(frame.payload)
+            arrivals.note_failed_start(current, frame)
         elif not self._on_any_frame(frame):
             raise ProtocolError(f"a frame of kind {frame.kind} does not come from an isolate that has yet to run")
 
@@ -226,7 +237,12 @@ class Newcomer(_Companion):
             if self._announced and reason.kind != "shutdown":
                 self._publish(events.IsolateStartFailed, reason)
         finally:
-            self._on_gone(reason)
+            self.end_untold(reason)
+
+    def end_untold(self, reason: ExitReason) -> None:
+        """See `_Companion`."""
+        self.is_told = True
+        self._on_gone(reason)
 
 
 def _nothing() -> None:
@@ -282,4 +298,9 @@ class Retiree(_Companion):
             self.isolate.log(
                 logging.WARNING, "isolate %s (pid %s, generation %s), %s: %s", *place, what, reason.report()
             )
+        self.end_untold(reason)
+
+    def end_untold(self, reason: ExitReason) -> None:
+        """See `_Companion`."""
+        self.is_told = True
         self._on_gone(self)

@@ -43,21 +43,24 @@ class CallLoop:
         self._replies = replies
         self._trusted = Replies(True, replies.accept, replies.most)
         self._threads = threads
+        self._others: List[threading.Thread] = []
         self._turn = threading.Lock()
         self._ending: Optional[Ending] = None
         self.coroutines = CoroutineRunner(self.end_with)
         self.hosted = hosted.Hosted(hosted.Toolbox())
 
+    def start_threads(self) -> None:
+        """Start the threads that serve beside the main one; before the host is told that this process is ready."""
+        for slot in range(1, self._threads):
+            name = "pihost-call-{}".format(slot)
+            thread = threading.Thread(target=self._serve, args=(slot,), name=name, daemon=True)
+            thread.start()
+            self._others.append(thread)
+
     def run(self) -> Ending:
         """Serve until a stop or a failure, and return which; all running calls have ended by then."""
-        others: List[threading.Thread] = [
-            threading.Thread(target=self._serve, args=(slot,), name="pihost-call-{}".format(slot), daemon=True)
-            for slot in range(1, self._threads)
-        ]
-        for thread in others:
-            thread.start()
         self._serve(0)
-        for thread in others:
+        for thread in self._others:
             thread.join()
         assert self._ending is not None
         return self._ending

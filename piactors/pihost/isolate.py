@@ -116,18 +116,18 @@ def tell_failure(
         error: what went wrong.
         replies: how the host wants it described, once that is known.
         generation: which one this process is, once that is known.
-        ours: whether no code of users has run; then the exit code says whether something was lacking.
+        ours: whether it went wrong in what pihost does, and not in isolated code.
     """
-    code = lacks.OUT_OF_RESOURCES if ours and lacks.is_lack(error) else 1
     try:
         described = (replies or Replies(False, frozenset(), _LEAST_FRAME)).error(error)
-        frame = wire.encode(wire.START_FAILED, wire.PLAIN, generation, 0, described)
+        flags = wire.PLAIN | (wire.LACK if ours and lacks.is_lack(error) else 0)
+        frame = wire.encode(wire.START_FAILED, flags, generation, 0, described)
         while frame:
             frame = frame[os.write(data, frame) :]
     except BaseException:
         traceback.print_exception(type(error), error, error.__traceback__)
     finally:
-        forks.leave(code)
+        forks.leave(1)
 
 
 class Isolate:
@@ -141,7 +141,7 @@ class Isolate:
         self._control_stream = FrameStream(socket.socket(fileno=fds.control), takes_fds=True)
         self._replies = Replies(False, frozenset(), _LEAST_FRAME)
         self._forks: Optional[forks.Forks] = None
-        self._is_set_up = False
+        self._in_isolated_code = False
 
     def run(self) -> NoReturn:
         """Set up, serve until told to stop, and end the process."""
@@ -149,10 +149,12 @@ class Isolate:
             loop, control = self._begin()
             ready = self._description(loop)
             self._end_if_fork()
+            loop.start_threads()
             self._data.send(wire.READY, wire.PLAIN, 0, ready)
         except BaseException as error:
             self._end_if_fork(error)
-            tell_failure(self._fds.data, error, self._replies, self._data.generation, not self._is_set_up)
+            ours = not self._in_isolated_code
+            tell_failure(self._fds.data, error, self._replies, self._data.generation, ours)
         self._finish(loop, control, loop.run())
 
     def _begin(self) -> Tuple[CallLoop, Control]:
@@ -164,8 +166,9 @@ class Isolate:
         control.start()
         assert self._forks is not None
         self._forks.watch([fd for fd in (self._fds.page, self._fds.host_pidfd) if fd >= 0])
-        self._is_set_up = True
+        self._in_isolated_code = True
         self._start(init, loop, control)
+        self._in_isolated_code = False
         return loop, control
 
     def _end_if_fork(self, error: Optional[BaseException] = None) -> None:

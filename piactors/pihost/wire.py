@@ -74,6 +74,8 @@ INLINE = 4
 """Of a CALL: the answer has to come through the socket."""
 CODE = 8
 """Of a CALL: the answer may be a pickle, whatever else the isolate is trusted with."""
+LACK = 16
+"""Of a START_FAILED: there was too little of something (see `lacks`), and it was not isolated code that met with it."""
 
 LEAST_READ = 4096
 MOST_READ = 65536

@@ -335,6 +335,29 @@ def test_an_executor_that_takes_no_more_ends_the_subscription(caplog: pytest.Log
     assert caplog.text.count("takes no more work") == 1
 
 
+def test_an_executor_that_lacks_a_thread_goes_on_with_the_next_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lack costs no event, and no order."""
+    lacking, calls, start = [True], [], threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if lacking and thread.name.startswith("lacking"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    pool = concurrent.futures.ThreadPoolExecutor(2, "lacking")
+    end = events.subscribe(lambda event: calls.append(event.generation), events.IsolateStarted, run=pool)
+    for number in range(3):
+        post(number)
+    lacking.clear()
+    for number in range(3, 400):
+        post(number)
+    wait_until(lambda: len(calls) == 400)
+    end()
+    pool.shutdown()
+    assert calls == list(range(400))
+
+
 class Inline:
     """An executor of the user's own making."""
 

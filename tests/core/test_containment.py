@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -10,20 +11,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import piactors
 from piactors import ChildSpec, ProcessActor, Recycle, Supervisor
 from piactors._host import runtime
-from tests.injecting import Site, Watcher, watching
+from tests.injecting import PACKAGE, Site, Watcher, watching
 from tests.support import HostScripts, wait_until
 
 OUTCOME_SECONDS = 30.0
 SEED = 11
 SAMPLE = 12
 LARGE = 400_000
+Life = Callable[[list[Any]], list[Any]]
 KINDS: list[Callable[[], BaseException]] = [
     *(lambda number=number: OSError(number, os.strerror(number))  # type: ignore[misc]
       for number in (errno.EMFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EPIPE, errno.EIO)),
@@ -122,6 +126,29 @@ def supervised(lines: list[Any]) -> list[Any]:
     return futures
 
 
+def bereft(lines: list[Any]) -> list[Any]:
+    """Live the life of an isolate whose launcher is killed; nobody else has that launcher."""
+    options: dict[str, Any] = {"restart": "permanent", "max_restarts": 50, "output": lines.append}
+    ref = Victim.with_options(**options, preload=("json",)).start()
+    futures: list[Any] = []
+    try:
+        futures.append(ref.proxy().echo(1))
+        settle(futures)
+        pid = ref.pid
+        if pid is not None:
+            futures += [ref.proxy().nap(5), ref.proxy().echo(2)]
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(psutil.Process(pid).ppid()).kill()
+        settle(futures)
+        futures += [ref.proxy().echo(3), ref.stop(block=False)]
+        settle(futures)
+    except piactors.PiactorsError:
+        ref.terminate()
+    finally:
+        assert ref.wait_for_exit(OUTCOME_SECONDS) is not None
+    return futures
+
+
 def settle(futures: list[Any]) -> None:
     """Wait until each has an outcome, whichever."""
     deadline = time.monotonic() + OUTCOME_SECONDS
@@ -134,7 +161,8 @@ def settle(futures: list[Any]) -> None:
             assert future.done(), repr(error)
 
 
-LIVES: list[Callable[[list[Any]], list[Any]]] = [alone, supervised]
+SHORT: list[Life] = [alone, supervised]
+LIVES: list[Life] = [*SHORT, bereft]
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +171,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL + 1, "piactors")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def bystander() -> Iterator[Any]:
     """One that lives all the time."""
     ref = Bystander.start()
@@ -151,10 +179,10 @@ def bystander() -> Iterator[Any]:
     ref.stop()
 
 
-def all_sites() -> list[tuple[Callable[[list[Any]], list[Any]], Site]]:
+def all_sites(lives: list[Life] = LIVES) -> list[tuple[Life, Site]]:
     """Return every place of every life from which the I/O thread calls something."""
-    found: list[tuple[Callable[[list[Any]], list[Any]], Site]] = []
-    for life in LIVES:
+    found: list[tuple[Life, Site]] = []
+    for life in lives:
         watcher = Watcher()
         with watching(watcher):
             live(life)
@@ -162,7 +190,7 @@ def all_sites() -> list[tuple[Callable[[list[Any]], list[Any]], Site]]:
     return found
 
 
-def live(life: Callable[[list[Any]], list[Any]]) -> None:
+def live(life: Life) -> None:
     """Live one life in a thread of its own, and see that it comes to its end."""
     failed: list[BaseException] = []
 
@@ -182,12 +210,12 @@ def live(life: Callable[[list[Any]], list[Any]]) -> None:
         raise failed[0]
 
 
-def check(life: Callable[[list[Any]], list[Any]], site: Site, error: BaseException, bystander: Any, pid: int) -> bool:
+def check(life: Life, site: Site, error: BaseException, bystander: Any, pid: int) -> bool:
     """Have one call fail, and see that nobody else notices; returns whether it was made at all."""
     watcher = Watcher(site, error)
-    before = runtime.current()
-    reader = bystander._isolate.process._reader
-    wait_until(lambda: not (reader._resting or reader.rests))  # else the call may be one that is made for this one
+    before, reader = runtime.current(), bystander._isolate.process._reader
+    # What the I/O thread does for it after its last answer belongs to it, and could be what fails.
+    wait_until(lambda: not (reader.rests or reader._resting))
     try:
         with watching(watcher):
             live(life)
@@ -198,7 +226,7 @@ def check(life: Callable[[list[Any]], list[Any]], site: Site, error: BaseExcepti
     return watcher.struck
 
 
-def inject(sites: list[tuple[Callable[[list[Any]], list[Any]], Site]], bystander: Any, kinds: Any) -> None:
+def inject(sites: list[tuple[Life, Site]], bystander: Any, kinds: Any) -> None:
     """Have each of these calls fail once for each kind."""
     pid, struck, made = bystander.proxy().pid().get(timeout=OUTCOME_SECONDS), 0, 0
     for life, site in sites:
@@ -241,9 +269,57 @@ def test_an_io_thread_that_cannot_go_on_ends_its_isolates_and_the_next_start_has
 def test_a_failing_call_costs_what_it_belongs_to(bystander: Any) -> None:
     """A sample of all calls that there are, each with one kind of failure."""
     chance = random.Random(SEED)
-    sites = all_sites()
+    sites = all_sites(SHORT)
     assert len(sites) > 300
     inject(chance.sample(sites, SAMPLE), bystander, lambda: [chance.choice(KINDS)])
+
+
+@pytest.mark.timeout(180)
+def test_an_end_whose_telling_fails_leaves_nobody_waiting(bystander: Any) -> None:
+    """Nothing is told a second time of a process that has ended, and of a launcher that is lost."""
+    wanted = {("_tell", "exited"), ("_tell_all_lost", "exited"), ("_end_what_escaped", "run")}
+    wanted.add(("_tell_lost", "_launcher_lost"))
+    lines = Path(PACKAGE, "_host/launching.py").read_text().splitlines()
+    sites = []
+    for life, site in all_sites([bereft]):
+        if site.file == "_host/launching.py":
+            above = (line for line in reversed(lines[: site.line]) if line.startswith("    def "))
+            if (next(above).split("(")[0].split()[-1], site.callee) in wanted:
+                sites.append((life, site))
+    assert len(sites) >= len(wanted)
+    inject(sites, bystander, lambda: [MemoryError])
+
+
+def test_a_launcher_whose_news_cannot_be_read_for_a_while_lives(
+    bystander: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits in its channel would fail again at once; it is read when there is memory again."""
+    pid = bystander.proxy().pid().get(timeout=OUTCOME_SECONDS)
+    ref = Victim.with_options(restart="permanent").start()
+    lacking, tries = threading.Event(), []
+    launcher = psutil.Process(pid).ppid()
+    backend: Any = next(found for found in runtime.current()._backends.values() if getattr(found, "pid", 0) == launcher)
+    sock = backend._sock
+
+    class Lacking:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sock, name)
+
+        def recvmsg(self, *args: Any) -> Any:
+            if lacking.is_set():
+                tries.append(time.monotonic())
+                raise MemoryError
+            return sock.recvmsg(*args)
+
+    monkeypatch.setattr(backend, "_sock", Lacking())
+    lacking.set()
+    ref.proxy().die()
+    wait_until(lambda: len(tries) >= 20)
+    assert tries[-1] - tries[0] > 0.5, "it reads without a pause"
+    lacking.clear()
+    assert ref.proxy().echo(1).get(timeout=OUTCOME_SECONDS) == 1
+    assert bystander.proxy().pid().get(timeout=OUTCOME_SECONDS) == pid
+    ref.stop()
 
 
 @pytest.mark.soak

@@ -6,15 +6,20 @@ return what is large.  Restarts wait meanwhile, at no cost, and all answer withi
 
 from __future__ import annotations
 
+import logging
 import os
+import resource
+import signal
 import subprocess
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import HostScripts
+from piactors import ActorDeadError, ProcessActor
+from tests.support import HostScripts, wait_until
 
 RECOVERY_SECONDS = 5.0
 
@@ -257,3 +262,91 @@ def test_a_process_that_can_start_no_thread_is_tried_again(host_script: HostScri
     host = host_script(enter + ALONE, env=env)
     out, err = host.communicate(timeout=50)
     assert out.split() == ["waits", "True", "restarting", "True", "again", "True", "2", "True"], (out, err)
+NO_THREAD = """
+import os, threading
+start = threading.Thread.start
+
+def refuse(self):
+    if self.name == {name!r} and os.path.exists({flag!r}):
+        raise RuntimeError("can't start new thread")
+    start(self)
+
+threading.Thread.start = refuse
+"""
+
+
+class Pid(ProcessActor):
+    """Tells which process it is."""
+
+    def pid(self) -> int:
+        """Return the pid."""
+        return os.getpid()
+
+
+@pytest.mark.parametrize("name", ["pihost-control", "pihost-call-1"])
+def test_a_process_that_is_made_and_lacks_a_thread_is_tried_again(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is a task for the process, and none for its threads: the restart waits, and costs no more than one."""
+    flag, module = tmp_path / "lacks", f"lacking_{name.replace('-', '_')}"
+    (tmp_path / f"{module}.py").write_text(NO_THREAD.format(name=name, flag=str(flag)))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    caplog.set_level(logging.WARNING, "piactors")
+    ref = Pid.with_options(preload=(module,), concurrency=2, restart="permanent", max_restarts=1).start()
+    try:
+        pid = ref.proxy().pid().get(timeout=20)
+        flag.touch()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: ref._isolate.lacks >= 4)
+        assert ref.state == "restarting"
+        flag.unlink()
+        assert ref.proxy().pid().get(timeout=RECOVERY_SECONDS) != pid
+        assert ref.generation == 2
+        told = [record.getMessage() for record in caplog.records if "is tried again" in record.getMessage()]
+        assert len(told) == 1
+        assert told[0].endswith("RuntimeError: can't start new thread")
+    finally:
+        ref.stop()
+
+
+class Lacks(Pid):
+    """Lacks something itself, after its first start."""
+
+    def __init__(self, flag: str) -> None:
+        super().__init__()
+        if os.path.exists(flag):
+            raise MemoryError
+        Path(flag).touch()
+
+
+def test_what_isolated_code_lacks_in_its_start_is_charged(tmp_path: Path) -> None:
+    """It may ask for more than there will ever be."""
+    ref = Lacks.with_options(restart="permanent", max_restarts=2).start(str(tmp_path / "flag"))
+    os.kill(ref.proxy().pid().get(timeout=20), signal.SIGKILL)
+    assert ref.wait_for_exit(20) is not None
+    with pytest.raises(ActorDeadError):
+        ref.proxy().pid().get(timeout=5)
+
+
+def test_a_thread_gets_its_answer_without_a_descriptor() -> None:
+    """What it would wait with takes one; then the I/O thread reads for it."""
+    ref = Pid.start()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found: list[object] = []
+
+    def ask() -> None:
+        for _ in range(2):
+            try:
+                found.append(ref.call(Pid.pid).get(timeout=20))
+            except OSError as error:
+                found.append(error)
+
+    thread = threading.Thread(target=ask)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        thread.start()
+        thread.join(30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert found == [ref.pid] * 2
+    ref.stop()
