@@ -11,7 +11,6 @@ import attrs
 
 from piactors._logs import logger
 from piactors.exit_reason import ExitReason
-from piactors.pihost import lacks
 
 
 @attrs.frozen(kw_only=True)
@@ -250,7 +249,8 @@ class InTurn:
         try:
             self._run.submit(self._serve)
         except BaseException as error:
-            lack = lacks.is_lack(error)  # of a thread, as a rule: what waits goes along with the next event
+            # A thread may be lacking for a moment: what waits goes along with the next event then.
+            lack = isinstance(error, MemoryError) or str(error) == "can't start new thread"
             with self._lock:
                 self._is_submitted, self._is_over = False, not lack
                 if self._is_over:
