@@ -152,8 +152,11 @@ class LauncherBackend:
             except BlockingIOError:
                 self._loop.want_write(self._sock.fileno(), True)
                 return
-            except OSError:
-                self._loop.call_soon(self._lose)
+            except OSError as error:
+                if lacks.is_lack(error):
+                    self._loop.call_later(_AFTER_FAILURE, self._flush)
+                else:
+                    self._loop.call_soon(self._lose)
                 return
             if sent < len(data):
                 self._outbox[0] = (data[sent:], (), launch_id)
