@@ -93,6 +93,7 @@ def test_a_stop_in_the_moment_of_a_restart_is_a_stop_and_no_failed_start() -> No
     reason = ref.wait_for_exit(PATIENCE)
     assert reason is not None
     assert reason.kind == "shutdown"
+    assert runtime.current().dispatcher.drain(PATIENCE)
     told = [type(event).__name__ for event in seen if event.name == ref.name]
     unsubscribe()
     assert told == ["IsolateStarted", "IsolateExited", "IsolateRestarting"]
