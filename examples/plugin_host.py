@@ -50,7 +50,7 @@ def outcome(plugin: IsolateRef) -> str:
     except UntrustedReply as error:
         return f"was refused: {str(error).partition(';')[0]}"
     except Exception as error:
-        frames = [line.strip() for line in str(error.__cause__).splitlines() if line.startswith("  File")]
+        frames = [line.strip() for line in str(error.__cause__).splitlines() if line.lstrip().startswith("File")]
         return f"raised {error!r} in {frames[-1]}"
 
 

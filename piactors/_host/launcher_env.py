@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from piactors._host.making import MARKER_PREFIX
 from piactors.options import inherited_env
 
-_TO_RUN = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME")
-"""Without these some interpreters do not even start.  The isolates' own environment does not have them."""
+_TO_RUN = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "PYTHONHASHSEED")
+"""Without these some interpreters do not even start, or order their sets differently from the host's.  The isolates' own
+environment does not have them.
+"""
 
 EnvClass = frozenset[str] | None
 """The names of the variables that a launcher has, or None for all of the host's."""
