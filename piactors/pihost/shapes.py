@@ -107,7 +107,16 @@ def _attributes(owner: Any) -> Namespace:
     for cls in reversed(_mro_of(type(owner))):
         found.update(_dict_of(cls))
     found.update(_own(owner))
+    for name in [name for name, kept in found.items() if type(kept) is types.MemberDescriptorType]:
+        kept = _in_slot(found.pop(name), owner)
+        if kept is not _MISSING:
+            found[name] = kept
     return found
+
+
+def _in_slot(slot: Any, owner: Any) -> Any:
+    """Return what lies in a slot of an object, which runs no code of its class."""
+    return attempt(lambda: slot.__get__(owner, type(owner)), _MISSING)
 
 
 def _static(owner: Any, name: str) -> Any:
@@ -116,7 +125,8 @@ def _static(owner: Any, name: str) -> Any:
         return own[name]
     for cls in _mro_of(type(owner)):
         if name in _dict_of(cls):
-            return _dict_of(cls)[name]
+            kept = _dict_of(cls)[name]
+            return _in_slot(kept, owner) if type(kept) is types.MemberDescriptorType else kept
     if issubclass(type(owner), type):
         return next((_dict_of(cls)[name] for cls in _mro_of(owner) if name in _dict_of(cls)), _MISSING)
     return _MISSING

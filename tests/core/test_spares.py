@@ -64,14 +64,6 @@ def test_a_spare_that_was_killed_costs_a_fork(first: IsolateRef) -> None:
     second.stop()
 
 
-def test_a_spare_that_was_stopped_goes_on(first: IsolateRef) -> None:
-    wait_until(lambda: len(spares(first)) == 1)
-    (spare,) = spares(first)
-    os.kill(spare, signal.SIGSTOP)
-    wait_until(lambda: psutil.Process(spare).status() == psutil.STATUS_STOPPED)
-    assert started().pid == spare
-
-
 def test_a_spare_holds_no_descriptor_of_an_isolate(first: IsolateRef) -> None:
     wait_until(lambda: len(spares(first)) == 1)
     second = started()

@@ -328,7 +328,8 @@ def _drained() -> bool:
 
 
 def _warm_up() -> None:
-    """Have what is made once and kept: launcher, dispatcher, what the first failure imports."""
+    """Have what is made once and kept: launchers (actors have one of their own), what the first failure imports."""
+    HostileActor.with_options(IsolationOptions(name="first actor", max_frame=MAX_FRAME)).start().stop()
     with ProcessIsolator(IsolationOptions(name="first", max_frame=MAX_FRAME)) as first:
         first.invoke_method("os:getpid").get(timeout=30)
         with contextlib.suppress(piactors.RemoteError, ZeroDivisionError, TypeError):
