@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from piactors._platform import late_threads
 from piactors.pihost import lacks
 
 _PAUSE = 0.2
@@ -24,14 +23,20 @@ def run(clock: Clock, name: str, work: Callable[..., object], *args: Any) -> Non
 
     Where the interpreter ends and lets no thread start any more, it runs in this one.
     """
-    start(clock, threading.Thread(target=work, args=args, name=name, daemon=True))
+    thread = threading.Thread(target=work, args=args, name=name, daemon=True)
+    start(clock, thread, lambda error: thread.run())
 
 
-def start(clock: Clock, thread: threading.Thread) -> None:
-    """Start a thread; as `run`."""
+def start(clock: Clock, thread: threading.Thread, failed: Callable[[BaseException], object]) -> None:
+    """Start a thread; tried again until it can be.
+
+    Args:
+        failed: called with the error where it never can be: the interpreter ends.
+    """
     try:
-        late_threads.start_or_run(thread)
+        thread.start()
     except (RuntimeError, MemoryError) as error:
-        if not lacks.is_lack(error):
-            raise
-        clock.call_later(_PAUSE, lambda: start(clock, thread))
+        if lacks.is_lack(error):
+            clock.call_later(_PAUSE, lambda: start(clock, thread, failed))
+        else:
+            failed(error)

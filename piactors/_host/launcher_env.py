@@ -13,8 +13,9 @@ from piactors._host.making import MARKER_PREFIX
 from piactors.options import inherited_env
 
 _TO_RUN = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "PYTHONHASHSEED")
-"""Without these some interpreters do not even start, or order their sets differently from the host's.  The isolates' own
-environment does not have them.
+"""Without these some interpreters do not even start, or order sets otherwise than the host.
+
+The isolates' own environment does not have them.
 """
 
 EnvClass = frozenset[str] | None

@@ -78,7 +78,7 @@ class ThreadRunner:
             text = f"not ready within start_timeout, {self.start_timeout:g} s"
             life.timers.append(self.clock.call_later(self.start_timeout, partial(life.start_too_late, text)))
         if self.ref.generation > 1:
-            background.start(self.clock, life.thread)
+            background.start(self.clock, life.thread, lambda error: life.start_too_late(str(error)))
             return
         try:
             life.thread.start()

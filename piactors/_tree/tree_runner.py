@@ -89,13 +89,17 @@ class TreeRunner:
         self._begin_life()
         thread = self._thread_for(self._live, self._incarnation)
         if self.generation > 1:
-            background.start(self.surroundings.clock, thread)
+            background.start(self.surroundings.clock, thread, self._never_starts)
             return
         try:
             thread.start()
         except BaseException:
             self._lives = False
             raise
+
+    def _never_starts(self, error: BaseException) -> None:
+        self._lives = False
+        self.link.start_failed(ExitReason(kind="start_failed", detail=str(error)), made(error))
 
     def start_wholly(self, enter: Callable[[], bool]) -> None:
         """Start a tree in one step, so that whoever does may be interrupted: all of it happens on its own thread.
