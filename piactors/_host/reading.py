@@ -278,6 +278,8 @@ class Reader:
 
     def read_all(self) -> None:
         """Handle all that has come, on the loop: somebody is about to be judged by it."""
+        if self._is_mine():
+            return  # that is just being done
         with self._lock:
             if self._turns.closed:
                 return

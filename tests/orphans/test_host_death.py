@@ -185,7 +185,7 @@ thread = threading.Thread(target=make)
 thread.start()
 thread.join()
 pid = refs[0].pid
-wait_for(lambda: len(os.listdir("/proc/self/task")) <= 3)
+wait_for(lambda: len(os.listdir("/proc/self/task")) <= 4)  # the main thread and the three of piactors
 say(before=pid, after=refs[0].proxy().pid().get(timeout=20), launchers=launchers())
 sleep_for_ever()
 """
