@@ -71,7 +71,7 @@ def test_nothing_is_ended_because_the_program_was_stopped(host_script: HostScrip
 
 def test_a_deadline_does_not_count_what_the_loop_missed_and_comes_all_the_same() -> None:
     """It is put off by as much as it is late, once."""
-    loop, came, late = Loop(lambda _: None), threading.Event(), threading.Event()
+    loop, came, late = Loop(lambda _: None, lambda _: None), threading.Event(), threading.Event()
     loop.start()
     try:
         start = time.monotonic()
