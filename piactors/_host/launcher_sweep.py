@@ -32,7 +32,7 @@ def sweep(process: subprocess.Popen[bytes], isolates: Sequence[int], groups: lis
         pidfd.wait_ended(fd, max(0.0, deadline - time.monotonic()))
         os.close(fd)
     left = cgroups.kill_all(groups, max(0.0, deadline - time.monotonic()))
-    left += markers.kill_marked(marker, max(0.0, deadline - time.monotonic()))
+    left += markers.kill_marked(marker, max(_AT_ONCE, deadline - time.monotonic()))  # who waits for them reaps them
     _reap_adopted(process.pid)
     if left:
         logger.error("processes %s of a lost launcher do not end", sorted(set(left)))
