@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from piactors._logs import logger
 from piactors._platform import markers, pidfd, process_stats
@@ -20,8 +20,14 @@ _OF_ONE = 2.0
 """How long the end of the launcher itself may take."""
 
 
-def sweep(process: subprocess.Popen[bytes], isolates: Sequence[int], groups: list[str], marker: str) -> int:
-    """End what a launcher has left, and return its exit code; closes `isolates`, the descriptors of its isolates."""
+def sweep(
+    process: subprocess.Popen[bytes], isolates: Sequence[int], groups: list[str], marker: str, own: Collection[int]
+) -> int:
+    """End what a launcher has left, and return its exit code; closes `isolates`, the descriptors of its isolates.
+
+    Args:
+        own: the children that this process had when the launcher was lost.
+    """
     code = end_process(process, _OF_ONE)
     for fd in isolates:
         # The kernel's parent-death signal spares a process that has changed its user.
@@ -33,26 +39,35 @@ def sweep(process: subprocess.Popen[bytes], isolates: Sequence[int], groups: lis
         os.close(fd)
     left = cgroups.kill_all(groups, max(0.0, deadline - time.monotonic()))
     left += markers.kill_marked(marker, max(_AT_ONCE, deadline - time.monotonic()))  # who waits for them reaps them
-    _reap_adopted(process.pid)
+    _reap_adopted(process.pid, own)
     if left:
         logger.error("processes %s of a lost launcher do not end", sorted(set(left)))
     return code
 
 
-def _reap_adopted(session: int) -> None:
+def _reap_adopted(session: int, own: Collection[int]) -> None:
     """Reap what came to this process from the launcher, as it does to the first process of a container.
 
-    A spare may be among it of which the launcher had not told yet.  All have the launcher's session.
+    A spare may be among it of which the launcher had not told yet.  Most have the launcher's session; what has made
+    one of its own is known by being new here, and dead.
     """
+    me, mine = os.getpid(), os.getsid(0)
     deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline:
-        adopted = [pid for pid in process_stats.children(os.getpid()) if pid != session and _session(pid) == session]
-        for pid in adopted:
+        children = [pid for pid in process_stats.children(me) if pid != session]
+        adopted = [pid for pid in children if _session(pid) == session]
+        dead = [pid for pid in children if pid not in own and _session(pid) not in (session, mine) and _is_dead(pid)]
+        for pid in (*adopted, *dead):
             with contextlib.suppress(OSError):
                 os.waitpid(pid, os.WNOHANG)
         if not adopted:
             return
         time.sleep(0.01)
+
+
+def _is_dead(pid: int) -> bool:
+    found = process_stats.stat(pid)
+    return found is not None and found.has_ended
 
 
 def end_process(process: subprocess.Popen[bytes], seconds: float) -> int:

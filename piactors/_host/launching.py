@@ -23,7 +23,7 @@ from piactors._host.loop import Loop
 from piactors._host.making import MARKER_PREFIX, RESOURCES, Listener, Order
 from piactors._host.news import News
 from piactors._logs import logger
-from piactors._platform import markers, pidfd
+from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
 from piactors.exit_reason import Rusage
 from piactors.pihost import inherit, lacks, segments, wire
@@ -58,6 +58,7 @@ class LauncherBackend:
         self._loop = loop.share(self._failed)
         self._failures = 0
         self._copies: dict[int, int] = {}
+        self._own: frozenset[int] = frozenset()
         self._has_to_sweep = False
         """Whether it is lost, and nobody has begun yet to end what escaped."""
         self._pen, self._remove_pen = confiner.pen(), confiner.remove_pen
@@ -335,14 +336,15 @@ class LauncherBackend:
     def _end_what_escaped(self) -> None:
         """Begin with that; if a step fails, all of it is done once more."""
         self._watch.close()
+        self._own = frozenset(process_stats.children(os.getpid()))
         processes = [self._spare_fd, *(listener.process_fd for listener in self._listeners.values())]
         for fd in processes:
             if fd >= 0 and fd not in self._copies:
-                # The kernel's parent-death signal spares a process that has changed its user.
-                with contextlib.suppress(PermissionError):
-                    pidfd.kill(fd)
-                with contextlib.suppress(OSError):  # without a descriptor nobody waits for its end
+                try:
                     self._copies[fd] = os.dup(fd)
+                except OSError:  # nobody can wait for its end then; else it may reap its own children first
+                    with contextlib.suppress(PermissionError):
+                        pidfd.kill(fd)
         self._close_descriptors()
         background.run(self._loop, "piactors-sweep", self._sweep, list(self._copies.values()))
         self._has_to_sweep = False
@@ -353,7 +355,7 @@ class LauncherBackend:
             logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
             groups = [folder for folders in self._groups.values() for folder in folders]
             groups += [self._pen] if self._pen else []
-            code = launcher_sweep.sweep(self._process, processes, groups, self.marker)
+            code = launcher_sweep.sweep(self._process, processes, groups, self.marker, self._own)
             if self._pen is not None:
                 self._remove_pen(self._pen)
         except Exception:  # nothing can be looked at without a descriptor: what is left ends with its parent
