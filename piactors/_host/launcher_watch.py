@@ -66,6 +66,8 @@ class LauncherWatch:
         self._due: dict[int, _Due] = {}
         self._armed = False
         self._last_look = 0.0
+        self._halted = 0.0
+        """For how long the launcher was found stopped, traced or frozen, at each look up to now."""
         self.statuses: dict[int, int | None] = {}
 
     def expect(self, launch_id: int, *, kill: bool = False) -> None:
@@ -74,7 +76,8 @@ class LauncherWatch:
         if due is None or (kill and not due.kill):
             self._due[launch_id] = _Due(time.monotonic(), kill=kill)
         if not self._armed:
-            self._armed = True
+            self._armed, self._halted = True, 0.0
+            self._last_look = time.monotonic()
             self._loop.call_later(patience.FIRST_LOOK, self._look)
 
     def came(self, launch_id: int) -> None:
@@ -96,8 +99,10 @@ class LauncherWatch:
         if not self._due:
             return
         state = state_of(self._launcher.pid)
+        now = time.monotonic()
+        self._halted = self._halted + min(now - self._last_look, 2 * _LATER) if state in patience.HALTED else 0.0
+        self._last_look = now
         for launch_id, due in list(self._due.items()):
-            now = time.monotonic()
             due.waited += min(now - due.looked_at, 2 * _LATER)
             due.looked_at = now
             if due.waited >= patience.FIRST_LOOK * 0.9 and not self._step(launch_id, due, state):
@@ -111,7 +116,7 @@ class LauncherWatch:
         pid = self._has_ended(launch_id)
         if pid is not None and launch_id not in self.statuses:
             self.statuses[launch_id] = linux.state(pid)[1]
-        step = patience.decide(Seen(due.waited, state, due.process))
+        step = patience.decide(Seen(due.waited, self._halted, state, due.process))
         if step is Step.REPLACE:
             self._launcher.replace(_WHY.get(state, "does not answer"))
             return False

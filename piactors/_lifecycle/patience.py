@@ -12,8 +12,10 @@ import attrs
 
 FIRST_LOOK = 0.25
 """Seconds after which it is looked why news do not come; as a rule they take milliseconds."""
+HALTED = frozenset("TtF")
+"""Letters of a launcher that is stopped, traced or frozen."""
 _HALTED = 1.0
-"""Seconds for a launcher that was stopped, and was told to continue; or that somebody traces or has frozen."""
+"""Seconds in which a launcher may be found so at every look, though it is told to continue at each."""
 _ASLEEP = 10.0
 """Seconds in which a launcher may sleep or wait for a disk, and not answer."""
 _BUSY = 30.0
@@ -39,21 +41,25 @@ class Seen:
 
     Attributes:
         waited: for how many seconds they have been.
+        halted: for how many seconds the launcher was found stopped, traced or frozen at each look.
         launcher: the letter of the launcher's state in /proc, "" if it is gone or there is no /proc.
         process: that of the process, as the launcher has told since; None if it has not answered since.
     """
 
     waited: float
+    halted: float
     launcher: str
     process: str | None
 
 
 def decide(seen: Seen) -> Step:
     """Return what to do now."""
+    if seen.process is not None and seen.waited >= _patience_with_process(seen.process):
+        return Step.CONCLUDE
+    if seen.launcher in HALTED:  # also one that has answered: somebody may stop it again whenever it goes on
+        return Step.WAKE if seen.halted < _HALTED else Step.REPLACE
     if seen.process is not None:
-        return Step.CONCLUDE if seen.waited >= _patience_with_process(seen.process) else Step.WAIT
-    if seen.launcher in ("T", "t", "F"):
-        return Step.WAKE if seen.waited < _HALTED else Step.REPLACE
+        return Step.WAIT
     return Step.REPLACE if seen.waited >= (_BUSY if seen.launcher == "R" else _ASLEEP) else Step.WAIT
 
 

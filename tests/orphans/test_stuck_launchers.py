@@ -115,7 +115,7 @@ def test_a_launcher_that_does_not_answer_is_woken_or_replaced(watch: Watch, how:
         assert (kind, value) == ("value", ["exited", 3]), host.log()  # it had died before its launcher was ended
         assert took < (5 if how in ("stopped", "stopped again", "traced") else 20)
         for key in ("next", "start", "stop"):
-            assert host.hear(key)[0] == "value", key
+            assert host.hear(key)[0] == "value", (key, host.log())
         assert host.hear("sibling")[0] in ("value", "IsolateCrashed")
         assert host.exit_code() == 0
     watch.assert_all_gone()
@@ -153,7 +153,7 @@ def test_an_isolate_that_is_traced_when_it_dies_has_ended(watch: Watch, who: str
         sibling = host.hear("sibling")
         assert sibling[:2] == ["value", line["two"]]
         for key in ("next", "start", "stop"):
-            assert host.hear(key)[0] == "value", key
+            assert host.hear(key)[0] == "value", (key, host.log())
         assert host.exit_code() == 0
     watch.assert_all_gone()
 
