@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import Any
@@ -111,10 +112,19 @@ class Confiner:
         return folder
 
     def remove_pen(self, folder: str) -> None:
-        """Remove the group of a launcher that is gone; what is still in it is left for `close`."""
-        if cgroups.remove([folder]):
-            with self._lock:
+        """Remove the group of a launcher that is gone; what is still in it is left for `close`.
+
+        The folder around it goes too, if nothing is in it: else nobody would remove it if the host was killed before
+        it has another launcher.
+        """
+        base = os.path.dirname(folder)
+        with self._lock:
+            if cgroups.remove([folder]):
                 self._pens.discard(folder)
+            if not any(base in maker.bases for maker in self._makers):
+                with contextlib.suppress(OSError):
+                    os.rmdir(base)
+                    self._bases.discard(base)
 
     def close(self) -> None:
         """Remove all groups, which are empty by now."""

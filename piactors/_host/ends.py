@@ -37,7 +37,6 @@ class Ends:
         for fd in theirs:
             os.close(fd)
 
-
     def close(self) -> None:
         """Let go of all of them: there will be no process."""
         self.close_theirs()
@@ -75,9 +74,14 @@ def open_ends(output: str, stdin: bool = False) -> Ends:
 
 def _pair(undo: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     ours, theirs = socket.socketpair()
-    undo.callback(ours.close)
-    undo.callback(theirs.close)
-    theirs.setblocking(True)  # whatever time-out the program has made the default of its sockets
+    try:
+        theirs.setblocking(True)  # whatever time-out the program has made the default of its sockets
+        undo.callback(ours.close)
+        undo.callback(theirs.close)
+    except BaseException:
+        ours.close()
+        theirs.close()
+        raise
     return ours, theirs
 
 

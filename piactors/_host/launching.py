@@ -71,32 +71,35 @@ class LauncherBackend:
         self._interpreter = interpreter
         self.marker = MARKER_PREFIX + secrets.token_hex(12)
         self.lost = False
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(True)  # whatever time-out the program has made the default of its sockets
-        self._sock = ours
         self._news = News(1 << 20)
         self._outbox: deque[tuple[bytes, Sequence[int], int]] = deque()
         self._watch = LauncherWatch(self._loop, self, self._pid_if_ended)
+        self._sock, theirs = socket.socketpair()
         try:
+            self._sock.setblocking(False)
+            theirs.setblocking(True)  # whatever time-out the program has made the default of its sockets
             self._process = self._start([interpreter, *interpreter_flags(own)], theirs, host_pidfd)
-        except OSError:
-            ours.close()
+        except BaseException:
+            self._sock.close()
             raise
         finally:
             theirs.close()
-        self.process_fd = pidfd.open_pid(self._process.pid)
+        self.process_fd = -1
         try:
+            self.process_fd = pidfd.open_pid(self._process.pid)
             self._watch_it()
+            self._send(wire.SETUP, 0, self._setup(own, preload))
         except BaseException:
             self.close()
             raise
-        modules = [*(WARM_MODULES if own else ()), *preload]
-        setup = {
-            "sys_path": inherit.absolute(sys.path) if own else None, "preload": modules,
+
+    @staticmethod
+    def _setup(own: bool, preload: Sequence[str]) -> dict[str, Any]:
+        return {
+            "sys_path": inherit.absolute(sys.path) if own else None,
+            "preload": [*(WARM_MODULES if own else ()), *preload],
             "bases": cgroups.possible_bases(),
-        }  # fmt: skip
-        self._send(wire.SETUP, 0, setup)
+        }
 
     @property
     def pid(self) -> int:

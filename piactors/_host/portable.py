@@ -89,7 +89,7 @@ class PortableBackend:
             # One that is being killed loses its mark a moment before it is gone.
             killed = self._killed.pop(process.pid, None)
             if killed is not None:
-                killed.wait_gone(_SWEEP_SECONDS)
+                killed.wait_ended(_SWEEP_SECONDS)
         except OSError:  # nothing can be looked at without a descriptor
             logger.exception("what process %s has left could not be looked for", process.pid)
         finally:

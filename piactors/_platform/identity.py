@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable
 
 import attrs
 import psutil
 
+from piactors._platform import process_stats
+
 _MOST_LOOKS = 200
 """Looks for descendants that find somebody new, until those who were found are killed all the same."""
+_PAUSES = (0.001, 0.02)
+"""Seconds between two looks for an end of which no descriptor tells: the first ones, and the longest."""
 
 
 @attrs.frozen
@@ -35,6 +40,23 @@ class Identity:
             return process if process.create_time() == self.created else None
         except (psutil.Error, OSError):
             return None
+
+    def has_ended(self) -> bool:
+        """Whether it has, with all its threads; one that its parent has not waited for yet has."""
+        found = process_stats.stat(self.pid)
+        if found is None or (found.has_ended and found.threads <= 1):
+            return True
+        return self.process() is None  # the pid has passed to another
+
+    def wait_ended(self, seconds: float) -> bool:
+        """Wait until it has ended, for at most `seconds`, and reap nothing; for systems that have no pidfds."""
+        deadline, pause = time.monotonic() + seconds, _PAUSES[0]
+        while not self.has_ended():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(pause)
+            pause = min(2 * pause, _PAUSES[1])
+        return True
 
     def kill(self) -> None:
         """Send SIGKILL, where the process is still there."""
@@ -67,7 +89,8 @@ class Identity:
             return
         members = _stopped(process)
         if tell is not None:
-            tell(Killed(members))
+            found = (Identity.of(member.pid) for member in members)
+            tell(Killed([member for member in found if member is not None]))
         for member in members:
             with contextlib.suppress(psutil.Error):
                 member.kill()
@@ -79,11 +102,13 @@ class Identity:
 class Killed:
     """Processes that have been sent SIGKILL."""
 
-    members: list[psutil.Process]
+    members: list[Identity]
 
-    def wait_gone(self, seconds: float) -> None:
+    def wait_ended(self, seconds: float) -> None:
         """Wait until all of them have ended, for at most `seconds`."""
-        psutil.wait_procs(self.members, seconds)
+        deadline = time.monotonic() + seconds
+        for member in self.members:
+            member.wait_ended(max(0.0, deadline - time.monotonic()))
 
 
 def _send(process: psutil.Process, number: int) -> None:

@@ -35,6 +35,8 @@ class _Held:
     def wait_ended(self, seconds: float) -> None:
         if self._fd >= 0:
             pidfd.wait_ended(self._fd, seconds)
+        elif self._identity is not None:
+            self._identity.wait_ended(seconds)
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from piactors import IsolateRef, events
-from piactors._host import runtime
 from tests.children.actors import Fragile
 from tests.limits.mechanisms import (
     CGROUPS,
@@ -227,10 +227,28 @@ def test_a_lost_launcher_leaves_no_groups(watch: Watch, memory_group: str) -> No
 
 
 @pytest.mark.skipif(not groups_can_be_made(), reason="no control group can be made here")
+def test_nothing_is_left_by_a_host_that_is_killed_after_its_launcher(watch: Watch) -> None:
+    """It had no other launcher since, which would have cleaned up, and no other host comes for a while."""
+    host = watch.host("""
+ref = spawn("tracer:die")
+say(launchers=launchers())
+ref.wait_for_exit(20)
+say(over=1)
+sleep_for_ever()
+""")
+    (launcher,) = host.hear("launchers")
+    end_by_pidfd(launcher, signal.SIGKILL)
+    host.hear("over")
+    host.signal(signal.SIGKILL)
+    watch.assert_all_gone()
+    assert host_folders(host.pid) == []
+
+
+@pytest.mark.skipif(not groups_can_be_made(), reason="no control group can be made here")
 def test_what_a_lost_launcher_had_for_itself_goes_at_once() -> None:
     """Not only with its host: one that loses launchers again and again would collect groups."""
     ref = Fragile.with_options(restart="permanent", max_restarts=None).start()
-    (launcher,) = runtime.current().launcher_pids()
+    launcher = psutil.Process(ref.pid).ppid()
     pens = {folder for folder in group_folders(launcher).values() if folder.name.startswith("launcher-")}
     assert pens
     os.kill(launcher, signal.SIGKILL)

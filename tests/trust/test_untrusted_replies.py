@@ -508,7 +508,7 @@ with piactors.ProcessIsolator(piactors.IsolationOptions(sys_path=[sys.argv[1]]))
     for name in ("give", "inside", "fail"):
         for what in ("Value", "Custom", "Textless", "Number"):
             isolator.invoke_method("foreign_to_the_host:" + name, what).exception(20)
-print(sorted(name for name in set(sys.modules) - before if "foreign" in name))
+print(sorted(name for name in set(sys.modules) - before if name.startswith("foreign")))
 """
 
 

@@ -85,6 +85,11 @@ class CgroupV1:
         self._bases: dict[str, str] = {}
         self._missing: dict[str, str | None] = {}
 
+    @property
+    def bases(self) -> Collection[str]:
+        """See `GroupMaker`."""
+        return set(self._bases.values())
+
     def why_not(self, limit: str, limits: IsolationLimits) -> str | None:
         """See `Mechanism`."""
         return self._why_no(_CONTROLLERS[limit])
@@ -129,7 +134,7 @@ class CgroupV1:
 
     def close(self) -> None:
         """See `GroupMaker`."""
-        confine.remove_groups(list(dict.fromkeys(self._bases.values())))
+        confine.remove_groups([*self.bases])
         self._bases, self._missing = {}, {}
 
     def _probe(self, controller: str) -> str | None:

@@ -83,6 +83,11 @@ class CgroupV2:
         self._base: str | None = None
         self._missing: dict[str, str] | None = None
 
+    @property
+    def bases(self) -> Collection[str]:
+        """See `GroupMaker`."""
+        return [] if self._base is None else [self._base]
+
     def why_not(self, limit: str, limits: IsolationLimits) -> str | None:
         """See `Mechanism`."""
         if self._missing is None:
@@ -120,7 +125,7 @@ class CgroupV2:
 
     def close(self) -> None:
         """See `GroupMaker`."""
-        confine.remove_groups([] if self._base is None else [self._base])
+        confine.remove_groups([*self.bases])
         self._base = self._missing = None
 
     # Probing

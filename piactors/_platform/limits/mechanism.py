@@ -61,6 +61,10 @@ class Mechanism(Protocol):
 class GroupMaker(Mechanism, Protocol):
     """A mechanism with control groups."""
 
+    @property
+    def bases(self) -> Collection[str]:
+        """The folders in which it makes groups, as far as it has looked for them."""
+
     def make(self, label: str, limits: IsolationLimits, mine: Collection[str]) -> Group:
         """Make a group with these limits.
 
