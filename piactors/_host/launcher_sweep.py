@@ -49,25 +49,27 @@ def _reap_adopted(session: int, own: Collection[int]) -> None:
     """Reap what came to this process from the launcher, as it does to the first process of a container.
 
     A spare may be among it of which the launcher had not told yet.  Most have the launcher's session; what has made
-    one of its own is known by being new here, and dead.
+    one of its own is known by being new here, and dead or about to be.
     """
     me, mine = os.getpid(), os.getsid(0)
     deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline:
         children = [pid for pid in process_stats.children(me) if pid != session]
         adopted = [pid for pid in children if _session(pid) == session]
-        dead = [pid for pid in children if pid not in own and _session(pid) not in (session, mine) and _is_dead(pid)]
-        for pid in (*adopted, *dead):
+        strangers = [pid for pid in children if pid not in own and _session(pid) not in (session, mine)]
+        ending = [pid for pid in strangers if _is_ending(pid)]
+        if not adopted and not ending:
+            return
+        for pid in (*adopted, *ending):
             with contextlib.suppress(OSError):
                 os.waitpid(pid, os.WNOHANG)
-        if not adopted:
-            return
         time.sleep(0.01)
 
 
-def _is_dead(pid: int) -> bool:
+def _is_ending(pid: int) -> bool:
+    """Whether a process has ended, or has begun to: it loses its memory, and with it its mark, a moment before."""
     found = process_stats.stat(pid)
-    return found is not None and found.has_ended
+    return found is not None and (found.has_ended or found.vms == 0)
 
 
 def end_process(process: subprocess.Popen[bytes], seconds: float) -> int:
