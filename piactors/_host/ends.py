@@ -33,18 +33,18 @@ class Ends:
 
     def close_theirs(self) -> None:
         """Let go of the process's ends."""
-        theirs, self.theirs = self.theirs, []
-        for fd in theirs:
-            os.close(fd)
+        while self.theirs:  # one by one: if this fails half-way, the next one goes on
+            os.close(self.theirs.pop())
 
     def close(self) -> None:
         """Let go of all of them: there will be no process."""
-        self.close_theirs()
-        self.data.close()
-        self.control.close()
-        outputs, self.outputs = self.outputs, {}
-        for fd in [self.page, *outputs.values()]:
-            os.close(fd)
+        with contextlib.ExitStack() as closing:  # each of them, whatever becomes of the others
+            for fd in [self.page, *self.outputs.values()]:
+                closing.callback(os.close, fd)
+            closing.callback(self.control.close)
+            closing.callback(self.data.close)
+            closing.callback(self.close_theirs)
+            self.outputs = {}
 
 
 def open_ends(output: str, stdin: bool = False) -> Ends:

@@ -455,14 +455,18 @@ class Generation:
 
     def abandon(self) -> None:
         """Close all descriptors, and nothing more: all that a forked copy of the host may do, which takes no lock."""
-        self._ends.close_theirs()
-        self._reader.abandon()
-        self._data.close()
-        self._control.channel.close()
-        fds = [self._page, self._process_fd, *(pipe.fd for pipe in self._pipes.values())]
-        self._page = self._process_fd = -1
-        self._pipes = {}
-        for fd in fds:
-            if fd >= 0:
-                with contextlib.suppress(OSError):
-                    os.close(fd)
+        with contextlib.ExitStack() as closing:  # each of them, whatever becomes of the others
+            for fd in (self._page, self._process_fd, *(pipe.fd for pipe in self._pipes.values())):
+                if fd >= 0:
+                    closing.callback(_close, fd)
+            self._page = self._process_fd = -1
+            self._pipes = {}
+            closing.callback(self._control.channel.close)
+            closing.callback(self._data.close)
+            closing.callback(self._reader.abandon)
+            closing.callback(self._ends.close_theirs)
+
+
+def _close(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(fd)

@@ -61,6 +61,8 @@ class LauncherBackend:
         self._own: frozenset[int] = frozenset()
         self._has_to_sweep = False
         """Whether it is lost, and nobody has begun yet to end what escaped."""
+        self._is_swept = False
+        self._exit_code = -signal.SIGKILL
         self._pen, self._remove_pen = confiner.pen(), confiner.remove_pen
         self._listeners: dict[int, Listener] = {}
         self._groups: dict[int, list[str]] = {}
@@ -202,6 +204,8 @@ class LauncherBackend:
     def _go_on(self) -> None:
         if self._has_to_sweep:
             self._end_what_escaped()
+        elif self._is_swept:
+            self._tell_lost()
         elif not self.lost:
             self._watch_it()
             self._flush()
@@ -353,43 +357,42 @@ class LauncherBackend:
         self._has_to_sweep = False
 
     def _sweep(self, processes: Sequence[int]) -> None:
-        code = -signal.SIGKILL
         try:
             logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
             groups = [folder for folders in self._groups.values() for folder in folders]
             groups += [self._pen] if self._pen else []
-            code = launcher_sweep.sweep(self._process, processes, groups, self.marker, self._own)
+            self._exit_code = launcher_sweep.sweep(self._process, processes, groups, self.marker, self._own)
             if self._pen is not None:
                 self._remove_pen(self._pen)
         except Exception:  # nothing can be looked at without a descriptor: what is left ends with its parent
             logger.exception("the processes of a lost launcher could not be looked for")
         finally:
-            self._loop.call_soon(self._tell_lost, code)
+            self._is_swept = True
+            self._loop.call_soon(self._tell_lost)
 
-    def _tell_lost(self, code: int = -signal.SIGKILL) -> None:
-        listeners, self._listeners = self._listeners, {}
-        members, self._members = self._members, {}
-        try:
-            self._on_lost([member for launch_id, member in members.items() if launch_id not in self._watch.statuses])
-        finally:  # whatever becomes of that, all hear of it
-            self._tell_all_lost(listeners, code)
-
-    def _tell_all_lost(self, listeners: dict[int, Listener], code: int) -> None:
-        useless = not self._is_warm and code >= 0  # it has ended by itself, before it could serve anybody
-        text = f"{self._interpreter} cannot run a launcher: it ended with exit code {code}; see its stderr"
+    def _tell_lost(self) -> None:
+        """Tell all listeners; each is forgotten only once it has heard, so that this can be done once more."""
         with contextlib.suppress(Exception):  # who is suspect is a matter of later starts
             known = self._watch.statuses
             self._on_lost([member for launch_id, member in self._members.items() if launch_id not in known])
-        for launch_id, listener in listeners.items():
-            try:
-                if launch_id in self._watch.statuses:  # it had ended before, by itself
-                    listener.exited(self._watch.statuses[launch_id], None, lost=False)
-                elif useless:
-                    listener.refused(RESOURCES if code == lacks.OUT_OF_RESOURCES else "launcher", text)
-                else:
-                    listener.exited(None, None, lost=True)
-            except BaseException as error:
-                listener.failed(error, over=True)
+        self._members.clear()
+        while self._listeners:
+            launch_id = next(iter(self._listeners))
+            self._tell_of_loss(launch_id, self._listeners[launch_id])
+            self._listeners.pop(launch_id, None)
+
+    def _tell_of_loss(self, launch_id: int, listener: Listener) -> None:
+        code = self._exit_code
+        try:
+            if launch_id in self._watch.statuses:  # it had ended before, by itself
+                listener.exited(self._watch.statuses[launch_id], None, lost=False)
+            elif not self._is_warm and code >= 0:  # the launcher has ended by itself, before it could serve anybody
+                text = f"{self._interpreter} cannot run a launcher: it ended with exit code {code}; see its stderr"
+                listener.refused(RESOURCES if code == lacks.OUT_OF_RESOURCES else "launcher", text)
+            else:
+                listener.exited(None, None, lost=True)
+        except BaseException as error:
+            listener.failed(error, over=True)
 
     def kill_tree(self, pid: int) -> bool:
         """See `Backend`: the launcher ends what a dead isolate leaves."""
