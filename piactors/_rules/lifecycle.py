@@ -1,0 +1,491 @@
+"""One isolate's life: each input is something that has happened, and what it returns is to be done, in that order.
+
+    new ──begin──> starting ──synced──> running ──stop_begun──> stopping
+                      ▲  │                 │                       │
+                      │  └───────gone──────┴──────────gone─────────┤
+                      │                                            ▼
+          due ── waiting <──────── the parent says: again ─── (what follows?)
+                                                                │      │
+          start_held ── held <── leaving <── it decides later ──┘      └── never ──> closing ──alone──> stopped
+
+`leaving` and `closing` wait for processes that are still there beside the one that has ended.  What a process has to
+say of itself (its greeting, its report, why it ends) is not known here, only that it is ready, stops, or is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum, StrEnum
+from typing import Concatenate, ParamSpec, Protocol
+
+import attrs
+
+from piactors._rules.actions import (
+    Action,
+    AskToStop,
+    Bound,
+    CancelWait,
+    Closed,
+    Detach,
+    Exceeded,
+    FailWaiting,
+    Held,
+    Kill,
+    Lacking,
+    Resume,
+    Started,
+    Sync,
+    Wait,
+)
+from piactors._rules.bodies import Body, Ending, Role
+from piactors._rules.replacement import Moment, Replacement, Request, Swap, World
+from piactors.exit_reason import ExitReason, Kind
+
+__all__ = ["Again", "Decision", "Down", "Exhausted", "Later", "Lifecycle", "Moment", "Parent", "Phase", "Wish", "World"]
+
+_FIRST_LACK, _LONGEST_LACK = 0.05, 1.0
+"""Seconds until a restart that lacks something is tried again: longer each time."""
+_MOST_LACKS_OF_ITSELF = 100
+"""So often in a row a process may say itself that it lacks something: its own limits may be too narrow."""
+
+P = ParamSpec("P")
+
+
+class Phase(StrEnum):
+    """What happens to an isolate."""
+
+    NEW = "new"
+    STARTING = "starting"
+    """A process is to run the calls and does not yet, the first one or a later one."""
+    RUNNING = "running"
+    STOPPING = "stopping"
+    """The process has said that it stops."""
+    WAITING = "waiting"
+    """For its next start."""
+    LEAVING = "leaving"
+    """Its supervisor ends this process, and hears of the end once nothing of it is there."""
+    HELD = "held"
+    """Its supervisor decides what follows."""
+    CLOSING = "closing"
+    STOPPED = "stopped"
+
+
+class Wish(IntEnum):
+    """What users have asked for; nothing takes it back."""
+
+    NONE = 0
+    STOP = 1
+    """To end once what waits has run."""
+    END = 2
+    """To end, and to run nothing that has not begun."""
+
+
+@attrs.frozen
+class Again:
+    """Launch the next process after `delay` seconds; `attempt` counts restarts since it last ran stably."""
+
+    delay: float
+    attempt: int
+
+
+@attrs.frozen
+class Later:
+    """The supervisor decides, and says so by `start_held` or `release`."""
+
+
+@attrs.frozen
+class Down:
+    """No other process follows."""
+
+
+@attrs.frozen
+class Exhausted:
+    """Another process should follow, and the budget allows no more."""
+
+
+Decision = Again | Later | Down | Exhausted
+
+
+class Parent(Protocol):
+    """Whoever decides on restarts: the isolate's own options, or its supervisor."""
+
+    def decide(self, moment: Moment, ending: Ending, ran_for: float) -> Decision:
+        """Say what follows the end of a process that was ready for `ran_for` seconds."""
+
+    def wants_restart(self, reason: ExitReason) -> bool:
+        """Whether another process may follow such an end; the budget is another matter."""
+
+
+def _input(
+    method: Callable[Concatenate[Lifecycle, P], None],
+) -> Callable[Concatenate[Lifecycle, Moment, P], list[Action]]:
+    """Make a method an input: it takes the moment first, and returns the actions."""
+
+    def handle(self: Lifecycle, moment: Moment, /, *args: P.args, **kwargs: P.kwargs) -> list[Action]:
+        self._moment = moment
+        method(self, *args, **kwargs)
+        self._look_whether_alone()
+        actions, self._actions = self._actions, []
+        return actions
+
+    handle.__doc__, handle.__name__ = method.__doc__, method.__name__
+    return handle
+
+
+class Lifecycle(Replacement):
+    """The decisions on one isolate, from its first process to its end."""
+
+    def __init__(self, parent: Parent, world: World, *, keeps_standby: bool = False) -> None:
+        super().__init__(world, keeps_standby=keeps_standby)
+        self.phase = Phase.NEW
+        self.wish = Wish.NONE
+        self.halting = False
+        """Whether the supervisor ends the current process, and nothing but that."""
+        self.has_run = False
+        self._parent = parent
+        self._ending = Ending(ExitReason(kind="shutdown", detail="it was not started"), started=False)
+        """How the last process has ended."""
+        self._between: ExitReason | None = None
+        """What ends an isolate that is between two processes."""
+        self._lacks = 0
+        self._was_wanted = False
+        """Whether somebody had asked for the end, once that is decided."""
+
+    # Inputs: what users ask for
+
+    @_input
+    def begin(self) -> None:
+        """Launch the first process."""
+        if self.phase is Phase.NEW:
+            self._start()
+
+    @_input
+    def stop(self) -> None:
+        """End once what waits has run; the message that says so to the process is in the mailbox already."""
+        if self._is_over():
+            return
+        self._wish(Wish.STOP)
+        if self.phase is Phase.STARTING and self.has_run:
+            self._kill_current("shutdown", "stopped while it restarted")
+
+    @_input
+    def shut_down(self) -> None:
+        """End: fail what has not begun, let running calls finish, and kill after the shutdown time."""
+        if self._is_over():
+            return
+        self._do(FailWaiting())
+        self._wish(Wish.END)
+        self._bound()
+
+    @_input
+    def terminate(self) -> None:
+        """End all processes at once."""
+        if self._is_over() and self.phase is not Phase.CLOSING:
+            return
+        self._kill_all("killed", "terminated")
+        self._wish(Wish.END)
+
+    @_input
+    def own_stop(self, number: int) -> None:
+        """The code in a process asks for the end of that process; if that is `current`, its message waits already."""
+        body = self.bodies.get(number)
+        if body is not None and body.role is not Role.RETIRING:
+            body.wants_stop = True
+
+    @_input
+    def replace(self, reason: str, version: int | None = None) -> None:
+        """Have another process take over between two calls, of another version if one is given."""
+        if self.phase in (Phase.WAITING, Phase.LEAVING, Phase.HELD, Phase.NEW) and version is not None:
+            self.version = version
+        elif self._may_be_followed() and (version is not None or self._may_replace()):
+            self._request(Request(reason, version))
+        else:
+            self._not_replaced(Request(reason, version), None)
+
+    # Inputs: what its supervisor asks for
+
+    @_input
+    def halt(self) -> None:
+        """End this process within the shutdown time; what has not begun waits for the next one."""
+        if self.halting or self._is_over() or self.phase in (Phase.LEAVING, Phase.HELD):
+            return
+        self._halt(None)
+
+    @_input
+    def kill(self, detail: str) -> None:
+        """End this process at once; what has not begun waits for the next one."""
+        if not self._is_over() and self.phase not in (Phase.LEAVING, Phase.HELD):
+            self._halt(Kill(0, "killed", detail))
+
+    @_input
+    def start_held(self) -> None:
+        """Launch the next process."""
+        if self.phase is Phase.HELD:
+            self._start()
+
+    @_input
+    def release(self) -> None:
+        """No other process follows, or none was ever launched."""
+        if self.phase is Phase.NEW:
+            reason = ExitReason(kind="start_failed", detail="its supervisor ended before it was to start")
+            self._ending = Ending(reason, started=False)
+        if self.phase in (Phase.HELD, Phase.NEW):
+            self._close()
+
+    @_input
+    def fail(self, reason: ExitReason) -> None:
+        """The host itself has failed on it: end it for good, whatever has been done of that."""
+        if self.phase is Phase.STOPPED:
+            return
+        current = None if self.current is None else self.bodies[self.current]
+        self._kill_all("killed", reason.detail or "")
+        self._ending = Ending(reason, started=self._ending.started if current is None else current.ready)
+        self.bodies.clear()
+        self._close()
+
+    # Inputs: news
+
+    @_input
+    def due(self) -> None:
+        """The wait for the next start is over."""
+        if self.phase is Phase.WAITING:
+            self._start()
+
+    @_input
+    def standby_due(self) -> None:
+        """The wait for the next standby is over."""
+        self._keep_standby()
+
+    @_input
+    def ready(self, number: int) -> None:
+        """The start of a process is complete."""
+        body = self.bodies.get(number)
+        if body is None or body.ready or body.doomed:
+            return
+        body.ready, body.ready_at = True, self._moment.now
+        if body.role is Role.CURRENT:
+            self._do(Sync(number))
+        elif body.role is Role.SUCCESSOR:
+            self._successor_ready()
+
+    @_input
+    def synced(self, number: int) -> None:
+        """A process has all that was set since its start."""
+        body = self.bodies.get(number)
+        if body is None or not body.ready or body.doomed:
+            return
+        if body.role is Role.CURRENT and self.phase is Phase.STARTING:
+            self._run()
+            self._do(Started(number))
+            self._go_on()
+            self._keep_standby()
+        elif body.role is Role.SUCCESSOR and self.swap in (Swap.HANDING_OVER, Swap.COLD):
+            self._hand_over(number)
+            self._go_on()
+            self._keep_standby()
+
+    @_input
+    def drained(self) -> None:
+        """All that was sent before a `Pause` has been answered."""
+        self._drained()
+
+    @_input
+    def stop_begun(self, number: int, guess: ExitReason) -> None:
+        """The current process has said that it stops, which looks as if its end would be `guess`."""
+        if number != self.current or self.phase is not Phase.RUNNING:
+            return
+        self.phase = Phase.STOPPING
+        final = self.wish is not Wish.NONE or not (self.halting or self._parent.wants_restart(guess))
+        if final:  # its calls fail, and its ref is let go of: whatever its last hook does, it stays down
+            self.wish = Wish.END
+            self._do(FailWaiting())
+            self._dismiss_standby()
+        self._abort_swap()
+        self._bound()
+
+    @_input
+    def doom(self, number: int, kind: Kind, detail: str) -> None:
+        """Kill a process: a policy, a limit or what it has sent asks for that."""
+        if number in self.bodies:
+            self._kill(number, Kill(number, kind, detail))
+
+    @_input
+    def gone(self, number: int, ending: Ending) -> None:
+        """A process and all that it has started are gone, or it could not be made."""
+        body = self.bodies.pop(number, None)
+        if body is None:
+            return
+        if body.role is Role.CURRENT:
+            self._current_gone(number, body, ending)
+        elif body.role is Role.SUCCESSOR:
+            self._successor_gone(body, ending)
+        elif body.role is Role.STANDBY:
+            self._standby_gone(number, body, ending)
+        else:
+            self._retired_gone()
+
+    # Rules
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no message is taken any more."""
+        return self._is_over() or (self.phase is Phase.STOPPING and self.wish is Wish.END)
+
+    def _is_over(self) -> bool:
+        return self.phase in (Phase.CLOSING, Phase.STOPPED)
+
+    def _may_replace(self) -> bool:
+        body = None if self.current is None else self.bodies[self.current]
+        calm = self.wish is Wish.NONE and not self.halting
+        return self.phase is Phase.RUNNING and calm and body is not None and not (body.doomed or body.wants_stop)
+
+    def _may_be_followed(self) -> bool:
+        return self.wish is Wish.NONE and not self._is_over()
+
+    def _is_between_for_good(self) -> bool:
+        return self.wish is Wish.END or self.halting or self._between is not None
+
+    def _start(self) -> None:
+        """Have a process that runs the calls: what stands by, or a new one."""
+        self.phase, self.halting = Phase.STARTING, False
+        number = self._take_standby(self.version, Role.CURRENT)
+        if number is None:
+            self._launch(Role.CURRENT, self.version)
+            number = self.last_number
+        self._attach(number)
+        if self.bodies[number].ready:
+            self._do(Sync(number))
+
+    def _run(self) -> None:
+        self.phase, self.has_run, self._lacks = Phase.RUNNING, True, 0
+        self._do(Resume())
+
+    def _wish(self, wish: Wish) -> None:
+        """Somebody wants it to end."""
+        self.wish = max(self.wish, wish)
+        self._abort_swap()
+        self._dismiss_standby()
+        if self.phase is Phase.WAITING:
+            self._do(CancelWait())
+        if self.phase in (Phase.WAITING, Phase.LEAVING, Phase.HELD, Phase.NEW):
+            if self.phase is Phase.WAITING:
+                reason = ExitReason(kind="shutdown", detail="stopped while it waited to be restarted")
+                self._ending = attrs.evolve(self._ending, reason=reason)
+            self._close()
+        elif self.swap is Swap.COLD and wish is Wish.END:
+            self._end_between()
+
+    def _halt(self, kill: Kill | None) -> None:
+        self.halting = True
+        self._abort_swap()
+        current = self.current
+        if self.phase is Phase.NEW:
+            return
+        if self.phase is Phase.WAITING:  # it lacked something: there is no process whose end would be told of
+            self._do(CancelWait())
+            self._leave(attrs.evolve(self._ending, started=False))
+        elif current is None:
+            if kill is not None:
+                self._between = self._between or ExitReason(kind=kill.kind, detail=kill.detail)
+            self._end_between()
+        elif kill is not None:
+            self._kill(current, attrs.evolve(kill, number=current))
+        else:
+            self._do(AskToStop())
+            self._bound()
+
+    def _end_between(self) -> None:
+        """It is between two processes, and is to have none any more: what was to take over is not needed."""
+        found = self._in_role(Role.SUCCESSOR)
+        if found is not None:
+            self._dismiss(*found)
+        self._go_on_cold()
+
+    def _bound(self) -> None:
+        if self.current is not None:
+            self._do(Bound(self.current))
+
+    def _kill_current(self, kind: Kind, detail: str) -> None:
+        if self.current is not None:
+            self._kill(self.current, Kill(self.current, kind, detail))
+
+    def _kill_all(self, kind: Kind, detail: str) -> None:
+        if self.swap is Swap.COLD:
+            self._between = self._between or ExitReason(kind=kind, detail=detail)
+        for number in self.bodies:
+            self._kill(number, Kill(number, kind, detail))
+
+    def _current_gone(self, number: int, body: Body, ending: Ending) -> None:
+        self._do(Detach())
+        if self._only_lacks(body, ending):
+            self._wait_for_what_lacks(number, ending)
+            return
+        self._abort_swap()
+        self._after_end(ending, self._moment.now - body.ready_at if body.ready else 0.0)
+
+    def _only_lacks(self, body: Body, ending: Ending) -> bool:
+        """Whether a restart has come to nothing for a lack alone.  A first start does not wait: who asked is told."""
+        restarts = self.phase is Phase.STARTING and self.has_run and self.wish is Wish.NONE and not self.halting
+        believed = not ending.by_own_word or self._lacks < _MOST_LACKS_OF_ITSELF
+        return restarts and ending.lacked and believed and not body.doomed
+
+    def _wait_for_what_lacks(self, number: int, ending: Ending) -> None:
+        """The isolate does not answer for that: its restart is charged once, and tried again until it works."""
+        if number == self.last_number:
+            self.last_number -= 1  # the next one has the number of the one that was not made
+        if self._lacks == 0:
+            self._do(Lacking(ending.reason))
+        delay = min(_LONGEST_LACK, _FIRST_LACK * 2.0 ** min(self._lacks, 10))
+        self._lacks += 1
+        self.phase = Phase.WAITING
+        self._do(Wait(delay))
+
+    def _ended_between(self, ending: Ending | None) -> None:
+        reason = self._between or ExitReason(kind="shutdown", detail="stopped while it was replaced")
+        between, self._between = self._between, None
+        if ending is None or between is not None or self.halting or self.wish is Wish.END:
+            ending = Ending(reason)
+        self._after_end(ending, 0.0)
+
+    def _after_end(self, ending: Ending, ran_for: float) -> None:
+        """No process runs the calls any more: what follows?"""
+        self._ending = ending
+        if self.wish is not Wish.NONE or (self.phase is Phase.STARTING and not self.has_run):
+            self._close()
+            return
+        decision = Later() if self.halting else self._parent.decide(self._moment, ending, ran_for)
+        if isinstance(decision, Again):
+            self.phase = Phase.WAITING
+            self._do(Wait(decision.delay, decision.attempt))
+        elif isinstance(decision, Later):
+            self._leave(ending)
+        else:
+            if isinstance(decision, Exhausted):
+                self._do(Exceeded())
+            self._close()
+
+    def _leave(self, ending: Ending) -> None:
+        self._ending, self.phase = ending, Phase.LEAVING
+        if not self.halting:
+            self._hold()
+
+    def _hold(self) -> None:
+        self.phase = Phase.HELD
+        self._do(Held(self._ending))
+
+    def _close(self) -> None:
+        """No other process follows; it has ended once all are gone."""
+        self._was_wanted = self.wish is not Wish.NONE
+        self.phase, self.wish, self.swap = Phase.CLOSING, Wish.END, Swap.NONE
+        for number, body in list(self.bodies.items()):
+            if body.role in (Role.STANDBY, Role.SUCCESSOR):
+                self._dismiss(number, body)
+
+    def _look_whether_alone(self) -> None:
+        """Whatever an input was: go on with what waits for the end of all that is still there."""
+        standby = self._in_role(Role.STANDBY)
+        if self.phase is Phase.LEAVING and len(self.bodies) == (standby is not None):
+            self._hold()
+        if self.phase is Phase.CLOSING and not self.bodies:
+            self.phase = Phase.STOPPED
+            self._do(Closed(self._ending, self._was_wanted))
