@@ -15,8 +15,7 @@ say of itself (its greeting, its report, why it ends) is not known here, only th
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum, StrEnum
-from typing import Concatenate, ParamSpec, Protocol
+from typing import Concatenate, ParamSpec
 
 import attrs
 
@@ -38,10 +37,10 @@ from piactors._rules.actions import (
     Wait,
 )
 from piactors._rules.bodies import Body, Ending, Role
-from piactors._rules.replacement import Moment, Replacement, Request, Swap, World
+from piactors._rules.parent import Again, Exhausted, Later, Moment, Parent
+from piactors._rules.phases import Phase, Swap, Wish
+from piactors._rules.replacement import Replacement, Request, World
 from piactors.exit_reason import ExitReason, Kind
-
-__all__ = ["Again", "Decision", "Down", "Exhausted", "Later", "Lifecycle", "Moment", "Parent", "Phase", "Wish", "World"]
 
 _FIRST_LACK, _LONGEST_LACK = 0.05, 1.0
 """Seconds until a restart that lacks something is tried again: longer each time."""
@@ -49,71 +48,6 @@ _MOST_LACKS_OF_ITSELF = 100
 """So often in a row a process may say itself that it lacks something: its own limits may be too narrow."""
 
 P = ParamSpec("P")
-
-
-class Phase(StrEnum):
-    """What happens to an isolate."""
-
-    NEW = "new"
-    STARTING = "starting"
-    """A process is to run the calls and does not yet, the first one or a later one."""
-    RUNNING = "running"
-    STOPPING = "stopping"
-    """The process has said that it stops."""
-    WAITING = "waiting"
-    """For its next start."""
-    LEAVING = "leaving"
-    """Its supervisor ends this process, and hears of the end once nothing of it is there."""
-    HELD = "held"
-    """Its supervisor decides what follows."""
-    CLOSING = "closing"
-    STOPPED = "stopped"
-
-
-class Wish(IntEnum):
-    """What users have asked for; nothing takes it back."""
-
-    NONE = 0
-    STOP = 1
-    """To end once what waits has run."""
-    END = 2
-    """To end, and to run nothing that has not begun."""
-
-
-@attrs.frozen
-class Again:
-    """Launch the next process after `delay` seconds; `attempt` counts restarts since it last ran stably."""
-
-    delay: float
-    attempt: int
-
-
-@attrs.frozen
-class Later:
-    """The supervisor decides, and says so by `start_held` or `release`."""
-
-
-@attrs.frozen
-class Down:
-    """No other process follows."""
-
-
-@attrs.frozen
-class Exhausted:
-    """Another process should follow, and the budget allows no more."""
-
-
-Decision = Again | Later | Down | Exhausted
-
-
-class Parent(Protocol):
-    """Whoever decides on restarts: the isolate's own options, or its supervisor."""
-
-    def decide(self, moment: Moment, ending: Ending, ran_for: float) -> Decision:
-        """Say what follows the end of a process that was ready for `ran_for` seconds."""
-
-    def wants_restart(self, reason: ExitReason) -> bool:
-        """Whether another process may follow such an end; the budget is another matter."""
 
 
 def _input(

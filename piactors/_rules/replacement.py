@@ -12,7 +12,6 @@ A standby is launched whenever the isolate runs and has none.  Whatever would la
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Protocol
 
 import attrs
@@ -36,6 +35,8 @@ from piactors._rules.actions import (
     WaitForStandby,
 )
 from piactors._rules.bodies import Body, Ending, Role
+from piactors._rules.parent import Moment
+from piactors._rules.phases import Swap
 
 PAUSE_AFTER_FAILURE = 5.0
 """Seconds until a replacement that has failed to start is tried again."""
@@ -45,26 +46,7 @@ LONGEST_PAUSE = 30.0
 """Seconds that no pause exceeds; a standby that was ready for as long is not a failure any more."""
 
 
-class Swap(StrEnum):
-    """How far a replacement is."""
-
-    NONE = "none"
-    STARTING = "starting"
-    DRAINING = "draining"
-    HANDING_OVER = "handing over"
-    COLD_DRAINING = "cold draining"
-    COLD = "cold"
-
-
 _PAUSED = (Swap.DRAINING, Swap.HANDING_OVER, Swap.COLD_DRAINING)
-
-
-@attrs.frozen
-class Moment:
-    """When an input is handled, in seconds on a monotonic clock, and a random number in [0, 1) for jitter."""
-
-    now: float
-    uniform: float = 0.5
 
 
 @attrs.frozen

@@ -12,8 +12,9 @@ from typing import Any
 
 from piactors._rules import actions as do
 from piactors._rules.bodies import Ending, Role
-from piactors._rules.lifecycle import Again, Decision, Down, Exhausted, Later, Lifecycle, Moment, Phase, Wish
-from piactors._rules.replacement import Swap
+from piactors._rules.lifecycle import Lifecycle
+from piactors._rules.parent import Again, Decision, Down, Exhausted, Later, Moment
+from piactors._rules.phases import Phase, Swap, Wish
 from piactors.exit_reason import ExitReason
 
 NORMAL = ExitReason(kind="normal")
@@ -74,6 +75,8 @@ class World:
     def _launch(self, action: do.Launch) -> None:
         assert action.number not in self.alive
         assert not any(role is action.role for number, role in self.roles.items()), f"two of {action.role}"
+        if action.role is Role.SUCCESSOR and self.attached is None:
+            assert Role.RETIRING not in self.roles.values(), "there was no room for two"
         self.alive[action.number], self.roles[action.number] = "starting", action.role
 
     def _assign(self, action: do.Assign) -> None:
@@ -164,6 +167,7 @@ def check(life: Lifecycle, world: World, *, told_to_stop: bool) -> None:
     assert (world.closed == 1) == (life.phase is Phase.STOPPED)
     assert life.swap is Swap.NONE or life.phase is Phase.RUNNING
     assert (Role.SUCCESSOR in roles) <= (life.swap is not Swap.NONE)
+    assert not told_to_stop or life.phase not in (Phase.WAITING, Phase.LEAVING, Phase.HELD), "it may start again"
     assert not told_to_stop or life.wish is not Wish.NONE, "a stop was taken back"
 
 
@@ -180,7 +184,7 @@ class Explorer:
         self.version = 0
 
     def run(self, steps: int) -> Counter[str]:
-        """Take so many steps, then see that it ends once it is told to, in a world that does no more than it is told."""
+        """Take so many steps, then see that it ends once it is told to, if all do what they are told."""
         self.do("begin")
         for _ in range(steps):
             self.step()

@@ -10,8 +10,10 @@ import pytest
 
 from piactors._rules import actions as do
 from piactors._rules.bodies import Ending, Role
-from piactors._rules.lifecycle import Again, Decision, Down, Exhausted, Later, Lifecycle, Moment, Phase, Wish
-from piactors._rules.replacement import FIRST_PAUSE, LONGEST_PAUSE, PAUSE_AFTER_FAILURE, Swap
+from piactors._rules.lifecycle import Lifecycle
+from piactors._rules.parent import Again, Decision, Down, Exhausted, Later, Moment
+from piactors._rules.phases import Phase, Swap, Wish
+from piactors._rules.replacement import FIRST_PAUSE, LONGEST_PAUSE, PAUSE_AFTER_FAILURE
 from piactors.exit_reason import ExitReason
 
 NORMAL = ExitReason(kind="normal")
