@@ -94,6 +94,33 @@ class Message:
         return decided == fate
 
     @property
+    def is_late(self) -> bool:
+        """Whether its process is ended because it ran too long."""
+        return self.__dict__.get("fate") == "late"
+
+    def limit_to(self, seconds: float | None, endless: float) -> None:
+        """It may run for so long; `endless` stands for as long as it likes."""
+        self.call_timeout = None if seconds == endless else seconds
+
+    def cancel(self, *, sent: bool = False) -> None:
+        """Its caller gave up on it, and it will never begin; with `sent` it is the isolate that skips it."""
+        self.cancelled = True
+        if sent:
+            self.given_up, self.doubt = True, ""
+
+    def skip(self, doubt: Doubt, *, given_up: bool = False) -> None:
+        """The isolate is told to skip it (`given_up`), or may find it so in the moment when it begins it (`doubt`)."""
+        self.given_up, self.doubt = given_up, doubt
+
+    def lose(self, where: Any) -> None:
+        """It had begun in a process that has ended, and will be tried again."""
+        self.lost_in = where
+
+    def has_waited(self, seconds: float) -> None:
+        """Its sender has waited for room."""
+        self.waited += seconds
+
+    @property
     def what(self) -> str:
         """What it calls, for people."""
         return f"attribute {'.'.join(self.path)}" if self.of_attribute else ".".join(self.path) or "a message"

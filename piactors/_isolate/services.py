@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from piactors import promises
 from piactors._host.generation import Generation
+from piactors._host.serialise import Decoder
+from piactors._isolate.delivery import Delivery
+from piactors._isolate.reply_ports import PeerReply, raise_from
 from piactors._lifecycle.mailbox import Message
 from piactors.errors import ActorDeadError, MailboxFull, PiactorsError, ProtocolError
 from piactors.future import Future
 from piactors.pihost import plain_decode, plain_encode, wire
-from piactors.sinks import PeerSink, raise_from
-
-if TYPE_CHECKING:
-    from piactors.isolate import Isolate
 
 _KEPT = 1024
 """Futures of requests that are kept for when the actor returns one."""
@@ -30,11 +29,19 @@ _LOOK_EVERY = 256
 """Requests between two looks at how much waits."""
 
 
-class Requests:
+class StopWish(Protocol):
+    """Who hears that an actor asks for its own stop."""
+
+    def wants_stop(self, process: Generation) -> bool:
+        """Note it; True if its message is to be put behind what waits, as that process runs the calls."""
+
+
+class HostServices:
     """Handles the requests of one isolate, on the I/O thread."""
 
-    def __init__(self, isolate: Isolate) -> None:
-        self._isolate = isolate
+    def __init__(self, delivery: Delivery, stop_wish: StopWish) -> None:
+        self._delivery = delivery
+        self._stop_wish = stop_wish
         self._futures: OrderedDict[int, Future[Any]] = OrderedDict()
         self._put_so_far = 0
         self._next_look = _LOOK_EVERY
@@ -43,7 +50,7 @@ class Requests:
         """Handle one request.
 
         Raises:
-            ProtocolError: where it is none.
+            ProtocolError: if it is malformed.
         """
         try:
             # Hardly more than its bytes: on this thread nothing may be decoded that takes long.
@@ -51,7 +58,7 @@ class Requests:
         except plain_decode.BadPlain as error:
             raise ProtocolError(f"a request cannot be read: {error}") from None
         if type(request) is not tuple or not request or type(request[0]) is not str:
-            raise ProtocolError("a request that is none")
+            raise ProtocolError("a malformed request")
         operation, *args = request
         handler = _OPERATIONS.get(operation)
         if handler is None or _SHAPES[operation] != tuple(type(arg) for arg in args):
@@ -65,12 +72,12 @@ class Requests:
         found = self._futures.get(number)
         if found is None:
             found = Future()
-            text = f"the answer to request {number} of {self._isolate.spec.name} is not kept any more"
+            text = f"the answer to request {number} of {self._delivery.name} is not kept any more"
             found.fail(PiactorsError(text))
         return found
 
     def _ask(self, generation: Generation, number: int, payload: bytes) -> None:
-        sink = PeerSink(generation, number)
+        sink = PeerReply(generation, number)
         self._futures[number] = sink.future
         while len(self._futures) > _KEPT:
             self._futures.popitem(last=False)
@@ -81,10 +88,7 @@ class Requests:
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
     def _stop(self, generation: Generation, number: int) -> None:
-        isolate = self._isolate
-        if not isolate.recycler.wish_to_stop(generation):
-            with isolate.lock:
-                isolate.current.stop_wanted = isolate.clock.runs = True
+        if self._stop_wish.wants_stop(generation):
             self._put(Message("stop", b"", own_wish=True), None)
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
@@ -93,7 +97,7 @@ class Requests:
     ) -> None:
         future = promises.sent(token)
         if future is not None:
-            decoder = self._isolate.decoder
+            decoder: Decoder = self._delivery.decoder
             future.settle_with(
                 partial(decoder.value, flags, payload) if succeeded else partial(raise_from, decoder, payload)
             )
@@ -107,14 +111,14 @@ class Requests:
         self._put_so_far += 1
         if self._put_so_far < self._next_look:
             return
-        if self._isolate.held_bytes() > self._isolate.options.max_frame:
+        if self._delivery.held_bytes() > self._delivery.max_frame:
             raise ProtocolError("the messages that it sends to itself take more memory than max_frame allows")
-        self._next_look = self._put_so_far + max(_LOOK_EVERY, self._isolate.mailbox_size // 4)
+        self._next_look = self._put_so_far + max(_LOOK_EVERY, len(self._delivery) // 4)
 
-    def _put(self, message: Message, sink: PeerSink | None) -> None:
+    def _put(self, message: Message, sink: PeerReply | None) -> None:
         self._check_room()
         try:
-            self._isolate.put(message, may_block=False)
+            self._delivery.put(message, may_block=False)
         except (ActorDeadError, MailboxFull) as error:
             if sink is not None:
                 sink.fail(error)
@@ -122,10 +126,10 @@ class Requests:
 
 _NOTHING = plain_encode.encode(None)
 _OPERATIONS: dict[str, Any] = {
-    "ask": Requests._ask,
-    "tell": Requests._tell,
-    "stop": Requests._stop,
-    "settle": Requests._settle,
+    "ask": HostServices._ask,
+    "tell": HostServices._tell,
+    "stop": HostServices._stop,
+    "settle": HostServices._settle,
 }
 _SHAPES: dict[str, tuple[type, ...]] = {
     "ask": (bytes,),

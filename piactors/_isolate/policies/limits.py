@@ -6,7 +6,6 @@ before the kill, or an action of the user.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import time
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from piactors import events
-from piactors._host.confining import Confinement, Plan
+from piactors._host.confining import Confinement
 from piactors._host.throttle import Throttle
 from piactors._host.usage_watch import Bounds, UsageWatch
 from piactors._platform.limits import cgroups
@@ -24,8 +23,7 @@ from piactors.exit_reason import Breach, Rusage
 
 if TYPE_CHECKING:
     from piactors._host.generation import Generation
-    from piactors.isolate import Isolate
-    from piactors.spec import Current
+    from piactors._isolate.incarnation import Home, Incarnation
 
 _GROUP_ROUNDS = 100
 _GROUP_ROUND = 0.02
@@ -33,40 +31,38 @@ _REFUSAL_SECONDS = 1.0
 """At most one event in this time for tasks that the kernel refuses."""
 
 
-class Confined:
-    """The limits of one generation; see the module's text."""
+class LimitGuard:
+    """The limits of one process; see the module's text."""
 
-    def __init__(self, isolate: Isolate, plan: Plan | None, confinement: Confinement) -> None:
-        self._isolate = isolate
-        self._plan = plan
+    def __init__(self, body: Incarnation, home: Home, confinement: Confinement) -> None:
+        self._body = body
+        self._home = home
+        self._options = body.spec.options
         self._group = confinement.group
         self._watch: UsageWatch | None = None
         self._throttle: Throttle | None = None
-        self._generation: Generation | None = None
-        self._current: Current | None = None
         self._refusal_told = 0.0
         self._over = False
 
-    def launched(self, generation: Generation, current: Current) -> None:
-        """The process exists: begin to watch it, where that is needed."""
-        self._generation, self._current = generation, current
-        pid, monitor = generation.pid, self._isolate.runtime.monitor
+    def launched(self, process: Generation) -> None:
+        """The process exists: begin to watch it, if that is needed."""
+        pid, monitor, plan = process.pid, self._home.runtime.monitor, self._home.plan
         bounds = self._bounds()
         if pid is None:
             return
         if bounds is not None:
-            self._watch = UsageWatch(pid, self._isolate.spec.name, bounds, self._group, self)
+            self._watch = UsageWatch(pid, self._body.spec.name, bounds, self._group, self)
             monitor.add(self._watch)
-        limits = self._isolate.options.limits
-        if self._plan is not None and limits is not None and limits.max_cpu and "max_cpu" in self._plan.by("monitor"):
+        limits = self._options.limits
+        if plan is not None and limits is not None and limits.max_cpu and "max_cpu" in plan.by("monitor"):
             self._throttle = Throttle(pid, limits.max_cpu)
             monitor.add(self._throttle)
 
     def _bounds(self) -> Bounds | None:
         """Return what to watch, or None where nothing is."""
-        recycle = self._isolate.options.recycle
+        recycle = self._options.recycle
         recycle_memory = None if recycle is None else recycle.above_memory
-        plan = self._plan
+        plan = self._home.plan
         if plan is None:
             return None if recycle_memory is None else Bounds(recycle_memory=recycle_memory)
         held = frozenset({*plan.by("cgroup v2"), *plan.by("cgroup v1")}) & {"max_memory", "max_processes"}
@@ -83,7 +79,7 @@ class Confined:
         """Hold the tree to its share no more: it is about to be ended, and has to say where it was."""
         throttle, self._throttle = self._throttle, None
         if throttle is not None:
-            self._isolate.runtime.monitor.remove(throttle)
+            self._home.runtime.monitor.remove(throttle)
         if self._group is not None:
             self._group.let_run()
 
@@ -94,7 +90,7 @@ class Confined:
         self._over = True
         for watch in (self._watch, self._throttle):
             if watch is not None:
-                self._isolate.runtime.monitor.remove(watch)
+                self._home.runtime.monitor.remove(watch)
         breach = None
         if self._watch is not None:
             self._watch.tell_refusals()
@@ -105,20 +101,20 @@ class Confined:
         return breach
 
     def _cpu_limit_hit(self, status: int | None, usage: Rusage | None) -> Breach | None:
-        """Return the breach where the kernel's limit of CPU time has ended the process."""
-        if self._plan is None or "max_cpu_time" not in self._plan.by("rlimit") or status is None or usage is None:
+        """Return the breach if the kernel's limit of CPU time has ended the process."""
+        plan = self._home.plan
+        if plan is None or "max_cpu_time" not in plan.by("rlimit") or status is None or usage is None:
             return None
-        allowed, used = self._plan.limits.max_cpu_time or 0.0, usage.user + usage.system
+        allowed, used = plan.limits.max_cpu_time or 0.0, usage.user + usage.system
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         by_limit = number == signal.SIGXCPU or (number == signal.SIGKILL and used >= allowed)
         if number == signal.SIGXCPU:
             used = max(used, allowed)  # the kernel goes by its ticks there, and reports exact times
-        pid = 0 if self._generation is None else self._generation.pid or 0
         if not by_limit:
             return None
         return Breach(
-            limit="max_cpu_time", allowed=allowed, observed=used, culprit_pid=pid,
-            culprit=f"isolate {self._isolate.spec.name}", time=time.time(),
+            limit="max_cpu_time", allowed=allowed, observed=used, culprit_pid=self._body.pid or 0,
+            culprit=f"isolate {self._body.spec.name}", time=time.time(),
         )  # fmt: skip
 
     def _remove_group(self, rounds: int) -> None:
@@ -128,45 +124,35 @@ class Confined:
             return
         cgroups.kill_all(list(group.folders), 0)
         if rounds:
-            self._isolate.loop.call_later(_GROUP_ROUND, partial(self._remove_group, rounds - 1))
+            self._home.loop.call_later(_GROUP_ROUND, partial(self._remove_group, rounds - 1))
         else:
-            self._isolate.log(logging.ERROR, "processes %s stay in %s", group.members(), group.folders)
+            self._home.reports.error("processes %s stay in %s", group.members(), group.folders)
 
     # What the monitor tells, on its thread
 
     def broken(self, breach: Breach) -> None:
         """See `Listener`."""
-        generation, current = self._generation, self._current
-        if generation is None or current is None:
-            return
-        with self._isolate.lock:
-            if current.intent is not None:
-                return  # it is being ended already, and that is told of
-            current.intent, current.detail, current.breach = "limit", str(breach), breach
-        self.publish(breach, hard=True)
-        generation.kill()
+        if self._body.doom("limit", str(breach), breach):  # else it is being ended already, and that is told of
+            self.publish(breach, hard=True)
+            self._body.kill("limit", str(breach))
 
     def soft_broken(self, breach: Breach) -> None:
         """See `Listener`."""
-        limits = self._isolate.options.limits
+        limits, reports = self._options.limits, self._home.reports
         assert limits is not None
-        self._isolate.log(logging.WARNING, "isolate %s: %s", self._isolate.spec.name, breach)
+        reports.warn("isolate %s: %s", self._body.spec.name, breach)
         if limits.on_soft_memory == "kill":
             self.broken(breach)
             return
         event = self.publish(breach, hard=False)
         if limits.on_soft_memory == "recycle":
-            self._recycle("soft_memory")
+            self._home.request_replacement(self._body.number, "soft_memory")
         elif callable(limits.on_soft_memory):
-            self._isolate.tell_user(limits.on_soft_memory, event)
+            reports.tell_user(limits.on_soft_memory, event)
 
     def worth_recycling(self, used: int) -> None:
         """See `Listener`."""
-        self._recycle("above_memory")
-
-    def _recycle(self, reason: str) -> None:
-        if self._generation is self._isolate.process:  # and not one that has been replaced already
-            self._isolate.recycler.ask(reason)
+        self._home.request_replacement(self._body.number, "above_memory")
 
     def refused(self, breach: Breach) -> None:
         """See `Listener`."""
@@ -177,11 +163,9 @@ class Confined:
 
     def publish(self, breach: Breach, *, hard: bool) -> events.LimitBreached:
         """Tell the subscribers of a breach."""
-        isolate, generation = self._isolate, self._generation
-        fields = attrs.asdict(breach, filter=attrs.filters.exclude("time"))
-        pid, number = (None, 0) if generation is None else (generation.pid, generation.number)
+        body, fields = self._body, attrs.asdict(breach, filter=attrs.filters.exclude("time"))
         event = events.LimitBreached(
-            name=isolate.spec.name, pid=pid, generation=number, time=breach.time, hard=hard, **fields
+            name=body.spec.name, pid=body.pid, generation=body.number, time=breach.time, hard=hard, **fields
         )
-        isolate.post(event)
+        self._home.reports.post(event)
         return event

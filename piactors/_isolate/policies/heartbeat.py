@@ -5,16 +5,14 @@ While a call runs, `call_timeout` judges it, and nothing is asked here.
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING
 
 from piactors import events
-from piactors._lifecycle.states import State
 
 if TYPE_CHECKING:
     from piactors._host.generation import Generation
-    from piactors.isolate import Isolate
+    from piactors._isolate.incarnation import Home, Incarnation
     from piactors.limits import Heartbeat
 
 
@@ -22,12 +20,13 @@ _SLOWEST_TRANSFER = 20e6
 """Bytes of a message that an isolate has to take in a second."""
 
 
-class Heart:
-    """The heartbeat of one generation; all on the I/O thread."""
+class HeartbeatWatch:
+    """The heartbeat of one process; all on the I/O thread."""
 
-    def __init__(self, isolate: Isolate, generation: Generation, heartbeat: Heartbeat) -> None:
-        self._isolate = isolate
-        self._generation = generation
+    def __init__(self, body: Incarnation, home: Home, process: Generation, heartbeat: Heartbeat) -> None:
+        self._body = body
+        self._home = home
+        self._process = process
         self._heartbeat = heartbeat
         self._unanswered = False
         self._was_busy = True
@@ -37,14 +36,14 @@ class Heart:
 
     def begin(self) -> None:
         """Begin to listen."""
-        self._generation.after(self._heartbeat.every, self._beat)
+        self._process.after(self._heartbeat.every, self._beat)
 
     def _beat(self) -> None:
-        isolate, generation = self._isolate, self._generation
-        if isolate.process is not generation or isolate.state is not State.RUNNING:
-            return
-        with isolate.lock:
-            first = next(iter(isolate.mailbox.unanswered()), None)
+        delivery, generation = self._home.delivery, self._process
+        if delivery.process is not generation or self._body.facts.report is not None:
+            return  # another one runs the calls, or it stops
+        with delivery.lock:
+            first = next(iter(delivery.mailbox.unanswered()), None)
         head, size = (0, 0) if first is None else (first.seq, len(first.payload))
         if head != self._head:
             self._arrives_by = time.monotonic() + size / _SLOWEST_TRANSFER
@@ -77,25 +76,22 @@ class Heart:
         self._unanswered = False
 
     def _miss(self, detail: str) -> None:
-        isolate, generation, seconds = self._isolate, self._generation, self._heartbeat.every
+        body, reports, seconds = self._body, self._home.reports, self._heartbeat.every
         text = f"no sign of life for {seconds:g} s while no call ran: {detail}"
-        isolate.log(logging.WARNING, "isolate %s (pid %s): %s", isolate.spec.name, isolate.pid, text)
+        reports.warn("isolate %s (pid %s): %s", body.spec.name, body.pid, text)
         event = events.HeartbeatMissed(
-            name=isolate.spec.name, pid=generation.pid, generation=generation.number, time=time.time(),
-            seconds=seconds, detail=detail,
-        )  # fmt: skip
-        isolate.post(event)
+            name=body.spec.name, pid=body.pid, generation=body.number, time=time.time(), seconds=seconds, detail=detail
+        )
+        reports.post(event)
         action = self._heartbeat.action
         if action == "kill":
-            with isolate.lock:
-                isolate.intend("killed", text)
-            generation.kill()
+            body.kill("killed", text)
         elif callable(action):
-            isolate.tell_user(action, event)
+            reports.tell_user(action, event)
 
 
-def start(isolate: Isolate, generation: Generation | None) -> None:
-    """Begin to listen to a generation, where the options ask for it."""
-    heartbeat = isolate.options.heartbeat
-    if heartbeat is not None and generation is not None:
-        Heart(isolate, generation, heartbeat).begin()
+def start(body: Incarnation, home: Home) -> None:
+    """Begin to listen to a process, if the options ask for it."""
+    heartbeat = body.spec.options.heartbeat
+    if heartbeat is not None and body.process is not None:
+        HeartbeatWatch(body, home, body.process, heartbeat).begin()

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
-from piactors import events
 from piactors._platform import process_stats
+from piactors.exit_reason import Kind
 from piactors.pihost import page, plain_decode, wire
 
 if TYPE_CHECKING:
     from piactors._host.generation import Generation
-    from piactors._host.loop import Timer
+    from piactors._host.loop import Share, Timer
+    from piactors._isolate.delivery import Delivery
     from piactors._lifecycle.mailbox import Message
-    from piactors.isolate import Isolate
-    from piactors.spec import Current
 
 _ANSWER_SECONDS = 0.09
 """For the control thread, which needs Python's lock: a running thread gives it up within 5 ms."""
@@ -41,20 +41,66 @@ _LONGEST_ANSWER = 0.1
 _MOST_TEXT = 1 << 18
 
 
-class CallClock:
-    """The clock of one isolate.  `note` comes under the isolate's lock, the rest on the I/O thread."""
+class Body(Protocol):
+    """The process that runs the calls, as the clock sees it."""
 
-    def __init__(self, isolate: Isolate) -> None:
-        self._isolate = isolate
+    number: int
+    pid: int | None
+    process: Generation | None
+    stop_wanted: bool
+    is_doomed: bool
+    is_stopping: bool
+
+    def doom(self, kind: Kind, detail: str, *, timed_out: Message) -> bool:
+        """Record why it will be killed, and for which call; False if there is a reason already."""
+
+    def kill(self, kind: Kind, detail: str) -> bool:
+        """End it at once."""
+
+    def let_run(self) -> None:
+        """Hold it to its share of the processors no more."""
+
+    def note_stack(self, stack: str) -> None:
+        """Record where it was when that was decided."""
+
+    def after(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Have something done later, unless it has ended by then."""
+
+
+class CallClock:
+    """The clock of one isolate.  `note` comes under the isolate's lock, the rest on the I/O thread.
+
+    Args:
+        body: returns the process that runs the calls, or None.
+        stops: whether the end of the isolate is wanted.
+        told: is called with a call that has run too long, and where it was.
+    """
+
+    def __init__(
+        self, delivery: Delivery, loop: Share, shutdown_timeout: float | None, body: Callable[[], Body | None],
+        stops: Callable[[], bool], told: Callable[[Message, str], None],
+    ) -> None:  # fmt: skip
+        self._delivery = delivery
+        self._loop = loop
+        self._shutdown_timeout = shutdown_timeout
+        self._body = body
+        self._stops = stops
+        self._told = told
+        self._unheard: int = 0
+        """The number of the process that has to say that it stops."""
         self._timer: Timer | None = None
         self._unsent = 0
         self.runs = False
         """Whether any message of this isolate has had a timeout, or a stop is wanted; until then nothing is noted."""
 
+    def run(self) -> None:
+        """See `runs`; from any thread."""
+        self.runs = True
+
     def note(self) -> None:
         """Something was sent or answered: what is in front now has begun, as far as the host can know."""
         bound = self._bound()
-        for message in self._isolate.mailbox.running(self._isolate.options.concurrency):
+        for message in self._delivery.mailbox.running(self._delivery.concurrency):
             if not message.deadline:
                 limit, by_stop = _limit(message, bound)
                 if limit is not None:
@@ -66,9 +112,9 @@ class CallClock:
 
     def _bound(self) -> float | None:
         """How long calls may run at the most because a stop is wanted; None if none is."""
-        isolate = self._isolate
-        wanted = isolate.stop_requested or isolate.current.stop_wanted
-        return isolate.options.shutdown_timeout if wanted else None
+        body = self._body()
+        wanted = self._stops() or (body is not None and body.stop_wanted)
+        return self._shutdown_timeout if wanted else None
 
     def _give_time(self, message: Message, limit: float, *, by_stop: bool) -> None:
         """A call begins: it may run for `limit` seconds."""
@@ -88,18 +134,14 @@ class CallClock:
 
     def _expect_stop(self, bound: float) -> None:
         """If nothing but the stop is left for the process to do, it has to say in time that it stops."""
-        isolate, current = self._isolate, self._isolate.current
-        mailbox = isolate.mailbox
-        if current.unheard is None and mailbox.stop_sent and mailbox.on_way == 1:
-            current.unheard = isolate.after(bound, self._on_unheard)
+        body, mailbox = self._body(), self._delivery.mailbox
+        if body is not None and self._unheard != body.number and mailbox.stop_sent and mailbox.on_way == 1:
+            self._unheard = body.number
+            body.after(bound, partial(self._on_unheard, body))
 
-    def _on_unheard(self) -> None:
-        isolate = self._isolate
-        with isolate.lock:
-            isolate.intend("killed", f"did not begin to stop within shutdown_timeout, {_shutdown(isolate)}")
-            generation = isolate.process
-        if generation is not None:
-            generation.kill()
+    def _on_unheard(self, body: Body) -> None:
+        if not body.is_stopping:
+            body.kill("killed", f"did not begin to stop within shutdown_timeout, {self._shutdown_timeout:g} s")
 
     def _arm(self, deadline: float) -> None:
         """Have a look at the deadline, or before it."""
@@ -107,42 +149,41 @@ class CallClock:
         if timer is None or timer.due > deadline:
             if timer is not None:
                 timer.cancel()
-            self._timer = self._isolate.loop.deadline(max(0.001, deadline - time.monotonic()), self._look)
+            self._timer = self._loop.deadline(max(0.001, deadline - time.monotonic()), self._look)
 
     def _look(self) -> None:
         """The earliest deadline that was known when the timer was set has come."""
-        isolate, now = self._isolate, time.monotonic()
-        reads = isolate.process
+        delivery, now = self._delivery, time.monotonic()
+        reads = delivery.process
         if reads is not None:
             reads.read_now()  # an answer that is here came in time, also if nobody has looked yet
-        with isolate.lock:
+        with delivery.lock:
             self._timer = None
-            generation, current = isolate.process, isolate.current
-            waiting = [m for m in isolate.mailbox.running(isolate.options.concurrency) if m.deadline]
-            late = [m for m in waiting if m.deadline <= now and generation is not None and self._is_late(m, generation)]
+            process, body = delivery.process, self._body()
+            waiting = [m for m in delivery.mailbox.running(delivery.concurrency) if m.deadline]
+            late = [m for m in waiting if m.deadline <= now and process is not None and self._is_late(m, process)]
             if not late:
                 if waiting:
                     self._arm(min(message.deadline for message in waiting))
                 return
-            if generation is None or current.intent is not None:
+            if process is None or body is None or body.is_doomed:
                 return
-            isolate.take_back()
-            if self._next_runs(late[0], generation) or not late[0].claim("late"):
+            delivery.take_back()
+            if self._next_runs(late[0], process) or not late[0].claim("late"):
                 self._arm(now + _TRANSFER_SECONDS)  # its answer is in the channel, or is handled just now
-                isolate.pump()
+                delivery.pump()
                 return
-            self._doom(late[0], current)
+            self._doom(late[0], body)
         if late[0].by_stop:
-            generation.kill()
+            process.kill()
             return
-        if current.confined is not None:
-            current.confined.let_run()
-        Capture(generation, partial(self._end, generation, current, late[0])).begin()
+        body.let_run()
+        Capture(process, partial(self._end, process, body, late[0])).begin()
 
     def _next_runs(self, message: Message, generation: Generation) -> bool:
         """Whether the isolate has begun what comes after a call; one that says so has to answer soon."""
-        sent = self._isolate.mailbox.last_seq > message.seq
-        if not sent or self._isolate.options.concurrency > 1 or not generation.has_begun(message.seq + 1):
+        sent = self._delivery.mailbox.last_seq > message.seq
+        if not sent or self._delivery.concurrency > 1 or not generation.has_begun(message.seq + 1):
             return False
         message.grace += _TRANSFER_SECONDS
         return message.grace <= _LONGEST_ANSWER
@@ -168,25 +209,22 @@ class CallClock:
         message.grace += _TRANSFER_SECONDS
         return message.grace > _LONGEST_CLAIM * message.limit + 1.0
 
-    def _doom(self, message: Message, current: Current) -> None:
+    def _doom(self, message: Message, body: Body) -> None:
         """Record why the process will be ended; nothing more is sent to it.
 
         From here on an answer comes too late: taking the stacks may itself have interrupted the call.
         """
-        current.timed_out = message
         if message.by_stop:
-            said = f"{message.what} ran longer than shutdown_timeout, {_shutdown(self._isolate)}"
-            current.intent, current.detail = "killed", f"{said}, after a stop was asked for"
+            said = f"{message.what} ran longer than shutdown_timeout, {self._shutdown_timeout:g} s"
+            body.doom("killed", f"{said}, after a stop was asked for", timed_out=message)
         else:
-            current.intent = "call_timeout"
-            current.detail = f"{message.what} ran longer than its call_timeout, {message.limit:g} s"
+            said = f"{message.what} ran longer than its call_timeout, {message.limit:g} s"
+            body.doom("call_timeout", said, timed_out=message)
 
-    def _end(self, generation: Generation, current: Current, message: Message, stack: str) -> None:
-        current.stack = stack
-        self._isolate.publish(
-            events.CallTimedOut, call=message.what, call_timeout=message.call_timeout, stack=stack
-        )
-        generation.kill()
+    def _end(self, process: Generation, body: Body, message: Message, stack: str) -> None:
+        body.note_stack(stack)
+        self._told(message, stack)
+        process.kill()
 
 
 def _limit(message: Message, bound: float | None) -> tuple[float | None, bool]:
@@ -195,10 +233,6 @@ def _limit(message: Message, bound: float | None) -> tuple[float | None, bool]:
     if bound is None or (own is not None and own <= bound):
         return own, False
     return bound, True
-
-
-def _shutdown(isolate: Isolate) -> str:
-    return f"{isolate.options.shutdown_timeout:g} s"
 
 
 class Capture:
@@ -262,4 +296,4 @@ def _readable(payload: wire.Payload) -> str:
         text = plain_decode.decode(payload, budget=4 * _MOST_TEXT)
     except plain_decode.BadPlain as error:
         return f"(stacks that cannot be read: {error})"
-    return text if isinstance(text, str) else "(stacks that are none)"
+    return text if isinstance(text, str) else "(stacks that are not a text)"

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from piactors._isolate.reply_ports import CallFuture
 from piactors.errors import ProtocolError
 from piactors.pihost import segments, wire
-from piactors.sinks import CallFuture
 
 if TYPE_CHECKING:
     from piactors._host.serialise import Decoder
-    from piactors.isolate import Isolate
+    from piactors._isolate.delivery import Delivery
 
 
 class HandedOver(CallFuture):
@@ -29,49 +29,54 @@ class HandedOver(CallFuture):
     trusted = False
     """Whether its answer may be a pickle; decided when it is sent, and perhaps taken back."""
 
+    def trust(self, trusted: bool) -> bool:
+        """Say whether its answer is trusted, and return that."""
+        self.trusted = trusted
+        return trusted
+
     def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
-        """See `Sink`."""
+        """See `ReplyPort`."""
         if self.trusted and isinstance(payload, segments.Received):
             raise ProtocolError("an answer in shared memory to a call that wants it inline")
         super().reply(self._decoder(decoder), flags, payload)
 
     def error(self, decoder: Decoder, payload: wire.Payload) -> None:
-        """See `Sink`."""
+        """See `ReplyPort`."""
         super().error(self._decoder(decoder), payload)
 
     def _decoder(self, decoder: Decoder) -> Decoder:
-        return self._isolate.code_decoder if self.trusted else decoder
+        return self._delivery.code_decoder if self.trusted else decoder
 
 
 class Named(CallFuture):
     """The future of a call by name to an isolate that has had none so far."""
 
 
-def future_of(isolate: Isolate, target: object) -> CallFuture:
+def future_of(delivery: Delivery, target: object) -> CallFuture:
     """Return the future of a function that an isolate is to call."""
-    if isolate.named:
-        return CallFuture(isolate)
-    return Named(isolate) if isinstance(target, str) else HandedOver(isolate)
+    if delivery.named:
+        return CallFuture(delivery)
+    return Named(delivery) if isinstance(target, str) else HandedOver(delivery)
 
 
-def flags_of(isolate: Isolate, sink: Any) -> int:
+def flags_of(delivery: Delivery, sink: Any) -> int:
     """Return how the answer to a message is to be sent, other than that of a plain call; under the isolate's lock.
 
     What is sent is sent in the order in which this is called.
     """
     if type(sink) is HandedOver:
-        sink.trusted = not isolate.named
-        return wire.PICKLE | wire.INLINE | wire.CODE if sink.trusted else wire.PICKLE
+        trusted = sink.trust(not delivery.named)
+        return wire.PICKLE | wire.INLINE | wire.CODE if trusted else wire.PICKLE
     if type(sink) is Named:
-        _take_back_trust(isolate)
+        _take_back_trust(delivery)
         return wire.PICKLE
     return wire.PICKLE | wire.INLINE
 
 
-def _take_back_trust(isolate: Isolate) -> None:
-    isolate.named = True
-    if isolate.options.concurrency == 1:
+def _take_back_trust(delivery: Delivery) -> None:
+    delivery.note_call_by_name()
+    if delivery.concurrency == 1:
         return  # what was sent before is answered before this begins
-    for message in isolate.mailbox.unanswered():
+    for message in delivery.mailbox.unanswered():
         if type(message.sink) is HandedOver:
-            message.sink.trusted = False
+            message.sink.trust(False)

@@ -20,11 +20,11 @@ from piactors.future import Future
 from piactors.pihost import segments, wire
 
 if TYPE_CHECKING:
-    from piactors.isolate import Isolate
+    from piactors._isolate.delivery import Delivery
 
 
-class Sink(Protocol):
-    """Takes exactly one outcome."""
+class ReplyPort(Protocol):
+    """Takes exactly one outcome of a message."""
 
     def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
         """The message was handled and has a result."""
@@ -37,7 +37,7 @@ class Sink(Protocol):
 
 
 class CallFuture(Future[Any]):
-    """The future of one message to an isolate, and the sink of its outcome.
+    """The future of one message to an isolate, and where its outcome goes.
 
     Whoever waits for it in a thread reads the isolate's answers itself, where nobody else does.
     """
@@ -45,11 +45,11 @@ class CallFuture(Future[Any]):
     message: Message | None = None
     """The message, until there is an outcome."""
 
-    def __init__(self, isolate: Isolate) -> None:
-        self._isolate = isolate
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
 
     def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
-        """See `Sink`; decoding is left to whoever asks for the result."""
+        """See `ReplyPort`; decoding is left to whoever asks for the result."""
         message = self.message
         if message is None or message.needs is None:
             self.settle_with(partial(decoder.value, flags, payload))
@@ -58,13 +58,13 @@ class CallFuture(Future[Any]):
         self.message = None
 
     def error(self, decoder: Decoder, payload: wire.Payload) -> None:
-        """See `Sink`."""
+        """See `ReplyPort`."""
         needs = None if self.message is None else self.message.needs
         self.settle_with(partial(raise_from, decoder, payload, needs))
         self.message = None
 
     def fail(self, error: BaseException) -> bool:
-        """See `Sink`."""
+        """See `ReplyPort`."""
         failed = super().fail(error)
         self.message = None
         return failed
@@ -72,18 +72,18 @@ class CallFuture(Future[Any]):
     def done(self) -> bool:
         """Whether `get` returns or raises at once."""
         if not self._settled:
-            self._isolate.watch()
+            self._delivery.watch()
         return self._settled
 
     def running(self) -> bool:
         """Whether the isolate has begun the call, and not answered it."""
         message = self.message
-        return message is not None and not self._settled and self._isolate.has_begun(message)
+        return message is not None and not self._settled and self._delivery.has_begun(message)
 
     def _when_done(self, callback: Callable[[], object]) -> None:
         super()._when_done(callback)
         if not self._settled:
-            self._isolate.watch()
+            self._delivery.watch()
 
     def cancel(self) -> bool:
         """See `Future`."""
@@ -98,11 +98,11 @@ class CallFuture(Future[Any]):
 
     def _give_up(self) -> bool:
         message = self.message
-        return message is None or self._isolate.give_up(message)
+        return message is None or self._delivery.give_up(message)
 
     def _cancel_if_given_up(self) -> None:
         message = self.message
-        if message is not None and not self._settled and self._isolate.has_given_up(message):
+        if message is not None and not self._settled and self._delivery.has_given_up(message):
             self._settle(_error=CancelledError(), _cancelled=True)
 
     def _wait(self, timeout: float | None) -> None:
@@ -115,30 +115,30 @@ class CallFuture(Future[Any]):
         if message is not None and (seconds is None or seconds > 0):
             deadline = None if seconds is None else time.monotonic() + seconds
             if outcome.is_held_by_me():
-                raise Reentered(f"isolate {self._isolate.spec.name}")
+                raise Reentered(f"isolate {self._delivery.name}")
             waker = waking.mine()
             if waker is not None:  # else the I/O thread reads the answer
                 wake = waker.wake
                 try:
                     self._wake_with(wake)
-                    self._isolate.lend(self, waker, deadline)
+                    self._delivery.lend(self, waker, deadline)
                 finally:
                     if self._wakers:
                         self._let_sleep(wake)
             if self._settled:
                 return
             seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
-        self._isolate.watch()
+        self._delivery.watch()
         if not self._wait_until_settled(seconds):
             raise self._late(timeout, message)
 
     def _late(self, timeout: float | None, message: Message | None = None) -> BaseException:
         message = message or self.message
         what = "a call" if message is None else message.asked
-        return waiting.too_late(f"{self._isolate.spec.name}: no answer {what}", timeout)
+        return waiting.too_late(f"{self._delivery.name}: no answer {what}", timeout)
 
 
-class PeerSink:
+class PeerReply:
     """Sends the outcome to the isolate that asked, as it came, and keeps a future of it for the host."""
 
     __slots__ = ("future", "generation", "number")
@@ -149,19 +149,19 @@ class PeerSink:
         self.future: Future[Any] = Future()
 
     def reply(self, decoder: Decoder, flags: int, payload: Any) -> None:
-        """See `Sink`."""
+        """See `ReplyPort`."""
         if isinstance(payload, segments.Received):
             raise ProtocolError("an answer in shared memory to a call that wants it inline")
         self.future.settle_with(partial(decoder.value, flags, payload))
         self.generation.answer(wire.RESPONSE, flags, self.number, payload)
 
     def error(self, decoder: Decoder, payload: wire.Payload) -> None:
-        """See `Sink`."""
+        """See `ReplyPort`."""
         self.future.settle_with(partial(raise_from, decoder, payload))
         self.generation.answer(wire.FAILURE, wire.PLAIN, self.number, payload)
 
     def fail(self, error: BaseException) -> None:
-        """See `Sink`."""
+        """See `ReplyPort`."""
         self.future.fail(error)
         self.generation.answer(wire.FAILURE, wire.PICKLE, self.number, pickle.dumps(error))
 
@@ -177,7 +177,7 @@ class StopFuture(Future[bool]):
         return Timeout(f"{said}; the stop goes on, and terminate() ends it at once")
 
 
-class StopSink:
+class StopReply:
     """Tells whoever asked for a stop that it has happened.  A stop is never answered, only ended."""
 
     __slots__ = ("future",)
@@ -186,12 +186,21 @@ class StopSink:
         self.future = future
 
     def fail(self, error: BaseException) -> None:
-        """See `Sink`: whatever became of the messages before it, the isolate has stopped."""
+        """See `ReplyPort`: whatever became of the messages before it, the isolate has stopped."""
         self.future.settle_with(_true)
 
 
 def _true() -> bool:
     return True
+
+
+def fail_all(
+    messages: list[Message], error: Callable[[], BaseException], *, unless_given_up: bool = True
+) -> None:
+    """Fail whoever waits for these messages; if their caller gave up on them, nobody does."""
+    for message in messages:
+        if message.sink is not None and not (unless_given_up and message.given_up):
+            message.sink.fail(error())
 
 
 def _value_with(needs: object, decoder: Decoder, flags: int, payload: wire.Payload) -> Any:

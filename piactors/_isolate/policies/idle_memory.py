@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from piactors._host.generation import Generation
-    from piactors.isolate import Isolate
+    from piactors._host.loop import Share
+    from piactors._isolate.delivery import Delivery
     from piactors.pihost import wire
 
 IDLE_SECONDS = 1.0
@@ -22,8 +23,10 @@ _LONGEST_SECONDS = 60.0
 class IdleMemory:
     """Looks after the segments of one isolate; there is a timer only while there is more than may stay."""
 
-    def __init__(self, isolate: Isolate) -> None:
-        self._isolate = isolate
+    def __init__(self, delivery: Delivery, loop: Share, keep: int) -> None:
+        self._delivery = delivery
+        self._loop = loop
+        self._keep = keep
         self._last_use = 0.0
         self._is_timed = False
         self._pause = IDLE_SECONDS
@@ -34,24 +37,24 @@ class IdleMemory:
         self._pause = IDLE_SECONDS
         if not self._is_timed:
             self._is_timed = True
-            self._isolate.loop.call_later(IDLE_SECONDS, self._look)
+            self._loop.call_later(IDLE_SECONDS, self._look)
 
     def _look(self) -> None:
         quiet = time.monotonic() - self._last_use
         if quiet < IDLE_SECONDS:
-            self._isolate.loop.call_later(IDLE_SECONDS - quiet, self._look)
+            self._loop.call_later(IDLE_SECONDS - quiet, self._look)
             return
         self._is_timed = False
-        isolate, keep = self._isolate, self._isolate.options.keep_shared
-        with isolate.lock:
-            left = isolate.outbox.trim(keep)
-            generation = isolate.process if isolate.current.ready_at is not None else None
+        delivery, keep = self._delivery, self._keep
+        with delivery.lock:
+            left = delivery.outbox.trim(keep)
+            generation = delivery.process if delivery.flows else None
             if generation is not None:
-                generation.retract(isolate.outbox.dropped())
+                generation.retract(delivery.outbox.dropped())
         if generation is not None and self._trim_theirs(generation, keep) | (left > keep):
             self._is_timed = True
             self._pause = min(2 * self._pause, _LONGEST_SECONDS)
-            isolate.loop.call_later(self._pause, self._look)
+            self._loop.call_later(self._pause, self._look)
 
     @staticmethod
     def _trim_theirs(generation: Generation, keep: int) -> bool:
