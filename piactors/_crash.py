@@ -24,7 +24,7 @@ from piactors.exit_reason import ExitReason
 
 if TYPE_CHECKING:
     from piactors._host.serialise import Decoder
-    from piactors.spec import Spec
+    from piactors._isolate.spec import IsolateSpec
 
 
 def crashed(name: str, pid: int | None, generation: int, reason: ExitReason) -> IsolateCrashed:
@@ -63,7 +63,7 @@ def poisoned(name: str, pid: int | None, generation: int, reason: ExitReason, at
     return PoisonMessage(text, name=name, pid=pid, generation=generation, reason=reason, attempts=attempts)
 
 
-def raise_start_error(spec: Spec, decoder: Decoder, reason: ExitReason, start_failure: bytes | None) -> NoReturn:
+def raise_start_error(spec: IsolateSpec, decoder: Decoder, reason: ExitReason, start_failure: bytes | None) -> NoReturn:
     """Raise what a failed start means to whoever started it."""
     made = "forked from the launcher" if not spec.order.fresh else " ".join(spec.order.argv)
     who = f"isolate {_shown.line(spec.name)} did not start"

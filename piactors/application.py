@@ -11,9 +11,9 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from piactors import waiting
+from piactors._isolate.capacity import in_event_loop
 from piactors._logs import plain as logger
 from piactors._platform.main_thread import interrupt_main_on
-from piactors.sending import in_event_loop
 from piactors.supervisor import Supervisor, top_of
 from piactors.supervisor_ref import SupervisorRef
 

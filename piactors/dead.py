@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from piactors import _shown
-from piactors._lifecycle.states import State
 from piactors.errors import ActorDeadError
 
 if TYPE_CHECKING:
+    from piactors._isolate.isolate import Isolate
     from piactors.exit_reason import ExitReason
-    from piactors.isolate import Isolate
 
 
 _MOST_SHOWN = 1000
@@ -49,11 +48,16 @@ def restarts(isolate: Isolate) -> ActorDeadError:
     return dead(isolate.spec.name, "is restarting, and while_restarting is 'fail'", None)
 
 
+def no_process(isolate: Isolate) -> ActorDeadError:
+    """Return the error of a question to an isolate that has no process to answer it."""
+    return dead(isolate.spec.name, "has no process that could answer", reason_of_end(isolate))
+
+
 def reason_of_end(isolate: Isolate) -> ExitReason | None:
     """Return why an isolate has ended, None if it has not (yet)."""
     if isolate.final_reason is not None:
         return isolate.final_reason
-    return isolate.last_reason if isolate.state is State.STOPPED else None
+    return isolate.last_reason if isolate.state == "stopped" else None
 
 
 def described(isolate: Isolate) -> str:

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, overload
 from pykka import ActorRef
 from pykka.messages import _ActorStop
 
-from piactors import dead, envelopes, trusting, waiting
+from piactors import dead, envelopes, waiting
 from piactors._host import encode, sampling, serialise
+from piactors._isolate import trusting
+from piactors._isolate.deathwatch import DeathWatch
+from piactors._isolate.frames import check_description
+from piactors._isolate.isolate import Isolate
+from piactors._isolate.parent import ParentLink
+from piactors._isolate.reply_ports import CallFuture, StopFuture
+from piactors._isolate.spec import IsolateSpec
 from piactors._lifecycle.mailbox import Message
-from piactors.arrivals import check_description
 from piactors.enforcement import Enforcement
 from piactors.errors import ActorDeadError, NotSendable, Timeout
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.isolate import Isolate
-from piactors.keeper import Ends, Keeper
 from piactors.proxies import A_co, IsolateProxy, check_call_options, method_path
 from piactors.shape import Described, Shape
-from piactors.sinks import CallFuture, StopFuture
-from piactors.spec import Spec
 from piactors.usage import ResourceUsage, UsageSample, measured
 
 if TYPE_CHECKING:
@@ -41,13 +43,13 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     For a type checker, ``IsolateRef[Calc]`` is one whose object is a `Calc`, and `IsolateRef` alone one of anything.
     """
 
-    def __init__(self, actor_class: type[Actor], spec: Spec, keeper: Keeper | None = None) -> None:
+    def __init__(self, actor_class: type[Actor], spec: IsolateSpec, link: ParentLink | None = None) -> None:
         self._spec = spec
         self._foreign = not spec.own_interpreter
         self.actor_class = actor_class
         self.actor_urn = spec.urn
-        self._ends = Ends()
-        self._isolate = Isolate(spec, self, keeper)
+        self._ends = DeathWatch()
+        self._isolate = Isolate(spec, self, link)
         self._said_of_calls: dict[str, tuple[int, float]] | None = None
         self._history = sampling.History(lambda: self._isolate)  # a supervisor may put another isolate there
 
@@ -109,7 +111,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     @property
     def mailbox_size(self) -> int:
         """How many messages wait for it or are with it."""
-        return self._isolate.mailbox_size
+        return len(self._isolate.delivery)
 
     def is_alive(self) -> bool:
         """Whether it takes messages: True also while it restarts."""
@@ -177,7 +179,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         envelope.path = envelopes.path_of(message)
         if retries or call_timeout is not None or self._call_options:
             self._set_options(envelope, envelope.path, retries, call_timeout)
-        self._isolate.put(envelope, until=None if timeout is None else waiting.until(timeout))
+        self._isolate.delivery.put(envelope, until=None if timeout is None else waiting.until(timeout))
 
     @overload
     def ask(
@@ -210,7 +212,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
             CallTimeout: where it ran longer than its `call_timeout`.
             Exception: what the handler raised.
         """
-        until = None if timeout is None or self._isolate.capacity is None else waiting.until(timeout)
+        until = None if timeout is None or self._isolate.delivery.capacity is None else waiting.until(timeout)
         future = self._ask(message, retries, call_timeout, until)
         return future.get_or_cancel(timeout, until) if block else future
 
@@ -218,7 +220,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         if isinstance(message, _ActorStop):
             return self._ask_stop()
         isolate = self._isolate
-        future = CallFuture(isolate)
+        future = CallFuture(isolate.delivery)
         try:
             if isolate.actor_stopped.is_set():
                 raise dead.takes_nothing(isolate)
@@ -269,7 +271,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     ) -> Future[Any]:  # fmt: skip
         """Call a method of the hosted object; what its proxies do."""
         isolate = self._isolate
-        future = CallFuture(isolate)
+        future = CallFuture(isolate.delivery)
         try:
             if isolate.actor_stopped.is_set():
                 raise dead.takes_nothing(isolate)
@@ -293,7 +295,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         if type(payload) is encode.Packed:  # as `_fill` does, without a step more
             payload, message.needs = payload
         message.payload = payload
-        self._isolate.put(message, until=until)
+        self._isolate.delivery.put(message, until=until)
 
     def _fill(self, message: Message, call: _Call, retries: int) -> None:
         """Serialise a call into its message."""
@@ -307,7 +309,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
 
         What may be run again does not go there: the first run may have changed it.
         """
-        outbox = self._isolate.outbox
+        outbox = self._isolate.delivery.outbox
         if not retries and outbox.offers and encode.may_be_large(call[2], call[3]):
             packed = encode.pack_call(outbox, *call, foreign=self._foreign)
             if packed is not None:
@@ -331,7 +333,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         """What the authors of its methods have said of their calls: retries and seconds."""
         if self._said_of_calls is not None:
             return self._said_of_calls
-        known = self._isolate.raw_description is not None  # and not before it has been ready once
+        known = self._isolate.life.raw_description is not None  # and not before it has been ready once
         described = self._isolate.description()
         found = {path: entry[2:] for path, entry in described.items() if any(entry[2:])}
         if known:
@@ -341,13 +343,14 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     def invoke(self, target: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Have the isolate call a function that need not be part of its object."""
         isolate = self._isolate
-        future = CallFuture(isolate) if isolate.named else trusting.future_of(isolate, target)
+        delivery = isolate.delivery
+        future = CallFuture(delivery) if delivery.named else trusting.future_of(delivery, target)
         try:
             name = target.rpartition(":")[2] if isinstance(target, str) else getattr(target, "__qualname__", "")
             message = future.message = Message("call", b"", future)
             self._fill(message, ("invoke", (), (target, *args), kwargs), 0)
             message.path = (name,)
-            isolate.put(message)
+            isolate.delivery.put(message)
         except Exception as error:
             future.fail(error)
         return future

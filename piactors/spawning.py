@@ -20,14 +20,14 @@ from piactors._host import encode, importing, parcels, runtime
 from piactors._host.flags import interpreter_flags
 from piactors._host.launcher_env import has_all
 from piactors._host.making import MARKER_PREFIX, Order
+from piactors._isolate.parent import ParentLink
+from piactors._isolate.spec import IsolateSpec
 from piactors._logs import plain as logger
 from piactors._platform import own_python
 from piactors.errors import InvalidTarget
-from piactors.keeper import Keeper
 from piactors.options import IsolationOptions, check_standby, inherited_env, needs_fresh_interpreter
 from piactors.pihost import PROTOCOL, copies, inherit, plain_tags, targets
 from piactors.ref import IsolateRef
-from piactors.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,13 +60,13 @@ async def start_actor_async(
 
 def prepare_actor(
     actor_class: type[Actor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any],
-    keeper: Keeper | None = None,
+    link: ParentLink | None = None,
 ) -> IsolateRef:  # fmt: skip
     """Return the ref of a ProcessActor that is still to be started."""
     arguments.check_actor(actor_class, args, kwargs)
     packed = encode.dumps_start(actor_class, args, kwargs, foreign=not _runs_here(options))
     what = _What(actor_class, "actor", packed, code=True, folder=None, label=actor_class.__name__)
-    return _prepare(what, options, keeper)
+    return _prepare(what, options, link)
 
 
 @overload
@@ -135,7 +135,7 @@ async def spawn_async(
 
 def prepare_target(
     target: object, options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any],
-    keeper: Keeper | None = None,
+    link: ParentLink | None = None,
 ) -> IsolateRef:  # fmt: skip
     """Return the ref of a hosted class or function that is still to be started.
 
@@ -153,7 +153,7 @@ def prepare_target(
         _, label = targets.split(found)
     packed = encode.dumps_start(found, args, kwargs, foreign=not _runs_here(options))
     what = _What(hosting_class(label), "object", packed, code=not by_name, folder=folder, label=label)
-    return _prepare(what, options, keeper)
+    return _prepare(what, options, link)
 
 
 def start_toolbox(options: IsolationOptions, label: str, stdin: bool = False) -> IsolateRef:
@@ -201,9 +201,9 @@ async def _started_async(ref: IsolateRef) -> IsolateRef:
     return ref
 
 
-def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> IsolateRef:
+def _prepare(what: _What, options: IsolationOptions, link: ParentLink | None) -> IsolateRef:
     runtime.refuse_patched()
-    if keeper is None:
+    if link is None:
         check_standby(options, options.restart)
     name = options.name or f"{re.sub('[^A-Za-z0-9_.]+', '_', what.label)}-{next(_counter)}"
     own = _runs_here(options)
@@ -226,12 +226,12 @@ def _prepare(what: _What, options: IsolationOptions, keeper: Keeper | None) -> I
         "target": (what.kind, what.packed.data), "definitions": [] if needs is None else needs.records,
         "cloudpickle": copies.folder(), "host_version": sys.implementation.cache_tag,
     }  # fmt: skip
-    spec = Spec(
+    spec = IsolateSpec(
         name=name, urn=urn, options=options, order=order, own_interpreter=own, init=partial(_init, fixed, options.cwd),
         code=trusted, takes_requests=what.code, needs=needs,
         trusts_objects=what.kind == "none" and options.trust == "auto",
     )  # fmt: skip
-    return IsolateRef(what.actor_class, spec, keeper)
+    return IsolateRef(what.actor_class, spec, link)
 
 
 def hosting_class(label: str) -> type[Actor]:

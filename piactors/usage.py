@@ -13,10 +13,10 @@ from pykka import ActorRegistry, Timeout
 
 from piactors._host.generation import Generation
 from piactors._host.sampling import UsageSample
+from piactors._isolate.isolate import Isolate
 from piactors._platform import process_stats
 from piactors._platform.process_stats import Stat
 from piactors.future import Future
-from piactors.isolate import Isolate
 from piactors.pihost import plain_decode, wire
 
 __all__ = ["GcStats", "ResourceUsage", "TreeUsage", "UsageSample", "snapshot"]
@@ -188,9 +188,9 @@ _unanswered: weakref.WeakKeyDictionary[Generation, Future[Inside]] = weakref.Wea
 
 def _ask(isolate: Isolate) -> tuple[Generation | None, Future[Inside] | None]:
     """Ask an isolate's control thread; return the process asked, and what it will have answered."""
-    with isolate.lock:
-        generation = isolate.process
-        ready = isolate.current.ready_at is not None
+    body = isolate.life.current
+    generation = None if body is None else body.process
+    ready = body is not None and body.is_ready
     if generation is None or not ready or isolate.loop.is_current():  # on the I/O thread nobody must wait
         return generation, None
     future = _unanswered.get(generation)

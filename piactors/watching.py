@@ -11,8 +11,8 @@ import pykka
 
 from piactors._host import runtime
 from piactors._host.dispatcher import call
+from piactors._isolate.deathwatch import DeathWatch
 from piactors.exit_reason import ExitReason
-from piactors.keeper import Ends
 from piactors.ref import IsolateRef
 
 _lock = threading.Lock()
@@ -76,21 +76,21 @@ def _end(ref: pykka.ActorRef[Any]) -> None:
         ref.stop(block=False)
 
 
-def _ends_of(ref: pykka.ActorRef[Any], what: str) -> Ends:
+def _ends_of(ref: pykka.ActorRef[Any], what: str) -> DeathWatch:
     if not isinstance(ref, pykka.ActorRef):
         raise TypeError(f"{what}: {ref!r} is no ref of an actor")
     ends = getattr(ref, "_ends", None)
-    return ends if isinstance(ends, Ends) else _ends_of_plain(ref)
+    return ends if isinstance(ends, DeathWatch) else _ends_of_plain(ref)
 
 
-def _ends_of_plain(ref: pykka.ActorRef[Any]) -> Ends:
+def _ends_of_plain(ref: pykka.ActorRef[Any]) -> DeathWatch:
     """Return who waits for the end of an actor that pykka runs alone; kept with its event, which all its refs share."""
     event: Any = ref.actor_stopped
     with _lock:
-        found: Ends | None = getattr(event, "_piactors_ends", None)
+        found: DeathWatch | None = getattr(event, "_piactors_ends", None)
         if found is not None:
             return found
-        ends = event._piactors_ends = Ends()
+        ends = event._piactors_ends = DeathWatch()
         failures = _failures_of(ref._actor_weakref())
         really_set = event.set
 

@@ -236,6 +236,10 @@ class Generation:
         """Whether the process and its channels are gone, and their end has been told of."""
         return self._ended
 
+    def has_ended(self) -> bool:
+        """Whether the process has ended, as far as the kernel tells now; the news of that come later."""
+        return self._ended or pidfd.has_ended(self._process_fd)
+
     @property
     def process_fd(self) -> int:
         """See `Listener`."""

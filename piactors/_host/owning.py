@@ -32,8 +32,9 @@ class End:
 class Owner(Taker, Protocol):
     """Who a generation belongs to; called on the loop's thread, but for `on_answer`."""
 
-    answers_anywhere: bool
-    """Whether `on_answer` may be called by other threads than the loop's."""
+    @property
+    def answers_anywhere(self) -> bool:
+        """Whether `on_answer` may be called by other threads than the loop's."""
 
     def on_launched(self, generation: Generation) -> None:
         """The process exists."""

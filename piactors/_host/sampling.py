@@ -54,9 +54,15 @@ class UsageSample:
 class Subject(Protocol):
     """An isolate, as its history sees it."""
 
-    process: Generation | None
     runtime: Runtime
-    ended: threading.Event
+
+    @property
+    def process(self) -> Generation | None:
+        """What runs it now."""
+
+    @property
+    def ended(self) -> threading.Event:
+        """Set once it has ended for good."""
 
 
 class History:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
@@ -32,7 +31,7 @@ from piactors.pihost.segments import Parcel
 
 if TYPE_CHECKING:
     from piactors._host.generation import Generation
-    from piactors._isolate.spec import Spec
+    from piactors._isolate.spec import IsolateSpec
     from piactors._platform.wake import Waker
     from piactors.future import Future
 
@@ -67,7 +66,7 @@ class Delivery:
         named: whether code may have run in the isolate that was called by name (see `trusting`).
     """
 
-    def __init__(self, spec: Spec, loop: Share, decoder: Decoder, not_run: Callable[[Message], BaseException]) -> None:
+    def __init__(self, spec: IsolateSpec, loop: Share, decoder: Decoder, not_run: Callable[[Message], BaseException]) -> None:
         options = spec.options
         self.name = spec.name
         self.decoder = decoder
@@ -351,7 +350,7 @@ class Delivery:
 
     # What the rules ask for, on the I/O thread
 
-    def attach(self, process: Generation) -> None:
+    def attach(self, process: Generation | None) -> None:
         """Send to this process from now on, as soon as `resume` says so."""
         with self.lock:
             self.process = process
@@ -375,6 +374,10 @@ class Delivery:
             for message in aftermath.retried:
                 message.lose(where)
         return aftermath
+
+    def all_settled(self) -> None:
+        """Whoever waited for what the last process has taken with it has been told."""
+        self.mailbox.leaving.clear()
 
     def shut(self) -> None:
         """Send nothing more to this process: it is about to be ended.  From any thread, under the lock."""

@@ -17,7 +17,6 @@ from piactors._host.confining import Confinement, Plan
 from piactors._host.generation import Generation
 from piactors._host.loop import Share, Timer
 from piactors._host.owning import End
-from piactors._host.relay import Relay
 from piactors._host.runtime import Runtime
 from piactors._host.serialise import Decoder
 from piactors._isolate import frames
@@ -27,6 +26,7 @@ from piactors._isolate.policies.limits import LimitGuard
 from piactors._isolate.reports import Reports
 from piactors._isolate.services import HostServices
 from piactors._isolate.spec import IsolateSpec
+from piactors._lifecycle.mailbox import Message
 from piactors._lifecycle.verdict import verdict
 from piactors._rules.bodies import Ending, Role
 from piactors._rules.incarnation import Facts, Unconfined
@@ -61,12 +61,17 @@ class Listener(Protocol):
         """The host itself has failed at something that concerns it."""
 
 
-@attrs.frozen
+@attrs.define
 class Home:
     """What all incarnations of one isolate have in common.
 
     Attributes:
+        plan: what enforces their limits; None if they have none.
         data: what was set for all of them with `set_data`, serialised.
+        on_large: is called if a large message passes.
+        leave: lets the runtime forget the isolate, which has ended.
+        has_failed: is told of failures of the host itself.
+        request_replacement: asks for a fresh process in place of one, for a reason; from any thread.
     """
 
     urn: str
@@ -74,12 +79,18 @@ class Home:
     loop: Share
     delivery: Delivery
     decoder: Decoder
-    relay: Relay
     reports: Reports
     services: HostServices
-    plan: Plan | None
     data: dict[str, bytes]
     on_large: Callable[[], None]
+    leave: Callable[[], None]
+    has_failed: Callable[[BaseException], None]
+    request_replacement: Callable[[int, str], None]
+    plan: Plan | None = None
+
+    def use_plan(self, plan: Plan | None) -> None:
+        """Say what enforces the limits."""
+        self.plan = plan
 
 
 class Incarnation:
@@ -94,9 +105,13 @@ class Incarnation:
         announced: whether a supervisor knows that it has started.
         stop_wanted: whether its own code has asked for its end.
         description: what is hosted in it, as it said when it became ready.
+        timed_out: the call that it is killed for, because that ran too long.
+        ending, end: what is known of its end, once that has come.
     """
 
-    def __init__(self, home: Home, listener: Listener, spec: IsolateSpec, number: int, role: Role, version: int) -> None:
+    def __init__(
+        self, home: Home, listener: Listener, spec: IsolateSpec, number: int, role: Role, version: int
+    ) -> None:
         self.number, self.role, self.version = number, role, version
         self.facts = Facts()
         self.spec = spec
@@ -105,6 +120,9 @@ class Incarnation:
         self.description = b""
         self.process: Generation | None = None
         self.guard: LimitGuard | None = None
+        self.timed_out: Message | None = None
+        self.ending: Ending | None = None
+        self.end: End | None = None
         self._home = home
         self._listener = listener
         self._timers: list[Timer] = []
@@ -155,6 +173,11 @@ class Incarnation:
         return self.facts.ready_at is not None
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether it has said that it stops."""
+        return self.facts.report is not None
+
+    @property
     def is_doomed(self) -> bool:
         """Whether it is to be killed."""
         return self.facts.kill_kind is not None
@@ -189,11 +212,14 @@ class Incarnation:
             self.process.kill()
         return first
 
-    def doom(self, kind: Kind, detail: str, breach: Breach | None = None) -> bool:
+    def doom(
+        self, kind: Kind, detail: str, breach: Breach | None = None, *, timed_out: Message | None = None
+    ) -> bool:
         """Record why it will be killed, and let nothing more be sent to it; False if there is a reason already."""
         delivery = self._home.delivery
         with delivery.lock:
             first = self.facts.kill(kind, detail, breach)
+            self.timed_out = self.timed_out or timed_out
             if delivery.process is self.process:
                 delivery.shut()
         if first:
@@ -222,12 +248,28 @@ class Incarnation:
         if not self.doom("start_failed", f"not ready within start_timeout, {seconds:g} s"):
             self.process.kill()
             return
-        if self.guard is not None:
-            self.guard.let_run()
+        self.let_run()
         Capture(self.process, self._kill_late).begin()
 
+    def note_stack(self, stack: str) -> None:
+        """Record where it was when its end was decided."""
+        self.facts.note_stack(stack)
+
+    def let_run(self) -> None:
+        """Hold it to its share of the processors no more: it has to say where it is."""
+        if self.guard is not None:
+            self.guard.let_run()
+
+    def want_stop(self) -> None:
+        """Its own code asks for its end."""
+        self.stop_wanted = True
+
+    def note_announced(self) -> None:
+        """A supervisor knows that it has started."""
+        self.announced = True
+
     def _kill_late(self, stack: str) -> None:
-        self.facts.stack = stack
+        self.note_stack(stack)
         if self.process is not None:
             self.process.kill()
 
@@ -288,15 +330,15 @@ class Incarnation:
 
     def on_lines(self, stream: str, lines: list[str]) -> None:
         """See `Owner`."""
-        self._home.relay.lines(self.pid, self.number, stream, lines)
+        self._home.reports.relay.lines(self.pid, self.number, stream, lines)
 
     def output_room(self) -> int:
         """See `Owner`."""
-        return self._home.relay.room()
+        return self._home.reports.relay.room()
 
     def on_dropped(self, lines: int) -> None:
         """See `Owner`."""
-        self._home.relay.drop(lines=lines)
+        self._home.reports.relay.drop(lines=lines)
 
     def on_answer(self, frame: wire.Frame, again: bool) -> None:
         """See `Owner`."""
@@ -351,7 +393,7 @@ class Incarnation:
         self._home.services.handle(self.process, frame)
 
     def _on_log(self, frame: wire.Frame) -> None:
-        self._home.relay.record(self.pid, bytes(frame.payload), self._home.decoder.error)
+        self._home.reports.relay.record(self.pid, bytes(frame.payload), self._home.decoder.error)
 
     def _on_lost(self, frame: wire.Frame) -> None:
         self._home.delivery.outbox.forget(frame.seq)
@@ -384,13 +426,16 @@ class Incarnation:
             self.guard.ended(None, None)
         self.facts.kill("start_failed", text)
         reason = ExitReason(kind="start_failed", detail=text)
-        self._gone(Ending(reason, started=False, lacked=lack), None)
+        self._gone(Ending(reason, started=False, made=False, lacked=lack), None)
 
     def on_end(self, end: End) -> None:
         """See `Owner`."""
         reason = self._verdict(end)
         lacked = self.facts.only_lacks and not end.lost
-        ending = Ending(reason, self.is_ready, self.facts.by_loss, lacked, by_own_word=lacked)
+        ending = Ending(
+            reason, started=self.is_ready, made=self.pid is not None, lost=self.facts.by_loss, lacked=lacked,
+            by_own_word=lacked,
+        )  # fmt: skip
         self._gone(ending, end)
 
     def _gone(self, ending: Ending, end: End | None) -> None:
@@ -398,6 +443,7 @@ class Incarnation:
             return
         self._cancel_timers()
         self._is_told = True
+        self.ending, self.end = ending, end
         self._listener.incarnation_gone(self, ending, end)
 
     def _verdict(self, end: End) -> ExitReason:

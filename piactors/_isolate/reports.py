@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from piactors import _crash, dead, events
+from piactors import _crash, events
 from piactors._host import relay
 from piactors._host.relay import Relay
 from piactors._isolate.reply_ports import fail_all
@@ -26,6 +26,10 @@ class Reports:
     def __init__(self, spec: IsolateSpec, runtime: Runtime, relay: Relay) -> None:
         self._spec = spec
         self._runtime = runtime
+        self.relay = relay
+
+    def continue_with(self, relay: Relay) -> None:
+        """Tell what there is to tell after what an isolate of the same ref has told."""
         self.relay = relay
 
     def publish(self, cls: type[events.Event], pid: int | None, generation: int, **fields: Any) -> None:
@@ -88,7 +92,3 @@ def settle_lost(
         fail_all([message], lambda message=message: _crash.poisoned(*place, reason, message.attempts))  # type: ignore[misc]
     fail_all(aftermath.dropped, not_begun)
 
-
-def not_run(spec: IsolateSpec, reason: ExitReason | None, message: Message) -> BaseException:
-    """Return the error of a message that no process runs; one that had begun before may have been executed."""
-    return dead.not_begun(spec.name, reason) if message.lost_in is None else _crash.crashed(*message.lost_in)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from piactors import promises
 from piactors._host.generation import Generation
@@ -29,19 +30,17 @@ _LOOK_EVERY = 256
 """Requests between two looks at how much waits."""
 
 
-class StopWish(Protocol):
-    """Who hears that an actor asks for its own stop."""
-
-    def wants_stop(self, process: Generation) -> bool:
-        """Note it; True if its message is to be put behind what waits, as that process runs the calls."""
-
-
 class HostServices:
-    """Handles the requests of one isolate, on the I/O thread."""
+    """Handles the requests of one isolate, on the I/O thread.
 
-    def __init__(self, delivery: Delivery, stop_wish: StopWish) -> None:
+    Args:
+        wants_stop: notes that an actor asks for its own stop; returns True if its message is to be put behind what
+            waits, as that process runs the calls.
+    """
+
+    def __init__(self, delivery: Delivery, wants_stop: Callable[[Generation], bool]) -> None:
         self._delivery = delivery
-        self._stop_wish = stop_wish
+        self._wants_stop = wants_stop
         self._futures: OrderedDict[int, Future[Any]] = OrderedDict()
         self._put_so_far = 0
         self._next_look = _LOOK_EVERY
@@ -88,7 +87,7 @@ class HostServices:
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
     def _stop(self, generation: Generation, number: int) -> None:
-        if self._stop_wish.wants_stop(generation):
+        if self._wants_stop(generation):
             self._put(Message("stop", b"", own_wish=True), None)
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 

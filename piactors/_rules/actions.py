@@ -89,7 +89,15 @@ class AskToStop:
 
 @attrs.frozen
 class FailWaiting:
-    """Fail what waits and has not begun: it will not run any more."""
+    """Fail what waits and has not begun: it will not run any more.
+
+    Attributes:
+        in_flight: whether also what was sent to the process and has not begun there.
+        reason: why the process ends, as far as that is known.
+    """
+
+    in_flight: bool
+    reason: ExitReason | None = None
 
 
 # Waiting

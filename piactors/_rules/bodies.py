@@ -55,6 +55,7 @@ class Ending:
 
     Attributes:
         started: whether it had become ready.
+        made: whether there was a process at all.
         lost: whether that is for the loss of its launcher, and for nothing else.
         lacked: whether it did not start because there was too little of something, and not by what its code did.
         by_own_word: whether only the process itself says that it lacked something.
@@ -62,6 +63,7 @@ class Ending:
 
     reason: ExitReason
     started: bool = True
+    made: bool = True
     lost: bool = False
     lacked: bool = False
     by_own_word: bool = False

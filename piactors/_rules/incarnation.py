@@ -112,6 +112,10 @@ class Facts:
         self.kill_kind, self.detail, self.breach = kind, detail, breach
         return True
 
+    def note_stack(self, stack: str) -> None:
+        """Record where it was when that was decided."""
+        self.stack = stack
+
     def found(self, *, breach: Breach | None, lost: bool, note: str) -> bool:
         """It has ended: take in what its end shows.  Returns whether a limit of the kernel has ended it."""
         by_kernel = self.kill_kind is None and breach is not None

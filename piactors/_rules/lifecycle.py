@@ -44,6 +44,8 @@ from piactors.exit_reason import ExitReason, Kind
 
 _FIRST_LACK, _LONGEST_LACK = 0.05, 1.0
 """Seconds until a restart that lacks something is tried again: longer each time."""
+MOST_LAUNCHERS_LOST = 5
+"""Launchers that may be lost in a row before a start succeeds, until it counts as the isolate's own doing."""
 _MOST_LACKS_OF_ITSELF = 100
 """So often in a row a process may say itself that it lacks something: its own limits may be too narrow."""
 
@@ -77,7 +79,7 @@ class Lifecycle(Replacement):
         """Whether the supervisor ends the current process, and nothing but that."""
         self.has_run = False
         self._parent = parent
-        self._ending = Ending(ExitReason(kind="shutdown", detail="it was not started"), started=False)
+        self.ending = Ending(ExitReason(kind="shutdown", detail="it was not started"), started=False)
         """How the last process has ended."""
         self._between: ExitReason | None = None
         """What ends an isolate that is between two processes."""
@@ -107,7 +109,7 @@ class Lifecycle(Replacement):
         """End: fail what has not begun, let running calls finish, and kill after the shutdown time."""
         if self._is_over():
             return
-        self._do(FailWaiting())
+        self._do(FailWaiting(in_flight=True))
         self._wish(Wish.END)
         self._bound()
 
@@ -162,7 +164,7 @@ class Lifecycle(Replacement):
         """No other process follows, or none was ever launched."""
         if self.phase is Phase.NEW:
             reason = ExitReason(kind="start_failed", detail="its supervisor ended before it was to start")
-            self._ending = Ending(reason, started=False)
+            self.ending = Ending(reason, started=False)
         if self.phase in (Phase.HELD, Phase.NEW):
             self._close()
 
@@ -173,7 +175,7 @@ class Lifecycle(Replacement):
             return
         current = None if self.current is None else self.bodies[self.current]
         self._kill_all("killed", reason.detail or "")
-        self._ending = Ending(reason, started=self._ending.started if current is None else current.ready)
+        self.ending = Ending(reason, started=self.ending.started if current is None else current.ready)
         self.bodies.clear()
         self._close()
 
@@ -232,16 +234,16 @@ class Lifecycle(Replacement):
         final = self.wish is not Wish.NONE or not (self.halting or self._parent.wants_restart(guess))
         if final:  # its calls fail, and its ref is let go of: whatever its last hook does, it stays down
             self.wish = Wish.END
-            self._do(FailWaiting())
+            self._do(FailWaiting(in_flight=False, reason=guess))
             self._dismiss_standby()
         self._abort_swap()
         self._bound()
 
     @_input
-    def doom(self, number: int, kind: Kind, detail: str) -> None:
-        """Kill a process: a policy, a limit or what it has sent asks for that."""
+    def doom(self, number: int) -> None:
+        """Somebody kills a process: a policy, a limit, or what it has sent has asked for that."""
         if number in self.bodies:
-            self._kill(number, Kill(number, kind, detail))
+            self.bodies[number].doomed = True
 
     @_input
     def gone(self, number: int, ending: Ending) -> None:
@@ -259,6 +261,11 @@ class Lifecycle(Replacement):
             self._retired_gone()
 
     # Rules
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a replacement is under way, or waits for the end of another one."""
+        return self.swap is not Swap.NONE or self._next is not None
 
     @property
     def is_final(self) -> bool:
@@ -304,7 +311,7 @@ class Lifecycle(Replacement):
         if self.phase in (Phase.WAITING, Phase.LEAVING, Phase.HELD, Phase.NEW):
             if self.phase is Phase.WAITING:
                 reason = ExitReason(kind="shutdown", detail="stopped while it waited to be restarted")
-                self._ending = attrs.evolve(self._ending, reason=reason)
+                self.ending = attrs.evolve(self.ending, reason=reason)
             self._close()
         elif self.swap is Swap.COLD and wish is Wish.END:
             self._end_between()
@@ -317,7 +324,7 @@ class Lifecycle(Replacement):
             return
         if self.phase is Phase.WAITING:  # it lacked something: there is no process whose end would be told of
             self._do(CancelWait())
-            self._leave(attrs.evolve(self._ending, started=False))
+            self._leave(attrs.evolve(self.ending, started=False))
         elif current is None:
             if kill is not None:
                 self._between = self._between or ExitReason(kind=kill.kind, detail=kill.detail)
@@ -358,16 +365,22 @@ class Lifecycle(Replacement):
         self._after_end(ending, self._moment.now - body.ready_at if body.ready else 0.0)
 
     def _only_lacks(self, body: Body, ending: Ending) -> bool:
-        """Whether a restart has come to nothing for a lack alone.  A first start does not wait: who asked is told."""
-        restarts = self.phase is Phase.STARTING and self.has_run and self.wish is Wish.NONE and not self.halting
+        """Whether a start has come to nothing for a lack alone.  A first one does not wait for that: who asked is told.
+
+        One that its launcher had not made when that was lost has run nothing: it is tried again in any case.
+        """
+        if self.phase is not Phase.STARTING or self.wish is not Wish.NONE or self.halting or body.doomed:
+            return False
+        if ending.lost and not ending.made:
+            return self._lacks < MOST_LAUNCHERS_LOST
         believed = not ending.by_own_word or self._lacks < _MOST_LACKS_OF_ITSELF
-        return restarts and ending.lacked and believed and not body.doomed
+        return self.has_run and ending.lacked and believed
 
     def _wait_for_what_lacks(self, number: int, ending: Ending) -> None:
         """The isolate does not answer for that: its restart is charged once, and tried again until it works."""
         if number == self.last_number:
             self.last_number -= 1  # the next one has the number of the one that was not made
-        if self._lacks == 0:
+        if self._lacks == 0 and ending.lacked:
             self._do(Lacking(ending.reason))
         delay = min(_LONGEST_LACK, _FIRST_LACK * 2.0 ** min(self._lacks, 10))
         self._lacks += 1
@@ -383,7 +396,7 @@ class Lifecycle(Replacement):
 
     def _after_end(self, ending: Ending, ran_for: float) -> None:
         """No process runs the calls any more: what follows?"""
-        self._ending = ending
+        self.ending = ending
         if self.wish is not Wish.NONE or (self.phase is Phase.STARTING and not self.has_run):
             self._close()
             return
@@ -399,13 +412,13 @@ class Lifecycle(Replacement):
             self._close()
 
     def _leave(self, ending: Ending) -> None:
-        self._ending, self.phase = ending, Phase.LEAVING
+        self.ending, self.phase = ending, Phase.LEAVING
         if not self.halting:
             self._hold()
 
     def _hold(self) -> None:
         self.phase = Phase.HELD
-        self._do(Held(self._ending))
+        self._do(Held(self.ending))
 
     def _close(self) -> None:
         """No other process follows; it has ended once all are gone."""
@@ -422,4 +435,4 @@ class Lifecycle(Replacement):
             self._hold()
         if self.phase is Phase.CLOSING and not self.bodies:
             self.phase = Phase.STOPPED
-            self._do(Closed(self._ending, self._was_wanted))
+            self._do(Closed(self.ending, self._was_wanted))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from piactors import _shown, dead, events
+from piactors._isolate.parent import made
 from piactors._logs import logger
 from piactors._supervision.actions import (
     Action,
@@ -36,7 +37,6 @@ from piactors._tree.runner import Runner
 from piactors.errors import StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.keeper import made
 
 Input = Callable[[Machine, Moment], list[Action]]
 

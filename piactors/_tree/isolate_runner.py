@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from piactors import supervised
+from piactors._isolate.isolate import Isolate
 from piactors._platform import process_stats
 from piactors._tree.runner import Link, Runner
-from piactors.isolate import Isolate
 from piactors.ref import IsolateRef
 
 
@@ -24,12 +23,12 @@ class IsolateRunner:
 
     def start(self) -> None:
         """See `Runner`."""
-        if supervised.revive(self._isolate):
+        if self._isolate.start_held():
             return
         if not self._unused:
             earlier = self._isolate
             self.ref._isolate = Isolate(earlier.spec, self.ref, self.link)
-            supervised.succeed(self._isolate, earlier)
+            self._isolate.succeed(earlier)
         self._unused = False
         self._isolate.begin()
 
@@ -39,9 +38,9 @@ class IsolateRunner:
         if isolate.ended.is_set():
             return  # it has told already
         if keep and self._kill:
-            supervised.kill_generation(isolate, "stopped with shutdown='kill'")
+            isolate.kill_process("stopped with shutdown='kill'")
         elif keep:
-            supervised.halt(isolate)
+            isolate.halt()
         elif self._kill:
             isolate.terminate()
         else:
@@ -51,19 +50,19 @@ class IsolateRunner:
         """See `Runner`."""
         if not isinstance(other, IsolateRunner):
             return False
-        self.ref._spec = self._isolate.spec = other.ref._spec
-        self._isolate.options = other.ref._spec.options
+        self.ref._spec = other.ref._spec
+        self._isolate.redeclare(other.ref._spec)
         self._kill = other._kill
         return True
 
     def put_down(self) -> None:
         """See `Runner`."""
-        supervised.put_down(self._isolate, unused=self._unused)
+        self._isolate.release()
         self._unused = False
 
     def await_end(self) -> None:
         """See `Runner`."""
-        supervised.await_end(self._isolate)
+        self._isolate.await_end()
 
     def kill(self) -> None:
         """See `Runner`."""

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pykka
 
+from piactors._isolate.parent import MakeError
 from piactors._supervision.actions import Exit
 from piactors._supervision.rules import ChildRule
 from piactors.exit_reason import ExitReason
-from piactors.keeper import MakeError
 
 if TYPE_CHECKING:
     from piactors._tree.engine import Engine
@@ -71,26 +71,26 @@ class Link:
         """Makes the error of the last start that failed."""
 
     def wants_restart(self, reason: ExitReason) -> bool:
-        """See `Keeper`."""
+        """See `ParentLink`."""
         return self.rule.restart != "temporary" if self.asks else self.rule.wants_restart(reason)
 
     def started(self) -> None:
-        """See `Keeper`."""
+        """See `ParentLink`."""
         if self.engine is not None:
             self.engine.post(lambda machine, at: machine.started(at, self.rule.id))
 
     def start_failed(self, reason: ExitReason, error: MakeError) -> None:
-        """See `Keeper`."""
+        """See `ParentLink`."""
         self.error = error
         if self.engine is not None:
             self.engine.post(lambda machine, at: machine.start_failed(at, self.rule.id, reason))
 
     def exited(self, exit: Exit) -> None:
-        """See `Keeper`."""
+        """See `ParentLink`."""
         if self.engine is not None:
             self.engine.post(lambda machine, at: machine.exited(at, self.rule.id, exit))
 
     def terminated(self) -> None:
-        """See `Keeper`."""
+        """See `ParentLink`."""
         if self.engine is not None:
             self.engine.post(lambda machine, at: machine.stopped_by_ref(at, self.rule.id))

@@ -15,10 +15,10 @@ from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, _ActorStop
 
 from piactors import dead, waiting
+from piactors._isolate.deathwatch import DeathWatch
 from piactors.errors import ActorDeadError, Timeout
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.keeper import Ends
 
 
 class WantedStop(_ActorStop):
@@ -152,7 +152,7 @@ class ThreadRef(pykka.ActorRef[Any]):
         self._on_wanted_stop: Callable[[], object] = lambda: None
         self._on_terminate: Callable[[], object] = lambda: None
         self._data: dict[str, Any] = {}
-        self._ends = Ends()
+        self._ends = DeathWatch()
         self._over = threading.Event()
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ from pykka import messages
 
 from piactors import events
 from piactors._host import background, runtime
+from piactors._isolate.parent import made
 from piactors._logs import logger
 from piactors._supervision.actions import Exit
 from piactors._tree.clock import Clock
@@ -23,7 +24,6 @@ from piactors._tree.runner import Link, Runner
 from piactors._tree.thread_ref import Sent, ThreadRef, WantedStop, fail_all, settle
 from piactors.errors import IsolateCrashed, PoisonMessage, StartError
 from piactors.exit_reason import ExitReason
-from piactors.keeper import made
 
 
 class Faults(Protocol):

@@ -8,6 +8,7 @@ from typing import Any
 
 from piactors import dead, waiting
 from piactors._host import importing, runtime
+from piactors._isolate.parent import MakeError
 from piactors._platform import late_threads
 from piactors._supervision.actions import Exit
 from piactors._supervision.rules import ChildRule
@@ -16,7 +17,6 @@ from piactors._tree.tree_runner import Surroundings, TreeRunner
 from piactors.errors import StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.keeper import MakeError
 from piactors.supervisor_ref import SupervisorRef
 
 

@@ -12,6 +12,8 @@ import pykka
 
 from piactors import _shown, dead
 from piactors._host import background
+from piactors._isolate.deathwatch import DeathWatch
+from piactors._isolate.parent import made
 from piactors._supervision.actions import Exit
 from piactors._supervision.child import Child
 from piactors._tree.clock import Clock
@@ -22,7 +24,6 @@ from piactors.child_spec import ChildSpec
 from piactors.errors import ActorDeadError, StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.keeper import Ends, made
 
 
 class Surroundings(Protocol):
@@ -62,7 +63,7 @@ class TreeRunner:
         self.generation = 0
         self.exhausted = False
         """Whether its last incarnation ended because restarts had been used up."""
-        self.ends = Ends()
+        self.ends = DeathWatch()
         self.over = threading.Event()
         self.stopped = threading.Event()
         self.stopped.set()

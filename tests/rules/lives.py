@@ -253,7 +253,9 @@ class Explorer:
         elif state == "ready" and chance.random() < 0.15:
             self.do("stop_begun", number, chance.choice([NORMAL, CRASH]))
         elif state == "ready" and chance.random() < 0.1:
-            self.do("doom", number, "limit", "too large")
+            world.killed.add(number)
+            world.alive[number] = "ending"
+            self.do("doom", number)
         elif state == "ending" or (state and chance.random() < 0.2):
             self.gone(number)
 
@@ -263,7 +265,8 @@ class Explorer:
         reason = self.chance.choice([NORMAL, CRASH]) if started else FAILED
         del self.world.alive[number], self.world.roles[number]
         self.world.to_sync.discard(number)
-        self.do("gone", number, Ending(reason, started=started, lacked=not started and self.chance.random() < 0.3))
+        self.do("gone", number, Ending(reason, started=started, lacked=not started and self.chance.random() < 0.3,
+                                    made=started or self.chance.random() < 0.8, lost=self.chance.random() < 0.2))  # fmt: skip
 
     def finish(self) -> None:
         """Tell it to end, in one of the ways, let everybody do what they are told, and see that it is closed, once."""

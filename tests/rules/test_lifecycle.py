@@ -109,15 +109,14 @@ def test_who_asks_for_a_stop_during_the_first_start_has_it_started_and_stopped(l
     assert life.stop() == []
     assert life.ready(1) == [do.Sync(1)]
     assert life.synced(1) == [do.Resume(), do.Started(1)]
-    assert life.stop_begun(1, SHUTDOWN) == [do.FailWaiting(), do.Bound(1)]
+    assert life.stop_begun(1, SHUTDOWN) == [do.FailWaiting(False, SHUTDOWN), do.Bound(1)]
     assert life.machine.is_final
     assert life.gone(1, Ending(SHUTDOWN)) == [do.Detach(), do.Closed(Ending(SHUTDOWN), wanted=True)]
 
 
 def test_news_of_a_process_that_is_to_be_killed_change_nothing(life: Life) -> None:
     life.begin()
-    assert life.doom(1, "start_failed", "too late") == [do.Kill(1, "start_failed", "too late")]
-    assert life.ready(1) == life.synced(1) == life.doom(1, "limit", "a second reason") == []
+    assert life.doom(1) == life.ready(1) == life.synced(1) == []
 
 
 # Ends and what follows
@@ -165,7 +164,7 @@ def test_one_that_was_never_started_is_let_go_of(life: Life) -> None:
 def test_a_stop_that_the_actor_wishes_for_is_final_if_the_parent_wants_no_other(life: Life, scene: Scene) -> None:
     scene.restarts = False
     life.run()
-    assert life.stop_begun(1, NORMAL) == [do.FailWaiting(), do.Bound(1)]
+    assert life.stop_begun(1, NORMAL) == [do.FailWaiting(False, NORMAL), do.Bound(1)]
     assert life.gone(1, Ending(CRASH)) == [do.Detach(), do.Closed(Ending(CRASH), wanted=True)]
     assert scene.asked == [], "whatever its last hook does, it stays down"
 
@@ -198,8 +197,8 @@ def test_a_stop_while_it_restarts_kills_the_process_that_is_just_started(life: L
 
 def test_a_shut_down_runs_nothing_more_and_is_bounded(life: Life) -> None:
     life.run()
-    assert life.shut_down() == [do.FailWaiting(), do.Bound(1)]
-    assert life.stop_begun(1, SHUTDOWN) == [do.FailWaiting(), do.Bound(1)]
+    assert life.shut_down() == [do.FailWaiting(True), do.Bound(1)]
+    assert life.stop_begun(1, SHUTDOWN) == [do.FailWaiting(False, SHUTDOWN), do.Bound(1)]
 
 
 def test_terminate_ends_all_that_there_is(kept: Life) -> None:
@@ -494,6 +493,24 @@ def test_a_first_start_does_not_wait_for_what_lacks(life: Life) -> None:
     lack = attrs.evolve(FAILED, lacked=True)
     life.begin()
     assert life.gone(1, lack) == [do.Detach(), do.Closed(lack, wanted=False)]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_start_that_was_not_made_when_its_launcher_was_lost_is_made_again(life: Life, first: bool) -> None:
+    """Nothing of it has run.  After some losses in a row it may be its own doing."""
+    lost = attrs.evolve(FAILED, lost=True, made=False)
+    life.begin()
+    number = 1
+    if not first:
+        life.ready(1)
+        life.synced(1)
+        life.gone(1, Ending(CRASH))
+        life.due()
+        number = 2
+    for delay in (0.05, 0.1, 0.2, 0.4, 0.8):
+        assert life.gone(number, lost) == [do.Detach(), do.Wait(delay)]
+        assert life.due()[0] == do.Launch(number, Role.CURRENT, 0)
+    assert life.gone(number, lost)[-1] == (do.Closed(lost, wanted=False) if first else do.Wait(0.5, 1))
 
 
 def test_a_process_is_not_believed_for_ever_that_it_lacks_something(life: Life, scene: Scene) -> None:

@@ -13,8 +13,8 @@ begin; and a process that has nothing left to do but to stop has to say within t
 from __future__ import annotations
 
 import time
-from functools import partial
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from piactors._platform import process_stats
@@ -45,11 +45,15 @@ class Body(Protocol):
     """The process that runs the calls, as the clock sees it."""
 
     number: int
-    pid: int | None
-    process: Generation | None
     stop_wanted: bool
-    is_doomed: bool
-    is_stopping: bool
+
+    @property
+    def is_doomed(self) -> bool:
+        """Whether it is to be killed."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it has said that it stops."""
 
     def doom(self, kind: Kind, detail: str, *, timed_out: Message) -> bool:
         """Record why it will be killed, and for which call; False if there is a reason already."""
@@ -238,7 +242,7 @@ def _limit(message: Message, bound: float | None) -> tuple[float | None, bool]:
 class Capture:
     """Takes the Python stacks of one process, as far as they can be had, within about a tenth of a second."""
 
-    def __init__(self, generation: Generation, done: partial[None]) -> None:
+    def __init__(self, generation: Generation, done: Callable[[str], None]) -> None:
         self._generation = generation
         self._done = done
         self._fault_before: str | None = None

@@ -1,51 +1,19 @@
-"""What an isolate, or any other child, tells whoever supervises it; and who waits for the end of an actor."""
+"""Who waits for the end of an actor, of whichever kind."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
-from piactors._supervision.actions import Exit
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 
 _KILLED_SECONDS = 2.0
 """How long a cancelled block waits for the end of what it has killed."""
 
-MakeError = Callable[[], BaseException]
-"""Makes the error of a failed start, in the thread that asks for it: it may have to decode what isolated code sent."""
 
-
-def made(error: BaseException) -> MakeError:
-    """Return what "makes" an error that is there already."""
-    return lambda: error
-
-
-class Keeper(Protocol):
-    """A supervisor, as one of its children sees it.  Its methods only post news, and are called from any thread."""
-
-    quarantine: bool
-    """Whether a death in a call that is tried again is left to that call's retries, and costs no budget."""
-
-    def wants_restart(self, reason: ExitReason) -> bool:
-        """Whether the child may start again after such an exit; the budget is another matter."""
-
-    def started(self) -> None:
-        """The child is ready."""
-
-    def start_failed(self, reason: ExitReason, error: MakeError) -> None:
-        """The child did not become ready."""
-
-    def exited(self, exit: Exit) -> None:
-        """The child ran, and has ended."""
-
-    def terminated(self) -> None:
-        """Somebody stops the child by its ref: no restart may follow."""
-
-
-class Ends:
+class DeathWatch:
     """Whoever waits for the end of one actor.  An actor that is started again can end again."""
 
     def __init__(self) -> None:

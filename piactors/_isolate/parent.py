@@ -1,0 +1,103 @@
+"""Who decides on an isolate's restarts: its own options, or the supervisor that it is a child of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from piactors._rules.bodies import Ending
+from piactors._rules.parent import Again, Decision, Down, Exhausted, Later, Moment
+from piactors._supervision import restart
+from piactors._supervision.actions import Exit
+from piactors.exit_reason import ExitReason
+from piactors.options import IsolationOptions
+
+MOST_LAUNCHERS_LOST = 5
+"""Launchers that may be lost in a row before a start succeeds, until it counts as the isolate's own doing."""
+MakeError = Callable[[], BaseException]
+"""Makes the error of a failed start, in the thread that asks for it: it may have to decode what isolated code sent."""
+
+
+def made(error: BaseException) -> MakeError:
+    """Return what "makes" an error that is there already."""
+    return lambda: error
+
+
+class ParentLink(Protocol):
+    """A supervisor, as one of its children sees it.  Its methods only post news, and are called from any thread."""
+
+    quarantine: bool
+    """Whether a death in a call that is tried again is left to that call's retries, and costs no budget."""
+
+    def wants_restart(self, reason: ExitReason) -> bool:
+        """Whether the child may start again after such an exit; the budget is another matter."""
+
+    def started(self) -> None:
+        """The child is ready."""
+
+    def start_failed(self, reason: ExitReason, error: MakeError) -> None:
+        """The child did not become ready."""
+
+    def exited(self, exit: Exit) -> None:
+        """The child ran, and has ended."""
+
+    def terminated(self) -> None:
+        """Somebody stops the child by its ref: no restart may follow."""
+
+
+class Losses:
+    """The launchers that an isolate has lost in a row; `counts` says whether it was alone with one of them."""
+
+    def __init__(self, counts: Callable[[], bool]) -> None:
+        self._counts = counts
+        self._in_a_row = 0
+
+    def note(self, ending: Ending) -> None:
+        """A process has ended."""
+        self._in_a_row = self._in_a_row + 1 if ending.lost else 0
+
+    def forget(self) -> None:
+        """A start has succeeded."""
+        self._in_a_row = 0
+
+    def charged(self, ending: Ending) -> bool:
+        """Whether an end is charged to the isolate: not the loss of its launcher, unless that is its own doing."""
+        return not ending.lost or self._in_a_row > MOST_LAUNCHERS_LOST or self._counts()
+
+
+class Alone:
+    """An isolate that is nobody's child: its options decide."""
+
+    def __init__(self, options: IsolationOptions, losses: Losses) -> None:
+        self._policy = restart.Policy(options.restart, options.max_restarts, options.within, options.backoff)
+        self._losses = losses
+        self._history = restart.History()
+
+    def decide(self, moment: Moment, ending: Ending, ran_for: float) -> Decision:
+        """See `_rules.parent.Parent`."""
+        decision, self._history = restart.decide(
+            self._policy, self._history, ending.reason, now=moment.now, ran_for=ran_for, luck=moment.uniform,
+            charged=self._losses.charged(ending),
+        )  # fmt: skip
+        if isinstance(decision, restart.StartAgain):
+            return Again(decision.delay, decision.attempt)
+        return Exhausted() if isinstance(decision, restart.Exhausted) else Down()
+
+    def wants_restart(self, reason: ExitReason) -> bool:
+        """See `_rules.parent.Parent`."""
+        return restart.wants_restart(self._policy.restart, reason)
+
+
+class Supervised:
+    """The child of a supervisor, which decides once it has heard of the end."""
+
+    def __init__(self, link: ParentLink) -> None:
+        self._link = link
+
+    def decide(self, moment: Moment, ending: Ending, ran_for: float) -> Decision:
+        """See `_rules.parent.Parent`."""
+        return Later() if not ending.started or self.wants_restart(ending.reason) else Down()
+
+    def wants_restart(self, reason: ExitReason) -> bool:
+        """See `_rules.parent.Parent`."""
+        return self._link.wants_restart(reason)
