@@ -22,7 +22,7 @@ from piactors.child_spec import ChildSpec
 from piactors.errors import ChildNotFound, PiactorsError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.sinks import StopFuture
+from piactors._isolate.reply_ports import StopFuture
 
 if TYPE_CHECKING:
     from piactors._tree.runner import Runner

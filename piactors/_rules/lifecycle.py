@@ -166,7 +166,7 @@ class Lifecycle(Replacement):
             reason = ExitReason(kind="start_failed", detail="its supervisor ended before it was to start")
             self.ending = Ending(reason, started=False)
         if self.phase in (Phase.HELD, Phase.NEW):
-            self._close()
+            self._close_without_process()
 
     @_input
     def fail(self, reason: ExitReason) -> None:
@@ -309,10 +309,7 @@ class Lifecycle(Replacement):
         if self.phase is Phase.WAITING:
             self._do(CancelWait())
         if self.phase in (Phase.WAITING, Phase.LEAVING, Phase.HELD, Phase.NEW):
-            if self.phase is Phase.WAITING:
-                reason = ExitReason(kind="shutdown", detail="stopped while it waited to be restarted")
-                self.ending = attrs.evolve(self.ending, reason=reason)
-            self._close()
+            self._close_without_process()
         elif self.swap is Swap.COLD and wish is Wish.END:
             self._end_between()
 
@@ -419,6 +416,13 @@ class Lifecycle(Replacement):
     def _hold(self) -> None:
         self.phase = Phase.HELD
         self._do(Held(self.ending))
+
+    def _close_without_process(self) -> None:
+        """It ends while no process runs the calls; what had ended by its supervisor's will has its own reason."""
+        if self.phase is not Phase.NEW and not self.halting:
+            reason = ExitReason(kind="shutdown", detail="stopped while it waited to be restarted")
+            self.ending = attrs.evolve(self.ending, reason=reason)
+        self._close()
 
     def _close(self) -> None:
         """No other process follows; it has ended once all are gone."""

@@ -316,6 +316,7 @@ def child_by_hand(record: Record, patch: pytest.MonkeyPatch, folder: Path) -> No
     tree = Pair.start()
     one = tree.child("one")
     busy = one.proxy().nap(0.2)
+    wait_until(busy.running)
     tree.terminate_child("one")
     record.outcome(busy)
     record.note(one)

@@ -35,7 +35,7 @@ import attrs
 import numpy
 
 from piactors._host import foreign_records, serialise
-from piactors.arrivals import check_description
+from piactors._isolate.frames import check_description
 from piactors.errors import ProtocolError, UntrustedReply
 from piactors.pihost import plain_decode, plain_encode, wire
 

@@ -153,7 +153,8 @@ def test_a_supervisor_lets_it_go(life: Life, scene: Scene) -> None:
     scene.decision = Later()
     life.run()
     life.gone(1, Ending(CRASH))
-    assert life.release() == [do.Closed(Ending(CRASH), wanted=False)]
+    (closed,) = life.release()
+    assert (closed.ending.reason.kind, closed.ending.started, closed.wanted) == ("shutdown", True, False)
 
 
 def test_one_that_was_never_started_is_let_go_of(life: Life) -> None:
