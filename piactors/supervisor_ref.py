@@ -15,6 +15,7 @@ import pykka
 from pykka.messages import _ActorStop
 
 from piactors import _shown, asking, view, waiting
+from piactors._isolate.reply_ports import StopFuture
 from piactors._logs import plain as logger
 from piactors._supervision.actions import Answer
 from piactors._supervision.decide import Machine, Moment
@@ -22,7 +23,6 @@ from piactors.child_spec import ChildSpec
 from piactors.errors import ChildNotFound, PiactorsError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors._isolate.reply_ports import StopFuture
 
 if TYPE_CHECKING:
     from piactors._tree.runner import Runner

@@ -66,7 +66,9 @@ class Delivery:
         named: whether code may have run in the isolate that was called by name (see `trusting`).
     """
 
-    def __init__(self, spec: IsolateSpec, loop: Share, decoder: Decoder, not_run: Callable[[Message], BaseException]) -> None:
+    def __init__(
+        self, spec: IsolateSpec, loop: Share, decoder: Decoder, not_run: Callable[[Message], BaseException]
+    ) -> None:
         options = spec.options
         self.name = spec.name
         self.decoder = decoder

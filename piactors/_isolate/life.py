@@ -249,10 +249,14 @@ class Life:
     # Waiting
 
     def _wait(self, action: do.Wait) -> None:
-        self._restart_timer = self._home.loop.call_later(action.delay, partial(self.feed, "due"))
+        self._restart_timer = self._home.loop.call_later(action.delay, self.restart_due)
         if action.attempt:
             fields = {"attempt": action.attempt, "delay": action.delay}
             self._home.reports.publish(events.IsolateRestarting, None, self.generation_number, **fields)
+
+    def restart_due(self) -> None:
+        """The wait for the next start is over; one that was told to stop meanwhile starts nothing."""
+        self.feed("stop" if self._stops() else "due")
 
     def _cancel_wait(self, _: do.CancelWait) -> None:
         if self._restart_timer is not None:

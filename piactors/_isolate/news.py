@@ -143,7 +143,9 @@ class News:
         """Its restarts are used up."""
         self._is_exceeded = True
 
-    def steps_of_end(self, body: Incarnation | None, number: int, ending: Ending, *, wanted: bool) -> list[Callable[[], object]]:
+    def steps_of_end(
+        self, body: Incarnation | None, number: int, ending: Ending, *, wanted: bool
+    ) -> list[Callable[[], object]]:
         """Return what is told at its end, step by step, in order: each is taken, whatever becomes of the others."""
         self.last_reason = self.final_reason = ending.reason
         steps: list[Callable[[], object]] = [

@@ -83,7 +83,7 @@ class Lifecycle(Replacement):
         """How the last process has ended."""
         self._between: ExitReason | None = None
         """What ends an isolate that is between two processes."""
-        self._lacks = 0
+        self.lacks = 0
         self._was_wanted = False
         """Whether somebody had asked for the end, once that is decided."""
 
@@ -298,7 +298,7 @@ class Lifecycle(Replacement):
             self._do(Sync(number))
 
     def _run(self) -> None:
-        self.phase, self.has_run, self._lacks = Phase.RUNNING, True, 0
+        self.phase, self.has_run, self.lacks = Phase.RUNNING, True, 0
         self._do(Resume())
 
     def _wish(self, wish: Wish) -> None:
@@ -369,18 +369,18 @@ class Lifecycle(Replacement):
         if self.phase is not Phase.STARTING or self.wish is not Wish.NONE or self.halting or body.doomed:
             return False
         if ending.lost and not ending.made:
-            return self._lacks < MOST_LAUNCHERS_LOST
-        believed = not ending.by_own_word or self._lacks < _MOST_LACKS_OF_ITSELF
+            return self.lacks < MOST_LAUNCHERS_LOST
+        believed = not ending.by_own_word or self.lacks < _MOST_LACKS_OF_ITSELF
         return self.has_run and ending.lacked and believed
 
     def _wait_for_what_lacks(self, number: int, ending: Ending) -> None:
         """The isolate does not answer for that: its restart is charged once, and tried again until it works."""
         if number == self.last_number:
             self.last_number -= 1  # the next one has the number of the one that was not made
-        if self._lacks == 0 and ending.lacked:
+        if self.lacks == 0 and ending.lacked:
             self._do(Lacking(ending.reason))
-        delay = min(_LONGEST_LACK, _FIRST_LACK * 2.0 ** min(self._lacks, 10))
-        self._lacks += 1
+        delay = min(_LONGEST_LACK, _FIRST_LACK * 2.0 ** min(self.lacks, 10))
+        self.lacks += 1
         self.phase = Phase.WAITING
         self._do(Wait(delay))
 

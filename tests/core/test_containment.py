@@ -21,6 +21,7 @@ import pytest
 import piactors
 from piactors import ChildSpec, ProcessActor, Recycle, Supervisor
 from piactors._host import runtime
+from tests import inside
 from tests.injecting import PACKAGE, Site, Watcher, watching
 from tests.support import HostScripts, wait_until
 
@@ -218,7 +219,7 @@ def live(life: Life) -> None:
 def check(life: Life, site: Site, error: BaseException, bystander: Any, pid: int) -> bool:
     """Have one call fail, and see that nobody else notices; returns whether it was made at all."""
     watcher = Watcher(site, error)
-    before, reader = runtime.current(), bystander._isolate.process._reader
+    before, reader = runtime.current(), inside.process(bystander)._reader
     # What the I/O thread does for it after its last answer belongs to it, and could be what fails.
     wait_until(lambda: not (reader.rests or reader._resting))
     try:

@@ -13,6 +13,7 @@ import pytest
 
 import piactors
 from piactors import ActorDeadError, ChildSpec, IsolateCrashed, ProcessIsolator, Supervisor
+from tests import inside
 from tests.children.waits import Waiter
 from tests.support import wait_until
 
@@ -93,7 +94,7 @@ def test_a_repr_never_waits(tmp_path: Path) -> None:
     ref = Waiter.start()
     call = ref.proxy().when_there(str(tmp_path / "go"))
     shown: list[str] = []
-    with ref._isolate.lock:
+    with inside.delivery(ref).lock:
         thread = threading.Thread(target=lambda: shown.append(repr(ref)), daemon=True)
         thread.start()
         thread.join(PATIENCE)

@@ -17,7 +17,7 @@ import pytest
 import piactors
 from piactors import IsolateCrashed, IsolationLimits, IsolationOptions, ProcessIsolator
 from piactors._host import parcels
-from piactors._policies import idle_memory
+from piactors._isolate.policies import idle_memory
 from piactors.pihost import segments
 from tests.children.arrays import Arrays, mapped_bytes
 from tests.support import HostScripts, pid_gone, wait_until

@@ -14,9 +14,10 @@ import pykka
 import pytest
 
 from piactors import Backoff, CallTimeout, IsolateCrashed, IsolationOptions, ProcessIsolator, Recycle
-from piactors._policies import recycling
+from piactors._isolate.delivery import Delivery
+from piactors._isolate.reply_ports import CallFuture
 from piactors.events import CallTimedOut, IsolateExited
-from piactors.sinks import CallFuture
+from tests import inside
 from tests.children.policed import Policed, SelfCaller
 from tests.policies.conftest import Seen
 from tests.support import wait_until
@@ -67,13 +68,13 @@ def test_a_call_whose_answer_is_handled_when_its_time_is_over_is_in_time(
 ) -> None:
     """Its caller reads the answer; the clock looks after it has been taken for one, and before it is off its way."""
     ref = Policed.with_options(restart="permanent").start()
-    isolate, reply, looked = ref._isolate, CallFuture.reply, []
+    reply, looked = CallFuture.reply, []
 
     def overtaken(future: CallFuture, *given: Any) -> None:
         reply(future, *given)
-        (message,) = isolate.mailbox.running(1)
+        (message,) = inside.delivery(ref).mailbox.running(1)
         message.deadline = time.monotonic() - 1
-        isolate.clock._look()
+        inside.clock(ref)._look()
         looked.append(message)
 
     monkeypatch.setattr(CallFuture, "reply", overtaken)
@@ -229,7 +230,7 @@ def test_what_is_taken_back_twice_runs_once(tmp_path: Path) -> None:
     held = ref.proxy().hold(str(tmp_path / "begun"), str(tmp_path / "until"))
     calls = [ref.proxy().work(number) for number in range(2200)]
     wait_until((tmp_path / "begun").exists)
-    isolate = ref._isolate
+    isolate = inside.delivery(ref)
     with isolate.lock:
         isolate.take_back()
         isolate.pump()
@@ -252,7 +253,7 @@ def test_what_is_taken_back_while_it_begins_runs_once_and_in_its_turn(tmp_path: 
     """
     log = tmp_path / "log"
     ref = Policed.with_options(concurrency=concurrency).start(str(log))
-    isolate, doubts = ref._isolate, 0
+    isolate, doubts = inside.delivery(ref), 0
     for start in range(0, 4000, 4):
         calls = [ref.proxy().work(number) for number in range(start, start + 4)]
         while not all(call.done() for call in calls):
@@ -292,13 +293,13 @@ def test_a_hung_call_that_a_recycling_waits_for_times_out() -> None:
 
 def test_a_call_that_begins_in_the_moment_of_the_draining_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The I/O thread is late, as on a machine under load: it drains before it reads the last answer."""
-    drain = recycling.Recycler._drain
+    pause = Delivery.pause
 
-    def drain_late(self: Any) -> None:
+    def pause_late(self: Any, on_drained: Any) -> None:
         time.sleep(0.7)
-        drain(self)
+        pause(self, on_drained)
 
-    monkeypatch.setattr(recycling.Recycler, "_drain", drain_late)
+    monkeypatch.setattr(Delivery, "pause", pause_late)
     ref = Policed.with_options(recycle=Recycle(after_calls=1), restart="permanent").start()
     ref.proxy().work(1)
     before, hung = ref.proxy().nap(0.4), ref.proxy().nap.with_options(call_timeout=0.3)(2.5)

@@ -265,8 +265,9 @@ class Explorer:
         reason = self.chance.choice([NORMAL, CRASH]) if started else FAILED
         del self.world.alive[number], self.world.roles[number]
         self.world.to_sync.discard(number)
-        self.do("gone", number, Ending(reason, started=started, lacked=not started and self.chance.random() < 0.3,
-                                    made=started or self.chance.random() < 0.8, lost=self.chance.random() < 0.2))  # fmt: skip
+        chance = self.chance.random
+        lacked, made, lost = not started and chance() < 0.3, started or chance() < 0.8, chance() < 0.2
+        self.do("gone", number, Ending(reason, started=started, made=made, lost=lost, lacked=lacked))
 
     def finish(self) -> None:
         """Tell it to end, in one of the ways, let everybody do what they are told, and see that it is closed, once."""

@@ -193,19 +193,18 @@ def _inside(ref: Any) -> str:
     isolate = getattr(ref, "_isolate", None)
     if isolate is None:
         return "an isolator"
-    current, generation = isolate.current, isolate.process
+    machine, body, generation = isolate.life.machine, isolate.life.current, isolate.process
     pid = None if generation is None else generation.pid
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] if pid else "-"
     except OSError:
         state = "gone"
-    names = ("ready_at", "intent", "detail", "report", "stop_wanted", "greeted")
-    known = {name: getattr(current, name) for name in names}
-    flags = {name: getattr(isolate, name) for name in ("stop_requested", "halting", "held", "final", "lacks")}
     over = generation is not None and generation.is_over
+    facts = None if body is None else (body.facts, body.stop_wanted)
     return (
-        f"process {pid} is in state {state}, {'over' if over else 'not over'}; "
-        f"{known}; {flags}; draining {isolate.recycler.draining}, {isolate.mailbox.on_way} on their way"
+        f"process {pid} is in state {state}, {'over' if over else 'not over'}; {facts}; {machine.phase}, "
+        f"{machine.wish!r}, "
+        f"halting {machine.halting}, {machine.swap}, {machine.bodies}; {isolate.delivery.mailbox.on_way} in flight"
     )
 
 
