@@ -127,6 +127,8 @@ class Lifecycle(Replacement):
         body = self.bodies.get(number)
         if body is not None and body.role is not Role.RETIRING:
             body.wants_stop = True
+            if body.role is Role.CURRENT:
+                self._abort_swap()
 
     @_input
     def replace(self, reason: str, version: int | None = None) -> None:
@@ -216,6 +218,8 @@ class Lifecycle(Replacement):
             self._go_on()
             self._keep_standby()
         elif body.role is Role.SUCCESSOR and self.swap in (Swap.HANDING_OVER, Swap.COLD):
+            if self.current is not None and self.bodies[self.current].doomed:
+                return
             self._hand_over(number)
             self._go_on()
             self._keep_standby()

@@ -205,10 +205,12 @@ class Replacement:
     def _drained(self) -> None:
         """All that was sent has been answered."""
         current, successor = self.current, self._in_role(Role.SUCCESSOR)
+        if current is None or self.bodies[current].doomed:
+            return  # what it is killed for is told with its end
         if self.swap is Swap.DRAINING and successor is not None:
             self.swap = Swap.HANDING_OVER
             self._do(Sync(successor[0]))
-        elif self.swap is Swap.COLD_DRAINING and current is not None:
+        elif self.swap is Swap.COLD_DRAINING:
             self.swap = Swap.COLD
             self._old = current
             self._retire(current)

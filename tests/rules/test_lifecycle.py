@@ -344,6 +344,26 @@ def test_a_crash_calls_a_replacement_off(life: Life) -> None:
     assert life.gone(1, Ending(CRASH)) == [do.Detach(), do.Assign(2, Role.RETIRING), do.Retire(2), do.Wait(0.5, 1)]
 
 
+@pytest.mark.parametrize("at", ["draining", "handing over"])
+def test_what_is_to_be_killed_is_not_replaced_before_that(life: Life, at: str) -> None:
+    """The call that it is killed for has been answered, too late, and fails with its end."""
+    life.run()
+    life.replace("after_calls")
+    life.ready(2)
+    if at == "handing over":
+        life.drained()
+    assert life.doom(1) == []
+    assert life.drained() == life.synced(2) == []
+    assert life.gone(1, Ending(CRASH))[0] == do.Detach()
+
+
+def test_an_actor_that_stops_itself_while_it_drains_stops(life: Life) -> None:
+    life.run()
+    life.replace("after_calls")
+    life.ready(2)
+    assert life.own_stop(1) == [do.Assign(2, Role.RETIRING), do.Retire(2), do.Resume()]
+
+
 def test_what_is_to_take_over_may_have_asked_for_its_own_end(life: Life) -> None:
     life.run()
     life.replace("after_calls")
