@@ -77,15 +77,13 @@ class Lifecycle(Replacement):
         self.wish = Wish.NONE
         self.halting = False
         """Whether the supervisor ends the current process, and nothing but that."""
-        self.has_run = False
+        self.has_run = self.stays_down = False
         self._parent = parent
         self.ending = Ending(ExitReason(kind="shutdown", detail="it was not started"), started=False)
         """How the last process has ended."""
         self._between: ExitReason | None = None
         """What ends an isolate that is between two processes."""
         self.lacks = 0
-        self._was_wanted = False
-        """Whether somebody had asked for the end, once that is decided."""
 
     # Inputs: what users ask for
 
@@ -98,7 +96,7 @@ class Lifecycle(Replacement):
     @_input
     def stop(self) -> None:
         """End once what waits has run; the message that says so to the process is in the mailbox already."""
-        if self._is_over():
+        if self._is_over(Wish.STOP):
             return
         self._wish(Wish.STOP)
         if self.phase is Phase.STARTING and self.has_run:
@@ -107,7 +105,7 @@ class Lifecycle(Replacement):
     @_input
     def shut_down(self) -> None:
         """End: fail what has not begun, let running calls finish, and kill after the shutdown time."""
-        if self._is_over():
+        if self._is_over(Wish.END):
             return
         self._do(FailWaiting(in_flight=True))
         self._wish(Wish.END)
@@ -116,7 +114,7 @@ class Lifecycle(Replacement):
     @_input
     def terminate(self) -> None:
         """End all processes at once."""
-        if self._is_over() and self.phase is not Phase.CLOSING:
+        if self._is_over(Wish.END) and self.phase is not Phase.CLOSING:
             return
         self._kill_all("killed", "terminated")
         self._wish(Wish.END)
@@ -237,7 +235,7 @@ class Lifecycle(Replacement):
         self.phase = Phase.STOPPING
         final = self.wish is not Wish.NONE or not (self.halting or self._parent.wants_restart(guess))
         if final:  # its calls fail, and its ref is let go of: whatever its last hook does, it stays down
-            self.wish = Wish.END
+            self.stays_down = True
             self._do(FailWaiting(in_flight=False, reason=guess))
             self._dismiss_standby()
         self._abort_swap()
@@ -274,9 +272,12 @@ class Lifecycle(Replacement):
     @property
     def is_final(self) -> bool:
         """Whether no message is taken any more."""
-        return self._is_over() or (self.phase is Phase.STOPPING and self.wish is Wish.END)
+        return self._is_over() or self.stays_down
 
-    def _is_over(self) -> bool:
+    def _is_over(self, wish: Wish = Wish.NONE) -> bool:
+        """Whether it closes or has stopped; a wish that comes in between is noted, for who hears of the end."""
+        if self.phase is Phase.CLOSING:
+            self.wish = max(self.wish, wish)
         return self.phase in (Phase.CLOSING, Phase.STOPPED)
 
     def _may_replace(self) -> bool:
@@ -285,7 +286,7 @@ class Lifecycle(Replacement):
         return self.phase is Phase.RUNNING and calm and body is not None and not (body.doomed or body.wants_stop)
 
     def _may_be_followed(self) -> bool:
-        return self.wish is Wish.NONE and not self._is_over()
+        return self.wish is Wish.NONE and not self.is_final
 
     def _is_between_for_good(self) -> bool:
         return self.wish is Wish.END or self.halting or self._between is not None
@@ -398,7 +399,8 @@ class Lifecycle(Replacement):
     def _after_end(self, ending: Ending, ran_for: float) -> None:
         """No process runs the calls any more: what follows?"""
         self.ending = ending
-        if self.wish is not Wish.NONE or (self.phase is Phase.STARTING and not self.has_run):
+        stays_down = self.wish is not Wish.NONE or self.stays_down
+        if stays_down or (self.phase is Phase.STARTING and not self.has_run):
             self._close()
             return
         decision = Later() if self.halting else self._parent.decide(self._moment, ending, ran_for)
@@ -430,8 +432,7 @@ class Lifecycle(Replacement):
 
     def _close(self) -> None:
         """No other process follows; it has ended once all are gone."""
-        self._was_wanted = self.wish is not Wish.NONE
-        self.phase, self.wish, self.swap = Phase.CLOSING, Wish.END, Swap.NONE
+        self.phase, self.stays_down, self.swap = Phase.CLOSING, True, Swap.NONE
         for number, body in list(self.bodies.items()):
             if body.role in (Role.STANDBY, Role.SUCCESSOR):
                 self._dismiss(number, body)
@@ -443,4 +444,4 @@ class Lifecycle(Replacement):
             self._hold()
         if self.phase is Phase.CLOSING and not self.bodies:
             self.phase = Phase.STOPPED
-            self._do(Closed(self.ending, self._was_wanted))
+            self._do(Closed(self.ending, wanted=self.wish is not Wish.NONE))

@@ -166,7 +166,7 @@ def test_a_stop_that_the_actor_wishes_for_is_final_if_the_parent_wants_no_other(
     scene.restarts = False
     life.run()
     assert life.stop_begun(1, NORMAL) == [do.FailWaiting(False, NORMAL), do.Bound(1)]
-    assert life.gone(1, Ending(CRASH)) == [do.Detach(), do.Closed(Ending(CRASH), wanted=True)]
+    assert life.gone(1, Ending(CRASH)) == [do.Detach(), do.Closed(Ending(CRASH), wanted=False)]
     assert scene.asked == [], "whatever its last hook does, it stays down"
 
 
