@@ -144,8 +144,6 @@ class Life:
         if refuses != self._refuses and not self._is_final:
             self._refuses = refuses
             delivery.refuse(self._texts.restarts if refuses else None)
-            if refuses:
-                fail_all(delivery.take_untried(), self._texts.restarts)
 
     # What the rules ask in the middle of a decision
 
@@ -220,15 +218,16 @@ class Life:
             self._news.process_ended(body, ending, wanted=self._stops())
 
     def _settle_lost(self) -> None:
-        if self._lost is None:
-            return
-        (body, aftermath), self._lost = self._lost, None
-        ending = body.ending
-        if ending is not None:
+        """Tell those whose calls the last process has taken with it, and those that must not wait for the next one."""
+        found, self._lost = self._lost, None
+        if found is not None and found[0].ending is not None:
+            (body, aftermath), ending = found, found[0].ending
             place = (body.spec.name, body.pid, body.number)
             not_begun = partial(self._texts.not_begun, ending.reason)
             settle_lost(aftermath, place, ending.reason, body.timed_out, body.facts.stack, not_begun)
             self._home.delivery.all_settled()
+        if self._refuses and self.current is None:
+            fail_all(self._home.delivery.take_untried(), self._texts.restarts)
 
     def _pause(self, _: do.Pause) -> None:
         self._home.delivery.pause(partial(self.feed, "drained"))
