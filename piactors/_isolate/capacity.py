@@ -14,7 +14,7 @@ from piactors.errors import MailboxFull, Timeout
 from piactors.pihost.segments import Parcel
 
 if TYPE_CHECKING:
-    from piactors._isolate.delivery import Delivery
+    from piactors._isolate.sending import Sending
 
 
 class Room:
@@ -55,7 +55,7 @@ class Room:
             self.notify()
 
 
-def check_size(delivery: Delivery, payload: Any) -> None:
+def check_size(delivery: Sending, payload: Any) -> None:
     """Refuse what is larger than any frame may be.
 
     Raises:
@@ -66,7 +66,7 @@ def check_size(delivery: Delivery, payload: Any) -> None:
         raise ValueError(f"{delivery.name}: a message of {size:,} bytes, and max_frame is {delivery.max_frame:,}")
 
 
-def make_room(delivery: Delivery, may_block: bool) -> threading.Lock | None:
+def make_room(delivery: Sending, may_block: bool) -> threading.Lock | None:
     """See to it that there is room for one more message; return where to wait if there is none.
 
     Raises:
@@ -86,7 +86,7 @@ def make_room(delivery: Delivery, may_block: bool) -> threading.Lock | None:
     return delivery.room.enter()
 
 
-def _tell_of_drop(delivery: Delivery, message: Message) -> None:
+def _tell_of_drop(delivery: Sending, message: Message) -> None:
     with delivery.lock:
         if message in delivery.mailbox:  # it was to be dropped, and somebody was interrupted
             return
@@ -95,7 +95,7 @@ def _tell_of_drop(delivery: Delivery, message: Message) -> None:
         message.sink.fail(MailboxFull(text))
 
 
-def wait_for_room(delivery: Delivery, message: Message, place: threading.Lock, until: float | None) -> None:
+def wait_for_room(delivery: Sending, message: Message, place: threading.Lock, until: float | None) -> None:
     """Wait until there may be room.
 
     Raises:

@@ -2,32 +2,25 @@
 
 Callers come in on their own threads and hold the lock for a few steps; it is never held while foreign code runs.
 Whether anything may leave is one flag, `flows`, and whether anything is taken at all is `refusal`: both are set by
-whoever knows why (`isolate`), so that a call looks at nothing else.
+whoever knows why (`life`), so that a call looks at nothing else.
 """
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
-
-import attrs
+from typing import TYPE_CHECKING, Any
 
 from piactors._host.loop import Share
-from piactors._host.parcels import Outbox, bound
 from piactors._host.serialise import Decoder
 from piactors._host.spin import Spin, several_cores
-from piactors._isolate import capacity, trusting
-from piactors._isolate.reply_ports import CallFuture, fail_all
-from piactors._lifecycle.mailbox import Aftermath, Doubt, Evidence, Mailbox, Message, UnknownSequence
-from piactors._platform import reentry
+from piactors._isolate.reply_ports import fail_all
+from piactors._isolate.sending import MakeError, Sending
+from piactors._lifecycle.mailbox import Aftermath, Doubt, Evidence, Message, UnknownSequence
 from piactors._platform.reentry import Reentered
 from piactors.errors import ProtocolError
-from piactors.pihost import page, wire
-from piactors.pihost.segments import Parcel
+from piactors.pihost import wire
 
 if TYPE_CHECKING:
     from piactors._host.generation import Generation
@@ -35,190 +28,25 @@ if TYPE_CHECKING:
     from piactors._platform.wake import Waker
     from piactors.future import Future
 
-WINDOW_BYTES = 1 << 20
-"""Bytes of messages that may be in flight; more would only wait in the kernel instead of here."""
-_FRAME_KINDS = {"call": wire.CALL, "tell": wire.TELL, "stop": wire.STOP}
 _RESULTS = (wire.REPLY, wire.ERROR)
 _NO_MESSAGES = Aftermath([], [], [])
-MakeError = Callable[[], BaseException]
 
 
-class Clock(Protocol):
-    """Who wants to know when calls begin."""
+class Delivery(Sending):
+    """The mailbox of one isolate, the process that it goes to, and who waits for its answers.
 
-    runs: bool
-    """Whether any call has a time limit, or a stop is wanted; until then nothing is noted."""
-
-    def run(self) -> None:
-        """A call has a time limit, or a stop is wanted."""
-
-    def note(self) -> None:
-        """Something was sent or answered; under the lock."""
-
-
-class Delivery:
-    """The mailbox of one isolate, and the process that it goes to, if there is one.
-
-    Attributes:
-        process: what messages go to, or None.
-        flows: whether they leave.
-        refusal: makes the error of whatever is put, or None: it is taken.
-        named: whether code may have run in the isolate that was called by name (see `trusting`).
+    Args:
+        not_run: makes the error of a message that no process runs.
     """
 
     def __init__(
         self, spec: IsolateSpec, loop: Share, decoder: Decoder, not_run: Callable[[Message], BaseException]
     ) -> None:
-        options = spec.options
-        self.name = spec.name
-        self.decoder = decoder
-        self.named = not spec.trusts_objects
-        self.concurrency = options.concurrency
-        self.max_frame = options.max_frame
-        self.capacity = options.mailbox_capacity
-        self.overflow = options.overflow
-        self.outbox = Outbox(bound(options))
-        self.mailbox = Mailbox(page.WINDOW, WINDOW_BYTES)
-        self.loop = loop
-        self.process: Generation | None = None
-        self.flows = False
-        self.refusal: MakeError | None = None
-        self._call_timeout = options.call_timeout
-        self._spin = Spin(options.spin and several_cores())
+        super().__init__(spec, loop, decoder)
+        self._spin = Spin(spec.options.spin and several_cores())
         self._not_run = not_run
-        self._clock: Clock = _NO_CLOCK
-        self._on_done: Callable[[], object] | None = None
         self._on_drained: Callable[[], object] | None = None
         self._is_shut = False
-        self.renew_locks()
-
-    def renew_locks(self) -> None:
-        """Make the locks, once more in a forked copy of the host, where somebody else may have held them."""
-        self.lock = reentry.lock()
-        self.is_mine: Callable[[], bool] = self.lock._is_owned
-        """Whether this thread has the lock: then this is a signal handler that has interrupted it."""
-        self.room = capacity.Room()
-
-    @functools.cached_property
-    def code_decoder(self) -> Decoder:
-        """What decodes the answers of functions that were handed over."""
-        return attrs.evolve(self.decoder, code=True)
-
-    def note_call_by_name(self) -> None:
-        """Code runs in the isolate from now on that was called by name."""
-        self.named = True
-
-    def watch_calls(self, clock: Clock, on_done: Callable[[], object] | None) -> None:
-        """Have a clock know when calls begin, and somebody when one is done, under the lock."""
-        self._clock, self._on_done = clock, on_done
-
-    # Messages out, on the threads of callers
-
-    def put(self, message: Message, *, may_block: bool = True, until: float | None = None) -> None:
-        """Take a message into the mailbox, and send it if there is room in flight.
-
-        Args:
-            until: until when to wait for room in the mailbox, on the monotonic clock; None for as long as it takes.
-
-        Raises:
-            ActorDeadError: if the isolate takes none (any more).
-            MailboxFull: if the mailbox is full and the options say to fail.
-            Timeout: if it is full for too long.
-            RuntimeError: in a signal handler that has interrupted this very function, or another one that holds the
-                lock.
-        """
-        payload = message.payload
-        if type(payload) is Parcel or len(payload) > self.max_frame:
-            capacity.check_size(self, payload)
-        if message.call_timeout is not None or self._call_timeout is not None:
-            self._set_timeout(message)
-        place: Any = True
-        while place:
-            if self.is_mine():
-                raise Reentered(f"isolate {self.name}")
-            with self.lock:
-                if self.refusal is not None:
-                    raise self.refusal()
-                process, mailbox = self.process, self.mailbox
-                place = None
-                try:
-                    if self.capacity is not None and message.kind != "stop":
-                        place = capacity.make_room(self, may_block)
-                    if place:
-                        pass
-                    elif not self.flows:
-                        mailbox.put(message)
-                    elif mailbox.put_and_send(message):
-                        self._send(process, message)
-                    if self._clock.runs:
-                        self._clock.note()
-                except BaseException as error:  # a KeyboardInterrupt: it may be numbered, and not sent
-                    self._mend(process)
-                    if isinstance(error, Reentered):
-                        mailbox.give_up(message)
-                    raise
-                others = mailbox.count_on_way() > 1
-            if place:
-                capacity.wait_for_room(self, message, place, until)
-        if others and process is not None:
-            process.watch()  # whoever sends one after the other may not ask for the answers for a while
-
-    def _set_timeout(self, message: Message) -> None:
-        message.limit_to(self._call_timeout if message.call_timeout is None else message.call_timeout, math.inf)
-        if message.call_timeout is not None:
-            self._clock.run()
-
-    def pump(self) -> None:
-        """Send what has room in flight; under the lock, so messages leave in their order."""
-        process = self.process
-        if process is None:
-            return
-        try:
-            if self.flows:
-                while (message := self.mailbox.next_to_send()) is not None:
-                    self._send(process, message)
-            if self._clock.runs:
-                self._clock.note()
-        except BaseException:
-            self._mend(process)
-            raise
-
-    def _send(self, process: Any, message: Message) -> None:
-        kind, payload = _FRAME_KINDS[message.kind], message.payload
-        if message.needs is not None or process.knowledge.forgotten:
-            process.define(message.needs)
-        sink = message.sink
-        flags = wire.PICKLE if type(sink) is CallFuture else trusting.flags_of(self, sink)
-        if type(payload) is Parcel:
-            process.send_parcel(flags, kind, message.seq, payload, self.outbox.dropped())
-        elif self.mailbox.count_on_way() == 1:
-            process.send(kind, flags, message.seq, payload)
-        else:
-            process.send_soon(kind, flags, message.seq, payload)
-
-    def _mend(self, process: Generation | None) -> None:
-        """Under the lock: the sending of messages was interrupted, by a KeyboardInterrupt at any step of it."""
-        self.loop.call_soon(self.go_on)
-        message = self.mailbox.in_hand
-        taken = message is not None and process is not None and process.has_taken(message)
-        self.mailbox.mend(taken=taken)
-
-    def go_on(self) -> None:
-        """On the loop: do what somebody was kept from who was interrupted."""
-        with self.lock:
-            self.room.notify_all()
-            self.pump()
-        self.watch()
-
-    def __len__(self) -> int:
-        """How many messages wait or are in flight."""
-        with self.lock:
-            return len(self.mailbox)
-
-    def held_bytes(self) -> int:
-        """About how much memory the messages that wait take."""
-        with self.lock:
-            return self.mailbox.held_bytes()
 
     # For whoever waits for an answer
 
@@ -227,12 +55,6 @@ class Delivery:
         process = self.process
         if process is not None:
             process.lend(future, waker, self._spin, deadline, self.mailbox.count_on_way)
-
-    def watch(self) -> None:
-        """See to it that answers are read that no caller reads."""
-        process = self.process
-        if process is not None:
-            process.watch()
 
     def has_begun(self, message: Message) -> bool:
         """Whether the process says that it has begun a message, which has not been answered."""
@@ -482,18 +304,3 @@ class Unanswered(ProtocolError):
     def __init__(self, message: Message) -> None:
         super().__init__("it left a call without an answer")
         self.unanswered = message
-
-
-class _NoClock:
-    """Nobody wants to know when calls begin."""
-
-    runs = False
-
-    def run(self) -> None:
-        """See `Clock`."""
-
-    def note(self) -> None:
-        """See `Clock`."""
-
-
-_NO_CLOCK = _NoClock()

@@ -340,17 +340,13 @@ class Incarnation:
         """See `Owner`."""
         self._home.reports.relay.drop(lines=lines)
 
-    def on_answer(self, frame: wire.Frame, again: bool) -> None:
-        """See `Owner`."""
-        if self.role is Role.CURRENT:
-            try:
-                self._home.delivery.answered(frame, again)
-            except Unanswered as error:  # the reason stands before its caller knows, and may end the isolate
-                text = ProtocolError(f"{self.spec.name} left a call without an answer")
-                self.doom("killed", f"ProtocolError: {text}")
-                error.unanswered.sink.fail(text)
-                raise text from None
-        elif not (self.role is Role.RETIRING and frame.kind == wire.SKIPPED):
+    @property
+    def on_answer(self) -> Callable[[wire.Frame, bool], None]:
+        """See `Owner`: only the one that runs the calls has any to give."""
+        return self._home.delivery.answered if self.role is Role.CURRENT else self._no_answer
+
+    def _no_answer(self, frame: wire.Frame, again: bool) -> None:
+        if not (self.role is Role.RETIRING and frame.kind == wire.SKIPPED):
             raise ProtocolError(f"a frame of kind {frame.kind} does not come from an isolate that runs no calls")
 
     def on_frame(self, frame: wire.Frame) -> None:
@@ -400,6 +396,10 @@ class Incarnation:
 
     def on_fault(self, error: Exception) -> None:
         """See `Owner`."""
+        if isinstance(error, Unanswered):
+            sink, error = error.unanswered.sink, ProtocolError(f"{self.spec.name} left a call without an answer")
+            self.doom("killed", f"ProtocolError: {error}")  # before its caller knows, and may end the isolate
+            sink.fail(error)
         if not isinstance(error, ProtocolError):
             self._home.reports.defect("piactors failed on what isolate %s sent", error)
         kind: Kind = "start_failed" if isinstance(error, Unconfined) else "killed"

@@ -338,12 +338,10 @@ class Life:
         stops = [message for message in left if message.kind == "stop"]
         rest = [message for message in left if message.kind != "stop"]
         told = self._news.steps_of_end(self._last, self.generation_number, closed.ending, wanted=closed.wanted)
-        return [
-            home.leave, home.reports.relay.tell_dropped, *told[:2],
-            partial(self._fail_not_run, rest, reason), *told[2:],
-            # last: whoever stopped it finds all of this done
-            partial(fail_all, stops, partial(self._texts.not_begun, reason)),
-        ]  # fmt: skip
+        steps: list[Callable[[], object]] = [home.leave, home.reports.relay.tell_dropped, *told[:2]]
+        steps += [partial(self._fail_not_run, rest, reason), *told[2:]]
+        # last: whoever stopped it finds all of this done
+        return [*steps, partial(fail_all, stops, partial(self._texts.not_begun, reason))]
 
     # What incarnations tell (see `incarnation.Listener`)
 
@@ -432,8 +430,10 @@ class Life:
         kills = [partial(body.kill, "killed", reason.detail or "") for body in self._bodies.values()]
         closed = next((action for action in actions if isinstance(action, do.Closed)), None)
         timers = [timer.cancel for timer in (self._restart_timer, self._standby_timer) if timer is not None]
-        steps = [] if closed is None else [partial(self._news.closing, reason), *self.steps_of_end(closed)]
-        return [*timers, *kills, self._settle_lost, *steps]
+        steps: list[Callable[[], object]] = [*timers, *kills, self._settle_lost]
+        if closed is not None:
+            steps += [partial(self._news.closing, reason), *self.steps_of_end(closed)]
+        return steps
 
     def abandon(self) -> None:
         """In a forked copy of the host: close the descriptors of what is not this process's."""

@@ -21,6 +21,7 @@ from piactors.pihost import segments, wire
 if TYPE_CHECKING:
     from piactors._host.serialise import Decoder
     from piactors._isolate.delivery import Delivery
+    from piactors._isolate.sending import Sending
 
 
 class HandedOver(CallFuture):
@@ -59,7 +60,7 @@ def future_of(delivery: Delivery, target: object) -> CallFuture:
     return Named(delivery) if isinstance(target, str) else HandedOver(delivery)
 
 
-def flags_of(delivery: Delivery, sink: Any) -> int:
+def flags_of(delivery: Sending, sink: Any) -> int:
     """Return how the answer to a message is to be sent, other than that of a plain call; under the isolate's lock.
 
     What is sent is sent in the order in which this is called.
@@ -73,7 +74,7 @@ def flags_of(delivery: Delivery, sink: Any) -> int:
     return wire.PICKLE | wire.INLINE
 
 
-def _take_back_trust(delivery: Delivery) -> None:
+def _take_back_trust(delivery: Sending) -> None:
     delivery.note_call_by_name()
     if delivery.concurrency == 1:
         return  # what was sent before is answered before this begins

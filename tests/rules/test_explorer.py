@@ -40,7 +40,9 @@ MUTANTS = {
     ),
     "a wait goes on": ("lifecycle", "self._do(CancelWait())", "pass"),
     "a stop is forgotten": ("lifecycle", "self.wish = max(self.wish, wish)", "pass"),
-    "it starts once more after a stop": ("lifecycle", "stays_down = self.wish is not Wish.NONE or self.stays_down", "stays_down = False"),
+    "it starts once more after a stop": (
+        "lifecycle", "stays_down = self.wish is not Wish.NONE or self.stays_down", "stays_down = False"
+    ),
     "its supervisor hears too early": ("lifecycle", "        if not self.halting:\n            self._hold()\n",
                                        "        self._hold()\n"),
     "it is closed while something is left": ("lifecycle", "if self.phase is Phase.CLOSING and not self.bodies:",
