@@ -10,7 +10,7 @@ from piactors._rules.phases import Swap
 
 PAUSE_AFTER_FAILURE = "piactors._rules.replacement.PAUSE_AFTER_FAILURE"
 FIRST_PAUSE = "piactors._rules.replacement.FIRST_PAUSE"
-HAS_ROOM_BESIDE = "piactors._isolate.life.has_room_beside"
+HAS_ROOM_BESIDE = "piactors._isolate.performing.has_room_beside"
 
 
 def in_role(ref: Any, role: Role) -> list[Any]:

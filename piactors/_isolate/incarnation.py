@@ -9,22 +9,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
-from piactors._host.confining import Confinement, Plan
+from piactors._host.confining import Confinement
 from piactors._host.generation import Generation
-from piactors._host.loop import Share, Timer
+from piactors._host.loop import Timer
 from piactors._host.owning import End
-from piactors._host.runtime import Runtime
-from piactors._host.serialise import Decoder
 from piactors._isolate import frames
-from piactors._isolate.delivery import Delivery, Unanswered
+from piactors._isolate.data_sync import DataSync
+from piactors._isolate.delivery import Unanswered
+from piactors._isolate.home import Home, Listener
 from piactors._isolate.policies.call_timeout import Capture
 from piactors._isolate.policies.limits import LimitGuard
-from piactors._isolate.reports import Reports
-from piactors._isolate.services import HostServices
 from piactors._isolate.spec import IsolateSpec
 from piactors._lifecycle.mailbox import Message
 from piactors._lifecycle.verdict import verdict
@@ -33,64 +31,6 @@ from piactors._rules.incarnation import Facts, Unconfined
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Breach, ExitReason, Kind
 from piactors.pihost import PROTOCOL, inherit, wire
-
-_MOST_TIMES_TOLD = 3
-"""So many times in a row what was set with `set_data` is waited for."""
-_ANSWERS = frozenset({wire.REPLY, wire.ERROR, wire.DONE, wire.SKIPPED})
-
-
-class Listener(Protocol):
-    """Who hears of an incarnation; called on the I/O thread, but for `doomed`."""
-
-    def incarnation_ready(self, body: Incarnation) -> None:
-        """Its start is complete."""
-
-    def incarnation_stops(self, body: Incarnation) -> None:
-        """It has said that it stops."""
-
-    def incarnation_gone(self, body: Incarnation, ending: Ending, end: End | None) -> None:
-        """It is gone with all that it has started, or was never made."""
-
-    def doomed(self, body: Incarnation, kind: Kind, detail: str) -> None:
-        """It is about to be killed for this; from any thread."""
-
-    def was_told_to_stop(self, body: Incarnation) -> bool:
-        """Whether its end was asked for, as far as its isolate knows."""
-
-    def has_failed(self, error: BaseException) -> None:
-        """The host itself has failed at something that concerns it."""
-
-
-@attrs.define
-class Home:
-    """What all incarnations of one isolate have in common.
-
-    Attributes:
-        plan: what enforces their limits; None if they have none.
-        data: what was set for all of them with `set_data`, serialised.
-        on_large: is called if a large message passes.
-        leave: lets the runtime forget the isolate, which has ended.
-        has_failed: is told of failures of the host itself.
-        request_replacement: asks for a fresh process in place of one, for a reason; from any thread.
-    """
-
-    urn: str
-    runtime: Runtime
-    loop: Share
-    delivery: Delivery
-    decoder: Decoder
-    reports: Reports
-    services: HostServices
-    data: dict[str, bytes]
-    on_large: Callable[[], None]
-    leave: Callable[[], None]
-    has_failed: Callable[[BaseException], None]
-    request_replacement: Callable[[int, str], None]
-    plan: Plan | None = None
-
-    def use_plan(self, plan: Plan | None) -> None:
-        """Say what enforces the limits."""
-        self.plan = plan
 
 
 class Incarnation:
@@ -127,9 +67,7 @@ class Incarnation:
         self._listener = listener
         self._timers: list[Timer] = []
         self._start_timer: Timer | None = None
-        self._bound_timer: Timer | None = None
-        self._known = dict(home.data)
-        self._times_told = 0
+        self._data = DataSync(home.data)
         self._is_told = False
 
     # Its process
@@ -149,7 +87,7 @@ class Incarnation:
         try:
             backend = home.runtime.backend(order, options.preload, own=spec.own_interpreter)
             self.process = Generation(
-                home.loop, backend, self, self.number, order, spec.init(home.urn, self.number, self._known),
+                home.loop, backend, self, self.number, order, spec.init(home.urn, self.number, self._data.known),
                 options.concurrency, options.output if isinstance(options.output, str) else "callable",
                 options.max_frame, home.reports.fell_back, spec.needs,
             )  # fmt: skip
@@ -238,7 +176,7 @@ class Incarnation:
         seconds = self.spec.options.shutdown_timeout
         if seconds is not None:
             late = partial(self.kill, "killed", f"did not stop within shutdown_timeout, {seconds:g} s")
-            self._bound_timer = self.after(seconds, late)
+            self.after(seconds, late)
 
     def _start_is_late(self) -> None:
         """It has not become ready within its time: have it say where it is, and end it."""
@@ -278,43 +216,9 @@ class Incarnation:
             timer.cancel()
         self._timers.clear()
 
-    # What was set for all processes
-
     def sync(self, then: Callable[[], None]) -> None:
-        """Give it what was set since its start, and call `then()` once it has that.
-
-        Where somebody sets values without a pause, the last ones are told and not waited for.
-        """
-        unknown = self._unknown_data()
-        if not unknown or self._times_told >= _MOST_TIMES_TOLD:
-            self._tell_data(unknown, _nothing)
-            then()
-            return
-        self._times_told += 1
-        options, left = self.spec.options, len(unknown)
-        late: Timer | None = None
-        if not options.debug:
-            text = "it does not take what was set with set_data"
-            late = self.after(options.start_timeout, partial(self.kill, "start_failed", text))
-
-        def taken(frame: wire.Frame | None) -> None:
-            nonlocal left
-            left -= frame is not None  # None: it has ended
-            if not left:
-                if late is not None:
-                    late.cancel()
-                self.sync(then)
-
-        self._tell_data(unknown, taken)
-
-    def _unknown_data(self) -> list[tuple[str, bytes]]:
-        return [(key, value) for key, value in list(self._home.data.items()) if self._known.get(key) is not value]
-
-    def _tell_data(self, values: list[tuple[str, bytes]], taken: Callable[[wire.Frame | None], None]) -> None:
-        for key, value in values:
-            self._known[key] = value
-            if self.process is not None:
-                self.process.request("set_data", (key, value), taken)
+        """Give it what was set with `set_data` since its start, and call `then()` once it has that."""
+        self._data.sync(self, then)
 
     # What it says (see `_host.owning.Owner`)
 
@@ -469,10 +373,6 @@ class Incarnation:
         if len(failure) > frames.SMALL_FRAME:
             return {"error": "(an exception too large to be shown here)"}
         return {"error": self._home.decoder.traceback(failure)}
-
-
-def _nothing(_: wire.Frame | None = None) -> None:
-    """What follows, nobody waits for."""
 
 
 _HANDLERS: dict[int, Callable[[Incarnation, wire.Frame], None]] = {

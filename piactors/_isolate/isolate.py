@@ -23,10 +23,11 @@ from piactors._host.dispatcher import log
 from piactors._host.generation import Generation
 from piactors._isolate import control
 from piactors._isolate.delivery import Delivery
-from piactors._isolate.incarnation import Home
-from piactors._isolate.life import Life, Texts
+from piactors._isolate.home import Home
+from piactors._isolate.life import Life
 from piactors._isolate.news import News
 from piactors._isolate.parent import Alone, Losses, ParentLink, Supervised
+from piactors._isolate.performing import Texts
 from piactors._isolate.policies.call_timeout import CallClock
 from piactors._isolate.policies.idle_memory import IdleMemory
 from piactors._isolate.policies.recycling import RecyclePolicy

@@ -12,7 +12,8 @@ from piactors import events
 
 if TYPE_CHECKING:
     from piactors._host.generation import Generation
-    from piactors._isolate.incarnation import Home, Incarnation
+    from piactors._isolate.home import Home
+    from piactors._isolate.incarnation import Incarnation
     from piactors.limits import Heartbeat
 
 

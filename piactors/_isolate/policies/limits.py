@@ -23,7 +23,8 @@ from piactors.exit_reason import Breach, Rusage
 
 if TYPE_CHECKING:
     from piactors._host.generation import Generation
-    from piactors._isolate.incarnation import Home, Incarnation
+    from piactors._isolate.home import Home
+    from piactors._isolate.incarnation import Incarnation
 
 _GROUP_ROUNDS = 100
 _GROUP_ROUND = 0.02

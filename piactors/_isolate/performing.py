@@ -1,0 +1,360 @@
+"""What the rules of an isolate's life ask for, done: one method for each action, on the I/O thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import attrs
+
+from piactors import _crash, events
+from piactors._host import pihost_files
+from piactors._host.loop import Timer
+from piactors._isolate.home import Home, Listener
+from piactors._isolate.incarnation import Incarnation
+from piactors._isolate.news import News
+from piactors._isolate.parent import Losses
+from piactors._isolate.policies import heartbeat
+from piactors._isolate.policies.call_timeout import CallClock
+from piactors._isolate.policies.recycling import RecyclePolicy, has_room_beside
+from piactors._isolate.reply_ports import fail_all
+from piactors._isolate.reports import settle_lost
+from piactors._isolate.spec import IsolateSpec
+from piactors._lifecycle.mailbox import Aftermath, Message
+from piactors._platform import own_python
+from piactors._rules import actions as do
+from piactors._rules.bodies import Ending, Role
+from piactors._rules.lifecycle import Lifecycle
+from piactors._rules.parent import Parent
+from piactors._rules.phases import Swap
+from piactors.exit_reason import ExitReason
+from piactors.pihost import lacks
+
+_NO_MESSAGES = Aftermath([], [], [])
+
+
+@attrs.frozen
+class Texts:
+    """What makes the errors of messages: that no process runs them, that the isolate takes none, or only restarts."""
+
+    not_run: Callable[[Message, ExitReason | None], BaseException]
+    not_begun: Callable[[ExitReason | None], BaseException]
+    takes_nothing: Callable[[], BaseException]
+    restarts: Callable[[], BaseException]
+
+
+class Performing:
+    """The processes of one isolate, and what is done with them; `Life` says when.
+
+    Attributes:
+        machine: the rules.
+        current: the process that runs the calls, or is to.
+        generation_number: of that one, or of the last one.
+        raw_description: what is hosted, as the last process that became ready said.
+    """
+
+    def __init__(
+        self, home: Home, spec: IsolateSpec, parent: Parent, news: News, losses: Losses, recycling: RecyclePolicy,
+        clock: CallClock, texts: Texts, stops: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self.machine = Lifecycle(parent, self, keeps_standby=spec.options.standby)
+        self.current: Incarnation | None = None
+        self.generation_number = 0
+        self.raw_description: bytes | None = None
+        self._home, self._news, self._losses = home, news, losses
+        self._recycling, self._clock, self._texts, self._stops = recycling, clock, texts, stops
+        self._specs = {0: spec}
+        self._bodies: dict[int, Incarnation] = {}
+        self._last: Incarnation | None = None
+        """The process that ran the calls last, or was to."""
+        self._refuses = False
+        self._lost: tuple[Incarnation, Aftermath] | None = None
+        """What the last process has taken with it, until that is told."""
+        self._old_pid: int | None = None
+        """Of the process that has retired last."""
+        self._gone_pid: int | None = None
+        """Of the process that has ended last."""
+        self._restart_timer: Timer | None = None
+        self._standby_timer: Timer | None = None
+
+    @property
+    def options(self) -> Any:
+        """The options of what runs, or is to run next."""
+        return self._specs[self.machine.version].options
+
+    def continue_from(self, earlier: Performing) -> None:
+        """Count processes from where an isolate of the same ref has ended."""
+        self.generation_number, self.raw_description = earlier.generation_number, earlier.raw_description
+        self.machine.last_number = earlier.machine.last_number
+
+    def add_version(self, spec: IsolateSpec) -> int:
+        """Know another specification, and return its version."""
+        version = max(self._specs) + 1
+        self._specs[version] = spec
+        return version
+
+    def feed(self, name: str, *args: Any) -> None:
+        """Give the rules one input; see `Life`."""
+        raise NotImplementedError
+
+    @property
+    def _listener(self) -> Listener:
+        """Who hears of the processes."""
+        raise NotImplementedError
+
+    # What the rules ask in the middle of a decision
+
+    def has_room_beside(self, number: int) -> bool:
+        """See `_rules.replacement.World`."""
+        body = self._bodies.get(number)
+        return body is not None and has_room_beside(body.pid)
+
+    def lives(self, number: int) -> bool:
+        """See `_rules.replacement.World`."""
+        body = self._bodies.get(number)
+        return body is not None and body.lives()
+
+    # Processes
+
+    def _launch(self, action: do.Launch) -> None:
+        spec = self._specs[action.version]
+        body = Incarnation(self._home, self._listener, spec, action.number, action.role, action.version)
+        self._bodies[action.number] = body
+        why = _refusal(spec, self._home)
+        if why is not None:
+            body.not_made(why, lack=False)
+            return
+        try:
+            body.launch()
+        except Exception as error:
+            text = str(error) if isinstance(error, OSError) else repr(error)
+            body.not_made(f"no process could be made: {text}", lack=lacks.is_lack(error))
+
+    def _of(self, number: int, step: Callable[[Incarnation], object]) -> None:
+        body = self._bodies.get(number)  # it may be gone, and the rules hear of that next
+        if body is not None:
+            step(body)
+
+    def _assign(self, action: do.Assign) -> None:
+        self._of(action.number, lambda body: body.assign(action.role))
+
+    def _sync(self, action: do.Sync) -> None:
+        self._of(action.number, lambda body: body.sync(partial(self.feed, "synced", action.number)))
+
+    def _retire(self, action: do.Retire) -> None:
+        self._of(action.number, Incarnation.retire)
+
+    def _kill(self, action: do.Kill) -> None:
+        self._of(action.number, lambda body: body.kill(action.kind, action.detail))
+
+    def _bound(self, action: do.Bound) -> None:
+        self._of(action.number, Incarnation.bound)
+
+    # Messages
+
+    def _attach(self, action: do.Attach) -> None:
+        body = self._bodies.get(action.number) or self._last
+        self.generation_number = action.number
+        if body is None or body.number != action.number:
+            return
+        self.current = self._last = body
+        self._home.delivery.attach(body.process)
+        if body.stop_wanted:
+            self._clock.run()
+
+    def _detach(self, _: do.Detach) -> None:
+        body, self.current = self.current, None
+        if body is None:
+            return
+        ending, end = body.ending, body.end
+        where = () if ending is None else (body.spec.name, body.pid, body.number, ending.reason)
+        aftermath = self._home.delivery.detach(None if end is None else end.evidence, where)
+        if ending is not None:  # else it only retires
+            self._losses.note(ending)
+            self._lost = (body, aftermath)
+            self._news.process_ended(body, ending, wanted=self._stops())
+
+    def _settle_lost(self) -> None:
+        """Tell those whose calls the last process has taken with it, and those that must not wait for the next one."""
+        found, self._lost = self._lost, None
+        if found is not None and found[0].ending is not None:
+            (body, aftermath), ending = found, found[0].ending
+            place = (body.spec.name, body.pid, body.number)
+            not_begun = partial(self._texts.not_begun, ending.reason)
+            settle_lost(aftermath, place, ending.reason, body.timed_out, body.facts.stack, not_begun)
+            self._home.delivery.all_settled()
+        if self._refuses and self.current is None:
+            fail_all(self._home.delivery.take_untried(), self._texts.restarts)
+
+    def _pause(self, _: do.Pause) -> None:
+        self._home.delivery.pause(partial(self.feed, "drained"))
+
+    def _resume(self, _: do.Resume) -> None:
+        self._home.delivery.resume()
+
+    def _ask_to_stop(self, _: do.AskToStop) -> None:
+        self._home.delivery.ask_to_stop()
+
+    def _fail_waiting(self, action: do.FailWaiting) -> None:
+        self._fail_not_run(self._home.delivery.take_unbegun(in_flight=action.in_flight), action.reason)
+
+    def _fail_not_run(self, left: list[Message], reason: ExitReason | None) -> None:
+        for message in left:
+            fail_all([message], partial(self._texts.not_run, message, reason), unless_given_up=False)
+
+    # Waiting
+
+    def _wait(self, action: do.Wait) -> None:
+        self._restart_timer = self._home.loop.call_later(action.delay, self.restart_due)
+        if action.attempt:
+            fields = {"attempt": action.attempt, "delay": action.delay}
+            self._home.reports.publish(events.IsolateRestarting, None, self.generation_number, **fields)
+
+    def restart_due(self) -> None:
+        """The wait for the next start is over; one that was told to stop meanwhile starts nothing."""
+        self.feed("stop" if self._stops() else "due")
+
+    def _cancel_wait(self, _: do.CancelWait) -> None:
+        if self._restart_timer is not None:
+            self._restart_timer.cancel()
+
+    def _wait_for_standby(self, action: do.WaitForStandby) -> None:
+        if self._standby_timer is not None:
+            self._standby_timer.cancel()
+        self._standby_timer = self._home.loop.call_later(action.delay, partial(self.feed, "standby_due"))
+
+    def _replace_later(self, action: do.ReplaceLater) -> None:
+        ask = partial(self._replace, action.number, action.reason)
+        self._of(action.number, lambda body: body.after(action.delay, ask))
+
+    # News
+
+    def _started(self, action: do.Started) -> None:
+        body = self.current
+        if body is not None and body.number == action.number:
+            self._losses.forget()
+            self.raw_description = body.description
+            self._news.runs(body, partial(self._begin_policies, body))
+
+    def _replaced(self, action: do.Replaced) -> None:
+        body, reports = self.current, self._home.reports
+        if body is None or body.number != action.new:
+            return
+        body.note_announced()  # to its supervisor the child has been running all the time
+        self.raw_description = body.description
+        old = self._bodies.get(action.old)
+        reports.publish(events.IsolateStarted, body.pid, body.number)
+        pid = self._old_pid if old is None else old.pid
+        fields = {"reason": action.reason, "new_pid": body.pid, "warm": action.warm}
+        reports.publish(events.IsolateRecycled, pid, action.old, **fields)
+        self._begin_policies(body)
+
+    def _begin_policies(self, body: Incarnation) -> None:
+        self._recycling.begin(body)
+        heartbeat.start(body, self._home)
+
+    def _not_replaced(self, action: do.NotReplaced) -> None:
+        self._recycling.again()
+        if action.ending is not None and self.current is not None:
+            self._home.reports.warn(
+                "isolate %s is not recycled, generation %s goes on: %s",
+                self.current.spec.name, self.generation_number, action.ending.reason.report(),
+            )  # fmt: skip
+
+    def _lacking(self, action: do.Lacking) -> None:
+        text = (action.reason.error or action.reason.detail or "").strip().rpartition("\n")[2]
+        place = (self._specs[self.machine.version].name, text)
+        self._home.reports.warn("isolate %s cannot be restarted now, and is tried again until it can: %s", *place)
+
+    def _standby_lost(self, action: do.StandbyLost) -> None:
+        self._home.reports.warn(
+            "isolate %s: its standby (pid %s) has ended, and none is started for %g s: %s",
+            self._specs[self.machine.version].name, self._gone_pid, action.delay, action.reason.report(),
+        )  # fmt: skip
+
+    def _held(self, action: do.Held) -> None:
+        aftermath = _NO_MESSAGES if self._lost is None else self._lost[1]
+        self._settle_lost()
+        self._news.held(self._last, action.ending, aftermath, halted=self.machine.halting)
+
+    def _exceeded(self, _: do.Exceeded) -> None:
+        self._news.exceeded()
+
+    def _closed(self, action: do.Closed) -> None:
+        self._settle_lost()
+        for step in self.steps_of_end(action):
+            step()
+        crashed = not action.ending.reason.is_normal and not self._stops()
+        if self.options.die_on_crash and crashed:
+            _crash.die(action.ending.reason)
+
+    def steps_of_end(self, closed: do.Closed) -> list[Callable[[], object]]:
+        """Return what has to be done at the end for good, step by step, in order."""
+        home, reason = self._home, closed.ending.reason
+        left = home.delivery.close()
+        stops = [message for message in left if message.kind == "stop"]
+        rest = [message for message in left if message.kind != "stop"]
+        told = self._news.steps_of_end(self._last, self.generation_number, closed.ending, wanted=closed.wanted)
+        steps: list[Callable[[], object]] = [home.leave, home.reports.relay.tell_dropped, *told[:2]]
+        steps += [partial(self._fail_not_run, rest, reason), *told[2:]]
+        # last: whoever stopped it finds all of this done
+        return [*steps, partial(fail_all, stops, partial(self._texts.not_begun, reason))]
+
+    def _tell_of_companion(self, body: Incarnation, ending: Ending) -> None:
+        """One that does not run the calls has ended: the rules say what of it is news."""
+        reason, reports = ending.reason, self._home.reports
+        if body.role is Role.SUCCESSOR and reason.kind != "shutdown":
+            reports.publish(events.IsolateStartFailed, body.pid, body.number, reason=reason)
+        elif body.role is Role.RETIRING:
+            self._old_pid = body.pid
+            if body.ran:
+                reports.publish(events.IsolateExited, body.pid, body.number, reason=reason)
+            if not reason.is_normal and body.is_ready and body.spec.options.shutdown_timeout != 0:
+                what = "recycled" if body.ran else "not needed"
+                place = (body.spec.name, body.pid, body.number, what)
+                reports.warn("isolate %s (pid %s, generation %s), %s: %s", *place, reason.report())
+
+    def _replace(self, number: int, reason: str) -> None:
+        if self.current is not None and self.current.number == number:
+            self.feed("replace", reason)
+        if self.machine.swap is Swap.NONE and not self.machine.is_asked:
+            self._recycling.again()
+
+
+def _refusal(spec: IsolateSpec, home: Home) -> str | None:
+    """Return why no process of an isolate may be started here."""
+    if not spec.order.interpreter:
+        return own_python.why_none()
+    if not pihost_files.COMMAND:
+        return pihost_files.why_missing()
+    unheld = None if home.plan is None else home.plan.refusal
+    return None if unheld is None else f"its limits cannot be enforced here: {unheld}"
+
+
+PERFORM: dict[type, Callable[[Performing, Any], None]] = {
+    do.Launch: Performing._launch,
+    do.Assign: Performing._assign,
+    do.Sync: Performing._sync,
+    do.Retire: Performing._retire,
+    do.Kill: Performing._kill,
+    do.Bound: Performing._bound,
+    do.Attach: Performing._attach,
+    do.Detach: Performing._detach,
+    do.Pause: Performing._pause,
+    do.Resume: Performing._resume,
+    do.AskToStop: Performing._ask_to_stop,
+    do.FailWaiting: Performing._fail_waiting,
+    do.Wait: Performing._wait,
+    do.CancelWait: Performing._cancel_wait,
+    do.WaitForStandby: Performing._wait_for_standby,
+    do.ReplaceLater: Performing._replace_later,
+    do.Started: Performing._started,
+    do.Replaced: Performing._replaced,
+    do.NotReplaced: Performing._not_replaced,
+    do.Lacking: Performing._lacking,
+    do.StandbyLost: Performing._standby_lost,
+    do.Held: Performing._held,
+    do.Exceeded: Performing._exceeded,
+    do.Closed: Performing._closed,
+}
