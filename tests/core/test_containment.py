@@ -99,7 +99,7 @@ def alone(lines: list[Any]) -> list[Any]:
         settle(futures)
         futures += [proxy.die(), proxy.echo(2), proxy.echo(3)]
         settle(futures)
-        futures += [ref.call(Victim.nap, 60, call_timeout=0.05), proxy.echo(4)]
+        futures += [proxy.nap.with_options(call_timeout=0.05)(60), proxy.echo(4)]
         futures[-1].cancel()
         futures.append(proxy.echo(5))
         settle(futures)

@@ -296,3 +296,30 @@ say(siblings=[ref.generation for ref in siblings], pids=[ref.proxy().pid().get(t
     assert max(host.hear("siblings")) <= 5
     assert host.exit_code() == 0
     watch.assert_all_gone(0)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_start_that_its_launcher_has_not_made_is_made_by_another_one(watch: Watch, again: bool) -> None:
+    """Nothing of it has run, so nobody is told, and it costs nothing; also of a restart."""
+    script = f"""{KILL}
+one = spawn("daemons:Daemons", restart="permanent", max_restarts=1)
+(launcher,) = launchers()
+os.kill(launcher, signal.SIGSTOP)
+if {again}:
+    os.kill(one.pid, signal.SIGKILL)
+    done = threading.Thread(target=lambda: say(got=outcome(lambda: one.proxy().pid().get(timeout=20))[0]))
+else:
+    done = threading.Thread(target=lambda: say(got=outcome(lambda: spawn("daemons:Daemons").generation)))
+(backend,) = runtime.current()._backends.values()
+before = backend._next_id
+done.start()
+wait_for(lambda: backend._next_id > before)  # it has been asked
+os.kill(launcher, signal.SIGKILL)
+done.join(25)
+say(generation=one.generation)
+"""
+    host = watch.host(script)
+    got = host.hear("got", 40)
+    assert got in ("value", ["value", 1]), host.log()
+    assert host.exit_code() == 0
+    watch.assert_all_gone()
