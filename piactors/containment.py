@@ -28,6 +28,8 @@ def contain(isolate: Isolate, error: BaseException) -> None:
     with contextlib.suppress(BaseException):
         isolate.runtime.dispatcher.submit(_log, isolate.spec.name, error)
     try:
+        if isolate.ended.is_set():
+            _tell_the_rest(isolate, error)
         if isolate.ended.is_set() or _end_process(isolate, error):
             isolate.recycler.go_on_with_end()  # it may have been that which was to be done next
             return
@@ -83,6 +85,17 @@ def _end_process(isolate: Isolate, error: BaseException) -> bool:
     isolate.recycler.kill_all("piactors has failed on its isolate")
     generation.kill()
     return True
+
+
+def _tell_the_rest(isolate: Isolate, error: BaseException) -> None:
+    """It has ended for good, and telling that has failed: go on with whoever has not been told, its stoppers last."""
+    if isolate.final_reason is not None:
+        with contextlib.suppress(BaseException):
+            isolate.ref._ends.tell(isolate.final_reason)
+    left, isolate.mailbox.leaving = isolate.mailbox.leaving, []
+    for message in left:
+        with contextlib.suppress(BaseException):
+            endings.fail_all([message], lambda: _cause(f"piactors has failed on its end: {error!r}", error))
 
 
 def _cause(text: str, error: BaseException) -> PiactorsError:

@@ -296,6 +296,20 @@ def test_an_end_whose_telling_fails_leaves_nobody_waiting(bystander: Any) -> Non
     inject(sites, bystander, lambda: [MemoryError])
 
 
+@pytest.mark.timeout(180)
+def test_an_end_for_good_that_fails_at_its_last_steps_is_told_to_everybody(bystander: Any) -> None:
+    """Once it has ended it cannot be ended any more, but those who wait for that have still to hear of it."""
+    lines = {name: Path(PACKAGE, name).read_text().splitlines() for name in ("endings.py", "sinks.py", "keeper.py")}
+    ended = lines["endings.py"].index("    isolate.ended.set()") + 1
+    stop_sink = lines["sinks.py"].index("class StopSink:") + 1
+    tell = lines["keeper.py"].index("    def tell(self, reason: ExitReason) -> None:") + 1
+    last = {"endings.py": range(ended, ended + 5), "sinks.py": range(stop_sink, stop_sink + 12),
+            "keeper.py": range(tell, tell + 9)}  # fmt: skip
+    sites = [(life, site) for life, site in all_sites([alone]) if site.line in last.get(site.file, ())]
+    assert {site.callee for _, site in sites} >= {"set", "tell", "fail_all", "settle_with"}
+    inject(sites, bystander, lambda: [MemoryError])
+
+
 def test_a_launcher_whose_news_cannot_be_read_for_a_while_lives(
     bystander: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
