@@ -13,6 +13,7 @@ import psutil
 import pykka
 import pytest
 
+import piactors
 from piactors._host import runtime
 from tests.support import HostScripts, wait_until
 from tests.taking_turns import pytest_configure, pytest_runtest_protocol, pytest_unconfigure
@@ -54,6 +55,9 @@ def nothing_left_behind() -> Iterator[None]:
     before = traces()
     yield
     runtime.end_current()  # the launcher lives as long as the host, which is this very process
+    with piactors.ProcessIsolator():  # the next program: it removes what a host could not that was killed
+        pass
+    runtime.end_current()
     try:
         wait_until(lambda: not traces().since(before), _GOING_SECONDS)
     except AssertionError:

@@ -7,6 +7,7 @@ says who is told.  The thread goes on; it ends only where it cannot wait for any
 from __future__ import annotations
 
 import contextlib
+import errno
 import heapq
 import itertools
 import os
@@ -159,7 +160,8 @@ class Loop:
         self._poller.close()
         for fd in (self._wake_read, self._wake_write):
             with contextlib.suppress(OSError):
-                os.close(fd)
+                if fd >= 0:
+                    os.close(fd)
 
     def is_current(self) -> bool:
         """Whether the caller runs on the loop's thread."""
@@ -187,7 +189,8 @@ class Loop:
                         raise
 
     def _lost(self, error: OSError) -> None:
-        """Somebody has closed what wakes the thread: it sleeps for ever, and is given up."""
+        """Somebody has closed what wakes the thread: nobody could call it any more, and it is given up."""
+        self._wake_write = -1  # by now the number may be somebody else's, even that of the next loop
         if not self._stopping:
             self._stopping = True  # `_awake` stays: nobody else tries
             threading.Thread(target=self._on_failure, args=(error,), name="piactors-lost", daemon=True).start()
@@ -259,7 +262,10 @@ class Loop:
 
     def _drain_wakes(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_read, 4096)
+            if not os.read(self._wake_read, 4096):
+                with self._wake_lock:
+                    self._lost(OSError(errno.EBADF, "somebody has closed a descriptor of the I/O thread"))
+                return
         # Cleared after the pipe was read and before the calls are looked at.
         self._awake = False
 

@@ -57,14 +57,14 @@ class DeathWatch:
             await asyncio.wait_for(self.wait(), _KILLED_SECONDS)
 
     def tell(self, reason: ExitReason) -> None:
-        """The actor has ended for good."""
+        """The actor has ended for good; if a callback fails, this may be called again, and goes on with that one."""
         with self._lock:
-            if self.reason is not None:
-                return
-            self.reason = reason
-            waiting, self._waiting = self._waiting, {}
-        for callback in waiting.values():
+            if self.reason is None:
+                self.reason = reason
+            reason, waiting = self.reason, dict(self._waiting)
+        for key, callback in waiting.items():
             callback(reason)
+            self._remove(key)
 
     def begin_again(self) -> None:
         """The actor lives again."""

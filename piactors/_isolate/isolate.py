@@ -7,7 +7,6 @@ They come in on their own threads.  What must be true when their call returns is
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -19,9 +18,9 @@ from pykka import ActorRegistry
 from piactors import _crash, dead, events, waiting
 from piactors._host import relay, runtime, serialise
 from piactors._host.confining import Plan
-from piactors._host.dispatcher import log
 from piactors._host.generation import Generation
 from piactors._isolate import control
+from piactors._isolate.containment import Containment
 from piactors._isolate.delivery import Delivery
 from piactors._isolate.home import Home
 from piactors._isolate.life import Life
@@ -39,7 +38,7 @@ from piactors._lifecycle.mailbox import Message
 from piactors._platform import reentry
 from piactors._platform.reentry import Reentered
 from piactors._rules.phases import Phase
-from piactors.errors import ActorDeadError, PiactorsError, StartError
+from piactors.errors import ActorDeadError, StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future, run_callbacks_with
 from piactors.shape import Described
@@ -105,6 +104,8 @@ class Isolate:
             self._home, self.spec, parent, self.news, losses, self.recycling, self.clock, texts,
             lambda: self.stop_requested,
         )  # fmt: skip
+        dispatcher = self.runtime.dispatcher
+        self._containment = Containment(self.spec.name, dispatcher, self.delivery, self.life, self.news)
 
     # About it, from any thread
 
@@ -368,39 +369,15 @@ class Isolate:
     def _redeclare(self, spec: IsolateSpec) -> None:
         self.life.feed("replace", "declared anew", self.life.add_version(spec))
 
-    # What becomes of it if piactors itself fails on it: it pays for that, and nobody else
-
-    def has_failed(self, error: BaseException) -> None:
-        """Something on the I/O thread that belongs to this isolate has raised: end its process, or the isolate.
-
-        For want of memory or by a defect things may be left half done.  So the process is ended, and its end is handled
-        as any other; if that fails too, or if there is no process, the isolate ends for good, whoever waits is told,
-        and a supervisor may start it again.
-        """
-        with contextlib.suppress(BaseException):
-            self.runtime.dispatcher.submit(_log_failure, self.spec.name, error)
-        try:
-            if self.news.ended.is_set() or self.life.end_process(f"piactors has failed on it: {error!r}"):
-                self.life.work_off()  # what failed may have been the first of several things to be done
-                return
-        except BaseException as second:
-            error = second
-        self._give_up(_cause(f"piactors has failed on isolate {self.spec.name}: {error!r}", error))
+    # For the runtime, and what is told of it
 
     def io_failed(self, error: BaseException) -> None:
         """See `runtime.Member`: nobody may be left waiting."""
-        self._give_up(_cause(f"the I/O thread of piactors has failed: {error!r}", error))
+        self._containment.io_failed(error)
 
-    def _give_up(self, cause: PiactorsError) -> None:
-        """End the isolate for good, whatever has been done of that already: each step is taken, though others fail."""
-        left = [*self.delivery.mailbox.leaving, *self.delivery.mailbox.unanswered()]
-        self.news.started.fail(cause)
-        fail_all([*left, *self.delivery.close()], lambda: cause)
-        for step in self.life.give_up(ExitReason(kind="killed", detail=str(cause))):
-            with contextlib.suppress(Exception):
-                step()
-
-    # For the runtime, and what is told of it
+    def has_failed(self, error: BaseException) -> None:
+        """Something on the I/O thread that belongs to it has raised: it pays for that, and nobody else."""
+        self._containment.has_failed(error)
 
     def _leave(self) -> None:
         self.runtime.remove(self)
@@ -417,16 +394,6 @@ class Isolate:
     def _tell_of_late_call(self, message: Message, stack: str) -> None:
         fields = {"call": message.what, "call_timeout": message.call_timeout, "stack": stack}
         self.reports.publish(events.CallTimedOut, self.pid, self.generation_number, **fields)
-
-
-def _cause(text: str, error: BaseException) -> PiactorsError:
-    cause = PiactorsError(text)
-    cause.__cause__ = error
-    return cause
-
-
-def _log_failure(name: str, error: BaseException) -> None:
-    log(logging.ERROR, "piactors has failed on isolate %s, which ends", name, exc_info=error)
 
 
 def _renew_registry_lock() -> None:

@@ -51,6 +51,7 @@ class Life(Performing):
         """Perform what is left to perform, and give the rules what has come meanwhile."""
         self._is_busy = True
         try:
+            self._take_steps()
             while self._actions or self._inputs:
                 if self._actions:
                     action = self._actions.popleft()  # first: what fails is not tried again
@@ -145,12 +146,10 @@ class Life(Performing):
         self._actions.clear()
         actions = self.machine.fail(Moment(time.monotonic()), reason)
         kills = [partial(body.kill, "killed", reason.detail or "") for body in self._bodies.values()]
-        closed = next((action for action in actions if isinstance(action, do.Closed)), None)
+        self._end = next((action for action in actions if isinstance(action, do.Closed)), self._end)
         timers = [timer.cancel for timer in (self._restart_timer, self._standby_timer) if timer is not None]
         steps: list[Callable[[], object]] = [*timers, *kills, self._settle_lost]
-        if closed is not None:
-            steps += [partial(self._news.closing, reason), *self.steps_of_end(closed)]
-        return steps
+        return [*steps, partial(self._news.closing, reason), *self.steps_left()]
 
     def abandon(self) -> None:
         """In a forked copy of the host: close the descriptors of what is not this process's."""

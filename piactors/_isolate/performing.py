@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -77,6 +78,9 @@ class Performing:
         """Of the process that has ended last."""
         self._restart_timer: Timer | None = None
         self._standby_timer: Timer | None = None
+        self._end: do.Closed | None = None
+        self._steps: deque[Callable[[], object]] = deque()
+        """What has still to be done of its end for good."""
 
     @property
     def options(self) -> Any:
@@ -282,14 +286,27 @@ class Performing:
         self._news.exceeded()
 
     def _closed(self, action: do.Closed) -> None:
-        self._settle_lost()
-        for step in self.steps_of_end(action):
-            step()
-        crashed = not action.ending.reason.is_normal and not self._stops()
-        if self.options.die_on_crash and crashed:
-            _crash.die(action.ending.reason)
+        self._end = action
+        self._steps += [self._settle_lost, *self._steps_of_end(action), self._die_of_crash]
+        self._take_steps()
 
-    def steps_of_end(self, closed: do.Closed) -> list[Callable[[], object]]:
+    def _take_steps(self) -> None:
+        while self._steps:
+            self._steps[0]()  # it is taken out after it: one that fails is tried once more
+            self._steps.popleft()
+
+    def _die_of_crash(self) -> None:
+        reason = self.machine.ending.reason
+        if self.options.die_on_crash and not reason.is_normal and not self._stops():
+            _crash.die(reason)
+
+    def steps_left(self) -> list[Callable[[], object]]:
+        """Return what has still to be done if the end for good has come: nothing of it is lost by a failure."""
+        if self._end is None:
+            return []
+        return list(self._steps) or self._steps_of_end(self._end)
+
+    def _steps_of_end(self, closed: do.Closed) -> list[Callable[[], object]]:
         """Return what has to be done at the end for good, step by step, in order."""
         home, reason = self._home, closed.ending.reason
         left = home.delivery.close()

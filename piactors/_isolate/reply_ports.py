@@ -152,18 +152,19 @@ class PeerReply:
         """See `ReplyPort`."""
         if isinstance(payload, segments.Received):
             raise ProtocolError("an answer in shared memory to a call that wants it inline")
-        self.future.settle_with(partial(decoder.value, flags, payload))
         self.generation.answer(wire.RESPONSE, flags, self.number, payload)
+        self.future.settle_with(partial(decoder.value, flags, payload))
 
     def error(self, decoder: Decoder, payload: wire.Payload) -> None:
         """See `ReplyPort`."""
-        self.future.settle_with(partial(raise_from, decoder, payload))
         self.generation.answer(wire.FAILURE, wire.PLAIN, self.number, payload)
+        self.future.settle_with(partial(raise_from, decoder, payload))
 
     def fail(self, error: BaseException) -> None:
         """See `ReplyPort`."""
-        self.future.fail(error)
-        self.generation.answer(wire.FAILURE, wire.PICKLE, self.number, pickle.dumps(error))
+        if not self.future.done():  # else it has been told before: the isolate gets one answer
+            self.generation.answer(wire.FAILURE, wire.PICKLE, self.number, pickle.dumps(error))
+            self.future.fail(error)
 
 
 class StopFuture(Future[bool]):

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from piactors import ProcessActor
 
 ORPHANS = "true & (sleep 0.05 & exit 0) & exit 0"
@@ -138,6 +140,9 @@ class Parent(ProcessActor):
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         try:
             self.leave_orphans("true & sleep 0.01 &")
+            deadline = time.monotonic() + 10
+            while psutil.Process().children() and time.monotonic() < deadline:
+                time.sleep(0.002)
         finally:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         return zombies(os.getpid())

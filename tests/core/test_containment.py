@@ -100,7 +100,7 @@ def alone(lines: list[Any]) -> list[Any]:
         settle(futures)
         futures += [proxy.die(), proxy.echo(2), proxy.echo(3)]
         settle(futures)
-        futures += [ref.call(Victim.nap, 60, call_timeout=0.05), proxy.echo(4)]
+        futures += [proxy.nap.with_options(call_timeout=0.05)(60), proxy.echo(4)]
         futures[-1].cancel()
         futures.append(proxy.echo(5))
         settle(futures)
@@ -295,6 +295,33 @@ def test_an_end_whose_telling_fails_leaves_nobody_waiting(bystander: Any) -> Non
                 sites.append((life, site))
     assert len(sites) >= len(wanted)
     inject(sites, bystander, lambda: [MemoryError])
+
+
+@pytest.mark.timeout(180)
+def test_an_end_for_good_that_fails_at_its_last_steps_is_told_to_everybody(bystander: Any) -> None:
+    """Once it has ended it cannot be ended any more, but those who wait for that have still to hear of it."""
+    wanted = {"_take_steps", "_fail_not_run", "fail_all", "steps_of_end", "_steps_of_end", "_tell_parent", "tell",
+              "_publish_exceeded", "_raise_start_error", "_closed", "_die_of_crash", "fail"}  # fmt: skip
+    files = [f"_isolate/{name}.py" for name in ("performing", "news", "reply_ports", "deathwatch")]
+    names = {name: _functions(Path(PACKAGE, name)) for name in files}
+    sites = [
+        (life, site)
+        for life, site in all_sites([alone])
+        if site.file in names and names[site.file](site.line) in wanted
+    ]
+    assert {names[site.file](site.line) for _, site in sites} >= {"_closed", "_take_steps", "fail_all", "tell", "fail"}
+    inject(sites, bystander, lambda: [MemoryError])
+
+
+def _functions(path: Path) -> Callable[[int], str]:
+    """Return what names the function that a line of a module is in."""
+    lines = path.read_text().splitlines()
+
+    def name(line: int) -> str:
+        above = (text.strip() for text in reversed(lines[:line]) if text.lstrip().startswith("def "))
+        return next(above).split("(")[0].removeprefix("def ")
+
+    return name
 
 
 def test_a_launcher_whose_news_cannot_be_read_for_a_while_lives(

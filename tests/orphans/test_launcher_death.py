@@ -296,3 +296,32 @@ say(siblings=[ref.generation for ref in siblings], pids=[ref.proxy().pid().get(t
     assert max(host.hear("siblings")) <= 5
     assert host.exit_code() == 0
     watch.assert_all_gone(0)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_start_that_its_launcher_has_not_made_is_made_by_another_one(watch: Watch, again: bool) -> None:
+    """Nothing of it has run, so nobody is told, and it costs nothing; also of a restart."""
+    script = f"""{KILL}
+from piactors import Backoff
+one = spawn("daemons:Daemons", restart="permanent", max_restarts=1, backoff=Backoff(initial=1.0, jitter=0.0))
+(launcher,) = launchers()
+(backend,) = runtime.current()._backends.values()
+if {again}:
+    os.kill(one.pid, signal.SIGKILL)
+    wait_for(lambda: one.state == "restarting")
+before = backend._next_id
+os.kill(launcher, signal.SIGSTOP)
+if {again}:
+    call = lambda: (one.proxy().pid().get(timeout=20) > 0, one.generation)
+else:
+    call = lambda: (True, spawn("daemons:Daemons").generation)
+done = threading.Thread(target=lambda: say(got=outcome(call)))
+done.start()
+wait_for(lambda: backend._next_id > before)  # it has been asked, and cannot have made it
+os.kill(launcher, signal.SIGKILL)
+done.join(25)
+"""
+    host = watch.host(script)
+    assert host.hear("got", 40) == ["value", [True, 2 if again else 1]], host.log()
+    assert host.exit_code() == 0
+    watch.assert_all_gone()

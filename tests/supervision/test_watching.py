@@ -229,7 +229,7 @@ def test_a_callback_that_fails_is_logged_and_harms_nothing(caplog: pytest.LogCap
     watch(ref, seen.append)
     ref.stop()
     assert len(downs(ref, seen)) == 1
-    assert "bad watcher" in caplog.text
+    wait_until(lambda: "bad watcher" in caplog.text)
 
 
 def test_a_callback_may_watch_and_stop_others() -> None:

@@ -473,6 +473,33 @@ def test_the_thread_ends_if_it_can_wait_for_nothing_any_more() -> None:
     loop.stop()
 
 
+@pytest.mark.parametrize("told_by", ["a call", "the thread"])
+def test_the_thread_ends_if_nobody_can_wake_it_and_closes_no_file_that_has_the_number(told_by: str) -> None:
+    """Whoever opens something next gets the number that somebody has closed: the next loop, for one."""
+    failures, asked = list[BaseException](), threading.Event()
+    loop = Loop(failures.append, unexpected)
+    loop.start()
+    number = loop._wake_write
+    busy = threading.Event()
+    loop.call_soon(lambda: (asked.set(), busy.wait(PATIENCE)))
+    assert asked.wait(PATIENCE)
+    os.close(number)
+    other = os.open(os.devnull, os.O_RDWR) if told_by == "the thread" else -1
+    if told_by == "a call":
+        loop._awake = False  # as if it had just begun to wait
+        loop.call_soon(lambda: None)
+        other = os.open(os.devnull, os.O_RDWR)
+    if other != number:
+        os.dup2(other, number)
+        os.close(other)
+    busy.set()
+    loop.thread.join(PATIENCE)
+    assert not loop.thread.is_alive()
+    wait_until(lambda: [type(error) for error in failures] == [OSError])
+    os.close(number)  # it is still open
+    loop.stop()
+
+
 def test_stop_closes_what_the_loop_holds() -> None:
     """And may be called twice."""
     before = descriptors()

@@ -16,7 +16,7 @@ STARTS = ("launcher", "spawn")
 """The ways in which a process is made: what was forked may have what a fresh interpreter lacks."""
 
 HEAD = """\
-import dataclasses, enum, gc, json, os, pickle, queue, sys, tempfile, threading, time
+import ctypes, dataclasses, enum, gc, json, os, pickle, queue, sys, tempfile, threading, time
 import psutil, pykka, piactors
 class Worker(piactors.ProcessActor):
     def run(self, function, *args, **kwargs): return function(*args, **kwargs)

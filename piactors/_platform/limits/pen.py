@@ -19,6 +19,8 @@ def make() -> str | None:
     """Return the folder of a new group beneath the host's own one, or None where none can be made."""
     if taken_away("pen"):
         return None
+    for base in cgroups.possible_bases():  # of hosts that used another hierarchy as well
+        cgroups.remove_stale(os.path.dirname(base))
     paths = cgroups.own_paths()
     for mount in sorted(cgroups.mounts(), key=_rank):
         path = paths.get("" if mount.kind == "cgroup2" else _controller(mount))
