@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from piactors import events
     from piactors.actor import ActorStarter, ProcessActor, call_options, idempotent
-    from piactors.application import run, run_async
     from piactors.child_spec import ChildSpec
-    from piactors.enforcement import Enforcement
     from piactors.errors import (
         ActorDeadError,
         CallTimeout,
@@ -43,9 +41,10 @@ if TYPE_CHECKING:
     from piactors.exit_reason import Breach, ExitReason, Rusage
     from piactors.future import Future
     from piactors.isolator import ProcessIsolator
-    from piactors.limits import Heartbeat, IsolationLimits, Recycle
+    from piactors.limits import Enforcement, Heartbeat, IsolationLimits, Recycle
     from piactors.options import Backoff, IsolationOptions
-    from piactors.proxies import CallProxy, IsolateProxy
+    from piactors.program import run, run_async
+    from piactors.proxy import CallProxy, IsolateProxy
     from piactors.ref import IsolateRef
     from piactors.spawning import spawn, spawn_async
     from piactors.supervisor import DynamicSupervisor, Supervisor
@@ -118,9 +117,8 @@ __all__ = [
 
 _HOMES = {
     "actor": ("ActorStarter", "ProcessActor", "call_options", "idempotent"),
-    "application": ("run", "run_async"),
+    "program": ("run", "run_async"),
     "child_spec": ("ChildSpec",),
-    "enforcement": ("Enforcement",),
     "errors": (
         "ActorDeadError", "CallTimeout", "ChildAlreadyPresent", "ChildAlreadyStarted", "ChildNotFound",
         "ChildRestarting", "ChildRunning", "InvalidTarget", "IsolateCrashed", "LimitExceeded", "MailboxFull",
@@ -131,9 +129,9 @@ _HOMES = {
     "exit_reason": ("Breach", "ExitReason", "Rusage"),
     "future": ("Future",),
     "isolator": ("ProcessIsolator",),
-    "limits": ("Heartbeat", "IsolationLimits", "Recycle"),
+    "limits": ("Enforcement", "Heartbeat", "IsolationLimits", "Recycle"),
     "options": ("Backoff", "IsolationOptions"),
-    "proxies": ("CallProxy", "IsolateProxy"),
+    "proxy": ("CallProxy", "IsolateProxy"),
     "ref": ("IsolateRef",),
     "spawning": ("spawn", "spawn_async"),
     "supervisor": ("DynamicSupervisor", "Supervisor"),

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 import attrs
 import pykka
 
-from piactors import actor_child
+from piactors._values import actor_host
 from piactors.future import Future
 from piactors.options import IsolationOptions
-from piactors.proxies import A_co, P, check_call_options
+from piactors.proxy import A_co, P, check_call_options
 
 if TYPE_CHECKING:
     from typing import Concatenate, Unpack
 
-    from piactors._types import A, AnyArgument
+    from piactors._validation.type_variables import A, AnyArgument
     from piactors.option_fields import OptionFields
     from piactors.ref import IsolateRef
 
@@ -51,7 +51,7 @@ class ProcessActor(pykka.Actor):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        actor_child.adopt(self)
+        actor_host.adopt(self)
 
     __init__._piactors_passes_on = True  # type: ignore[attr-defined]
 
@@ -120,9 +120,9 @@ class ProcessActor(pykka.Actor):
         return ActorStarter(cls, attrs.evolve(options or cls.isolation, **fields))
 
     @classmethod
-    def _pihost_adapter(cls, control: Any, urn: str, loop: Any) -> actor_child.ActorHost:
+    def _pihost_adapter(cls, control: Any, urn: str, loop: Any) -> actor_host.ActorHost:
         """Return what hosts an instance of this class in an isolate; pihost calls it there."""
-        return actor_child.ActorHost(cls, control, urn, loop)
+        return actor_host.ActorHost(cls, control, urn, loop)
 
     @staticmethod
     def _create_actor_inbox() -> Any:

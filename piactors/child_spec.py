@@ -9,11 +9,11 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import attrs
 import pykka
 
-from piactors import _validate as rule
-from piactors import arguments
-from piactors._logs import logger
-from piactors._supervision.rules import Budget, ChildRule
-from piactors._validate import NONE
+from piactors._rules.supervisor.rules import Budget, ChildRule
+from piactors._text.logs import logger
+from piactors._validation import fields as rule
+from piactors._validation import misplaced_options
+from piactors._validation.fields import NONE
 from piactors.actor import ActorStarter, ProcessActor
 from piactors.exit_reason import KINDS, ExitReason, Kind
 from piactors.options import Backoff, IsolationOptions, RestartType, check_standby
@@ -213,9 +213,9 @@ class ChildSpec:
         of_spec = all(name in _FIELDS for name in self.kwargs if name in _OPTIONS)
         way = "ChildSpec(..., {})" if of_spec else "ChildSpec(..., options=IsolationOptions({}))"
         try:
-            arguments.check_options(target, self.kwargs, way)
+            misplaced_options.check_options(target, self.kwargs, way)
             if isinstance(target, type) and issubclass(target, ProcessActor):
-                arguments.check_actor(target, self.args, self.kwargs)
+                misplaced_options.check_actor(target, self.args, self.kwargs)
         except TypeError as error:
             raise TypeError(f"ChildSpec.kwargs of child {self.id!r}: {error}") from None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pykka
 
-from piactors import _shown
+from piactors._text import shown
 from piactors.exit_reason import ExitReason
 
 
@@ -14,7 +14,7 @@ class PiactorsError(Exception):
     """Base of all errors that piactors raises itself.  Their texts can be shown: what could harm is escaped."""
 
     def __str__(self) -> str:
-        return "\n".join(map(_shown.words, super().__str__().split("\n")))
+        return "\n".join(map(shown.words, super().__str__().split("\n")))
 
 
 class _KeywordError(PiactorsError):
@@ -167,7 +167,7 @@ class RemoteTraceback(PiactorsError):
         self.text = text
 
     def __str__(self) -> str:
-        return f"\n{_shown.below(self.text)}" if self.text else ""
+        return f"\n{shown.below(self.text)}" if self.text else ""
 
 
 class MailboxFull(PiactorsError):

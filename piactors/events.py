@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
-from piactors._logs import logger
+from piactors._text.logs import logger
 from piactors.exit_reason import ExitReason
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import attrs
 
-from piactors import _shown
+from piactors._text import shown
 
 Kind = Literal[
     "normal",
@@ -56,7 +56,7 @@ class Breach:
     def __str__(self) -> str:
         tasks = self.limit == "max_processes"
         used = f"{self._amount(self.observed)} {'were there, most of them' if tasks else 'was used, most of it'}"
-        who = f"pid {self.culprit_pid} ({_shown.line(self.culprit)})"  # a process names itself as it likes
+        who = f"pid {self.culprit_pid} ({shown.line(self.culprit)})"  # a process names itself as it likes
         return f"{self.limit} is {self._amount(self.allowed)}, and {used} by {who}"
 
     def _amount(self, value: float) -> str:
@@ -120,17 +120,17 @@ class ExitReason:
             parts.append(self.error.strip().split("\n")[-1])
         if self.detail is not None:
             parts.append(self.detail.split("\n")[0])
-        return _shown.line(", ".join(parts))
+        return shown.line(", ".join(parts))
 
     def report(self) -> str:
         """Return the summary and, below it, what the process left behind: stderr and fault text."""
         text = self.summary
         if self.stderr_tail.strip():
-            text += f"\nlast lines of stderr:\n{_shown.below(self.stderr_tail)}"
+            text += f"\nlast lines of stderr:\n{shown.below(self.stderr_tail)}"
         if self.fault.strip():
-            text += f"\nfault:\n{_shown.below(_shown_fault(self.fault))}"
+            text += f"\nfault:\n{shown.below(_shown_fault(self.fault))}"
         if self.stack.strip():
-            text += f"\nwhere it was:\n{_shown.below(self.stack)}"
+            text += f"\nwhere it was:\n{shown.below(self.stack)}"
         return text
 
 

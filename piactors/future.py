@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pykka
 
-from piactors import outcome, waiting
+from piactors._future import outcome, waiting
+from piactors._future.outcome import Listener, Producer, run_callbacks_with
+from piactors._future.standard import StandardFuture
 from piactors._platform import late_threads
 from piactors._platform.reentry import Reentered
-from piactors.outcome import Listener, Producer, run_callbacks_with
-from piactors.standard_future import StandardFuture
 
 if TYPE_CHECKING:
     import asyncio
@@ -53,9 +53,9 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
         return f"<piactors.Future {state}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from piactors import promises  # a future that crosses a border is rare, and its room is above this one
+        from piactors._values import futures  # a future that crosses a border is rare, and its room is above this one
 
-        return promises.received, (promises.token_of(self),)
+        return futures.received, (futures.token_of(self),)
 
     # Asking
 

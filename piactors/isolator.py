@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 import attrs
 
-from piactors import _shown, dead, events, spawning, waiting
-from piactors._logs import plain as logger
+from piactors import events, spawning
+from piactors._future import waiting
+from piactors._isolate import dead
+from piactors._text import shown
+from piactors._text.logs import plain as logger
 from piactors.errors import InvalidTarget, PiactorsError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
@@ -19,7 +22,7 @@ from piactors.usage import ResourceUsage, UsageSample
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from piactors._types import P, T
+    from piactors._validation.type_variables import P, T
 
 
 class ProcessIsolator:
@@ -76,7 +79,7 @@ class ProcessIsolator:
 
     def _check_new(self) -> None:
         if self._ref is not None:
-            raise PiactorsError(f"isolator {_shown.line(str(self.name))} has been started before; make another one")
+            raise PiactorsError(f"isolator {shown.line(str(self.name))} has been started before; make another one")
 
     @property
     def ref(self) -> IsolateRef:

@@ -10,23 +10,27 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 import attrs
 
-from piactors import _validate as rule
-from piactors import _validate_limits as limit_rule
-from piactors._validate import CALLABLE, NONE
-from piactors._validate_limits import MECHANISMS, machine_cpus
+from piactors._validation import fields as rule
+from piactors._validation import limit_fields as limit_rule
+from piactors._validation.fields import CALLABLE, NONE
+from piactors._validation.limit_fields import MECHANISMS, machine_cpus
 
 __all__ = [
     "LIMITS",
     "MECHANISMS",
+    "Enforcement",
     "Heartbeat",
     "HeartbeatAction",
     "IoClass",
     "IsolationLimits",
     "Recycle",
+    "Scope",
     "SoftMemoryAction",
     "machine_cpus",
     "to_heartbeat",
 ]
+
+Scope = Literal["tree", "process"]
 
 SoftMemoryAction: TypeAlias = Literal["log", "recycle", "kill"]
 IoClass: TypeAlias = Literal["realtime", "best-effort", "idle"]
@@ -186,3 +190,26 @@ def to_heartbeat(value: Heartbeat | float | None) -> Heartbeat | None:
         return Heartbeat(value)
     except ValueError:  # the validator of the options says so in its own name
         return cast("Heartbeat | None", value)
+
+
+@attrs.frozen(kw_only=True)
+class Enforcement:
+    """How one limit is enforced.
+
+    Attributes:
+        limit: the name of the limit, as in `IsolationLimits`.
+        mechanism: ``cgroup v2``, ``cgroup v1``, ``rlimit``, ``scheduler`` or ``monitor``; None where nothing can.
+        scope: ``tree`` where the isolate and all its descendants count together, ``process`` where each counts alone.
+        why: why nothing better enforces it, one mechanism after the other; empty where the best one does.
+    """
+
+    limit: str
+    mechanism: str | None
+    scope: Scope | None
+    why: str = ""
+
+    def __str__(self) -> str:
+        if self.mechanism is None:
+            return f"{self.limit}: not enforced ({self.why})"
+        what = "the whole tree" if self.scope == "tree" else "each process"
+        return f"{self.limit}: {self.mechanism}, {what}" + (f" ({self.why})" if self.why else "")

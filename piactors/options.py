@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from piactors import _validate as rule
-from piactors._validate import CALLABLE, NONE, parse_size
+from piactors._validation import fields as rule
+from piactors._validation.fields import CALLABLE, NONE, parse_size
 from piactors.limits import Heartbeat, IsolationLimits, Recycle, to_heartbeat
 
 __all__ = [

@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, overload
 from pykka import ActorRef
 from pykka.messages import _ActorStop
 
-from piactors import dead, envelopes, waiting
-from piactors._host import encode, sampling, serialise
-from piactors._isolate import trusting
+from piactors._codec import decode, encode
+from piactors._future import waiting
+from piactors._host import sampling
+from piactors._isolate import dead, envelopes, trusting
 from piactors._isolate.deathwatch import DeathWatch
 from piactors._isolate.frames import check_description
 from piactors._isolate.isolate import Isolate
 from piactors._isolate.parent import ParentLink
+from piactors._isolate.remote_attributes import Described, RemoteAttributes
 from piactors._isolate.reply_ports import CallFuture, StopFuture
 from piactors._isolate.spec import IsolateSpec
-from piactors._lifecycle.mailbox import Message
-from piactors.enforcement import Enforcement
+from piactors._rules.mailbox import Message
 from piactors.errors import ActorDeadError, NotSendable, Timeout
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.proxies import A_co, IsolateProxy, check_call_options, method_path
-from piactors.shape import Described, Shape
+from piactors.limits import Enforcement
+from piactors.proxy import A_co, IsolateProxy, check_call_options, method_path
 from piactors.usage import ResourceUsage, UsageSample, measured
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from pykka import Actor
 
-    from piactors._types import P, T
+    from piactors._validation.type_variables import P, T
 
 _DESCRIBE_SECONDS = 1.0
 _Call = envelopes.Call
@@ -75,9 +76,9 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     def actor_inbox(self, _: object) -> None:
         raise AttributeError("the mailbox of an isolate cannot be replaced")
 
-    def _actor_weakref(self) -> Shape:  # type: ignore[override]
+    def _actor_weakref(self) -> RemoteAttributes:  # type: ignore[override]
         """Stand in for the actor, which lives elsewhere, where pykka looks at its attributes."""
-        return Shape(self, self._isolate.description(), self._describe_again)
+        return RemoteAttributes(self, self._isolate.description(), self._describe_again)
 
     def _describe_again(self) -> Described:
         """Ask the isolate what it offers now, for an attribute that was not there when it started."""
@@ -424,7 +425,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         try:
             return self._isolate.control("get_data", key).get(timeout=self._spec.options.start_timeout)
         except ActorDeadError:
-            return serialise.loads_own(self._isolate.data[key])
+            return decode.loads_own(self._isolate.data[key])
 
     def proxy(self) -> IsolateProxy[A_co]:
         """Return a `pykka.ActorProxy`: attributes and methods of the hosted object, as futures."""

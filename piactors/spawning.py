@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any, overload
 
 import attrs
 
-from piactors import arguments, waiting
-from piactors._host import encode, importing, parcels, runtime
-from piactors._host.flags import interpreter_flags
-from piactors._host.launcher_env import has_all
-from piactors._host.making import MARKER_PREFIX, Order
+from piactors._codec import encode, importing, shared_memory
+from piactors._future import waiting
+from piactors._host import runtime
 from piactors._isolate.parent import ParentLink
 from piactors._isolate.spec import IsolateSpec
-from piactors._logs import plain as logger
 from piactors._platform import own_python
+from piactors._process.flags import interpreter_flags
+from piactors._process.launcher_env import has_all
+from piactors._process.placement import MARKER_PREFIX, Order
+from piactors._text.logs import plain as logger
+from piactors._validation import misplaced_options
 from piactors.errors import InvalidTarget
 from piactors.options import IsolationOptions, check_standby, inherited_env, needs_fresh_interpreter
 from piactors.pihost import PROTOCOL, copies, inherit, plain_tags, targets
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from pykka import Actor
 
-    from piactors._types import A, AnyArgument, P
+    from piactors._validation.type_variables import A, AnyArgument, P
 
 _WITHOUT_COROUTINES = frozenset({"builtins", "piactors", "pykka"})
 _counter = itertools.count(1)
@@ -63,7 +65,7 @@ def prepare_actor(
     link: ParentLink | None = None,
 ) -> IsolateRef:  # fmt: skip
     """Return the ref of a ProcessActor that is still to be started."""
-    arguments.check_actor(actor_class, args, kwargs)
+    misplaced_options.check_actor(actor_class, args, kwargs)
     packed = encode.dumps_start(actor_class, args, kwargs, foreign=not _runs_here(options))
     what = _What(actor_class, "actor", packed, code=True, folder=None, label=actor_class.__name__)
     return _prepare(what, options, link)
@@ -147,7 +149,7 @@ def prepare_target(
     if not by_name and not callable(found):
         raise InvalidTarget(f"{target!r} is no target; {_TARGETS}")
     if not by_name:
-        arguments.check_options(found, kwargs, "spawn(..., options=IsolationOptions({}))")
+        misplaced_options.check_options(found, kwargs, "spawn(..., options=IsolationOptions({}))")
     label = getattr(found, "__qualname__", type(found).__name__)
     if isinstance(found, str):
         _, label = targets.split(found)
@@ -222,7 +224,7 @@ def _prepare(what: _What, options: IsolationOptions, link: ParentLink | None) ->
         "own_level": logging.getLogger().level if options.log_level is None else options.log_level,
         "code": trusted, "accept": [plain_tags.class_key(cls) for cls in options.accept], "debug": options.debug,
         "max_frame": options.max_frame, "spin": options.spin and _unmeasured(options),
-        "shared": parcels.bound(options), "asks": what.code,
+        "shared": shared_memory.bound(options), "asks": what.code,
         "target": (what.kind, what.packed.data), "definitions": [] if needs is None else needs.records,
         "cloudpickle": copies.folder(), "host_version": sys.implementation.cache_tag,
     }  # fmt: skip

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
-from piactors import waiting
-from piactors._supervision.rules import AutoShutdown, Strategy
-from piactors._tree import surroundings
+from piactors._future import waiting
+from piactors._rules.supervisor.rules import AutoShutdown, Strategy
+from piactors._tree import backend
+from piactors._tree.root import Top
 from piactors._tree.settings import Settings
-from piactors._tree.top import Top
 from piactors.child_spec import ChildSpec
 from piactors.options import Backoff
 from piactors.supervisor_ref import SupervisorRef
@@ -19,7 +19,7 @@ from piactors.supervisor_ref import SupervisorRef
 if TYPE_CHECKING:
     from typing import Concatenate
 
-    from piactors._types import AnyArgument, P
+    from piactors._validation.type_variables import AnyArgument, P
 
 _counter = itertools.count(1)
 
@@ -136,7 +136,7 @@ class Supervisor:
 
     @classmethod
     def _top(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Top:
-        return Top(surroundings.current(), f"{cls.__name__}-{next(_counter)}", partial(cls, *args, **kwargs))
+        return Top(backend.current(), f"{cls.__name__}-{next(_counter)}", partial(cls, *args, **kwargs))
 
     @overload
     @classmethod
@@ -160,7 +160,7 @@ def top_of(tree: Supervisor | type[Supervisor], args: tuple[Any, ...], kwargs: d
     """Return what starts a tree: of a class, made with these arguments, or of an instance."""
     if isinstance(tree, type):
         return tree._top(args, kwargs)
-    return Top(surroundings.current(), f"{type(tree).__name__}-{next(_counter)}", lambda: tree)
+    return Top(backend.current(), f"{type(tree).__name__}-{next(_counter)}", lambda: tree)
 
 
 class DynamicSupervisor(Supervisor):

@@ -14,11 +14,13 @@ import attrs
 import pykka
 from pykka.messages import _ActorStop
 
-from piactors import _shown, asking, view, waiting
+from piactors._future import answers, waiting
 from piactors._isolate.reply_ports import StopFuture
-from piactors._logs import plain as logger
-from piactors._supervision.actions import Answer
-from piactors._supervision.decide import Machine, Moment
+from piactors._rules.supervisor.actions import Answer
+from piactors._rules.supervisor.machine import Machine, Moment
+from piactors._text import shown
+from piactors._text.logs import plain as logger
+from piactors._tree import render
 from piactors.child_spec import ChildSpec
 from piactors.errors import ChildNotFound, PiactorsError
 from piactors.exit_reason import ExitReason
@@ -79,7 +81,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
     def __str__(self) -> str:
         reason = self._ends.reason
         why = "" if reason is None else f": {reason.detail or reason.summary}"
-        name = _shown.line(self.name)
+        name = shown.line(self.name)
         return f"supervisor {name} ({self.state}, generation {self.generation}{why}, {self.actor_urn})"
 
     def __reduce__(self) -> Any:
@@ -111,7 +113,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         runner = self._runner.runners.get(id)
         if runner is None:
             names = ", ".join(map(repr, list(self._runner.runners)[:20])) or "none"
-            name = _shown.line(self.name)
+            name = shown.line(self.name)
             raise ChildNotFound(f"supervisor {name}: there is no child {id!r}; the children are: {names}")
         return runner.ref
 
@@ -167,10 +169,10 @@ class SupervisorRef(pykka.ActorRef[Any]):
         runner = self._made_child(spec, args, kwargs)
         call = self._begin(lambda machine, at, call: machine.start_child(at, runner.link.rule, call))
         try:
-            return await asking.answer(call)
+            return await answers.answer(call)
         except asyncio.CancelledError:
             self._forget(runner)
-            asking.if_it_succeeds(call, partial(self._forget, runner))  # what was put off starts only then
+            answers.if_it_succeeds(call, partial(self._forget, runner))  # what was put off starts only then
             raise
 
     def _made_child(self, spec: ChildSpec | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Runner:
@@ -194,11 +196,11 @@ class SupervisorRef(pykka.ActorRef[Any]):
             return [Answer(call, error=ChildNotFound(f"{id!r} is another one"))]
 
         ended = engine.call(end)
-        asking.if_it_succeeds(ended, lambda: engine.call(lambda m, at, call: m.delete_child(at, id, call)))
+        answers.if_it_succeeds(ended, lambda: engine.call(lambda m, at, call: m.delete_child(at, id, call)))
 
     def _from_template(self, template: ChildSpec | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChildSpec:
         if template is None:
-            name = _shown.line(self.name)
+            name = shown.line(self.name)
             raise TypeError(f"supervisor {name}: start_child needs a ChildSpec, since there is no template")
         id = f"{template.id}-{next(self._spawned)}"
         return attrs.evolve(template, id=id, args=(*template.args, *args), kwargs={**template.kwargs, **kwargs})
@@ -227,7 +229,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         """
         id = self._id_of(child)
         waiting.refuse_another_kind_of_loop("tree.terminate_child, ...")
-        await asking.answer(self._begin(lambda machine, at, call: machine.terminate_child(at, id, call)))
+        await answers.answer(self._begin(lambda machine, at, call: machine.terminate_child(at, id, call)))
 
     def restart_child(self, child: str | pykka.ActorRef[Any]) -> Any:
         """Start a child that is stopped, and return its ref.
@@ -251,9 +253,9 @@ class SupervisorRef(pykka.ActorRef[Any]):
         id = self._id_of(child)
         call = self._begin(lambda machine, at, call: machine.restart_child(at, id, call))
         try:
-            return await asking.answer(call)
+            return await answers.answer(call)
         except asyncio.CancelledError:
-            asking.if_it_succeeds(call, partial(self._end_again, id))
+            answers.if_it_succeeds(call, partial(self._end_again, id))
             raise
 
     def _end_again(self, id: str) -> None:
@@ -276,7 +278,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         for id, runner in list(self._runner.runners.items()):
             if runner.ref is child:
                 return id
-        raise ChildNotFound(f"supervisor {_shown.line(self.name)}: {child!r} is no child of it")
+        raise ChildNotFound(f"supervisor {shown.line(self.name)}: {child!r} is no child of it")
 
     def _call(self, give: Callable[[Machine, Moment, Future[Any]], Any]) -> Any:
         return self._begin(give).get()
@@ -332,7 +334,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
 
         Returns True where it was alive, False where it was not; a future of that where `block` is False.
         """
-        future = StopFuture(f"supervisor {_shown.line(self.name)}")
+        future = StopFuture(f"supervisor {shown.line(self.name)}")
         if not self.is_alive():
             future.set(False)
         else:
@@ -357,7 +359,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
 
     def render(self, *, memory: bool = True) -> str:
         """Return the tree from here as text, one line each: state, pid, generation, restarts and memory."""
-        return view.render(self._runner, memory=memory)
+        return render.render(self._runner, memory=memory)
 
     def __enter__(self) -> Self:
         return self

@@ -33,7 +33,7 @@ from pykka._introspection import get_attr_directly
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 
 from piactors import events
-from piactors._tree import surroundings
+from piactors._tree import backend
 from piactors._tree.engine import Engine
 from piactors._tree.runner import Link, Runner
 from piactors._tree.thread_runner import ThreadRunner
@@ -196,11 +196,11 @@ class Lab:
         self._trees: list[SupervisorRef] = []
 
     def __enter__(self) -> Self:
-        surroundings.enter(self)
+        backend.enter(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        surroundings.leave(self)
+        backend.leave(self)
         for tree in reversed(self._trees):
             tree.terminate()
 
@@ -299,13 +299,13 @@ class Lab:
     def runner(self, spec: ChildSpec, link: Link) -> Runner:
         """Return what runs a child."""
         if spec.is_supervisor:
-            return surroundings.tree_runner(spec, link, self)
+            return backend.tree_runner(spec, link, self)
         options = spec.isolation
         if spec.is_isolate and not _is_actor(spec.target):
             args = (spec.target, spec.args, dict(spec.kwargs))
             spec = attrs.evolve(spec, target=_Hosting, args=args, kwargs={}, options=None)
         target = spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target
-        runner = surroundings.thread_runner(spec, link, self.clock, options)
+        runner = backend.thread_runner(spec, link, self.clock, options)
         runner.faults = self._plan(spec.id)
         runner.start_timeout = options.start_timeout if issubclass(target, (ProcessActor, _Hosting)) else None
         return runner

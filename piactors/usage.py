@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, TypeGuard
 import attrs
 from pykka import ActorRegistry, Timeout
 
-from piactors._host.generation import Generation
 from piactors._host.sampling import UsageSample
 from piactors._isolate.isolate import Isolate
 from piactors._platform import process_stats
 from piactors._platform.process_stats import Stat
+from piactors._process.process import Generation
 from piactors.future import Future
 from piactors.pihost import plain_decode, wire
 

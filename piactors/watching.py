@@ -10,7 +10,7 @@ import attrs
 import pykka
 
 from piactors._host import runtime
-from piactors._host.dispatcher import call
+from piactors._io.dispatcher import call
 from piactors._isolate.deathwatch import DeathWatch
 from piactors.exit_reason import ExitReason
 from piactors.ref import IsolateRef

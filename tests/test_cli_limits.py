@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from piactors.cli import notes
-from piactors.enforcement import Enforcement
 from piactors.events import LimitBreached
-from piactors.limits import IsolationLimits
+from piactors.limits import Enforcement, IsolationLimits
 from tests.test_cli import cli, labels, on_terminal, run, targets, unstyled
 
 pytestmark = pytest.mark.timeout(60)

@@ -13,7 +13,7 @@ import time
 import weakref
 from typing import Protocol
 
-from piactors._logs import logger
+from piactors._text.logs import logger
 
 _TOGETHER_FROM = 0.04
 _AFTER_FAILURE = 1.0

@@ -17,10 +17,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from piactors import _shown, events
-from piactors._host import foreign_records
-from piactors._host.dispatcher import Dispatcher, Later, call
-from piactors._logs import logger
+from piactors import events
+from piactors._codec import foreign_records
+from piactors._io.dispatcher import Dispatcher, Later, call
+from piactors._text import shown
+from piactors._text.logs import logger
 
 output_logger = logging.getLogger("piactors.output")
 
@@ -60,7 +61,7 @@ class Relay:
         self._dispatcher = dispatcher
         self._rota = dispatcher.rota
         self._name = name
-        self._shown_name = _shown.line(name)
+        self._shown_name = shown.line(name)
         self._sink = sink
         self._later = later
         self._lock = threading.Lock()
@@ -241,7 +242,7 @@ class Relay:
 
     def _log_line(self, stream: str, line: str) -> None:
         extra = {"isolate": self._name}
-        output_logger.log(_LEVELS[stream], "[%s] %s", self._shown_name, _shown.words(line), extra=extra)
+        output_logger.log(_LEVELS[stream], "[%s] %s", self._shown_name, shown.words(line), extra=extra)
 
     def _pass_record(
         self, size: int, pid: int | None, payload: bytes, error_of: Callable[[bytes], BaseException]

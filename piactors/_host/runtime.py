@@ -15,16 +15,16 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from piactors._host import launcher_env
-from piactors._host.confining import Confiner
-from piactors._host.dispatcher import Dispatcher, log
-from piactors._host.launching import LauncherBackend
-from piactors._host.loop import Loop
-from piactors._host.making import Backend, Order
+from piactors._host.confiner import Confiner
 from piactors._host.monitor import Monitor
-from piactors._host.portable import PortableBackend
-from piactors._lifecycle.lanes import Lanes
+from piactors._io.dispatcher import Dispatcher, log
+from piactors._io.loop import Loop
 from piactors._platform import host_end, late_threads, own_python, pidfd, taken_away
+from piactors._process import launcher_env
+from piactors._process.launcher import LauncherBackend
+from piactors._process.placement import Backend, Order
+from piactors._process.portable import PortableBackend
+from piactors._rules.lanes import Lanes
 from piactors.errors import StartError
 from piactors.pihost import patched, stdio
 

@@ -15,10 +15,10 @@ from typing import Protocol
 
 import attrs
 
-from piactors._host.generation import Generation
 from piactors._host.runtime import Runtime
-from piactors._logs import logger
 from piactors._platform import process_stats
+from piactors._process.process import Generation
+from piactors._text.logs import logger
 
 INTERVAL = 1.0
 SAMPLES = 300

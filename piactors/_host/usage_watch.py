@@ -14,9 +14,9 @@ from typing import Protocol
 
 import attrs
 
-from piactors._host.pihost_files import FOLDER
 from piactors._platform import process_stats
 from piactors._platform.limits.mechanism import Group
+from piactors._process.pihost_files import FOLDER
 from piactors.exit_reason import Breach
 
 IDLE_SECONDS = 0.2

@@ -8,8 +8,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from piactors import waiting
-from piactors._lifecycle.mailbox import Message
+from piactors._future import waiting
+from piactors._rules.mailbox import Message
 from piactors.errors import MailboxFull, Timeout
 from piactors.pihost.segments import Parcel
 

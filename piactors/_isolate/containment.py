@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from piactors._host.dispatcher import Dispatcher, log
+from piactors._io.dispatcher import Dispatcher, log
 from piactors._isolate.delivery import Delivery
 from piactors._isolate.life import Life
 from piactors._isolate.news import News

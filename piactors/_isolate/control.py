@@ -8,14 +8,14 @@ from typing import Any
 
 import attrs
 
-from piactors._host.generation import Generation
-from piactors._host.serialise import Decoder
+from piactors._codec.decode import Decoder
 from piactors._isolate import frames
+from piactors._isolate.remote_attributes import Described
 from piactors._isolate.reply_ports import raise_from
+from piactors._process.process import Generation
 from piactors.errors import ProtocolError
 from piactors.future import Future
 from piactors.pihost import plain_decode, wire
-from piactors.shape import Described
 
 _BUDGET = 64 << 20
 """Bytes of memory that the description of an object may take, whatever `max_frame` is."""

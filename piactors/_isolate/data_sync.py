@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from piactors.pihost import wire
 
 if TYPE_CHECKING:
-    from piactors._host.loop import Timer
+    from piactors._io.loop import Timer
     from piactors._isolate.incarnation import Incarnation
 
 _MOST_TIMES_TOLD = 3

@@ -12,20 +12,20 @@ from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from piactors._host.loop import Share
-from piactors._host.serialise import Decoder
-from piactors._host.spin import Spin, several_cores
+from piactors._codec.decode import Decoder
+from piactors._io.loop import Share
+from piactors._io.spin import Spin, several_cores
 from piactors._isolate.reply_ports import fail_all
 from piactors._isolate.sending import MakeError, Sending
-from piactors._lifecycle.mailbox import Aftermath, Doubt, Evidence, Message, UnknownSequence
 from piactors._platform.reentry import Reentered
+from piactors._rules.mailbox import Aftermath, Doubt, Evidence, Message, UnknownSequence
 from piactors.errors import ProtocolError
 from piactors.pihost import wire
 
 if TYPE_CHECKING:
-    from piactors._host.generation import Generation
     from piactors._isolate.spec import IsolateSpec
     from piactors._platform.wake import Waker
+    from piactors._process.process import Generation
     from piactors.future import Future
 
 _RESULTS = (wire.REPLY, wire.ERROR)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from piactors._isolate.remote_attributes import Described
 from piactors.errors import ProtocolError
 from piactors.pihost import plain_decode, wire
-from piactors.shape import Described
 
 SMALL_FRAME = 1 << 18
 MAX_DESCRIPTION = 1 << 22

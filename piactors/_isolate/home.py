@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from piactors._host.confining import Plan
-from piactors._host.loop import Share
-from piactors._host.owning import End
+from piactors._codec.decode import Decoder
+from piactors._host.confiner import Plan
 from piactors._host.runtime import Runtime
-from piactors._host.serialise import Decoder
+from piactors._io.loop import Share
 from piactors._isolate.delivery import Delivery
 from piactors._isolate.reports import Reports
 from piactors._isolate.services import HostServices
+from piactors._process.owner import End
 from piactors._rules.bodies import Ending
 from piactors.exit_reason import Kind
 

@@ -13,10 +13,8 @@ from typing import Any
 
 import attrs
 
-from piactors._host.confining import Confinement
-from piactors._host.generation import Generation
-from piactors._host.loop import Timer
-from piactors._host.owning import End
+from piactors._host.confiner import Confinement
+from piactors._io.loop import Timer
 from piactors._isolate import frames
 from piactors._isolate.data_sync import DataSync
 from piactors._isolate.delivery import Unanswered
@@ -24,10 +22,12 @@ from piactors._isolate.home import Home, Listener
 from piactors._isolate.policies.call_timeout import Capture
 from piactors._isolate.policies.limits import LimitGuard
 from piactors._isolate.spec import IsolateSpec
-from piactors._lifecycle.mailbox import Message
-from piactors._lifecycle.verdict import verdict
+from piactors._process.owner import End
+from piactors._process.process import Generation
 from piactors._rules.bodies import Ending, Role
 from piactors._rules.incarnation import Facts, Unconfined
+from piactors._rules.mailbox import Message
+from piactors._rules.verdict import verdict
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Breach, ExitReason, Kind
 from piactors.pihost import PROTOCOL, inherit, wire

@@ -15,11 +15,12 @@ from typing import Any
 
 from pykka import ActorRegistry
 
-from piactors import _crash, dead, events, waiting
-from piactors._host import relay, runtime, serialise
-from piactors._host.confining import Plan
-from piactors._host.generation import Generation
-from piactors._isolate import control
+from piactors import events
+from piactors._codec import decode
+from piactors._future import waiting
+from piactors._host import relay, runtime
+from piactors._host.confiner import Plan
+from piactors._isolate import control, crash_errors, dead
 from piactors._isolate.containment import Containment
 from piactors._isolate.delivery import Delivery
 from piactors._isolate.home import Home
@@ -30,18 +31,19 @@ from piactors._isolate.performing import Texts
 from piactors._isolate.policies.call_timeout import CallClock
 from piactors._isolate.policies.idle_memory import IdleMemory
 from piactors._isolate.policies.recycling import RecyclePolicy
+from piactors._isolate.remote_attributes import Described
 from piactors._isolate.reply_ports import StopReply, fail_all
 from piactors._isolate.reports import Reports
 from piactors._isolate.services import HostServices
 from piactors._isolate.spec import IsolateSpec
-from piactors._lifecycle.mailbox import Message
 from piactors._platform import reentry
 from piactors._platform.reentry import Reentered
+from piactors._process.process import Generation
+from piactors._rules.mailbox import Message
 from piactors._rules.phases import Phase
 from piactors.errors import ActorDeadError, StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future, run_callbacks_with
-from piactors.shape import Described
 
 _RELEASE_SECONDS = 5.0
 """For an I/O thread that has failed meanwhile; one that works answers in much less."""
@@ -70,7 +72,7 @@ class Isolate:
     def _make_data_path(self) -> None:
         spec, options = self.spec, self.options
         accepted = {f"{cls.__module__}:{cls.__qualname__}": cls for cls in options.accept}
-        decoder = serialise.Decoder(
+        decoder = decode.Decoder(
             spec.name, spec.code, accepted, options.max_frame, lambda number: self.services.future(number)
         )
         self.relay = relay.Relay(self.runtime.dispatcher, spec.name, options.output, self.loop.call_later)
@@ -185,7 +187,7 @@ class Isolate:
 
     def not_run(self, message: Message, reason: ExitReason | None = None) -> BaseException:
         """Return the error of a message that no process runs; one that had begun before may have been executed."""
-        return dead.not_begun(self, reason) if message.lost_in is None else _crash.crashed(*message.lost_in)
+        return dead.not_begun(self, reason) if message.lost_in is None else crash_errors.crashed(*message.lost_in)
 
     # Its start
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from piactors._host.generation import Generation
-from piactors._host.owning import End
 from piactors._isolate.home import Listener
 from piactors._isolate.incarnation import Incarnation
 from piactors._isolate.performing import PERFORM, Performing
+from piactors._process.owner import End
+from piactors._process.process import Generation
 from piactors._rules import actions as do
 from piactors._rules.bodies import Ending, Role
 from piactors._rules.parent import Moment

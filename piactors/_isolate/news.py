@@ -9,16 +9,17 @@ from typing import Any
 
 from pykka import ActorRegistry
 
-from piactors import _crash, events
-from piactors._host.confining import Plan
-from piactors._host.serialise import Decoder
+from piactors import events
+from piactors._codec.decode import Decoder
+from piactors._host.confiner import Plan
+from piactors._isolate import crash_errors
 from piactors._isolate.incarnation import Incarnation
 from piactors._isolate.parent import Losses, ParentLink
 from piactors._isolate.reports import Reports
 from piactors._isolate.spec import IsolateSpec
-from piactors._lifecycle.mailbox import Aftermath
 from piactors._rules.bodies import Ending
-from piactors._supervision.actions import Exit
+from piactors._rules.mailbox import Aftermath
+from piactors._rules.supervisor.actions import Exit
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.pihost import stdio
@@ -129,7 +130,7 @@ class News:
         self._is_told = True  # only now: if the telling fails, the isolate ends, and the supervisor hears of that
         crashed = not (ending.reason.is_normal or halted)
         if ending.started and self._spec.options.die_on_crash and crashed:
-            _crash.die(ending.reason)
+            crash_errors.die(ending.reason)
 
     # Its end
 
@@ -191,7 +192,7 @@ class News:
 
     def _raise_start_error(self, body: Incarnation | None, ending: Ending) -> None:
         failure = None if body is None else body.facts.start_failure
-        _crash.raise_start_error(self._spec, self._decoder, ending.reason, failure)
+        crash_errors.raise_start_error(self._spec, self._decoder, ending.reason, failure)
 
 
 def _nothing() -> None:

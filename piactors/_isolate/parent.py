@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from piactors._rules import restart
 from piactors._rules.bodies import Ending
 from piactors._rules.parent import Again, Decision, Down, Exhausted, Later, Moment
-from piactors._supervision import restart
-from piactors._supervision.actions import Exit
+from piactors._rules.supervisor.actions import Exit
 from piactors.exit_reason import ExitReason
 from piactors.options import IsolationOptions
 

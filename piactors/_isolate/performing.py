@@ -9,9 +9,9 @@ from typing import Any
 
 import attrs
 
-from piactors import _crash, events
-from piactors._host import pihost_files
-from piactors._host.loop import Timer
+from piactors import events
+from piactors._io.loop import Timer
+from piactors._isolate import crash_errors
 from piactors._isolate.home import Home, Listener
 from piactors._isolate.incarnation import Incarnation
 from piactors._isolate.news import News
@@ -22,11 +22,12 @@ from piactors._isolate.policies.recycling import RecyclePolicy, has_room_beside
 from piactors._isolate.reply_ports import fail_all
 from piactors._isolate.reports import settle_lost
 from piactors._isolate.spec import IsolateSpec
-from piactors._lifecycle.mailbox import Aftermath, Message
 from piactors._platform import own_python
+from piactors._process import pihost_files
 from piactors._rules import actions as do
 from piactors._rules.bodies import Ending, Role
 from piactors._rules.lifecycle import Lifecycle
+from piactors._rules.mailbox import Aftermath, Message
 from piactors._rules.parent import Parent
 from piactors._rules.phases import Swap
 from piactors.exit_reason import ExitReason
@@ -298,7 +299,7 @@ class Performing:
     def _die_of_crash(self) -> None:
         reason = self.machine.ending.reason
         if self.options.die_on_crash and not reason.is_normal and not self._stops():
-            _crash.die(reason)
+            crash_errors.die(reason)
 
     def steps_left(self) -> list[Callable[[], object]]:
         """Return what has still to be done if the end for good has come: nothing of it is lost by a failure."""

@@ -9,12 +9,12 @@ from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from piactors import outcome, waiting
-from piactors._host.generation import Generation
-from piactors._host.serialise import Decoder
-from piactors._lifecycle.mailbox import Message
+from piactors._codec.decode import Decoder
+from piactors._future import outcome, waiting
 from piactors._platform import wake as waking
 from piactors._platform.reentry import Reentered
+from piactors._process.process import Generation
+from piactors._rules.mailbox import Message
 from piactors.errors import ProtocolError, Timeout
 from piactors.future import Future
 from piactors.pihost import segments, wire

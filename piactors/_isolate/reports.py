@@ -8,11 +8,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from piactors import _crash, events
+from piactors import events
 from piactors._host import relay
 from piactors._host.relay import Relay
+from piactors._isolate import crash_errors
 from piactors._isolate.reply_ports import fail_all
-from piactors._lifecycle.mailbox import Aftermath, Message
+from piactors._rules.mailbox import Aftermath, Message
 from piactors.exit_reason import ExitReason
 
 if TYPE_CHECKING:
@@ -84,11 +85,11 @@ def settle_lost(
     """
     again = [*aftermath.retried, *aftermath.poisoned, *aftermath.dropped]
     if timed_out is not None and timed_out not in again:
-        late = partial(_crash.timed_out, *place, reason, stack)
-        fail_all([timed_out], partial(_crash.crashed, *place, reason) if timed_out.by_stop else late)
+        late = partial(crash_errors.timed_out, *place, reason, stack)
+        fail_all([timed_out], partial(crash_errors.crashed, *place, reason) if timed_out.by_stop else late)
     crashed = [message for message in aftermath.crashed if message is not timed_out]
-    fail_all(crashed, lambda: _crash.crashed(*place, reason))
+    fail_all(crashed, lambda: crash_errors.crashed(*place, reason))
     for message in aftermath.poisoned:
-        fail_all([message], lambda message=message: _crash.poisoned(*place, reason, message.attempts))  # type: ignore[misc]
+        fail_all([message], lambda message=message: crash_errors.poisoned(*place, reason, message.attempts))  # type: ignore[misc]
     fail_all(aftermath.dropped, not_begun)
 

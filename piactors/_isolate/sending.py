@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from piactors._host.loop import Share
-from piactors._host.parcels import Outbox, bound
-from piactors._host.serialise import Decoder
+from piactors._codec.decode import Decoder
+from piactors._codec.shared_memory import Outbox, bound
+from piactors._io.loop import Share
 from piactors._isolate import capacity, trusting
 from piactors._isolate.reply_ports import CallFuture
-from piactors._lifecycle.mailbox import Mailbox, Message
 from piactors._platform import reentry
 from piactors._platform.reentry import Reentered
+from piactors._rules.mailbox import Mailbox, Message
 from piactors.pihost import page, wire
 from piactors.pihost.segments import Parcel
 
 if TYPE_CHECKING:
-    from piactors._host.generation import Generation
     from piactors._isolate.spec import IsolateSpec
+    from piactors._process.process import Generation
 
 WINDOW_BYTES = 1 << 20
 """Bytes of messages that may be in flight; more would only wait in the kernel instead of here."""

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from piactors import promises
-from piactors._host.generation import Generation
-from piactors._host.serialise import Decoder
+from piactors._codec.decode import Decoder
 from piactors._isolate.delivery import Delivery
 from piactors._isolate.reply_ports import PeerReply, raise_from
-from piactors._lifecycle.mailbox import Message
+from piactors._process.process import Generation
+from piactors._rules.mailbox import Message
+from piactors._values import futures
 from piactors.errors import ActorDeadError, MailboxFull, PiactorsError, ProtocolError
 from piactors.future import Future
 from piactors.pihost import plain_decode, plain_encode, wire
@@ -94,7 +94,7 @@ class HostServices:
     def _settle(
         self, generation: Generation, number: int, token: str, succeeded: bool, flags: int, payload: bytes
     ) -> None:
-        future = promises.sent(token)
+        future = futures.sent(token)
         if future is not None:
             decoder: Decoder = self._delivery.decoder
             future.settle_with(

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import attrs
 
-from piactors._host.definitions import Needs
-from piactors._host.making import Order
+from piactors._codec.definitions import Needs
+from piactors._process.placement import Order
 from piactors.options import IsolationOptions
 
 

@@ -19,7 +19,7 @@ from piactors.errors import ProtocolError
 from piactors.pihost import segments, wire
 
 if TYPE_CHECKING:
-    from piactors._host.serialise import Decoder
+    from piactors._codec.decode import Decoder
     from piactors._isolate.delivery import Delivery
     from piactors._isolate.sending import Sending
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from piactors._lifecycle.verdict import Findings
+from piactors._rules.verdict import Findings
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Breach, Kind, Rusage
 

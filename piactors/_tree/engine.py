@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from piactors import _shown, dead, events
+from piactors import events
+from piactors._isolate import dead
 from piactors._isolate.parent import made
-from piactors._logs import logger
-from piactors._supervision.actions import (
+from piactors._rules.supervisor.actions import (
     Action,
     Answer,
     Ended,
@@ -28,9 +28,11 @@ from piactors._supervision.actions import (
     Up,
     Wait,
 )
-from piactors._supervision.child import Phase
-from piactors._supervision.decide import Machine, Moment
-from piactors._supervision.rules import ChildRule, TreeRule
+from piactors._rules.supervisor.child import Phase
+from piactors._rules.supervisor.machine import Machine, Moment
+from piactors._rules.supervisor.rules import ChildRule, TreeRule
+from piactors._text import shown
+from piactors._text.logs import logger
 from piactors._tree.clock import Cancellable, Clock
 from piactors._tree.news import publish
 from piactors._tree.runner import Runner
@@ -214,10 +216,10 @@ class Engine:
         with self._lock:
             self._calls.discard(future)
         if isinstance(action, StartRefused):
-            what = f"child {action.id!r} of supervisor {_shown.line(self.name)}"
+            what = f"child {action.id!r} of supervisor {shown.line(self.name)}"
             future.fail(start_error(what, action.reason, self.runners.get(action.id)))
         elif action.error is not None:
-            action.error.args = (f"supervisor {_shown.line(self.name)}: {action.error}",)
+            action.error.args = (f"supervisor {shown.line(self.name)}: {action.error}",)
             future.fail(action.error)
         else:
             future.set(None if action.id is None else self.runners[action.id].ref)
@@ -254,7 +256,7 @@ class Engine:
 def start_error(what: str, reason: ExitReason, runner: Runner | None) -> StartError:
     """Return the error of a child that did not start, caused by what its code raised."""
     cause = None if runner is None or runner.link.error is None else runner.link.error()
-    text = f"{what} did not start: {reason.summary if cause is None else _shown.block(str(cause))}"
+    text = f"{what} did not start: {reason.summary if cause is None else shown.block(str(cause))}"
     error = StartError(text, reason)
     error.__cause__ = cause.__cause__ if isinstance(cause, StartError) and cause.__cause__ is not None else cause
     return error

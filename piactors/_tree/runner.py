@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pykka
 
 from piactors._isolate.parent import MakeError
-from piactors._supervision.actions import Exit
-from piactors._supervision.rules import ChildRule
+from piactors._rules.supervisor.actions import Exit
+from piactors._rules.supervisor.rules import ChildRule
 from piactors.exit_reason import ExitReason
 
 if TYPE_CHECKING:

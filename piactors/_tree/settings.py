@@ -7,9 +7,9 @@ from typing import Any, ClassVar, get_args
 
 import attrs
 
-from piactors import _validate as rule
-from piactors._supervision.rules import AutoShutdown, Budget, Strategy, TreeRule
-from piactors._validate import NONE
+from piactors._rules.supervisor.rules import AutoShutdown, Budget, Strategy, TreeRule
+from piactors._validation import fields as rule
+from piactors._validation.fields import NONE
 from piactors.child_spec import ChildSpec
 from piactors.options import Backoff
 

@@ -14,7 +14,8 @@ import pykka
 from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, _ActorStop
 
-from piactors import dead, waiting
+from piactors._future import waiting
+from piactors._isolate import dead
 from piactors._isolate.deathwatch import DeathWatch
 from piactors.errors import ActorDeadError, Timeout
 from piactors.exit_reason import ExitReason

@@ -14,10 +14,11 @@ import pykka
 from pykka import messages
 
 from piactors import events
-from piactors._host import background, runtime
+from piactors._host import runtime
+from piactors._io import background
 from piactors._isolate.parent import made
-from piactors._logs import logger
-from piactors._supervision.actions import Exit
+from piactors._rules.supervisor.actions import Exit
+from piactors._text.logs import logger
 from piactors._tree.clock import Clock
 from piactors._tree.news import publish
 from piactors._tree.runner import Link, Runner

@@ -10,12 +10,13 @@ from typing import Any, Protocol
 import attrs
 import pykka
 
-from piactors import _shown, dead
-from piactors._host import background
+from piactors._io import background
+from piactors._isolate import dead
 from piactors._isolate.deathwatch import DeathWatch
 from piactors._isolate.parent import made
-from piactors._supervision.actions import Exit
-from piactors._supervision.child import Child
+from piactors._rules.supervisor.actions import Exit
+from piactors._rules.supervisor.child import Child
+from piactors._text import shown
 from piactors._tree.clock import Clock
 from piactors._tree.engine import Engine, start_error
 from piactors._tree.runner import Link, Runner
@@ -170,7 +171,7 @@ class TreeRunner:
         if engine is not None:
             engine.kill()
         elif hangs:
-            error = StartError(f"supervisor {_shown.line(self.name)} was killed before it knew its children")
+            error = StartError(f"supervisor {shown.line(self.name)} was killed before it knew its children")
             reason = ExitReason(kind="start_failed", detail=str(error))
             self.link.start_failed(reason, made(error))
 
@@ -347,12 +348,12 @@ class TreeRunner:
             other.await_end()
         self._last_reason = reason
         if failed is not None:
-            text = f"supervisor {_shown.line(self.name)}: its child {failed!r}"
+            text = f"supervisor {shown.line(self.name)}: its child {failed!r}"
             self.link.start_failed(reason, partial(start_error, text, reason, runner))
         elif not self._is_up:
             if self._wanted:
                 self.link.terminated()
-            text = f"supervisor {_shown.line(self.name)} did not start: it was stopped meanwhile"
+            text = f"supervisor {shown.line(self.name)} did not start: it was stopped meanwhile"
             self.link.start_failed(attrs.evolve(reason, kind="start_failed"), partial(StartError, text, reason))
         else:
             self.link.exited(Exit(reason, wanted=self._wanted))

@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 
 import piactors
-from piactors import _shown
 from piactors._host import runtime
+from piactors._text import shown
 from piactors.cli import interpreters as finding
 from piactors.cli import probing
 from piactors.cli.advice import Advice, advice
@@ -72,7 +72,7 @@ def as_object(facts: Facts, found: list[Advice]) -> dict[str, Any]:
 
 def _print(text: list[str]) -> None:
     """Print lines, in colours on a terminal where `rich` is installed."""
-    text = [_shown.line(line) for line in text]  # other interpreters have had their say in them
+    text = [shown.line(line) for line in text]  # other interpreters have had their say in them
     try:
         from rich.console import Console
         from rich.text import Text

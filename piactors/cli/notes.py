@@ -10,9 +10,8 @@ from collections.abc import Iterable
 import attrs
 
 from piactors import events
-from piactors.enforcement import Enforcement
 from piactors.exit_reason import Breach, ExitReason
-from piactors.limits import IsolationLimits
+from piactors.limits import Enforcement, IsolationLimits
 
 
 @attrs.frozen(kw_only=True)

@@ -18,7 +18,7 @@ import psutil
 
 from piactors import IsolationOptions, ProcessIsolator, StartError
 from piactors._host import runtime
-from piactors._host.confining import Confiner
+from piactors._host.confiner import Confiner
 from piactors._platform import memory_file, pidfd, process_stats, taken_away
 from piactors._platform.limits import cgroups
 from piactors._platform.limits.choice import PREFERENCES

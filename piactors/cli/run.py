@@ -16,10 +16,10 @@ from piactors._host import runtime
 from piactors.cli.interrupts import Interrupted, Interrupts
 from piactors.cli.notes import exited_with_0
 from piactors.cli.show import Screen
-from piactors.enforcement import Enforcement
 from piactors.errors import InvalidTarget, IsolateCrashed, PiactorsError, StartError, UntrustedReply
 from piactors.exit_reason import ExitReason
 from piactors.isolator import ProcessIsolator
+from piactors.limits import Enforcement
 from piactors.options import IsolationOptions
 
 FAILED = 1

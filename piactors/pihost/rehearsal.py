@@ -52,7 +52,7 @@ def rehearse(threads: bool) -> None:
         root.parent = None  # what sends records to the host
         root.setLevel(level)
         sys.modules.pop("pihost_data", None)
-        promises: Any = sys.modules.get("piactors.promises")
+        promises: Any = sys.modules.get("piactors._values.futures")
         if promises is not None:
             promises.serve_with(None)
         sys.modules["__main__"], sys.argv[:] = main, argv

@@ -2,7 +2,7 @@
 
 A sleeping core takes longer to wake than a small call takes to run.  So an isolate looks a few times before it sleeps,
 and gives its core up between two looks, for where its host has to run on the same one.  It does so only after a
-message, and while the recent ones came in that time: an idle isolate sleeps.  (The host's `_host/spin.py` is alike.)
+message, and while the recent ones came in that time: an idle isolate sleeps.  (The host's `_io/spin.py` is alike.)
 """
 
 from __future__ import annotations

@@ -286,10 +286,10 @@ def test_an_end_whose_telling_fails_leaves_nobody_waiting(bystander: Any) -> Non
     wanted = {("_tell", "exited"), ("_tell_of_loss", "exited"), ("_end_what_escaped", "run"),
               ("_tell_lost", "_launcher_lost"), ("_tell_lost", "items"), ("_tell_lost", "_tell_of_loss"),
               ("_tell_lost", "pop")}  # fmt: skip
-    lines = Path(PACKAGE, "_host/launching.py").read_text().splitlines()
+    lines = Path(PACKAGE, "_process/launcher.py").read_text().splitlines()
     sites = []
     for life, site in all_sites([bereft]):
-        if site.file == "_host/launching.py":
+        if site.file == "_process/launcher.py":
             above = (line for line in reversed(lines[: site.line]) if line.startswith("    def "))
             if (next(above).split("(")[0].split()[-1], site.callee) in wanted:
                 sites.append((life, site))

@@ -13,7 +13,7 @@ import pytest
 
 from piactors import Backoff, IsolateCrashed, ProtocolError, events
 from piactors._host import runtime
-from piactors._host.early import EarlyFrames
+from piactors._process.early import EarlyFrames
 from piactors.pihost import wire
 from tests import inside
 from tests.children.actors import Fragile

@@ -16,7 +16,7 @@ import pytest
 
 import piactors
 from piactors import IsolateCrashed, IsolationLimits, IsolationOptions, ProcessIsolator
-from piactors._host import parcels
+from piactors._codec import shared_memory
 from piactors._isolate.policies import idle_memory
 from piactors.pihost import segments
 from tests.children.arrays import Arrays, mapped_bytes
@@ -178,7 +178,7 @@ def test_segments_are_bounded_and_used_again() -> None:
 
 def test_a_small_limit_of_memory_gives_small_segments() -> None:
     options = IsolationOptions(limits=IsolationLimits(max_memory=256 * MIB))
-    assert parcels.bound(options) == 32 * MIB
+    assert shared_memory.bound(options) == 32 * MIB
     before = mapped_bytes()
     actor = Arrays.with_options(options).start().proxy()
     for size in (10_000, 500_000, 4 * MIB, 6 * MIB):

@@ -34,7 +34,7 @@ with contextlib.suppress(ImportError):
 import attrs
 import numpy
 
-from piactors._host import foreign_records, serialise
+from piactors._codec import decode, foreign_records
 from piactors._isolate.frames import check_description
 from piactors.errors import ProtocolError, UntrustedReply
 from piactors.pihost import plain_decode, plain_encode, wire
@@ -69,7 +69,7 @@ def _no_request(number: int) -> Any:
     raise Broken(f"a reply of plain data asked for the future of request {number}")
 
 
-DECODER = serialise.Decoder("fuzzed", False, ACCEPT, BUDGET, _no_request)
+DECODER = decode.Decoder("fuzzed", False, ACCEPT, BUDGET, _no_request)
 
 
 # --- the rules --------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 
 import piactors
 from piactors import IsolationLimits, IsolationOptions, ProcessActor
-from piactors._host.confining import Confiner
+from piactors._host.confiner import Confiner
 from piactors._platform import process_stats
 from piactors._platform.limits import cgroups
 from piactors._platform.limits.cgroup_v2 import _is_delegated

@@ -6,9 +6,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from piactors._supervision.actions import Action, Answer, Ended, Exit, Forget, PutDown, Start, StartRefused, Stop, Wait
-from piactors._supervision.decide import Machine, Moment
-from piactors._supervision.rules import Budget, ChildRule, TreeRule
+from piactors._rules.supervisor.actions import (
+    Action,
+    Answer,
+    Ended,
+    Exit,
+    Forget,
+    PutDown,
+    Start,
+    StartRefused,
+    Stop,
+    Wait,
+)
+from piactors._rules.supervisor.machine import Machine, Moment
+from piactors._rules.supervisor.rules import Budget, ChildRule, TreeRule
 from piactors.exit_reason import ExitReason, Kind
 
 FAILED = ExitReason(kind="start_failed")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piactors._supervision.actions import Action, Answer, Ended, Exit, Forget, Start, StartRefused, Stop, Wait
-from piactors._supervision.decide import Machine, Moment
-from piactors._supervision.rules import Budget, ChildRule, TreeRule
+from piactors._rules.supervisor.actions import Action, Answer, Ended, Exit, Forget, Start, StartRefused, Stop, Wait
+from piactors._rules.supervisor.machine import Machine, Moment
+from piactors._rules.supervisor.rules import Budget, ChildRule, TreeRule
 from piactors.exit_reason import ExitReason
 from piactors.options import Backoff
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piactors._supervision.actions import (
+from piactors._rules.supervisor.actions import (
     Action,
     Answer,
     Ended,
@@ -25,8 +25,8 @@ from piactors._supervision.actions import (
     Stop,
     Wait,
 )
-from piactors._supervision.decide import Machine, Moment
-from piactors._supervision.rules import Budget, ChildRule, Strategy, TreeRule
+from piactors._rules.supervisor.machine import Machine, Moment
+from piactors._rules.supervisor.rules import Budget, ChildRule, Strategy, TreeRule
 from piactors.exit_reason import ExitReason
 from piactors.options import Backoff
 from tests.supervision.simple_model import ChildSpec, SimpleSupervisor, TreeSpec, Waits

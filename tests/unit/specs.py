@@ -13,7 +13,7 @@ import pytest
 
 from piactors import ChildSpec, ExitReason, ProcessActor
 from piactors._host import runtime
-from piactors._tree import surroundings
+from piactors._tree import backend
 
 NAN, INF = float("nan"), float("inf")
 
@@ -66,7 +66,7 @@ def rows(table: list[Refused], *before: Any) -> list[Any]:
 def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """No thread, process or registered actor comes of anything here, and no runner of a child is made."""
     made: list[Any] = []
-    monkeypatch.setattr(surroundings.current(), "runner", made.append, raising=False)
+    monkeypatch.setattr(backend.current(), "runner", made.append, raising=False)
 
     def there() -> tuple[set[threading.Thread], set[int], int]:
         children = {child.pid for child in psutil.Process().children(recursive=True)}

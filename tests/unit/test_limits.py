@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from piactors import _validate_limits
 from piactors import limits as limits_module
-from piactors._validate import parse_size, shortened
+from piactors._validation import limit_fields
+from piactors._validation.fields import parse_size, shortened
 from piactors.limits import LIMITS, MECHANISMS, Heartbeat, IsolationLimits, Recycle, machine_cpus, to_heartbeat
 
 NAN, INF = float("nan"), float("inf")
@@ -30,7 +30,7 @@ MACHINE = frozenset(range(8))
 @pytest.fixture(scope="module", autouse=True)
 def machine() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_validate_limits, "machine_cpus", lambda: MACHINE)
+        patch.setattr(limit_fields, "machine_cpus", lambda: MACHINE)
         yield
 
 
@@ -316,7 +316,7 @@ def test_a_long_range_is_refused_without_being_counted_out() -> None:
 def test_a_refusal_says_which_cpus_the_machine_has(
     cpus: set[int], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_validate_limits, "machine_cpus", lambda: frozenset(cpus))
+    monkeypatch.setattr(limit_fields, "machine_cpus", lambda: frozenset(cpus))
     assert words in refusal(IsolationLimits, affinity=7)
 
 
@@ -367,7 +367,7 @@ def test_a_pickle_with_a_callable_that_does_not_pickle_fails() -> None:
 
 def test_limits_that_were_made_on_another_machine_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     made = pickle.dumps(IsolationLimits(affinity=7))
-    monkeypatch.setattr(_validate_limits, "machine_cpus", lambda: frozenset({0}))
+    monkeypatch.setattr(limit_fields, "machine_cpus", lambda: frozenset({0}))
     assert pickle.loads(made).affinity == (7,)
 
 

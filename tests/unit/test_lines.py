@@ -1,4 +1,4 @@
-"""Rules of `piactors._host.output.LineSplitter`: lines come out as they are, however the chunks were cut."""
+"""Rules of `piactors._io.output.LineSplitter`: lines come out as they are, however the chunks were cut."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piactors._host.output import MAX_LINE, LineSplitter
+from piactors._io.output import MAX_LINE, LineSplitter
 
 
 def split(*chunks: bytes) -> list[str]:

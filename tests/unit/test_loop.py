@@ -1,4 +1,4 @@
-"""Rules of `piactors._host.loop`: every call runs, in order, and nothing polls."""
+"""Rules of `piactors._io.loop`: every call runs, in order, and nothing polls."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from piactors._host import loop as loop_module
-from piactors._host.loop import Loop, Share
+from piactors._io import loop as loop_module
+from piactors._io.loop import Loop, Share
 from tests.support import wait_until
 
 PATIENCE = 10.0

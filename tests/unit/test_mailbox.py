@@ -1,4 +1,4 @@
-"""Rules of `piactors._lifecycle.mailbox`: no message is lost, doubled or overtaken, and lies do little harm."""
+"""Rules of `piactors._rules.mailbox`: no message is lost, doubled or overtaken, and lies do little harm."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from piactors._lifecycle.mailbox import MAX_HEAD_RETURNS, Evidence, Mailbox, Message, UnknownSequence
+from piactors._rules.mailbox import MAX_HEAD_RETURNS, Evidence, Mailbox, Message, UnknownSequence
 
 WINDOW, WINDOW_BYTES = 5, 100
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from piactors._lifecycle.patience import Seen, Step, decide
+from piactors._rules.patience import Seen, Step, decide
 
 
 @pytest.mark.parametrize(

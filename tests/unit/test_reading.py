@@ -1,4 +1,4 @@
-"""Rules of `piactors._host.reading`, with socketpairs and a real loop: callers and the loop read in turns."""
+"""Rules of `piactors._io.reader`, with socketpairs and a real loop: callers and the loop read in turns."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from piactors._host.channel import SocketChannel
-from piactors._host.loop import Loop
-from piactors._host.reading import ANSWERS, Reader
-from piactors._host.spin import Spin
+from piactors._io.channel import SocketChannel
+from piactors._io.loop import Loop
+from piactors._io.reader import ANSWERS, Reader
+from piactors._io.spin import Spin
 from piactors._platform import wake
 from piactors.errors import ProtocolError
 from piactors.pihost import wire

@@ -1,4 +1,4 @@
-"""Rules of `piactors._supervision`: who is restarted, how often, and after what wait."""
+"""Rules of `piactors._rules.supervisor`: who is restarted, how often, and after what wait."""
 
 from __future__ import annotations
 
@@ -10,18 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from piactors._supervision.backoff import delay
-from piactors._supervision.intensity import add_restart
-from piactors._supervision.restart import (
-    Exhausted,
-    History,
-    Policy,
-    Restart,
-    StartAgain,
-    StayDown,
-    decide,
-    wants_restart,
-)
+from piactors._rules.backoff import delay
+from piactors._rules.intensity import add_restart
+from piactors._rules.restart import Exhausted, History, Policy, Restart, StartAgain, StayDown, decide, wants_restart
 from piactors.exit_reason import KINDS, ExitReason
 from piactors.options import Backoff
 

@@ -1,4 +1,4 @@
-"""Which calls may be worth the way through shared memory (`piactors._host.serialise`, `piactors.pihost.pieces`)."""
+"""Which calls may be worth the way through shared memory (`piactors._codec.decode`, `piactors.pihost.pieces`)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from piactors import UntrustedReply
-from piactors._host import serialise
-from piactors._host.encode import may_be_large
+from piactors._codec import decode
+from piactors._codec.encode import may_be_large
 from piactors.future import Future
 from piactors.pihost import wire
 from piactors.pihost.pieces import FEW, LEAST, is_heavy
@@ -71,7 +71,7 @@ def test_results_with_large_bytes_are_pickled_in_pieces(value: Any, heavy: bool)
 
 def test_the_error_of_a_refused_reply_does_not_hold_the_reply() -> None:
     """It may be a large one, in shared memory: it is let go of while the error is still there."""
-    decoder = serialise.Decoder("one", False, {}, 1 << 20, lambda number: None)
+    decoder = decode.Decoder("one", False, {}, 1 << 20, lambda number: None)
     data = array.array("B", b"\xff" * 1000)
     alive = weakref.ref(data)
     future: Future[Any] = Future()

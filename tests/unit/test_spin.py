@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from piactors._host import spin as host_spin
+from piactors._io import spin as host_spin
 from piactors.pihost import spin as child_spin
 
 SECONDS = host_spin.SECONDS

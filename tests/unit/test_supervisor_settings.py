@@ -8,9 +8,10 @@ from typing import Any
 import attrs
 import pytest
 
-from piactors import Backoff, ChildSpec, DynamicSupervisor, Supervisor, _validate
+from piactors import Backoff, ChildSpec, DynamicSupervisor, Supervisor
 from piactors._host import runtime
 from piactors._tree.settings import Settings
+from piactors._validation import fields
 from tests.unit.specs import INF, NAN, Refused, Thread, Worker, nothing_starts, rows, spec
 
 __all__ = ["nothing_starts"]
@@ -39,7 +40,7 @@ def test_every_setting_has_refused_values() -> None:
 
 
 def shortened(value: Any) -> str:
-    return _validate._short.repr(value)
+    return fields._short.repr(value)
 
 
 def check_tree(kind: type[Supervisor], field: str, value: Any) -> None:

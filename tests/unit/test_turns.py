@@ -1,6 +1,6 @@
-"""Rules of `piactors._lifecycle.turns`, and all interleavings of two callers, the loop and an isolate around them.
+"""Rules of `piactors._rules.read_turns`, and all interleavings of two callers, the loop and an isolate around them.
 
-The explorer takes no thread: a state of the little world below is a value, a step is what `piactors._host.reading` does
+The explorer takes no thread: a state of the little world below is a value, a step is what `piactors._io.reader` does
 under its lock without letting go, and every order of steps is tried.
 """
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from piactors._lifecycle import turns as turns_module
-from piactors._lifecycle.mailbox import Evidence, Mailbox, Message
-from piactors._lifecycle.turns import Turns
+from piactors._rules import read_turns as turns_module
+from piactors._rules.mailbox import Evidence, Mailbox, Message
+from piactors._rules.read_turns import Turns
 
 ME, YOU = 1, 2
 

@@ -1,4 +1,4 @@
-"""Rules of `piactors._lifecycle.verdict`: from what is known of an end to its one reason."""
+"""Rules of `piactors._rules.verdict`: from what is known of an end to its one reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from piactors._lifecycle.verdict import Findings, verdict
+from piactors._rules.verdict import Findings, verdict
 from piactors.exit_reason import KINDS, ExitReason, Kind, Rusage
 
 NORMAL: dict[str, Any] = {"error": None, "code": None}

@@ -1,4 +1,4 @@
-"""Rules of `piactors._host.writing`: messages leave in their order, at once or together, and never later than soon."""
+"""Rules of `piactors._io.writer`: messages leave in their order, at once or together, and never later than soon."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from piactors._host.channel import SocketChannel
-from piactors._host.loop import Loop
-from piactors._host.writing import Writer
+from piactors._io.channel import SocketChannel
+from piactors._io.loop import Loop
+from piactors._io.writer import Writer
 from piactors.pihost import wire
 from tests.interrupting import Injector
 from tests.support import wait_until

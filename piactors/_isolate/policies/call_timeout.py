@@ -22,10 +22,10 @@ from piactors.exit_reason import Kind
 from piactors.pihost import page, plain_decode, wire
 
 if TYPE_CHECKING:
-    from piactors._host.generation import Generation
-    from piactors._host.loop import Share, Timer
+    from piactors._io.loop import Share, Timer
     from piactors._isolate.delivery import Delivery
-    from piactors._lifecycle.mailbox import Message
+    from piactors._process.process import Generation
+    from piactors._rules.mailbox import Message
 
 _ANSWER_SECONDS = 0.09
 """For the control thread, which needs Python's lock: a running thread gives it up within 5 ms."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from piactors import events
 
 if TYPE_CHECKING:
-    from piactors._host.generation import Generation
     from piactors._isolate.home import Home
     from piactors._isolate.incarnation import Incarnation
+    from piactors._process.process import Generation
     from piactors.limits import Heartbeat
 
 

@@ -10,9 +10,9 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from piactors._host.generation import Generation
-    from piactors._host.loop import Share
+    from piactors._io.loop import Share
     from piactors._isolate.delivery import Delivery
+    from piactors._process.process import Generation
     from piactors.pihost import wire
 
 IDLE_SECONDS = 1.0

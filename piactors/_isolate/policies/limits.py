@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from piactors import events
-from piactors._host.confining import Confinement
+from piactors._host.confiner import Confinement
 from piactors._host.throttle import Throttle
 from piactors._host.usage_watch import Bounds, UsageWatch
 from piactors._platform.limits import cgroups
 from piactors.exit_reason import Breach, Rusage
 
 if TYPE_CHECKING:
-    from piactors._host.generation import Generation
     from piactors._isolate.home import Home
     from piactors._isolate.incarnation import Incarnation
+    from piactors._process.process import Generation
 
 _GROUP_ROUNDS = 100
 _GROUP_ROUND = 0.02

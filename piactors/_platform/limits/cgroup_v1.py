@@ -9,8 +9,7 @@ from typing import Any
 
 from piactors._platform import taken_away
 from piactors._platform.limits import cgroups
-from piactors.enforcement import Scope
-from piactors.limits import IsolationLimits
+from piactors.limits import IsolationLimits, Scope
 from piactors.pihost import confine
 
 _CONTROLLERS = {"max_memory": "memory", "max_cpu": "cpu", "max_processes": "pids"}

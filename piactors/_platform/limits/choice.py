@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from piactors._platform.limits.mechanism import Mechanism
-from piactors.enforcement import Enforcement
-from piactors.limits import IsolationLimits
+from piactors.limits import Enforcement, IsolationLimits
 
 PREFERENCES: dict[str, tuple[str, ...]] = {
     "max_memory": ("cgroup v2", "cgroup v1", "monitor", "rlimit"),

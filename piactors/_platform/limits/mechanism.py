@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from piactors.enforcement import Scope
-from piactors.limits import IsolationLimits
+from piactors.limits import IsolationLimits, Scope
 
 
 class Group(Protocol):

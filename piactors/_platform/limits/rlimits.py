@@ -11,8 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from piactors._platform import taken_away
-from piactors.enforcement import Scope
-from piactors.limits import IsolationLimits
+from piactors.limits import IsolationLimits, Scope
 
 _CPU_GRACE = 1
 """Seconds from SIGXCPU, which a program may handle, to SIGKILL."""

@@ -12,8 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from piactors._platform import taken_away
-from piactors.enforcement import Scope
-from piactors.limits import IsolationLimits
+from piactors.limits import IsolationLimits, Scope
 from piactors.pihost import confine
 
 IO_CLASSES = {"realtime": 1, "best-effort": 2, "idle": 3}

@@ -1,0 +1,413 @@
+"""The pickler of all that goes to an isolate: what it does with definitions, and what it refuses.
+
+A class or function that cannot be imported is replaced by its key, and noted (`Pickler.met`), so that its
+definition can be sent along; what is local to a function of the host goes into the pickle itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import marshal
+import pathlib
+import pickle
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from piactors._codec import apart, keys, places, shared_objects, snapshots
+from piactors.pihost import arrays, byvalue, rebuild, refusals
+
+_Looked = tuple[int, tuple[int, ...], snapshots.Pins | None]
+_local_versions: weakref.WeakKeyDictionary[type, _Looked] = weakref.WeakKeyDictionary()
+
+
+class Pickler(pickle.Pickler):
+    """Pickles for one isolate.
+
+    Attributes:
+        met: what has to be sent along, by key.
+        held: classes and functions within the pickle, which have to live until the answer has been read.
+        spawning: takes the descriptors that go along; None where none can.
+    """
+
+    def __init__(self, buffer: Any, *, foreign: bool = False, **more: Any) -> None:
+        super().__init__(buffer, 5, **more)
+        self.met: dict[str, Any] = {}
+        self.held: list[Any] = []
+        self.spawning: shared_objects.Spawning | None = None
+        self.top: Any = None
+        self._foreign = foreign
+        self._own: dict[int, rebuild.Globals] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        """See `pickle.Pickler`."""
+        kind = type(obj)
+        if id(kind) in refusals.fine:  # most are
+            return _for_others(obj) if self._foreign else NotImplemented
+        if kind is types.FunctionType:
+            return self._function(obj)
+        special = _SPECIAL.get(kind)
+        if special is not None:
+            return special(self, obj)
+        if isinstance(obj, type):
+            return self._class(obj)
+        if refusals.is_definition(kind):
+            return self._thing(obj)
+        way = shared_objects.way_of(kind)
+        if way is not None:
+            return self._handed_over(way, obj)
+        refusals.check(obj, kind)
+        return _for_others(obj) if self._foreign else NotImplemented
+
+    def _handed_over(self, way: Callable[[shared_objects.Spawning, Any], Any], obj: Any) -> Any:
+        if self.spawning is None:
+            raise refusals.Refused(f"{obj!r} cannot be sent: it can be handed over as an argument only", obj)
+        return way(self.spawning, obj)
+
+    def by_key(self, obj: Any) -> Any:
+        """Return the key in place of an object."""
+        key = keys.key_of(obj)
+        self.met[key] = obj
+        return byvalue.ref, (key,)
+
+    def _function(self, function: types.FunctionType) -> Any:
+        how = places.of_function(function)
+        if how == "name":
+            return NotImplemented
+        if how == "key":
+            return self.by_key(function)
+        self.held.append(function)
+        place = self.place_of(function)
+        maker = (keys.key_of(function), place, function.__code__, function.__name__, function.__closure__)
+        state = self.function_state(function)
+        if place[0] == "own":
+            state["globals"] = _used_globals(function)
+        return byvalue.local_function, maker, state, None, None, rebuild.set_function
+
+    def place_of(self, function: types.FunctionType) -> rebuild.Place:
+        """Return whose globals a function has there."""
+        kind, name = places.place_of(function)
+        if kind == "own":
+            names = function.__globals__
+            if id(names) not in self._own:
+                self._own[id(names)] = rebuild.Globals({n: names[n] for n in MODULE_NAMES if n in names})
+            return "own", self._own[id(names)]
+        used = snapshots.global_names(function.__code__)
+        if kind == "import" and not any(found in function.__globals__ for found in used):
+            return "none", name
+        if kind == "import" and (not self._foreign or name.partition(".")[0] in sys.stdlib_module_names):
+            return "import", name
+        for found in used:
+            self.meet_global(name, found)
+        self.met[module_key(name)] = Module(name)
+        return "module" if kind == "module" else "either", name
+
+    def meet_global(self, module: str, name: str) -> None:
+        """Note that a global variable has to be sent along."""
+        self.met.setdefault(f"{module}:{name}", Global(module, name))
+
+    def function_state(self, function: types.FunctionType) -> dict[str, Any]:
+        """Return the content of a function, but for its closure."""
+        names = function.__globals__
+        used = [names[name] for name in snapshots.global_names(function.__code__) if name in names]
+        state: dict[str, Any] = {
+            "__qualname__": function.__qualname__, "__module__": function.__module__, "__doc__": function.__doc__,
+            "__defaults__": function.__defaults__, "__kwdefaults__": function.__kwdefaults__,
+            "__annotations__": function.__annotations__, "attributes": function.__dict__,
+        }  # fmt: skip
+        imports = snapshots.submodules(function, [*used, *snapshots.contents(function)])
+        if imports:
+            state["imports"] = imports
+        params = getattr(function, "__type_params__", ())
+        if params:
+            state["__type_params__"] = params
+        return state
+
+    def _class(self, cls: type) -> Any:
+        special = places.named_otherwise(cls)
+        if special is not None:
+            return special
+        how = places.of_class(cls)
+        if how == "name":
+            return NotImplemented
+        if how == "key":
+            return self.by_key(cls)
+        self.held.append(cls)
+        attributes = apart.class_content(cls)
+        state = (_local_version(cls), attributes, apart.virtual_subclasses(cls))
+        made = (keys.key_of(cls), *apart.class_head(cls))
+        return byvalue.local_class, made, state, None, None, byvalue.set_local_class
+
+    def _thing(self, obj: Any) -> Any:
+        how = places.of_thing(obj)
+        if how == "name":
+            return NotImplemented
+        wrapped = getattr(obj, "__wrapped__", None)
+        if how == "key" or type(wrapped) is not types.FunctionType or places.of_function(wrapped) != "within":
+            return self.by_key(obj)
+        # A function that keeps its results and is local: it may refer to itself, so both are made together.
+        _, (_, *options) = apart.thing_head(obj)
+        count = len(wrapped.__closure__ or ())
+        made = (self.place_of(wrapped), wrapped.__code__, wrapped.__name__, count)
+        state = {**self.function_state(wrapped), "contents": snapshots.contents(wrapped)}
+        self.held.append(obj)
+        around = (keys.key_of(obj), rebuild.local_lru_cache, (made, *options))
+        return byvalue.local_thing, around, state, None, None, rebuild.set_lru_cache
+
+
+def _for_others(obj: Any) -> Any:
+    """Return what another interpreter makes of something whose own pickle names what only this one has."""
+    if isinstance(obj, pathlib.PurePath) and type(obj).__module__.partition(".")[0] == "pathlib":
+        return rebuild.path, (type(obj).__name__, str(obj))
+    return arrays.reduce_array(obj)
+
+
+class Global:
+    """A global variable of a module of this process that cannot be imported elsewhere.
+
+    Attributes:
+        identity: of its value, if something else was found to hold that very object; else 0.
+    """
+
+    __slots__ = ("identity", "module", "name")
+
+    def __init__(self, module: str, name: str, identity: int = 0) -> None:
+        self.module, self.name, self.identity = module, name, identity
+
+
+class Module:
+    """A module of this process that cannot be imported elsewhere."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+MODULE_NAMES = ("__name__", "__package__", "__file__", "__path__", "__doc__")
+
+
+def module_key(name: str) -> str:
+    return f"{name}:"
+
+
+def _used_globals(function: types.FunctionType) -> dict[str, Any]:
+    names = function.__globals__
+    return {name: names[name] for name in snapshots.global_names(function.__code__) if name in names}
+
+
+def _local_version(cls: type) -> int:
+    """Return a number that grows when a local class gets other attributes."""
+    version, identity, pins = _local_versions.get(cls, (0, (), None))
+    parts = snapshots.class_parts(cls)
+    now = snapshots.identities(parts)
+    if pins is None or pins.dirty or pins.watched or now != identity:
+        pins = snapshots.Pins()
+        for part in parts:
+            pins.add(part)
+        version += 1
+        _local_versions[cls] = (version, now, pins)
+    return version
+
+
+# Types with a way of their own
+
+
+def _cell(pickler: Pickler, cell: Any) -> Any:
+    try:
+        content = cell.cell_contents
+    except ValueError:
+        return rebuild.cell, ()
+    return rebuild.cell, (), (content,), None, None, rebuild.set_cell
+
+
+_marshalled: weakref.WeakKeyDictionary[types.CodeType, bytes] = weakref.WeakKeyDictionary()
+"""Once for each code: the bytes depend on who else holds its parts."""
+
+
+def _code(pickler: Pickler, code: types.CodeType) -> Any:
+    data = _marshalled.get(code)
+    if data is None:
+        data = _marshalled[code] = marshal.dumps(code)
+    return rebuild.code, (sys.implementation.cache_tag, data, code.co_qualname)
+
+
+def _weak_set(pickler: Pickler, found: Any) -> Any:
+    return weakref.WeakSet, (list(found),)
+
+
+def _module(pickler: Pickler, module: types.ModuleType) -> Any:
+    name = module.__name__
+    if places.is_importable(name) and sys.modules.get(name) is module:
+        return rebuild.imported_module, (name,)
+    if sys.modules.get(name) is not module:
+        return NotImplemented
+    pickler.met[module_key(name)] = Module(name)
+    for found in [found for found in vars(module) if not (found.startswith("__") and found.endswith("__"))]:
+        pickler.meet_global(name, found)
+    return rebuild.module, (name,)
+
+
+def _wrapped(pickler: Pickler, wrapper: Any) -> Any:
+    return type(wrapper), (wrapper.__func__,)
+
+
+def _property(pickler: Pickler, found: property) -> Any:
+    return property, (found.fget, found.fset, found.fdel, found.__doc__)
+
+
+def _cached_property(pickler: Pickler, found: Any) -> Any:
+    return rebuild.cached_property, (found.func, found.attrname, found.__doc__)
+
+
+def _method(pickler: Pickler, method: types.MethodType) -> Any:
+    """Pickle looks a method up by its function's name, which need not be the attribute's."""
+    if getattr(method.__self__, method.__func__.__name__, None) == method:
+        return NotImplemented
+    return types.MethodType, (method.__func__, method.__self__)
+
+
+def _builtin(pickler: Pickler, function: Any) -> Any:
+    refusals.check_builtin(function)
+    return NotImplemented
+
+
+def _own_globals(pickler: Pickler, names: rebuild.Globals) -> Any:
+    return rebuild.own_globals, (dict(names),)
+
+
+def _weak_dictionary(pickler: Pickler, mapping: Any) -> Any:
+    return rebuild.weak_dictionary, (type(mapping),), None, None, iter(list(mapping.items()))
+
+
+_SPECIAL: dict[type, Callable[[Pickler, Any], Any]] = {
+    types.BuiltinFunctionType: _builtin,
+    types.MethodWrapperType: _builtin,
+    types.CellType: _cell,
+    types.CodeType: _code,
+    types.MethodType: _method,
+    types.ModuleType: _module,
+    staticmethod: _wrapped,
+    classmethod: _wrapped,
+    property: _property,
+    functools.cached_property: _cached_property,
+    rebuild.Globals: _own_globals,
+    weakref.WeakKeyDictionary: _weak_dictionary,
+    weakref.WeakSet: _weak_set,
+    weakref.WeakValueDictionary: _weak_dictionary,
+}
+
+
+@functools.cache
+def full() -> type[Pickler]:
+    """Return the pickler that also knows what cloudpickle does of odd types; loaded when something needs it."""
+    import cloudpickle
+
+    table = cloudpickle.CloudPickler.dispatch_table
+    return type("FullPickler", (Pickler,), {"dispatch_table": table})
+
+
+@functools.cache
+def within_module() -> type[Pickler]:
+    """Return the pickler for parts of definitions, which may share what they hold with variables of their module."""
+
+    def persistent_id(self: Any, obj: Any) -> str | None:
+        name = self.shared.get(id(obj))
+        if name is None or name == self.own:
+            return None
+        key = f"{self.module}:{name}"
+        self.met[key] = Global(self.module, name, id(obj))
+        return key
+
+    return type("ModulePickler", (full(),), {"persistent_id": persistent_id, "shared": {}, "module": "", "own": ""})
+
+
+def dumped(
+    value: Any, *, foreign: bool, module: Any = None, top: Any = None, own: str = ""
+) -> tuple[bytes, dict[str, Any]]:
+    """Return a pickle, and what it refers to by key.
+
+    Args:
+        module: that of the definition of which `value` is a part.
+        top, own: the value and the name of the variable that is pickled.
+    """
+    buffer = io.BytesIO()
+    pickler: Any = (full() if module is None else within_module())(buffer, foreign=foreign)
+    if module is not None:
+        pickler.module, pickler.shared, pickler.own = module, _shared(module), own
+    pickler.top = top
+    pickler.dump(value)
+    return buffer.getvalue(), pickler.met
+
+
+def _shared(module: Any) -> dict[int, str]:
+    """Return the variables of a module whose values are told apart by identity, by that."""
+    if places.is_importable(module) or module not in sys.modules:
+        return {}
+    tables = _pass.__dict__.get("tables", {})
+    found = tables.get(module)
+    if found is None:
+        names = list(vars(sys.modules[module]).items())  # at once: another thread may add to it
+        found = {}
+        for name, value in names:
+            if snapshots.has_identity(name, value):
+                found.setdefault(
+                    id(value), name
+                )  # of several names of one thing the first has it, the others refer to it
+        tables[module] = found
+    return found  # type: ignore[no-any-return]
+
+
+_pass = threading.local()
+
+
+@contextlib.contextmanager
+def one_pass() -> Iterator[None]:
+    """While definitions are made for one message, what the variables of a module hold is listed once."""
+    before = _pass.__dict__.get("tables")
+    _pass.tables = {} if before is None else before
+    try:
+        yield
+    finally:
+        if before is None:
+            del _pass.tables
+
+
+def try_to_dump(value: Any) -> None:
+    """Raise what keeps an argument from being sent."""
+    pickler = full()(io.BytesIO())
+    pickler.spawning = shared_objects.Spawning()
+    try:
+        pickler.dump(value)
+    finally:
+        pickler.spawning.end()
+
+
+def _sentinel(pickler: Pickler, found: object) -> Any:
+    """A bare object is nothing but its identity: it is sent as the variable of the script that holds it."""
+    for module in places.scripts() if found is not pickler.top else ():
+        for name, value in list(vars(sys.modules[module]).items()):
+            if value is found:
+                pickler.meet_global(module, name)
+                return byvalue.variable, (f"{module}:{name}",)
+    return NotImplemented
+
+
+_SPECIAL[object] = _sentinel
+
+
+def dumped_function(function: types.FunctionType, *, foreign: bool) -> tuple[bytes, bytes, dict[str, Any]]:
+    """Return what makes a function that has a key, its content, and what they refer to."""
+    head = io.BytesIO()
+    pickler = full()(head, foreign=foreign)
+    place = pickler.place_of(function)
+    pickler.dump((rebuild.function, (place, function.__code__, function.__name__, len(function.__closure__ or ()))))
+    met = pickler.met
+    state = {**pickler.function_state(function), "contents": snapshots.contents(function)}
+    data, more = dumped(state, foreign=foreign, module=function.__globals__.get("__name__"))
+    return head.getvalue(), data, {**met, **more}

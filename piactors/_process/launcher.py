@@ -1,0 +1,472 @@
+"""How processes come to be: through a launcher, and what is asked of one."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import pickle
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from piactors._host.confiner import Confiner
+from piactors._io import background
+from piactors._io.loop import Loop
+from piactors._platform import markers, pidfd, process_stats
+from piactors._platform.limits import cgroups
+from piactors._process import launcher_env, launcher_sweep, launcher_watch, pihost_files
+from piactors._process.flags import interpreter_flags
+from piactors._process.launcher_news import News
+from piactors._process.launcher_watch import LauncherWatch
+from piactors._process.placement import MARKER_PREFIX, RESOURCES, Listener, Order
+from piactors._text.logs import logger
+from piactors.exit_reason import Rusage
+from piactors.pihost import inherit, lacks, segments, wire
+
+WARM_MODULES = ("piactors.actor",)
+"""What a launcher of the host's own interpreter imports besides `preload`: what actors need in an isolate.
+
+Little: each page that a launcher has makes each fork slower.  What only some isolates need, these ask for.
+"""
+
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_END_SECONDS = 3.0
+_MOST_REQUEST = 1 << 25
+"""Bytes of a request to the launcher, half of what it takes at once."""
+_MOST_FAILURES = 10
+"""So many times in a row what a launcher tells may not be taken before that launcher counts as lost."""
+_AFTER_FAILURE = 0.05
+_LAST_NEWS = frozenset({wire.EXITED, wire.REFUSED})
+"""After these nothing more is told of a process."""
+
+
+class LauncherBackend:
+    """The host's end of a launcher process (see `piactors.pihost.launcher`), on the loop's thread."""
+
+    def __init__(
+        self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Confiner,
+        env: launcher_env.EnvClass, on_lost: Callable[[Sequence[str]], None],
+    ) -> None:  # fmt: skip
+        self._env = env
+        self._on_lost = on_lost
+        self._members: dict[int, str] = {}
+        self._loop = loop.share(self._failed)
+        self._failures = 0
+        self._copies: dict[int, int] = {}
+        self._own: frozenset[int] = frozenset()
+        self._has_to_sweep = False
+        """Whether it is lost, and nobody has begun yet to end what escaped."""
+        self._is_swept = False
+        self._exit_code = -signal.SIGKILL
+        self._pen, self._remove_pen = confiner.pen(), confiner.remove_pen
+        self._listeners: dict[int, Listener] = {}
+        self._groups: dict[int, list[str]] = {}
+        self._next_id = 1
+        self._fds: list[int] = []
+        self._spare_fd = -1
+        self._is_warm = False
+        self._interpreter = interpreter
+        self.marker = MARKER_PREFIX + secrets.token_hex(12)
+        self.lost = False
+        self._news = News(1 << 20)
+        self._outbox: deque[tuple[bytes, Sequence[int], int]] = deque()
+        self._watch = LauncherWatch(self._loop, self, self._pid_if_ended)
+        self._sock, theirs = socket.socketpair()
+        try:
+            self._sock.setblocking(False)
+            theirs.setblocking(True)  # whatever time-out the program has made the default of its sockets
+            self._process = self._start([interpreter, *interpreter_flags(own)], theirs, host_pidfd)
+        except BaseException:
+            self._sock.close()
+            raise
+        finally:
+            theirs.close()
+        self.process_fd = -1
+        try:
+            self.process_fd = pidfd.open_pid(self._process.pid)
+            self._watch_it()
+            self._send(wire.SETUP, 0, self._setup(own, preload))
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def _setup(own: bool, preload: Sequence[str]) -> dict[str, Any]:
+        return {
+            "sys_path": inherit.absolute(sys.path) if own else None,
+            "preload": [*(WARM_MODULES if own else ()), *preload],
+            "bases": cgroups.possible_bases(),
+        }
+
+    @property
+    def pid(self) -> int:
+        """The launcher's pid."""
+        return self._process.pid
+
+    def _start(self, command: list[str], theirs: socket.socket, host_pidfd: int) -> subprocess.Popen[bytes]:
+        inherited = [theirs.fileno(), *([host_pidfd] if host_pidfd >= 0 else [])]
+        return subprocess.Popen(
+            [*command, *pihost_files.COMMAND, "launcher", str(theirs.fileno()), str(host_pidfd), self._pen or ""],
+            pass_fds=inherited,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env=launcher_env.launcher_env(self._env, self.marker),
+        )
+
+    def launch(self, order: Order, fds: Sequence[int], listener: Listener) -> None:
+        """See `Backend`."""
+        if self.lost:
+            self._loop.call_soon(lambda: listener.exited(None, None, lost=True))
+            return
+        launch_id, self._next_id = self._next_id, self._next_id + 1
+        self._listeners[launch_id] = listener
+        self._members[launch_id] = order.member
+        self._groups[launch_id] = order.orders.get("join", [])
+        env = {**order.env, self.marker: "1"}
+        request = {
+            "argv": order.argv if order.fresh else None, "env": env if order.fresh else None, "orders": order.orders,
+            "needs": () if order.fresh else order.needs, "fds": len(fds),
+        }  # fmt: skip
+        data = wire.encode(wire.LAUNCH, 0, 0, launch_id, pickle.dumps(request, 4))
+        if len(data) > _MOST_REQUEST:
+            self._forget(launch_id)
+            text = f"its environment and its limits take {len(data):,} bytes, and {_MOST_REQUEST:,} are allowed"
+            self._loop.call_soon(lambda: listener.refused("os", text))
+            return
+        self._outbox.append((data, fds, launch_id))
+        self._flush()
+        if self._is_warm:
+            self._watch.expect(launch_id)
+
+    def _send(self, kind: int, launch_id: int, request: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        """Queue one request.  It may wait: the launcher may itself be waiting for us to read."""
+        self._outbox.append((wire.encode(kind, 0, 0, launch_id, pickle.dumps(request, 4)), fds, launch_id))
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._outbox:
+            data, fds, launch_id = self._outbox[0]
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            try:
+                sent = self._sock.sendmsg([data], rights)
+            except BlockingIOError:
+                self._loop.want_write(self._sock.fileno(), True)
+                return
+            except OSError as error:
+                if lacks.is_lack(error):
+                    self._loop.call_later(_AFTER_FAILURE, self._flush)
+                else:
+                    self._loop.call_soon(self._lose)
+                return
+            if sent < len(data):
+                self._outbox[0] = (data[sent:], (), launch_id)
+            else:
+                self._outbox.popleft()
+        self._loop.want_write(self._sock.fileno(), False)
+
+    def _read(self) -> bool:
+        """Take what the launcher has told; False where nothing was there."""
+        try:
+            data, ancillary, flags, _ = self._sock.recvmsg(65_536, socket.CMSG_SPACE(64 * 4), _CLOSE_ON_EXEC)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            if lacks.is_lack(error):
+                raise
+            data, ancillary, flags = b"", [], 0
+        self._news.add(data)
+        self._fds.extend(segments.received_descriptors(ancillary, flags))
+        if not data:
+            self._lose()
+        else:
+            self._handle_news()
+        return True
+
+    def _failed(self, error: BaseException) -> None:
+        """What this did on the loop has failed, for want of memory perhaps: it is done once more in a moment."""
+        self._failures += not lacks.is_lack(error)
+        if self._failures <= _MOST_FAILURES:
+            self._loop.unwatch(self._sock.fileno())  # what waits there would have this fail again at once
+            self._loop.call_later(_AFTER_FAILURE, self._go_on)
+        elif self.lost:
+            self._has_to_sweep = False
+            self._tell_lost()
+        else:
+            background.run(self._loop, "piactors-log", _log_given_up, self.pid, error)
+            self._lose()
+
+    def _go_on(self) -> None:
+        if self._has_to_sweep:
+            self._end_what_escaped()
+        elif self._is_swept:
+            self._tell_lost()
+        elif not self.lost:
+            self._watch_it()
+            self._flush()
+            self._handle_news()
+
+    def _watch_it(self) -> None:
+        """Hear of it; also where that was so before, in part."""
+        for fd, on_read, on_write in (
+            (self._sock.fileno(), self._read, self._flush), (self.process_fd, self._ended, None)
+        ):  # fmt: skip
+            self._loop.unwatch(fd)
+            if fd >= 0:
+                self._loop.watch(fd, on_read, on_write)
+
+    def _handle_news(self) -> None:
+        try:
+            for frame in self._news.frames():
+                self._handle(frame)
+                self._failures = 0
+        except wire.WireError:
+            self._lose()
+
+    def _handle(self, frame: wire.Frame) -> None:
+        listener = self._listeners.get(frame.seq)
+        news = pickle.loads(frame.payload)  # the launcher runs nothing but our code and preload
+        if frame.kind == wire.WARM:
+            self._warmed_up()
+            if "spare" in news:
+                _close(self._spare_fd)
+                self._spare_fd = self._next_fd()
+            return
+        if frame.kind == wire.LOOKED:
+            self._watch.looked(frame.seq, news["state"])
+            return
+        self._watch.came(frame.seq)
+        fd = self._fd_of(news) if frame.kind == wire.LAUNCHED else -1  # if this fails, the frame is handled once more
+        if listener is not None:
+            try:
+                self._tell(listener, frame, news, fd)
+            except BaseException as error:  # it costs the one process that it concerns
+                listener.failed(error, over=frame.kind in _LAST_NEWS)
+        elif frame.kind == wire.LAUNCHED:  # it was given up meanwhile
+            self._send(wire.LOOK, frame.seq, {"kill": True})
+            _close(fd)
+
+    def _fd_of(self, news: dict[str, Any]) -> int:
+        """Return the descriptor of a process that was launched; a spare's has been here before."""
+        if not news["spare"]:
+            return self._next_fd()
+        fd, self._spare_fd = self._spare_fd, -1
+        return fd
+
+    def _tell(self, listener: Listener, frame: wire.Frame, news: dict[str, Any], fd: int) -> None:
+        if frame.kind == wire.LAUNCHED:
+            listener.launched(news["pid"], fd)
+        elif frame.kind == wire.SPARED:
+            listener.spared()
+        elif frame.kind == wire.REFUSED:
+            self._forget(frame.seq)
+            listener.refused(RESOURCES if lacks.is_lack_number(news.get("errno")) else news["why"], news["text"])
+        elif frame.kind == wire.EXITED:
+            self._forget(frame.seq)
+            self._watch.statuses.pop(frame.seq, None)
+            listener.exited(news["status"], _rusage(news["rusage"]), lost=False)
+            if self._pen is not None:  # an isolate that was a host itself may have left groups in it
+                with contextlib.suppress(OSError):
+                    cgroups.remove_stale(self._pen, kill=False)
+
+    def _forget(self, launch_id: int) -> None:
+        del self._listeners[launch_id], self._groups[launch_id], self._members[launch_id]
+
+    def _warmed_up(self) -> None:
+        if not self._is_warm:
+            self._is_warm = True
+            for launch_id in self._listeners:
+                self._watch.expect(launch_id)
+
+    # News that are due (see `launcher_watch`)
+
+    def expect(self, listener: Listener, *, kill: bool) -> None:
+        """See `Backend`."""
+        launch_id = next((number for number, known in self._listeners.items() if known is listener), 0)
+        if not launch_id or self.lost:
+            return
+        if self._is_warm:
+            self._watch.expect(launch_id, kill=kill)
+        else:
+            self.conclude(launch_id, "its launcher still imports what is in preload")
+
+    def _pid_if_ended(self, launch_id: int) -> int | None:
+        listener = self._listeners.get(launch_id)
+        return listener.pid if listener is not None and pidfd.has_ended(listener.process_fd) else None
+
+    def ask_to_look(self, launch_id: int, *, kill: bool) -> None:
+        """See `launcher_watch.Launcher`."""
+        self._send(wire.LOOK, launch_id, {"kill": kill})
+
+    def conclude(self, launch_id: int, note: str) -> None:
+        """See `launcher_watch.Launcher`: what was not sent yet is not sent any more, and would have no descriptors."""
+        self._watch.came(launch_id)
+        self._outbox = deque(entry for entry in self._outbox if entry[2] != launch_id or not entry[1])
+        listener = self._listeners.pop(launch_id, None)
+        self._groups.pop(launch_id, None)
+        self._members.pop(launch_id, None)
+        if listener is None:
+            return
+        try:
+            listener.exited(self._watch.statuses.pop(launch_id, None), None, lost=False, note=note)
+        except BaseException as error:
+            listener.failed(error, over=True)
+
+    def replace(self, why: str) -> None:
+        """See `launcher_watch.Launcher`."""
+        text = "the launcher (pid %s) %s, and news of it are due: it is ended"
+        background.run(self._loop, "piactors-log", logger.error, text, self.pid, why)
+        self._lose()
+
+    def _next_fd(self) -> int:
+        """Return the descriptor that came with what is being handled; -1 where there are no pidfds."""
+        return self._fds.pop(0) if self._fds else -1
+
+    def _ended(self) -> None:
+        """The launcher is gone: hear first what it had told, so that all its processes are known."""
+        while not self.lost and self._read():
+            pass
+        self._lose()
+
+    def _lose(self) -> None:
+        """The launcher is gone: end what escaped, then tell its listeners."""
+        if self.lost:
+            return
+        self.lost = self._has_to_sweep = True
+        self._end_what_escaped()
+
+    def _end_what_escaped(self) -> None:
+        """Begin with that; if a step fails, all of it is done once more."""
+        self._watch.close()
+        self._own = frozenset(process_stats.children(os.getpid()))
+        processes = [self._spare_fd, *(listener.process_fd for listener in self._listeners.values())]
+        for fd in processes:
+            if fd >= 0 and fd not in self._copies:
+                try:
+                    self._copies[fd] = os.dup(fd)
+                except OSError:  # nobody can wait for its end then; else it may reap its own children first
+                    with contextlib.suppress(PermissionError):
+                        pidfd.kill(fd)
+        self._close_descriptors()
+        background.run(self._loop, "piactors-sweep", self._sweep, list(self._copies.values()))
+        self._has_to_sweep = False
+
+    def _sweep(self, processes: Sequence[int]) -> None:
+        try:
+            logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
+            groups = [folder for folders in self._groups.values() for folder in folders]
+            groups += [self._pen] if self._pen else []
+            self._exit_code = launcher_sweep.sweep(self._process, processes, groups, self.marker, self._own)
+            if self._pen is not None:
+                self._remove_pen(self._pen)
+        except Exception:  # nothing can be looked at without a descriptor: what is left ends with its parent
+            logger.exception("the processes of a lost launcher could not be looked for")
+        finally:
+            self._is_swept = True
+            self._loop.call_soon(self._tell_lost)
+
+    def _tell_lost(self) -> None:
+        """Tell all listeners; each is forgotten only once it has heard, so that this can be done once more."""
+        with contextlib.suppress(Exception):  # who is suspect is a matter of later starts
+            known = self._watch.statuses
+            self._on_lost([member for launch_id, member in self._members.items() if launch_id not in known])
+        self._members.clear()
+        while self._listeners:
+            launch_id = next(iter(self._listeners))
+            self._tell_of_loss(launch_id, self._listeners[launch_id])
+            self._listeners.pop(launch_id, None)
+
+    def _tell_of_loss(self, launch_id: int, listener: Listener) -> None:
+        code = self._exit_code
+        try:
+            if launch_id in self._watch.statuses:  # it had ended before, by itself
+                listener.exited(self._watch.statuses[launch_id], None, lost=False)
+            elif not self._is_warm and code >= 0:  # the launcher has ended by itself, before it could serve anybody
+                text = f"{self._interpreter} cannot run a launcher: it ended with exit code {code}; see its stderr"
+                listener.refused(RESOURCES if code == lacks.OUT_OF_RESOURCES else "launcher", text)
+            else:
+                listener.exited(None, None, lost=True)
+        except BaseException as error:
+            listener.failed(error, over=True)
+
+    def kill_tree(self, pid: int) -> bool:
+        """See `Backend`: the launcher ends what a dead isolate leaves."""
+        return False
+
+    def signal(self, listener: Listener, number: int) -> bool:
+        """See `Backend`: the launcher is the user that the host was when it started it."""
+        self._loop.call_soon(self._ask_for_signal, listener, number)
+        return True
+
+    def _ask_for_signal(self, listener: Listener, number: int) -> None:
+        for launch_id, known in self._listeners.items():
+            if known is listener and not self.lost:
+                self._send(wire.SIGNAL, launch_id, {"number": number})
+
+    def close(self) -> None:
+        """See `Backend`: the launcher sees the end of its channel, kills what is left, and ends."""
+        seconds = _END_SECONDS if self._is_warm else 0.0  # one that imports yet sees nothing of it
+        if not self.lost:
+            self.lost = True
+            state = launcher_watch.state_of(self.pid)
+            if state == "T":
+                launcher_watch.wake(self.process_fd)
+            elif state in ("t", "F"):
+                seconds = 0.0
+            self._close_descriptors()
+        self._await_end(seconds)
+
+    def retire(self) -> None:
+        """End a launcher that serves nobody any more, on the loop's thread, which does not wait for that."""
+        if not self.lost:
+            self.lost = True
+            self._close_descriptors()
+            background.run(self._loop, "piactors-launcher-end", self._await_end, _END_SECONDS)
+
+    def _await_end(self, seconds: float) -> None:
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            launcher_sweep.end_process(self._process, _END_SECONDS)
+            markers.kill_marked(self.marker, _END_SECONDS)
+
+    def abandon(self) -> None:
+        """See `Backend`."""
+        self.lost = True
+        self._sock.close()
+        self._process.returncode = 0  # not our child: nothing to wait for
+        for fd in (self.process_fd, self._spare_fd, *self._fds):
+            _close(fd)
+
+    def _close_descriptors(self) -> None:
+        self._loop.unwatch(self._sock.fileno())
+        self._sock.close()
+        self._loop.unwatch(self.process_fd)
+        fds = [self.process_fd, self._spare_fd, *self._fds]
+        self.process_fd, self._spare_fd, self._fds = -1, -1, []
+        for fd in fds:
+            _close(fd)
+
+
+def _log_given_up(pid: int, error: BaseException) -> None:
+    logger.error("the launcher (pid %s) is given up", pid, exc_info=error)
+
+
+def _rusage(values: Sequence[float]) -> Rusage | None:
+    """Make a `Rusage` of what `wait4` returned; Linux counts memory in KiB there, macOS in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    if not values:
+        return None  # it cannot be waited for
+    return Rusage(float(values[0]), float(values[1]), int(values[2]) * unit)
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        with contextlib.suppress(OSError):
+            os.close(fd)

@@ -1,0 +1,448 @@
+"""The accounting of one isolate's messages: which waits, which is on its way, which may be lost.
+
+A message waits here until the isolate has room for it, is then on its way under a number of this
+generation, and leaves with its answer.  When the generation ends, each message on its way has
+either begun (then it may have been executed, and fails or is retried) or not (then it goes to the
+next generation, in order).  What had begun is read from the sequence page, which is input from the
+isolate and is checked here against what the host knows.
+
+Pure and not thread-safe: the isolate that owns it holds its lock around every call.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, Literal, NamedTuple
+
+Kind = Literal["call", "tell", "stop"]
+Fate = Literal["answered", "late"]
+Doubt = Literal["", "cancelled", "stopped", "waits"]
+
+MAX_HEAD_RETURNS = 2
+"""How often a message may come back as not begun though it was the next to begin.
+
+The page of a lying isolate can claim for ever that a call never began.  An honest one says so only
+when its process was killed in the instant between two calls."""
+
+
+_COST_OF_A_MESSAGE = 400
+"""Bytes that a message takes besides its payload, roughly."""
+
+
+class UnknownSequence(Exception):
+    """An answer carries the number of no message that is on its way."""
+
+
+class Message:
+    """One message: serialised, so a snapshot; `sink` takes its outcome."""
+
+    # What stands here is what nearly every message has all its life; an instance holds only what differs.
+    retries: int = 0
+    own_wish: bool = False
+    """Of a stop: the actor asked for it itself, so it concerns this generation only."""
+    call_timeout: float | None = None
+    """Seconds that it may run; None for as long as it likes."""
+    needs: Any = None
+    """Definitions that have to be sent ahead of it (see `piactors._codec.definitions`)."""
+    path: tuple[str, ...] = ()
+    """Of a call of a method, or an attribute: which one."""
+    of_attribute: bool = False
+    """Whether it reads or sets an attribute."""
+    deadline: float = 0.0
+    """When it will have run too long in this generation; 0 where that is not known yet."""
+    limit: float = 0.0
+    """Seconds that it may run in this generation, if there is a deadline: its own, or those that a stop allows."""
+    by_stop: bool = False
+    """Whether that is because a stop was asked for."""
+    grace: float = 0.0
+    """Seconds that were added because it had not begun."""
+    waited: float = 0.0
+    """Seconds that its sender has waited for room in the mailbox."""
+    in_transfer: bool = False
+    """Whether it had still to arrive when it was last looked at."""
+    seq: int = 0
+    attempts: int = 0
+    """How many generations have ended after they had begun it."""
+    lost_in: Any = None
+    """If it is to be tried again: name, pid and number of the last of these, and why that ended."""
+    head_returns: int = 0
+    given_up: bool = False
+    cancelled: bool = False
+    """Whether its caller has given up on it."""
+    doubt: Doubt = ""
+    """Why the isolate was told to skip it, where it said at the same time that it begins: either may have come first.
+
+    Where it is skipped after all, its caller has cancelled it, the isolate is shut down, or it waits again."""
+
+    def __init__(self, kind: Kind, payload: Any, sink: Any = None, retries: int = 0, **more: Any) -> None:
+        self.kind = kind
+        self.payload = payload
+        self.sink = sink
+        if retries:
+            self.retries = retries
+        if more:
+            self.__dict__.update(more)
+
+    def claim(self, fate: Fate) -> bool:
+        """Decide whether a call with a deadline is answered or late, in this generation; False where it is the other.
+
+        Without a lock: whoever settles calls holds none, and this is one step for Python.
+        """
+        decided: Fate = self.__dict__.setdefault("fate", fate)
+        return decided == fate
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its process is ended because it ran too long."""
+        return self.__dict__.get("fate") == "late"
+
+    def limit_to(self, seconds: float | None, endless: float) -> None:
+        """It may run for so long; `endless` stands for as long as it likes."""
+        self.call_timeout = None if seconds == endless else seconds
+
+    def cancel(self, *, sent: bool = False) -> None:
+        """Its caller gave up on it, and it will never begin; with `sent` it is the isolate that skips it."""
+        self.cancelled = True
+        if sent:
+            self.given_up, self.doubt = True, ""
+
+    def skip(self, doubt: Doubt, *, given_up: bool = False) -> None:
+        """The isolate is told to skip it (`given_up`), or may find it so in the moment when it begins it (`doubt`)."""
+        self.given_up, self.doubt = given_up, doubt
+
+    def lose(self, where: Any) -> None:
+        """It had begun in a process that has ended, and will be tried again."""
+        self.lost_in = where
+
+    def has_waited(self, seconds: float) -> None:
+        """Its sender has waited for room."""
+        self.waited += seconds
+
+    @property
+    def what(self) -> str:
+        """What it calls, for people."""
+        return f"attribute {'.'.join(self.path)}" if self.of_attribute else ".".join(self.path) or "a message"
+
+    @property
+    def asked(self) -> str:
+        """What an answer is waited for, after the words "no answer"."""
+        if not self.path:
+            return "to a message"
+        return f"from {self.what}" if self.of_attribute else f"from {self.what}()"
+
+
+class Evidence(NamedTuple):
+    """What is known at a generation's end: the highest number begun, and whether that can be believed."""
+
+    begun: int
+    credible: bool = True
+
+
+class Aftermath(NamedTuple):
+    """What a generation's end means for the messages that were on their way."""
+
+    crashed: list[Message]
+    poisoned: list[Message]
+    dropped: list[Message]
+    retried: Sequence[Message] = ()
+
+
+class Mailbox:
+    """The messages of one isolate across its generations."""
+
+    def __init__(self, window: int, window_bytes: int) -> None:
+        self._window = window
+        self._window_bytes = window_bytes
+        self._waiting: OrderedDict[Message, None] = OrderedDict()  # what is given up is taken out of the middle
+        self._in_hand: Message | None = None
+        self._on_way: dict[int, Message] = {}
+        self.count_on_way = self._on_way.__len__
+        """How many messages are on their way, without a step of Python."""
+        self._on_way_bytes = 0
+        self._last_seq = 0
+        self._highest_answered = 0
+        self._stop_sent = False
+        self._in_doubt = 0
+        self._recalled: dict[int, None] = {}  # in ascending order
+        self.leaving: list[Message] = []
+        """What a generation's end has taken out: whoever settles all of it clears this, so that none is ever lost."""
+
+    def __len__(self) -> int:
+        """How many messages wait or are on their way."""
+        return len(self._waiting) + len(self._on_way)
+
+    def held_bytes(self) -> int:
+        """About how much memory the waiting messages take; walks through all of them."""
+        return sum(len(message.payload) + _COST_OF_A_MESSAGE for message in self._waiting)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any message waits to be sent."""
+        return bool(self._waiting)
+
+    @property
+    def on_way(self) -> int:
+        """How many messages are on their way."""
+        return len(self._on_way)
+
+    @property
+    def stop_sent(self) -> bool:
+        """Whether a stop is on its way, after which this generation gets nothing more."""
+        return self._stop_sent
+
+    @property
+    def last_seq(self) -> int:
+        """The last number given in this generation."""
+        return self._last_seq
+
+    def put(self, message: Message) -> None:
+        """Add a message at the end."""
+        self._waiting[message] = None
+
+    def __contains__(self, message: Message) -> bool:
+        """Whether a message waits."""
+        return message in self._waiting
+
+    def oldest(self) -> Message | None:
+        """Return the longest waiting message that is no stop and has not begun: it may make room for a new one."""
+        return next((message for message in self._waiting if message.kind != "stop" and not message.attempts), None)
+
+    def next_to_send(self) -> Message | None:
+        """Take the next message, numbered, where the window has room for it; nothing follows a stop."""
+        if not self._waiting or self._stop_sent:
+            return None
+        first = next(iter(self._waiting))
+        if not self._has_room(first):
+            return None
+        self._number(first)
+        del self._waiting[first]  # last, so that it is never nowhere
+        return first
+
+    def put_and_send(self, message: Message) -> bool:
+        """Add a message; True where it may be sent at once, and is numbered, because none waits before it."""
+        taken = self._on_way or self._recalled
+        if self._waiting or self._stop_sent or (taken and not self._has_room(message)):
+            self._waiting[message] = None
+            return False
+        self._number(message)
+        return True
+
+    def _has_room(self, message: Message) -> bool:
+        on_way, recalled = self._on_way, self._recalled
+        if not on_way and not recalled:
+            return True
+        # The mark of a recalled number stands in the page until the isolate has skipped it, so it takes room as well.
+        oldest = next(iter(on_way)) if on_way else self._last_seq + 1
+        if oldest <= self._in_doubt and not message.own_wish:
+            return False  # what is in doubt may have to be sent again, before this one
+        if recalled:
+            oldest = min(oldest, next(iter(recalled)))
+        in_window = self._last_seq + 1 - oldest < self._window
+        return in_window and (not on_way or self._on_way_bytes + len(message.payload) <= self._window_bytes)
+
+    def _number(self, message: Message) -> None:
+        seq = self._last_seq + 1
+        self._in_hand = message
+        message.seq = seq
+        if message.deadline or message.call_timeout is not None:
+            message.deadline = message.grace = 0.0
+            message.in_transfer = message.by_stop = False
+            message.__dict__.pop("fate", None)
+        self._on_way[seq] = message
+        self._on_way_bytes += len(message.payload)
+        if message.kind == "stop":
+            self._stop_sent = True
+        self._last_seq = seq
+
+    @property
+    def in_hand(self) -> Message | None:
+        """The last message that was numbered, or was about to be."""
+        return self._in_hand
+
+    def mend(self, *, taken: bool) -> None:
+        """The numbering or sending of messages was interrupted, by a KeyboardInterrupt at any step.
+
+        Args:
+            taken: whether the message `in_hand` will reach the isolate.  If not, it waits as before, or is not here.
+        """
+        message = self._in_hand
+        if message is not None and self._on_way.get(message.seq) is message:
+            if taken:
+                self._last_seq = max(self._last_seq, message.seq)
+                self._waiting.pop(message, None)
+            else:
+                self._last_seq = min(self._last_seq, message.seq - 1)
+                if message not in self._waiting:
+                    self.put_first(message)
+                del self._on_way[message.seq]
+        self._on_way_bytes = sum(len(other.payload) for other in self._on_way.values())
+        self._stop_sent = any(other.kind == "stop" for other in self._on_way.values())
+
+    def answered(self, seq: int) -> Message:
+        """Take the message of this number off its way.
+
+        Raises:
+            UnknownSequence: where none is on its way under it.
+        """
+        message = self.expect(seq)
+        self.take_off(message)
+        return message
+
+    def expect(self, seq: int) -> Message:
+        """Return the message of this number, which is on its way.
+
+        Raises:
+            UnknownSequence: where none is on its way under it.
+        """
+        message = self._on_way.get(seq)
+        if message is None or message.kind == "stop":
+            raise UnknownSequence(f"an answer to message {seq}, which is not on its way")
+        return message
+
+    def take_off(self, message: Message) -> bool:
+        """Take a message off its way: it is answered.  Returns whether others wait."""
+        if message.seq > self._highest_answered:
+            self._highest_answered = message.seq
+        on_way = self._on_way
+        self._in_hand = None
+        del on_way[message.seq]
+        self._on_way_bytes = self._on_way_bytes - len(message.payload) if on_way else 0
+        return bool(self._waiting)
+
+    def _forget(self, message: Message) -> None:
+        del self._on_way[message.seq]
+        self._on_way_bytes = self._on_way_bytes - len(message.payload) if self._on_way else 0
+
+    def give_up(self, message: Message) -> bool:
+        """Take out a message whose caller gave up on it; False where it does not wait here (any more)."""
+        if self.is_on_way(message) or message not in self._waiting:
+            return False
+        del self._waiting[message]
+        return True
+
+    def recall(self, messages: Sequence[Message], in_doubt: int = 0) -> None:
+        """Let messages wait again, in front: they were sent, and the isolate has been told to skip them.
+
+        Args:
+            messages: in their order.
+            in_doubt: the highest number that may be skipped as well; nothing is sent until all up to it are answered.
+        """
+        self._in_doubt = max(self._in_doubt, in_doubt)
+        for message in messages:
+            self._forget(message)
+            self._recalled[message.seq] = None
+            message.seq = 0
+        self._put_all_first(messages)
+
+    def is_recalled(self, seq: int) -> bool:
+        """Whether this number was of a message that has been recalled; forgets that."""
+        if seq not in self._recalled:
+            return False
+        del self._recalled[seq]
+        return True
+
+    def put_back(self, message: Message) -> None:
+        """Let a message wait again that the isolate has skipped: in front, but for the stop of this generation."""
+        message.seq = 0
+        message.doubt = ""
+        first = next(iter(self._waiting), None)
+        self.put_first(message)
+        if first is not None and first.kind == "stop" and first.own_wish:
+            self._waiting.move_to_end(first, last=False)
+
+    def put_first(self, message: Message) -> None:
+        """Add a message in front of all that wait."""
+        self._waiting[message] = None
+        self._waiting.move_to_end(message, last=False)
+
+    def _put_all_first(self, messages: Sequence[Message]) -> None:
+        for message in reversed(messages):
+            self.put_first(message)
+
+    def is_on_way(self, message: Message) -> bool:
+        """Whether a message has been sent to this generation and not been answered."""
+        return self._on_way.get(message.seq) is message
+
+    def take_calls(self, *, tried: bool = True) -> list[Message]:
+        """Take out everything that waits but the stops.
+
+        Args:
+            tried: whether also what has begun in an earlier generation, and is to be tried again.
+        """
+        calls = [message for message in self._waiting if message.kind != "stop" and (tried or not message.attempts)]
+        self.leaving += calls
+        taken = set(calls)
+        self._waiting = OrderedDict.fromkeys(message for message in self._waiting if message not in taken)
+        return calls
+
+    def take_own_stops(self) -> list[Message]:
+        """Take out the stops that a generation asked for itself: they end with it."""
+        stops = [message for message in self._waiting if message.own_wish]
+        self._waiting = OrderedDict.fromkeys(message for message in self._waiting if not message.own_wish)
+        return stops
+
+    def generation_ended(self, evidence: Evidence) -> Aftermath:
+        """Sort what was on its way; what has to be tried in the next generation waits again, in order."""
+        begun = self._believed(evidence)
+        retried: list[Message] = []
+        result = Aftermath([], [], self.take_own_stops(), retried)
+        again: list[Message] = []
+        for position, message in enumerate(self._on_way.values()):
+            self._sort(message, message.seq <= begun, position == 0, result, again)
+        self.leaving += [*result.crashed, *result.poisoned, *result.dropped]
+        self._put_all_first(again)
+        retried += [message for message in again if message.seq <= begun and message.kind != "stop"]
+        self.next_generation()
+        return result
+
+    def next_generation(self) -> None:
+        """Number what is sent from 1 again: it goes to another process, and nothing is on its way to that."""
+        self._on_way.clear()
+        self._in_hand = None
+        self._recalled.clear()
+        self._on_way_bytes = self._last_seq = self._highest_answered = self._in_doubt = 0
+        self._stop_sent = False
+
+    def _believed(self, evidence: Evidence) -> int:
+        """The highest number that counts as begun: never less than what the answers prove."""
+        if not evidence.credible or evidence.begun > self._last_seq:
+            return self._last_seq
+        return max(evidence.begun, self._highest_answered)
+
+    def _sort(self, message: Message, begun: bool, head: bool, result: Aftermath, again: list[Message]) -> None:
+        if message.kind == "stop":
+            result.dropped.append(message) if message.own_wish else again.append(message)
+            return
+        if message.given_up:
+            result.dropped.append(message)
+            return
+        if not begun:
+            message.head_returns += head
+            begun = message.head_returns > MAX_HEAD_RETURNS
+        if not begun:
+            again.append(message)
+            return
+        message.attempts += 1
+        if message.attempts <= message.retries:
+            again.append(message)
+        elif message.retries:
+            result.poisoned.append(message)
+        else:
+            result.crashed.append(message)
+
+    def close(self) -> list[Message]:
+        """Take out everything that waits; nothing will be sent any more."""
+        left = list(self._waiting)
+        self.leaving += left
+        self._waiting.clear()
+        return left
+
+    def running(self, threads: int) -> list[Message]:
+        """Return what is on its way and may have begun, oldest first, where `threads` calls run at once."""
+        return [message for message in islice(self._on_way.values(), threads) if message.kind != "stop"]
+
+    def unanswered(self) -> Iterable[Message]:
+        """Return what is on its way, oldest first."""
+        return list(self._on_way.values())

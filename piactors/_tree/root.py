@@ -1,0 +1,140 @@
+"""The supervisor at the top of a tree: nobody above it, so its end is the end of the tree."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from piactors._codec import importing
+from piactors._future import waiting
+from piactors._host import runtime
+from piactors._isolate import dead
+from piactors._isolate.parent import MakeError
+from piactors._platform import late_threads
+from piactors._rules.supervisor.actions import Exit
+from piactors._rules.supervisor.rules import ChildRule
+from piactors._tree.runner import Link
+from piactors._tree.tree_runner import Surroundings, TreeRunner
+from piactors.errors import StartError
+from piactors.exit_reason import ExitReason
+from piactors.future import Future
+from piactors.supervisor_ref import SupervisorRef
+
+
+class Top(Link):
+    """Stands where a supervisor above would: it starts the tree once, and lets its end be."""
+
+    def __init__(self, surroundings: Surroundings, name: str, make: Callable[[], Any]) -> None:
+        super().__init__(ChildRule(id=name, type="supervisor", restart="temporary"))
+        self.runner = TreeRunner(self, name, surroundings, make, None, SupervisorRef)
+        self._ready: Future[None] = Future()
+        self._called_off = False
+
+    def start(self) -> SupervisorRef:
+        """Start the tree and return its ref once all of it is ready.
+
+        Raises:
+            StartError: where a child does not start.
+        """
+        try:
+            self._begin()
+            self._ready.get()
+        except BaseException:
+            self._call_off()
+            raise
+        return self._ref()
+
+    async def start_async(self) -> SupervisorRef:
+        """Start the tree as `start` does, and let the event loop run meanwhile.
+
+        Raises:
+            StartError: as `start`.
+            RuntimeError: if another event loop than asyncio's runs here.
+        """
+        waiting.refuse_another_kind_of_loop("start, ...")
+        try:
+            self._begin()
+            await self._ready
+        except StartError:
+            self._call_off()
+            raise
+        except BaseException:
+            self._call_off()
+            await self.runner.ends.wait_briefly()
+            raise
+        return self._ref()
+
+    def begin(self) -> tuple[SupervisorRef, Future[None]]:
+        """Begin to start the tree; return its ref, and a future that fails where it does not start."""
+        self._begin()
+        return self._ref(), self._ready
+
+    def _begin(self) -> None:
+        importing.check()
+        runtime.for_start().add_tree(self)
+        self.runner.start_wholly(self._enter)
+
+    def _enter(self) -> bool:
+        """On the tree's thread, as it begins: whether the tree is still wanted."""
+        runtime.current().add_tree(self)
+        return not self._called_off
+
+    def _call_off(self) -> None:
+        """Whoever starts it does not want it any more, and was perhaps interrupted, at any step of that."""
+        self.kill_now()
+        if not self.runner.begun:
+            runtime.current().remove_tree(self)  # its thread will not come, or puts it there again
+
+    def _ref(self) -> SupervisorRef:
+        ref = self.runner.ref
+        assert isinstance(ref, SupervisorRef)
+        return ref
+
+    # News of the tree (see `Link`)
+
+    def started(self) -> None:
+        """See `Link`."""
+        self._ready.settle_with(lambda: None)
+
+    def start_failed(self, reason: ExitReason, error: MakeError) -> None:
+        """See `Link`."""
+        self.runner._last_reason = reason
+        made = error()
+        self._over()
+        self._ready.fail(made)
+
+    def exited(self, exit: Exit) -> None:
+        """See `Link`."""
+        self._over()
+        self._ready.fail(dead.supervisor(self.runner.name, "was stopped while it started", exit.reason))
+
+    def terminated(self) -> None:
+        """See `Link`."""
+
+    def _over(self) -> None:
+        self.runner.put_down(wait=True)
+        runtime.current().remove_tree(self)
+
+    # For the runtime (see `Member`)
+
+    def shut_down(self) -> None:
+        """See `Member`."""
+        self.runner.stop_wanted()
+
+    def kill_now(self) -> None:
+        """See `Member`."""
+        self._called_off = True  # also where whoever starts it was interrupted before the tree had come to life
+        self.runner.kill()
+
+    def wait_ended(self, timeout: float | None) -> bool:
+        """See `Member`."""
+        return self.runner.over.wait(waiting.seconds_of(timeout))
+
+    def io_failed(self, error: BaseException) -> None:
+        """See `Member`: the isolates tell their supervisors themselves."""
+        late_threads.start_or_run(threading.Thread(target=self.runner.kill, name="piactors-kill", daemon=True))
+
+    def abandon(self) -> None:
+        """See `Member`."""
+        self.runner.abandon()
