@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import attrs
 import pykka
 
-from piactors._rules.supervisor.rules import Budget, ChildRule
+from piactors._rules.budget import Budget
+from piactors._rules.supervisor.rules import ChildRule
 from piactors._text.logs import logger
 from piactors._validation import fields as rule
 from piactors._validation import misplaced_options

@@ -24,13 +24,21 @@ from piactors._platform.reentry import Reentered
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Derived", "ExcInfo", "Future", "Producer", "run_callbacks_with"]
+__all__ = ["Derived", "ExcInfo", "Future", "Producer", "leave_with", "run_callbacks_with"]
 
 T = TypeVar("T")
 ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
+_leaves: Callable[[Future[Any]], tuple[Any, ...]] | None = None
+
 _NO_RESULT = pykka.Future()._get_hook_result
 """How pykka marks that a hook has not run."""
+
+
+def leave_with(reduce: Callable[[Future[Any]], tuple[Any, ...]]) -> None:
+    """Say how a future crosses a border: what its `__reduce__` returns (see `piactors._values.futures`)."""
+    global _leaves
+    _leaves = reduce
 
 
 class Future(StandardFuture, pykka.Future[T], Generic[T]):
@@ -53,9 +61,9 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
         return f"<piactors.Future {state}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from piactors._values import futures  # a future that crosses a border is rare, and its room is above this one
-
-        return futures.received, (futures.token_of(self),)
+        if _leaves is None:
+            raise TypeError("a Future can be pickled for an isolate alone, and this program has none")
+        return _leaves(self)
 
     # Asking
 

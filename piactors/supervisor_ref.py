@@ -16,8 +16,9 @@ from pykka.messages import _ActorStop
 
 from piactors._future import answers, waiting
 from piactors._isolate.reply_ports import StopFuture
+from piactors._rules.moment import Moment
 from piactors._rules.supervisor.actions import Answer
-from piactors._rules.supervisor.machine import Machine, Moment
+from piactors._rules.supervisor.machine import Machine
 from piactors._text import shown
 from piactors._text.logs import plain as logger
 from piactors._tree import render

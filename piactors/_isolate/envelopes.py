@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pykka import messages
 
 if TYPE_CHECKING:
     from piactors.future import Future
-    from piactors.ref import IsolateRef
 
 OF_ATTRIBUTE = messages.ProxyGetAttr | messages.ProxySetAttr
 Call = tuple[str, tuple[str, ...], tuple[Any, ...], dict[str, Any]]
@@ -30,10 +29,24 @@ def path_of(message: object) -> tuple[str, ...]:
     return tuple(message.attr_path) if isinstance(message, messages.ProxyCall | OF_ATTRIBUTE) else ()
 
 
+class Target(Protocol):
+    """The ref that envelopes are for."""
+
+    @property
+    def mailbox_size(self) -> int:
+        """How many messages wait."""
+
+    def tell(self, message: Any) -> None:
+        """Send a message that wants no answer."""
+
+    def ask(self, message: Any, *, block: bool) -> Any:
+        """Send a message, and return the future of its answer if `block` is False."""
+
+
 class Inbox:
     """Takes pykka's envelopes, for code that puts them itself."""
 
-    def __init__(self, ref: IsolateRef[Any]) -> None:
+    def __init__(self, ref: Target) -> None:
         self._ref = ref
 
     def put(self, envelope: Any) -> None:

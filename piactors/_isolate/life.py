@@ -19,7 +19,7 @@ from piactors._process.owner import End
 from piactors._process.process import Generation
 from piactors._rules import actions as do
 from piactors._rules.bodies import Ending, Role
-from piactors._rules.parent import Moment
+from piactors._rules.moment import Moment
 from piactors._rules.phases import Phase
 from piactors.exit_reason import ExitReason, Kind
 

@@ -7,7 +7,10 @@ from typing import Protocol
 
 from piactors._rules import restart
 from piactors._rules.bodies import Ending
-from piactors._rules.parent import Again, Decision, Down, Exhausted, Later, Moment
+from piactors._rules.budget import Budget
+from piactors._rules.moment import Moment
+from piactors._rules.parent import Decision, Later
+from piactors._rules.restart import Down
 from piactors._rules.supervisor.actions import Exit
 from piactors.exit_reason import ExitReason
 from piactors.options import IsolationOptions
@@ -69,19 +72,18 @@ class Alone:
     """An isolate that is nobody's child: its options decide."""
 
     def __init__(self, options: IsolationOptions, losses: Losses) -> None:
-        self._policy = restart.Policy(options.restart, options.max_restarts, options.within, options.backoff)
+        budget = Budget(options.max_restarts, options.within)
+        self._policy = restart.Policy(options.restart, budget, options.backoff)
         self._losses = losses
-        self._history = restart.History()
+        self._past = restart.Past()
 
     def decide(self, moment: Moment, ending: Ending, ran_for: float) -> Decision:
         """See `_rules.parent.Parent`."""
-        decision, self._history = restart.decide(
-            self._policy, self._history, ending.reason, now=moment.now, ran_for=ran_for, luck=moment.uniform,
+        decision, self._past = restart.decide(
+            self._policy, self._past, ending.reason, now=moment.now, ran_for=ran_for, uniform=moment.uniform,
             charged=self._losses.charged(ending),
         )  # fmt: skip
-        if isinstance(decision, restart.StartAgain):
-            return Again(decision.delay, decision.attempt)
-        return Exhausted() if isinstance(decision, restart.Exhausted) else Down()
+        return decision
 
     def wants_restart(self, reason: ExitReason) -> bool:
         """See `_rules.parent.Parent`."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from piactors.options import Backoff
 
 
-def delay(backoff: Backoff | None, attempt: int, luck: float) -> float:
-    """Return the seconds to wait before the restart `attempt` (from 1); `luck` in [0, 1) spreads it.
+def delay(backoff: Backoff | None, attempt: int, uniform: float) -> float:
+    """Return the seconds to wait before the restart `attempt` (from 1); `uniform` in [0, 1) spreads it.
 
     The wait grows by `factor` from `initial` to `maximum`, and `jitter` moves it by up to that
     fraction either way, so that many isolates that failed together do not come back together.
@@ -17,4 +17,4 @@ def delay(backoff: Backoff | None, attempt: int, luck: float) -> float:
         plain = min(backoff.maximum, backoff.initial * backoff.factor ** (attempt - 1))
     except OverflowError:
         plain = backoff.maximum if backoff.initial else 0.0
-    return min(backoff.maximum, plain * (1 + backoff.jitter * (2 * luck - 1)))
+    return min(backoff.maximum, plain * (1 + backoff.jitter * (2 * uniform - 1)))

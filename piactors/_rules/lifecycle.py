@@ -37,9 +37,11 @@ from piactors._rules.actions import (
     Wait,
 )
 from piactors._rules.bodies import Body, Ending, Role
-from piactors._rules.parent import Again, Exhausted, Later, Moment, Parent
+from piactors._rules.moment import Moment
+from piactors._rules.parent import Later, Parent
 from piactors._rules.phases import Phase, Swap, Wish
 from piactors._rules.replacement import Replacement, Request, World
+from piactors._rules.restart import Again, Exhausted
 from piactors.exit_reason import ExitReason, Kind
 
 _FIRST_LACK, _LONGEST_LACK = 0.05, 1.0

@@ -7,38 +7,14 @@ from typing import Protocol
 import attrs
 
 from piactors._rules.bodies import Ending
+from piactors._rules.moment import Moment
+from piactors._rules.restart import Again, Down, Exhausted
 from piactors.exit_reason import ExitReason
-
-
-@attrs.frozen
-class Moment:
-    """When an input is handled, in seconds on a monotonic clock, and a random number in [0, 1) for jitter."""
-
-    now: float
-    uniform: float = 0.5
-
-
-@attrs.frozen
-class Again:
-    """Launch the next process after `delay` seconds; `attempt` counts restarts since it last ran stably."""
-
-    delay: float
-    attempt: int
 
 
 @attrs.frozen
 class Later:
     """The supervisor decides, and says so by `start_held` or `release`."""
-
-
-@attrs.frozen
-class Down:
-    """No other process follows."""
-
-
-@attrs.frozen
-class Exhausted:
-    """Another process should follow, and the budget allows no more."""
 
 
 Decision = Again | Later | Down | Exhausted

@@ -35,7 +35,7 @@ from piactors._rules.actions import (
     WaitForStandby,
 )
 from piactors._rules.bodies import Body, Ending, Role
-from piactors._rules.parent import Moment
+from piactors._rules.moment import Moment
 from piactors._rules.phases import Swap
 
 PAUSE_AFTER_FAILURE = 5.0

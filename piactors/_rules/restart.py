@@ -1,4 +1,7 @@
-"""Whether and when one child starts again, from its restart type, its budget and its backoff."""
+"""Whether and when one child starts again, from its restart type, its budget and its backoff.
+
+The one engine for isolates that are alone (`decide`) and for the children of supervisors (`charged_restart`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Literal
 import attrs
 
 from piactors._rules.backoff import delay
-from piactors._rules.intensity import add_restart
+from piactors._rules.budget import Budget, Ledger, charge, postpone
 from piactors.exit_reason import ExitReason
 from piactors.options import Backoff
 
@@ -15,50 +18,45 @@ Restart = Literal["temporary", "transient", "permanent"]
 
 
 @attrs.frozen
-class Policy:
-    """What a child's specification says on restarts; see `IsolationOptions` for the fields."""
-
-    restart: Restart
-    max_restarts: int | None
-    within: float
-    backoff: Backoff | None = None
-
-
-@attrs.frozen
-class History:
+class Past:
     """What a child's past means for its next restart.
 
     Attributes:
-        restarts: when it was restarted, on a clock that stands still while a restart waits, so that
-            delays longer than the window do not defeat the limit.
         attempt: restarts since it last ran stably.
-        waited: seconds that restarts have waited so far.
+        ledger: the restarts that count against its budget, which may be one that it shares with its siblings.
     """
 
-    restarts: tuple[float, ...] = ()
     attempt: int = 0
-    waited: float = 0.0
+    ledger: Ledger = ()
 
 
 @attrs.frozen
-class StartAgain:
-    """Start the next generation after `delay` seconds."""
+class Again:
+    """Launch the next process after `delay` seconds; `attempt` counts restarts since it last ran stably."""
 
     delay: float
     attempt: int
 
 
 @attrs.frozen
-class StayDown:
-    """The restart type asks for no restart."""
+class Down:
+    """No other process follows."""
 
 
 @attrs.frozen
 class Exhausted:
-    """A restart was due, and the budget allows no more."""
+    """Another process should follow, and is not allowed: by the budget, or else by the backoff's `max_attempts`."""
+
+    by_budget: bool = True
 
 
-Decision = StartAgain | StayDown | Exhausted
+@attrs.frozen
+class Policy:
+    """What the options of an isolate that is alone say on restarts."""
+
+    restart: Restart
+    budget: Budget
+    backoff: Backoff | None = None
 
 
 def wants_restart(restart: Restart, reason: ExitReason) -> bool:
@@ -71,38 +69,37 @@ def wants_restart(restart: Restart, reason: ExitReason) -> bool:
 
 
 def decide(
-    policy: Policy,
-    history: History,
-    reason: ExitReason,
-    *,
-    now: float,
-    ran_for: float,
-    luck: float,
-    charged: bool = True,
-) -> tuple[Decision, History]:
-    """Decide on one exit.
+    policy: Policy, past: Past, reason: ExitReason, *, now: float, ran_for: float, uniform: float, charged: bool = True
+) -> tuple[Again | Down | Exhausted, Past]:
+    """Decide on one exit of an isolate that is alone.
 
     Args:
         now: seconds on a monotonic clock.
-        ran_for: seconds that the generation was ready for; 0 where it never was.
-        luck: a random number in [0, 1), for the jitter.
-        charged: False where the exit was no fault of the child's, so that it costs no budget.
+        ran_for: seconds that the process was ready for; 0 if it never was.
+        uniform: a random number in [0, 1), for the jitter.
+        charged: False if the exit was no fault of the isolate's, so that it costs no budget.
     """
     if not wants_restart(policy.restart, reason):
-        return StayDown(), history
+        return Down(), past
     if not charged:
-        return StartAgain(0.0, max(1, history.attempt)), history
-    allowed, restarts = add_restart(history.restarts, now - history.waited, policy.max_restarts, policy.within)
-    attempt = 1 if _ran_stably(policy.backoff, ran_for) else history.attempt + 1
-    if not allowed or _attempts_used_up(policy.backoff, attempt):
-        return Exhausted(), attrs.evolve(history, restarts=restarts)
-    wait = delay(policy.backoff, attempt, luck)
-    return StartAgain(wait, attempt), History(restarts, attempt, history.waited + wait)
+        return Again(0.0, max(1, past.attempt)), past
+    past = attrs.evolve(past, attempt=attempts_after(past.attempt, policy.backoff, ran_for))
+    return charged_restart(policy.budget, policy.backoff, past, "", now=now, uniform=uniform)
 
 
-def _ran_stably(backoff: Backoff | None, ran_for: float) -> bool:
-    return backoff is not None and backoff.reset_after is not None and ran_for >= backoff.reset_after
+def attempts_after(attempt: int, backoff: Backoff | None, ran_for: float) -> int:
+    """Return how many restarts in a row there were once a run is over: none, if that was long enough."""
+    is_stable = backoff is not None and backoff.reset_after is not None and ran_for >= backoff.reset_after
+    return 0 if is_stable else attempt
 
 
-def _attempts_used_up(backoff: Backoff | None, attempt: int) -> bool:
-    return backoff is not None and backoff.max_attempts is not None and attempt > backoff.max_attempts
+def charged_restart(
+    budget: Budget, backoff: Backoff | None, past: Past, child: str, *, now: float, uniform: float
+) -> tuple[Again | Exhausted, Past]:
+    """Count one restart of a child, and say when it comes; if it waits, its past does not grow old meanwhile."""
+    attempt = past.attempt + 1
+    allowed, ledger = charge(past.ledger, child, now, budget)
+    if not allowed or (backoff is not None and backoff.max_attempts is not None and attempt > backoff.max_attempts):
+        return Exhausted(by_budget=not allowed), Past(attempt, ledger)
+    seconds = delay(backoff, attempt, uniform)
+    return Again(seconds, attempt), Past(attempt, postpone(ledger, child, seconds) if seconds > 0 else ledger)

@@ -15,6 +15,7 @@ from typing import Any
 from piactors import events
 from piactors._isolate import dead
 from piactors._isolate.parent import made
+from piactors._rules.moment import Moment
 from piactors._rules.supervisor.actions import (
     Action,
     Answer,
@@ -29,7 +30,7 @@ from piactors._rules.supervisor.actions import (
     Wait,
 )
 from piactors._rules.supervisor.child import Phase
-from piactors._rules.supervisor.machine import Machine, Moment
+from piactors._rules.supervisor.machine import Input, Machine
 from piactors._rules.supervisor.rules import ChildRule, TreeRule
 from piactors._text import shown
 from piactors._text.logs import logger
@@ -39,8 +40,6 @@ from piactors._tree.runner import Runner
 from piactors.errors import StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-
-Input = Callable[[Machine, Moment], list[Action]]
 
 
 class Engine:
@@ -178,7 +177,7 @@ class Engine:
     def _start(self, id: str, attempt: int) -> None:
         waited = self._end_wait(id)
         runner = self.runners[id] = self.machine.children[id].rule.runner
-        runner.link.engine, runner.link.error = self, None
+        runner.link.report_to(self.post)
         if attempt and not waited:
             self._tell_restarting(runner, attempt, 0.0)
         try:

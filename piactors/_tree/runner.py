@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import pykka
 
 from piactors._isolate.parent import MakeError
 from piactors._rules.supervisor.actions import Exit
+from piactors._rules.supervisor.machine import Input
 from piactors._rules.supervisor.rules import ChildRule
 from piactors.exit_reason import ExitReason
-
-if TYPE_CHECKING:
-    from piactors._tree.engine import Engine
 
 
 class Runner(Protocol):
@@ -66,9 +65,14 @@ class Link:
         self.asks = asks
         """Whether a function of the user decides on restarts: only the supervisor's own thread calls it."""
         self.quarantine = quarantine
-        self.engine: Engine | None = None
+        self.post: Callable[[Input], object] | None = None
+        """Gives the supervisor an input; None while none runs."""
         self.error: MakeError | None = None
         """Makes the error of the last start that failed."""
+
+    def report_to(self, post: Callable[[Input], object]) -> None:
+        """Tell this supervisor from now on; what was told to an earlier one is over."""
+        self.post, self.error = post, None
 
     def wants_restart(self, reason: ExitReason) -> bool:
         """See `ParentLink`."""
@@ -76,21 +80,21 @@ class Link:
 
     def started(self) -> None:
         """See `ParentLink`."""
-        if self.engine is not None:
-            self.engine.post(lambda machine, at: machine.started(at, self.rule.id))
+        if self.post is not None:
+            self.post(lambda machine, at: machine.started(at, self.rule.id))
 
     def start_failed(self, reason: ExitReason, error: MakeError) -> None:
         """See `ParentLink`."""
         self.error = error
-        if self.engine is not None:
-            self.engine.post(lambda machine, at: machine.start_failed(at, self.rule.id, reason))
+        if self.post is not None:
+            self.post(lambda machine, at: machine.start_failed(at, self.rule.id, reason))
 
     def exited(self, exit: Exit) -> None:
         """See `ParentLink`."""
-        if self.engine is not None:
-            self.engine.post(lambda machine, at: machine.exited(at, self.rule.id, exit))
+        if self.post is not None:
+            self.post(lambda machine, at: machine.exited(at, self.rule.id, exit))
 
     def terminated(self) -> None:
         """See `ParentLink`."""
-        if self.engine is not None:
-            self.engine.post(lambda machine, at: machine.stopped_by_ref(at, self.rule.id))
+        if self.post is not None:
+            self.post(lambda machine, at: machine.stopped_by_ref(at, self.rule.id))

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, get_args
 
 import attrs
 
-from piactors._rules.supervisor.rules import AutoShutdown, Budget, Strategy, TreeRule
+from piactors._rules.budget import Budget
+from piactors._rules.supervisor.rules import AutoShutdown, Strategy, TreeRule
 from piactors._validation import fields as rule
 from piactors._validation.fields import NONE
 from piactors.child_spec import ChildSpec

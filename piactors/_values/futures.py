@@ -13,7 +13,7 @@ import weakref
 from typing import Any, NoReturn
 
 from piactors.errors import PiactorsError
-from piactors.future import ExcInfo, Future
+from piactors.future import ExcInfo, Future, leave_with
 
 _sent: weakref.WeakValueDictionary[str, Future[Any]] = weakref.WeakValueDictionary()
 _control: Any = None
@@ -101,3 +101,10 @@ class RequestedFuture(Future[Any]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return requested, (self.number,)
+
+
+def _leave(future: Future[Any]) -> tuple[Any, ...]:
+    return received, (token_of(future),)
+
+
+leave_with(_leave)

@@ -11,9 +11,11 @@ import pytest
 from piactors._rules import actions as do
 from piactors._rules.bodies import Ending, Role
 from piactors._rules.lifecycle import Lifecycle
-from piactors._rules.parent import Again, Decision, Down, Exhausted, Later, Moment
+from piactors._rules.moment import Moment
+from piactors._rules.parent import Decision, Later
 from piactors._rules.phases import Phase, Swap, Wish
 from piactors._rules.replacement import FIRST_PAUSE, LONGEST_PAUSE, PAUSE_AFTER_FAILURE
+from piactors._rules.restart import Again, Down, Exhausted
 from piactors.exit_reason import ExitReason
 
 NORMAL = ExitReason(kind="normal")

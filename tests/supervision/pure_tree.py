@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from piactors._rules.budget import Budget
+from piactors._rules.moment import Moment
 from piactors._rules.supervisor.actions import (
     Action,
     Answer,
@@ -18,8 +20,8 @@ from piactors._rules.supervisor.actions import (
     Stop,
     Wait,
 )
-from piactors._rules.supervisor.machine import Machine, Moment
-from piactors._rules.supervisor.rules import Budget, ChildRule, TreeRule
+from piactors._rules.supervisor.machine import Machine
+from piactors._rules.supervisor.rules import ChildRule, TreeRule
 from piactors.exit_reason import ExitReason, Kind
 
 FAILED = ExitReason(kind="start_failed")

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from piactors._rules.budget import Budget
+from piactors._rules.moment import Moment
 from piactors._rules.supervisor.actions import Action, Answer, Ended, Exit, Forget, Start, StartRefused, Stop, Wait
-from piactors._rules.supervisor.machine import Machine, Moment
-from piactors._rules.supervisor.rules import Budget, ChildRule, TreeRule
+from piactors._rules.supervisor.machine import Machine
+from piactors._rules.supervisor.rules import ChildRule, TreeRule
 from piactors.exit_reason import ExitReason
 from piactors.options import Backoff
 

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from piactors._rules.budget import Budget
+from piactors._rules.moment import Moment
 from piactors._rules.supervisor.actions import (
     Action,
     Answer,
@@ -25,8 +27,8 @@ from piactors._rules.supervisor.actions import (
     Stop,
     Wait,
 )
-from piactors._rules.supervisor.machine import Machine, Moment
-from piactors._rules.supervisor.rules import Budget, ChildRule, Strategy, TreeRule
+from piactors._rules.supervisor.machine import Machine
+from piactors._rules.supervisor.rules import ChildRule, Strategy, TreeRule
 from piactors.exit_reason import ExitReason
 from piactors.options import Backoff
 from tests.supervision.simple_model import ChildSpec, SimpleSupervisor, TreeSpec, Waits

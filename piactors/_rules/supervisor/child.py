@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from piactors._rules.ledger import Ledger
+from piactors._rules.budget import Ledger
 from piactors._rules.supervisor.rules import ChildRule
 from piactors.exit_reason import ExitReason
 

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec
 
 from piactors import errors
-from piactors._rules import ledger
-from piactors._rules.backoff import delay
+from piactors._rules import restart
+from piactors._rules.moment import Moment
 from piactors._rules.supervisor.actions import Action, Answer, Exceeded, Exit, PutDown, StartRefused
 from piactors._rules.supervisor.child import Child, Phase
 from piactors._rules.supervisor.jobs import Job, Purpose, in_order
 from piactors._rules.supervisor.rules import ChildRule
-from piactors._rules.supervisor.steps import Moment, Steps
+from piactors._rules.supervisor.steps import Steps
 from piactors.exit_reason import ExitReason
 
 __all__ = ["Machine", "Moment"]
@@ -255,33 +255,31 @@ class Machine(Steps):
         if not charged:
             self._restart(child)
             return
-        child.attempt += 1
-        used_up = backoff is not None and backoff.max_attempts is not None and child.attempt > backoff.max_attempts
-        allowed = self._charge(child)
-        if not allowed or used_up:
-            self._exhausted(child, child.rule.escalates or (not allowed and child.rule.budget is None))
-            return
-        seconds = delay(backoff, child.attempt, self._moment.luck)
-        if seconds > 0:
-            self._postpone(child, seconds)
-            child.waits_until = self._moment.now + seconds
-            self._wait(child, seconds)
+        budget = child.rule.budget or self.rule.budget
+        shared = child.rule.budget is None
+        past = restart.Past(child.attempt, self._ledger if shared else child.ledger)
+        decision, past = restart.charged_restart(
+            budget, backoff, past, child.id, now=self._moment.now, uniform=self._moment.uniform
+        )
+        child.attempt = past.attempt
+        if shared:
+            self._ledger = past.ledger
+        else:
+            child.ledger = past.ledger
+        if isinstance(decision, restart.Exhausted):
+            self._exhausted(child, child.rule.escalates or (decision.by_budget and shared))
+        elif decision.delay > 0:
+            child.waits_until = self._moment.now + decision.delay
+            self._wait(child, decision.delay)
         else:
             self._restart(child)
 
     def _has_run(self, child: Child) -> None:
         """Its run is over; one that was long enough lets the waits start again from the first."""
-        backoff, ready_at, child.ready_at = child.rule.backoff or self.rule.backoff, child.ready_at, None
-        if ready_at is not None and backoff is not None and backoff.reset_after is not None:
-            child.attempt = 0 if self._moment.now - ready_at >= backoff.reset_after else child.attempt
-
-    def _charge(self, child: Child) -> bool:
-        now = self._moment.now
-        if child.rule.budget is not None:
-            allowed, child.ledger = ledger.charge(child.ledger, child.id, now, child.rule.budget)
-        else:
-            allowed, self._ledger = ledger.charge(self._ledger, child.id, now, self.rule.budget)
-        return allowed
+        ready_at, child.ready_at = child.ready_at, None
+        if ready_at is not None:
+            backoff = child.rule.backoff or self.rule.backoff
+            child.attempt = restart.attempts_after(child.attempt, backoff, self._moment.now - ready_at)
 
     def _exhausted(self, child: Child, escalates: bool) -> None:
         self._actions.append(Exceeded(child.id, escalates))
@@ -321,3 +319,7 @@ class Machine(Steps):
 def _is_being_put_down(child: Child) -> bool:
     """Whether a child is being stopped for good already, by its supervisor itself."""
     return child.phase is Phase.STOPPING and (child.job is None or not child.job.keep)
+
+
+Input = Callable[[Machine, Moment], list[Action]]
+"""Gives a machine one input, and returns what is to be done."""

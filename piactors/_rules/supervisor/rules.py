@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
+from piactors._rules.budget import Budget
 from piactors._rules.restart import Restart, wants_restart
 from piactors.exit_reason import ExitReason
 from piactors.options import Backoff
@@ -14,14 +15,6 @@ from piactors.options import Backoff
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 AutoShutdown = Literal["never", "any_significant", "all_significant"]
 ChildType = Literal["worker", "supervisor"]
-
-
-@attrs.frozen
-class Budget:
-    """At most `max_restarts` restarts within `within` seconds; None: any number."""
-
-    max_restarts: int | None
-    within: float
 
 
 @attrs.frozen(kw_only=True)
@@ -69,7 +62,7 @@ class TreeRule:
     """
 
     strategy: Strategy = "one_for_one"
-    budget: Budget = Budget(3, 5.0)
+    budget: Budget = attrs.field(factory=lambda: Budget(3, 5.0))
     auto_shutdown: AutoShutdown = "never"
     backoff: Backoff | None = None
     max_children: int | None = None

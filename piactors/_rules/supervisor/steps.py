@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import attrs
 
-from piactors._rules import ledger
+from piactors._rules.budget import Ledger, postpone
+from piactors._rules.moment import Moment
 from piactors._rules.supervisor.actions import (
     Action,
     Answer,
@@ -24,14 +25,6 @@ from piactors._rules.supervisor.child import Child, Phase
 from piactors._rules.supervisor.jobs import Job, Purpose
 from piactors._rules.supervisor.rules import TreeRule
 from piactors.exit_reason import ExitReason
-
-
-@attrs.frozen
-class Moment:
-    """When an input is handled, in seconds on a monotonic clock, and a random number in [0, 1) for jitter."""
-
-    now: float
-    luck: float = 0.5
 
 
 @attrs.define
@@ -54,7 +47,7 @@ class Steps:
         self._exclusive = rule.strategy != "one_for_one"
         self._moment = Moment(0.0)
         self._actions: list[Action] = []
-        self._ledger: ledger.Ledger = ()
+        self._ledger: Ledger = ()
         self._job: Job | None = None
         self._put_off: deque[Callable[[], None]] = deque()
         self._ending: _Ending | None = None
@@ -221,9 +214,9 @@ class Steps:
 
     def _postpone(self, child: Child, seconds: float) -> None:
         if child.rule.budget is not None:
-            child.ledger = ledger.postpone(child.ledger, child.id, seconds)
+            child.ledger = postpone(child.ledger, child.id, seconds)
         else:
-            self._ledger = ledger.postpone(self._ledger, child.id, seconds)
+            self._ledger = postpone(self._ledger, child.id, seconds)
 
     def _cut_wait_short(self, child: Child) -> None:
         """What of its wait does not happen makes its past older again."""

@@ -1,16 +1,23 @@
-"""The restarts that count against a budget, and whose they were.
+"""How many restarts are allowed: at most so many within so many seconds, in a sliding window, and whose they were.
 
-A restart that waits (see `Backoff`) is dated to the end of its wait, and the child's earlier ones
-move along: while a child waits, nothing of its past grows old.  So a delay longer than the window
-does not defeat the limit.
+A restart that waits (see `Backoff`) is dated to the end of its wait, and the child's earlier ones move along: while a
+child waits, nothing of its past grows old.  So a delay longer than the window does not defeat the limit.
 """
 
 from __future__ import annotations
 
-from piactors._rules.supervisor.rules import Budget
+import attrs
 
 Ledger = tuple[tuple[float, str], ...]
 """When, on a monotonic clock in seconds, and which child."""
+
+
+@attrs.frozen
+class Budget:
+    """At most `max_restarts` restarts within `within` seconds; None: any number."""
+
+    max_restarts: int | None
+    within: float
 
 
 def charge(ledger: Ledger, child: str, now: float, budget: Budget) -> tuple[bool, Ledger]:
