@@ -156,17 +156,17 @@ def _start(
     actor_class: type[Any], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> IsolateRef[Any]:
     # Not before it is needed: an isolate has this module, and seldom starts isolates of its own.
-    from piactors import spawning
+    from piactors._isolate import start
 
-    return spawning.start_actor(actor_class, options, args, kwargs)
+    return start.start_actor(actor_class, options, args, kwargs)
 
 
 async def _start_async(
     actor_class: type[Any], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> IsolateRef[Any]:
-    from piactors import spawning  # as above
+    from piactors._isolate import start  # as above
 
-    return await spawning.start_actor_async(actor_class, options, args, kwargs)
+    return await start.start_actor_async(actor_class, options, args, kwargs)
 
 
 @overload

@@ -15,7 +15,7 @@ from piactors._host.sampling import UsageSample
 from piactors._isolate.isolate import Isolate
 from piactors._platform import process_stats
 from piactors._platform.process_stats import Stat
-from piactors._process.process import Generation
+from piactors._process.placement import Process
 from piactors.future import Future
 from piactors.pihost import plain_decode, wire
 
@@ -182,11 +182,11 @@ class Inside(NamedTuple):
     heap_traced: int | None = None
 
 
-_unanswered: weakref.WeakKeyDictionary[Generation, Future[Inside]] = weakref.WeakKeyDictionary()
+_unanswered: weakref.WeakKeyDictionary[Process, Future[Inside]] = weakref.WeakKeyDictionary()
 """The question that a process was asked last: where it does not answer, questions must not pile up."""
 
 
-def _ask(isolate: Isolate) -> tuple[Generation | None, Future[Inside] | None]:
+def _ask(isolate: Isolate) -> tuple[Process | None, Future[Inside] | None]:
     """Ask an isolate's control thread; return the process asked, and what it will have answered."""
     body = isolate.life.current
     generation = None if body is None else body.process

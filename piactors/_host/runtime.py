@@ -21,8 +21,8 @@ from piactors._io.dispatcher import Dispatcher, log
 from piactors._io.loop import Loop
 from piactors._platform import host_end, late_threads, own_python, pidfd, taken_away
 from piactors._process import launcher_env
+from piactors._process.backend import Backend, Order
 from piactors._process.launcher import LauncherBackend
-from piactors._process.placement import Backend, Order
 from piactors._process.portable import PortableBackend
 from piactors._rules.lanes import Lanes
 from piactors.errors import StartError

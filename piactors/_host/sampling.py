@@ -17,7 +17,7 @@ import attrs
 
 from piactors._host.runtime import Runtime
 from piactors._platform import process_stats
-from piactors._process.process import Generation
+from piactors._process.placement import Process
 from piactors._text.logs import logger
 
 INTERVAL = 1.0
@@ -57,7 +57,7 @@ class Subject(Protocol):
     runtime: Runtime
 
     @property
-    def process(self) -> Generation | None:
+    def process(self) -> Process | None:
         """What runs it now."""
 
     @property
@@ -83,7 +83,7 @@ class History:
             subject.runtime.loop.call_soon(_follow, subject.runtime, self)
         return tuple(self._samples.copy())  # a copy is made in one step, so another thread may append meanwhile
 
-    def generation(self) -> Generation | None:
+    def generation(self) -> Process | None:
         """Return the process that runs, or None."""
         return self._subject().process
 

@@ -6,15 +6,30 @@ import asyncio
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from piactors._future import waiting
-from piactors._rules.mailbox import Message
+from piactors._io.loop import Share
+from piactors._rules.mailbox import Mailbox, Message
 from piactors.errors import MailboxFull, Timeout
+from piactors.options import OverflowPolicy
 from piactors.pihost.segments import Parcel
 
-if TYPE_CHECKING:
-    from piactors._isolate.sending import Sending
+
+class Bounded(Protocol):
+    """Whose mailbox may be full (see `sending`)."""
+
+    name: str
+    lock: threading.RLock
+    room: Room
+    loop: Share
+    mailbox: Mailbox
+    capacity: int | None
+    overflow: OverflowPolicy
+    max_frame: int
+
+    def go_on(self) -> None:
+        """Do what somebody was kept from who was interrupted."""
 
 
 class Room:
@@ -55,7 +70,7 @@ class Room:
             self.notify()
 
 
-def check_size(delivery: Sending, payload: Any) -> None:
+def check_size(delivery: Bounded, payload: Any) -> None:
     """Refuse what is larger than any frame may be.
 
     Raises:
@@ -66,7 +81,7 @@ def check_size(delivery: Sending, payload: Any) -> None:
         raise ValueError(f"{delivery.name}: a message of {size:,} bytes, and max_frame is {delivery.max_frame:,}")
 
 
-def make_room(delivery: Sending, may_block: bool) -> threading.Lock | None:
+def make_room(delivery: Bounded, may_block: bool) -> threading.Lock | None:
     """See to it that there is room for one more message; return where to wait if there is none.
 
     Raises:
@@ -86,7 +101,7 @@ def make_room(delivery: Sending, may_block: bool) -> threading.Lock | None:
     return delivery.room.enter()
 
 
-def _tell_of_drop(delivery: Sending, message: Message) -> None:
+def _tell_of_drop(delivery: Bounded, message: Message) -> None:
     with delivery.lock:
         if message in delivery.mailbox:  # it was to be dropped, and somebody was interrupted
             return
@@ -95,7 +110,7 @@ def _tell_of_drop(delivery: Sending, message: Message) -> None:
         message.sink.fail(MailboxFull(text))
 
 
-def wait_for_room(delivery: Sending, message: Message, place: threading.Lock, until: float | None) -> None:
+def wait_for_room(delivery: Bounded, message: Message, place: threading.Lock, until: float | None) -> None:
     """Wait until there may be room.
 
     Raises:

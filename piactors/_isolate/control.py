@@ -12,7 +12,7 @@ from piactors._codec.decode import Decoder
 from piactors._isolate import frames
 from piactors._isolate.remote_attributes import Described
 from piactors._isolate.reply_ports import raise_from
-from piactors._process.process import Generation
+from piactors._process.placement import Process
 from piactors.errors import ProtocolError
 from piactors.future import Future
 from piactors.pihost import plain_decode, wire
@@ -22,7 +22,7 @@ _BUDGET = 64 << 20
 
 
 def request(
-    process: Generation | None, decoder: Decoder, gone: Callable[[], BaseException], operation: str, *args: Any
+    process: Process | None, decoder: Decoder, gone: Callable[[], BaseException], operation: str, *args: Any
 ) -> Future[Any]:
     """Ask the control thread of a process.
 

@@ -10,7 +10,7 @@ from piactors.pihost import wire
 
 if TYPE_CHECKING:
     from piactors._io.loop import Timer
-    from piactors._isolate.incarnation import Incarnation
+    from piactors._isolate.view import IncarnationView
 
 _MOST_TIMES_TOLD = 3
 """So many times in a row what was set is waited for."""
@@ -28,7 +28,7 @@ class DataSync:
         self._data = data
         self._times_told = 0
 
-    def sync(self, body: Incarnation, then: Callable[[], None]) -> None:
+    def sync(self, body: IncarnationView, then: Callable[[], None]) -> None:
         """Tell it what it does not have, and call `then()` once it has that; end it if that takes too long.
 
         If somebody sets values without a pause, the last ones are told and not waited for.
@@ -52,7 +52,7 @@ class DataSync:
         self._tell(body, unknown, taken)
 
     def _tell(
-        self, body: Incarnation, values: list[tuple[str, bytes]], taken: Callable[[wire.Frame | None], None]
+        self, body: IncarnationView, values: list[tuple[str, bytes]], taken: Callable[[wire.Frame | None], None]
     ) -> None:
         for key, value in values:
             self.known[key] = value
@@ -60,7 +60,7 @@ class DataSync:
                 body.process.request("set_data", (key, value), taken)
 
     @staticmethod
-    def _bound(body: Incarnation) -> Timer | None:
+    def _bound(body: IncarnationView) -> Timer | None:
         options = body.spec.options
         if options.debug:
             return None

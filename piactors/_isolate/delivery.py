@@ -25,7 +25,7 @@ from piactors.pihost import wire
 if TYPE_CHECKING:
     from piactors._isolate.spec import IsolateSpec
     from piactors._platform.wake import Waker
-    from piactors._process.process import Generation
+    from piactors._process.placement import Process
     from piactors.future import Future
 
 _RESULTS = (wire.REPLY, wire.ERROR)
@@ -174,7 +174,7 @@ class Delivery(Sending):
 
     # What the rules ask for, on the I/O thread
 
-    def attach(self, process: Generation | None) -> None:
+    def attach(self, process: Process | None) -> None:
         """Send to this process from now on, as soon as `resume` says so."""
         with self.lock:
             self.process = process

@@ -1,9 +1,8 @@
-"""What the processes of an isolate have in common, and who hears of them."""
+"""What the processes of an isolate have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -14,34 +13,7 @@ from piactors._io.loop import Share
 from piactors._isolate.delivery import Delivery
 from piactors._isolate.reports import Reports
 from piactors._isolate.services import HostServices
-from piactors._process.owner import End
-from piactors._rules.bodies import Ending
-from piactors.exit_reason import Kind
-
-if TYPE_CHECKING:
-    from piactors._isolate.incarnation import Incarnation
-
-
-class Listener(Protocol):
-    """Who hears of an incarnation; called on the I/O thread, but for `doomed`."""
-
-    def incarnation_ready(self, body: Incarnation) -> None:
-        """Its start is complete."""
-
-    def incarnation_stops(self, body: Incarnation) -> None:
-        """It has said that it stops."""
-
-    def incarnation_gone(self, body: Incarnation, ending: Ending, end: End | None) -> None:
-        """It is gone with all that it has started, or was never made."""
-
-    def doomed(self, body: Incarnation, kind: Kind, detail: str) -> None:
-        """It is about to be killed for this; from any thread."""
-
-    def was_told_to_stop(self, body: Incarnation) -> bool:
-        """Whether its end was asked for, as far as its isolate knows."""
-
-    def has_failed(self, error: BaseException) -> None:
-        """The host itself has failed at something that concerns it."""
+from piactors._process.placement import Placement
 
 
 @attrs.define
@@ -51,6 +23,7 @@ class Home:
     Attributes:
         plan: what enforces their limits; None if they have none.
         data: what was set for all of them with `set_data`, serialised.
+        placement: makes them.
         on_large: is called if a large message passes.
         leave: lets the runtime forget the isolate, which has ended.
         has_failed: is told of failures of the host itself.
@@ -66,6 +39,7 @@ class Home:
     services: HostServices
     data: dict[str, bytes]
     on_large: Callable[[], None]
+    placement: Placement
     leave: Callable[[], None]
     has_failed: Callable[[BaseException], None]
     request_replacement: Callable[[int, str], None]

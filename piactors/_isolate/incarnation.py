@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -18,12 +18,11 @@ from piactors._io.loop import Timer
 from piactors._isolate import frames
 from piactors._isolate.data_sync import DataSync
 from piactors._isolate.delivery import Unanswered
-from piactors._isolate.home import Home, Listener
+from piactors._isolate.home import Home
 from piactors._isolate.policies.call_timeout import Capture
 from piactors._isolate.policies.limits import LimitGuard
 from piactors._isolate.spec import IsolateSpec
-from piactors._process.owner import End
-from piactors._process.process import Generation
+from piactors._process.placement import End, Process, ProcessOrder
 from piactors._rules.bodies import Ending, Role
 from piactors._rules.incarnation import Facts, Unconfined
 from piactors._rules.mailbox import Message
@@ -33,8 +32,30 @@ from piactors.exit_reason import Breach, ExitReason, Kind
 from piactors.pihost import PROTOCOL, inherit, wire
 
 
+class Listener(Protocol):
+    """Who hears of an incarnation; called on the I/O thread, but for `doomed`."""
+
+    def incarnation_ready(self, body: Incarnation) -> None:
+        """Its start is complete."""
+
+    def incarnation_stops(self, body: Incarnation) -> None:
+        """It has said that it stops."""
+
+    def incarnation_gone(self, body: Incarnation, ending: Ending, end: End | None) -> None:
+        """It is gone with all that it has started, or was never made."""
+
+    def doomed(self, body: Incarnation, kind: Kind, detail: str) -> None:
+        """It is about to be killed for this; from any thread."""
+
+    def was_told_to_stop(self, body: Incarnation) -> bool:
+        """Whether its end was asked for, as far as its isolate knows."""
+
+    def has_failed(self, error: BaseException) -> None:
+        """The host itself has failed at something that concerns it."""
+
+
 class Incarnation:
-    """One process; the `Owner` of a `Generation`.
+    """One process; the `Owner` of a `Process`.
 
     Attributes:
         number: which process of its isolate it is.
@@ -58,7 +79,7 @@ class Incarnation:
         self.ran = role is Role.CURRENT
         self.announced = self.stop_wanted = False
         self.description = b""
-        self.process: Generation | None = None
+        self.process: Process | None = None
         self.guard: LimitGuard | None = None
         self.timed_out: Message | None = None
         self.ending: Ending | None = None
@@ -72,25 +93,28 @@ class Incarnation:
 
     # Its process
 
-    def launch(self) -> None:
-        """Have its process made, confined to its limits.
+    def launch(self) -> str | None:
+        """Have its process made, confined to its limits; return why none may be made here, or None.
 
         Raises:
             OSError: if the kernel refuses.
         """
-        home, spec, options = self._home, self.spec, self.spec.options
+        home, options, plan = self._home, self.spec.options, self._home.plan
+        if plan is not None and plan.refusal is not None:
+            return f"its limits cannot be enforced here: {plan.refusal}"
+        order = self._order()
+        why_not = home.placement.why_not(order)
+        if why_not is not None:
+            return why_not
         confinement = Confinement()
-        if home.plan is not None:
-            confinement = home.runtime.confiner.confine(home.plan, f"{spec.name}-{self.number}")
+        if plan is not None:
+            confinement = home.runtime.confiner.confine(plan, f"{self.spec.name}-{self.number}")
         self.guard = LimitGuard(self, home, confinement)
-        order = attrs.evolve(spec.order, orders={"inherited": inherit.read(), **confinement.orders})  # limits win
+        orders = {"inherited": inherit.read(), **confinement.orders}  # limits win
         try:
-            backend = home.runtime.backend(order, options.preload, own=spec.own_interpreter)
-            self.process = Generation(
-                home.loop, backend, self, self.number, order, spec.init(home.urn, self.number, self._data.known),
-                options.concurrency, options.output if isinstance(options.output, str) else "callable",
-                options.max_frame, home.reports.fell_back, spec.needs,
-            )  # fmt: skip
+            self.process = home.placement.launch(
+                attrs.evolve(order, how=attrs.evolve(order.how, orders=orders)), self
+            )
         except BaseException:
             self.guard.ended(None, None)
             raise
@@ -99,6 +123,16 @@ class Incarnation:
             self._start_timer = self.after(options.start_timeout, self._start_is_late)
         if self.facts.kill_kind is not None:  # decided while it was made
             self.process.kill()
+        return None
+
+    def _order(self) -> ProcessOrder:
+        spec, options = self.spec, self.spec.options
+        return ProcessOrder(
+            number=self.number, how=spec.order, init=spec.init(self._home.urn, self.number, self._data.known),
+            needs=spec.needs, preload=options.preload, own_interpreter=spec.own_interpreter,
+            concurrency=options.concurrency, output=options.output if isinstance(options.output, str) else "callable",
+            max_frame=options.max_frame, fell_back=self._home.reports.fell_back,
+        )  # fmt: skip
 
     @property
     def pid(self) -> int | None:
@@ -227,7 +261,7 @@ class Incarnation:
         """See `Owner`: only the one that runs the calls has any to answer."""
         return self.role is Role.CURRENT
 
-    def on_launched(self, process: Generation) -> None:
+    def on_launched(self, process: Process) -> None:
         """See `Owner`."""
         if self.guard is not None:
             self.guard.launched(process)

@@ -38,7 +38,8 @@ from piactors._isolate.services import HostServices
 from piactors._isolate.spec import IsolateSpec
 from piactors._platform import reentry
 from piactors._platform.reentry import Reentered
-from piactors._process.process import Generation
+from piactors._process.local import LocalPlacement
+from piactors._process.placement import Process
 from piactors._rules.mailbox import Message
 from piactors._rules.phases import Phase
 from piactors.errors import ActorDeadError, StartError
@@ -95,7 +96,8 @@ class Isolate:
         self._home = Home(
             urn=self.ref.actor_urn, runtime=self.runtime, loop=self.loop, delivery=self.delivery,
             decoder=self.delivery.decoder, reports=self.reports, services=self.services,
-            data=self.data, on_large=self.idle_memory.used, leave=self._leave, has_failed=self.has_failed,
+            placement=LocalPlacement(self.loop, self.runtime.backend), data=self.data,
+            on_large=self.idle_memory.used, leave=self._leave, has_failed=self.has_failed,
             request_replacement=self.recycling.request,
         )  # fmt: skip
         texts = Texts(
@@ -112,7 +114,7 @@ class Isolate:
     # About it, from any thread
 
     @property
-    def process(self) -> Generation | None:
+    def process(self) -> Process | None:
         """The process that messages go to, or None."""
         current = self.life.current
         return None if current is None else current.process

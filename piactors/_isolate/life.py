@@ -12,11 +12,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from piactors._isolate.home import Listener
-from piactors._isolate.incarnation import Incarnation
+from piactors._isolate.incarnation import Incarnation, Listener
 from piactors._isolate.performing import PERFORM, Performing
-from piactors._process.owner import End
-from piactors._process.process import Generation
+from piactors._process.placement import End, Process
 from piactors._rules import actions as do
 from piactors._rules.bodies import Ending, Role
 from piactors._rules.moment import Moment
@@ -115,7 +113,7 @@ class Life(Performing):
 
     # What the code in a process, and the policies, ask for
 
-    def wants_stop(self, process: Generation) -> bool:
+    def wants_stop(self, process: Process) -> bool:
         """Note that its own code asks for its end; True if it is the process that runs the calls."""
         for body in list(self._bodies.values()):
             if body.process is process and body.role is not Role.RETIRING:

@@ -12,8 +12,8 @@ import attrs
 from piactors import events
 from piactors._io.loop import Timer
 from piactors._isolate import crash_errors
-from piactors._isolate.home import Home, Listener
-from piactors._isolate.incarnation import Incarnation
+from piactors._isolate.home import Home
+from piactors._isolate.incarnation import Incarnation, Listener
 from piactors._isolate.news import News
 from piactors._isolate.parent import Losses
 from piactors._isolate.policies import heartbeat
@@ -22,8 +22,6 @@ from piactors._isolate.policies.recycling import RecyclePolicy, has_room_beside
 from piactors._isolate.reply_ports import fail_all
 from piactors._isolate.reports import settle_lost
 from piactors._isolate.spec import IsolateSpec
-from piactors._platform import own_python
-from piactors._process import pihost_files
 from piactors._rules import actions as do
 from piactors._rules.bodies import Ending, Role
 from piactors._rules.lifecycle import Lifecycle
@@ -126,15 +124,14 @@ class Performing:
         spec = self._specs[action.version]
         body = Incarnation(self._home, self._listener, spec, action.number, action.role, action.version)
         self._bodies[action.number] = body
-        why = _refusal(spec, self._home)
-        if why is not None:
-            body.not_made(why, lack=False)
-            return
         try:
-            body.launch()
+            why_not = body.launch()
         except Exception as error:
             text = str(error) if isinstance(error, OSError) else repr(error)
             body.not_made(f"no process could be made: {text}", lack=lacks.is_lack(error))
+            return
+        if why_not is not None:
+            body.not_made(why_not, lack=False)
 
     def _of(self, number: int, step: Callable[[Incarnation], object]) -> None:
         body = self._bodies.get(number)  # it may be gone, and the rules hear of that next
@@ -338,16 +335,6 @@ class Performing:
             self.feed("replace", reason)
         if self.machine.swap is Swap.NONE and not self.machine.is_asked:
             self._recycling.again()
-
-
-def _refusal(spec: IsolateSpec, home: Home) -> str | None:
-    """Return why no process of an isolate may be started here."""
-    if not spec.order.interpreter:
-        return own_python.why_none()
-    if not pihost_files.COMMAND:
-        return pihost_files.why_missing()
-    unheld = None if home.plan is None else home.plan.refusal
-    return None if unheld is None else f"its limits cannot be enforced here: {unheld}"
 
 
 PERFORM: dict[type, Callable[[Performing, Any], None]] = {

@@ -7,24 +7,24 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from piactors._codec.decode import Decoder
 from piactors._future import outcome, waiting
 from piactors._platform import wake as waking
 from piactors._platform.reentry import Reentered
-from piactors._process.process import Generation
+from piactors._process.placement import Process
 from piactors._rules.mailbox import Message
 from piactors.errors import ProtocolError, Timeout
 from piactors.future import Future
 from piactors.pihost import segments, wire
 
-if TYPE_CHECKING:
-    from piactors._isolate.delivery import Delivery
-
 
 class ReplyPort(Protocol):
     """Takes exactly one outcome of a message."""
+
+    def flags(self, trust: Trust) -> int:
+        """Return how the answer is to be sent; under the isolate's lock, in the order in which messages leave."""
 
     def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
         """The message was handled and has a result."""
@@ -36,6 +36,41 @@ class ReplyPort(Protocol):
         """There is no answer, and this is why."""
 
 
+class Trust(Protocol):
+    """How far the answers of one isolate are believed (see `trusting`)."""
+
+    named: bool
+    """Whether code may have run in it that was called by name."""
+
+    @property
+    def code_decoder(self) -> Decoder:
+        """What decodes the answers of functions that were handed over."""
+
+    def note_call_by_name(self) -> None:
+        """Code runs in it from now on that was called by name; under the isolate's lock."""
+
+
+class Line(Trust, Protocol):
+    """The data path of an isolate, as those see it who wait for an answer (see `delivery`)."""
+
+    name: str
+
+    def watch(self) -> None:
+        """See to it that answers are read that no caller reads."""
+
+    def lend(self, future: Future[Any], waker: waking.Waker, deadline: float | None) -> None:
+        """Let the caller that waits for `future` read the answers."""
+
+    def has_begun(self, message: Message) -> bool:
+        """Whether the process says that it has begun a message, which has not been answered."""
+
+    def give_up(self, message: Message) -> bool:
+        """The caller of a message gave up on it: True if it will never begin, and has not begun before."""
+
+    def has_given_up(self, message: Message) -> bool:
+        """Whether a message will never begin because its caller gave up on it."""
+
+
 class CallFuture(Future[Any]):
     """The future of one message to an isolate, and where its outcome goes.
 
@@ -45,8 +80,12 @@ class CallFuture(Future[Any]):
     message: Message | None = None
     """The message, until there is an outcome."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Line) -> None:
         self._delivery = delivery
+
+    def flags(self, trust: Trust) -> int:
+        """See `ReplyPort`."""
+        return wire.PICKLE
 
     def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
         """See `ReplyPort`; decoding is left to whoever asks for the result."""
@@ -143,10 +182,14 @@ class PeerReply:
 
     __slots__ = ("future", "generation", "number")
 
-    def __init__(self, generation: Generation, number: int) -> None:
+    def __init__(self, generation: Process, number: int) -> None:
         self.generation = generation
         self.number = number
         self.future: Future[Any] = Future()
+
+    def flags(self, trust: Trust) -> int:
+        """See `ReplyPort`: it is passed on as it came, so it must not lie in a segment of the host's."""
+        return wire.PICKLE | wire.INLINE
 
     def reply(self, decoder: Decoder, flags: int, payload: Any) -> None:
         """See `ReplyPort`."""
@@ -185,6 +228,10 @@ class StopReply:
 
     def __init__(self, future: Future[bool]) -> None:
         self.future = future
+
+    def flags(self, trust: Trust) -> int:
+        """See `ReplyPort`."""
+        return wire.PICKLE | wire.INLINE
 
     def fail(self, error: BaseException) -> None:
         """See `ReplyPort`: whatever became of the messages before it, the isolate has stopped."""

@@ -22,11 +22,12 @@ from piactors.pihost.segments import Parcel
 
 if TYPE_CHECKING:
     from piactors._isolate.spec import IsolateSpec
-    from piactors._process.process import Generation
+    from piactors._process.placement import Process
 
 WINDOW_BYTES = 1 << 20
 """Bytes of messages that may be in flight; more would only wait in the kernel instead of here."""
 _FRAME_KINDS = {"call": wire.CALL, "tell": wire.TELL, "stop": wire.STOP}
+_INLINE = wire.PICKLE | wire.INLINE
 MakeError = Callable[[], BaseException]
 
 
@@ -80,7 +81,7 @@ class Sending:
         self.outbox = Outbox(bound(options))
         self.mailbox = Mailbox(page.WINDOW, WINDOW_BYTES)
         self.loop = loop
-        self.process: Generation | None = None
+        self.process: Process | None = None
         self.flows = False
         self.refusal: MakeError | None = None
         self._call_timeout = options.call_timeout
@@ -103,6 +104,8 @@ class Sending:
     def note_call_by_name(self) -> None:
         """Code runs in the isolate from now on that was called by name."""
         self.named = True
+        if self.concurrency > 1:  # else what was sent before is answered before this begins
+            trusting.take_back(self.mailbox.unanswered())
 
     def watch_calls(self, clock: Clock, on_done: Callable[[], object] | None) -> None:
         """Have a clock know when calls begin, and somebody when one is done, under the lock."""
@@ -184,7 +187,7 @@ class Sending:
         if message.needs is not None or process.knowledge.forgotten:
             process.define(message.needs)
         sink = message.sink
-        flags = wire.PICKLE if type(sink) is CallFuture else trusting.flags_of(self, sink)
+        flags = wire.PICKLE if type(sink) is CallFuture else _INLINE if sink is None else sink.flags(self)
         if type(payload) is Parcel:
             process.send_parcel(flags, kind, message.seq, payload, self.outbox.dropped())
         elif self.mailbox.count_on_way() == 1:
@@ -192,7 +195,7 @@ class Sending:
         else:
             process.send_soon(kind, flags, message.seq, payload)
 
-    def _mend(self, process: Generation | None) -> None:
+    def _mend(self, process: Process | None) -> None:
         """Under the lock: the sending of messages was interrupted, by a KeyboardInterrupt at any step of it."""
         self.loop.call_soon(self.go_on)
         message = self.mailbox.in_hand

@@ -10,7 +10,7 @@ from typing import Any
 from piactors._codec.decode import Decoder
 from piactors._isolate.delivery import Delivery
 from piactors._isolate.reply_ports import PeerReply, raise_from
-from piactors._process.process import Generation
+from piactors._process.placement import Process
 from piactors._rules.mailbox import Message
 from piactors._values import futures
 from piactors.errors import ActorDeadError, MailboxFull, PiactorsError, ProtocolError
@@ -38,14 +38,14 @@ class HostServices:
             waits, as that process runs the calls.
     """
 
-    def __init__(self, delivery: Delivery, wants_stop: Callable[[Generation], bool]) -> None:
+    def __init__(self, delivery: Delivery, wants_stop: Callable[[Process], bool]) -> None:
         self._delivery = delivery
         self._wants_stop = wants_stop
         self._futures: OrderedDict[int, Future[Any]] = OrderedDict()
         self._put_so_far = 0
         self._next_look = _LOOK_EVERY
 
-    def handle(self, generation: Generation, frame: wire.Frame) -> None:
+    def handle(self, generation: Process, frame: wire.Frame) -> None:
         """Handle one request.
 
         Raises:
@@ -75,24 +75,24 @@ class HostServices:
             found.fail(PiactorsError(text))
         return found
 
-    def _ask(self, generation: Generation, number: int, payload: bytes) -> None:
+    def _ask(self, generation: Process, number: int, payload: bytes) -> None:
         sink = PeerReply(generation, number)
         self._futures[number] = sink.future
         while len(self._futures) > _KEPT:
             self._futures.popitem(last=False)
         self._put(Message("call", payload, sink), sink)
 
-    def _tell(self, generation: Generation, number: int, payload: bytes) -> None:
+    def _tell(self, generation: Process, number: int, payload: bytes) -> None:
         self._put(Message("tell", payload), None)
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
-    def _stop(self, generation: Generation, number: int) -> None:
+    def _stop(self, generation: Process, number: int) -> None:
         if self._wants_stop(generation):
             self._put(Message("stop", b"", own_wish=True), None)
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
     def _settle(
-        self, generation: Generation, number: int, token: str, succeeded: bool, flags: int, payload: bytes
+        self, generation: Process, number: int, token: str, succeeded: bool, flags: int, payload: bytes
     ) -> None:
         future = futures.sent(token)
         if future is not None:

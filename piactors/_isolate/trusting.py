@@ -12,16 +12,13 @@ called by name meanwhile could write there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
 
-from piactors._isolate.reply_ports import CallFuture
+from piactors._codec.decode import Decoder
+from piactors._isolate.reply_ports import CallFuture, Line, Trust
+from piactors._rules.mailbox import Message
 from piactors.errors import ProtocolError
 from piactors.pihost import segments, wire
-
-if TYPE_CHECKING:
-    from piactors._codec.decode import Decoder
-    from piactors._isolate.delivery import Delivery
-    from piactors._isolate.sending import Sending
 
 
 class HandedOver(CallFuture):
@@ -30,10 +27,14 @@ class HandedOver(CallFuture):
     trusted = False
     """Whether its answer may be a pickle; decided when it is sent, and perhaps taken back."""
 
-    def trust(self, trusted: bool) -> bool:
-        """Say whether its answer is trusted, and return that."""
-        self.trusted = trusted
-        return trusted
+    def flags(self, trust: Trust) -> int:
+        """See `ReplyPort`."""
+        self.trusted = not trust.named
+        return wire.PICKLE | wire.INLINE | wire.CODE if self.trusted else wire.PICKLE
+
+    def take_back_trust(self) -> None:
+        """Code that was called by name may run beside it."""
+        self.trusted = False
 
     def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
         """See `ReplyPort`."""
@@ -52,32 +53,21 @@ class HandedOver(CallFuture):
 class Named(CallFuture):
     """The future of a call by name to an isolate that has had none so far."""
 
+    def flags(self, trust: Trust) -> int:
+        """See `ReplyPort`."""
+        trust.note_call_by_name()
+        return wire.PICKLE
 
-def future_of(delivery: Delivery, target: object) -> CallFuture:
+
+def future_of(delivery: Line, target: object) -> CallFuture:
     """Return the future of a function that an isolate is to call."""
     if delivery.named:
         return CallFuture(delivery)
     return Named(delivery) if isinstance(target, str) else HandedOver(delivery)
 
 
-def flags_of(delivery: Sending, sink: Any) -> int:
-    """Return how the answer to a message is to be sent, other than that of a plain call; under the isolate's lock.
-
-    What is sent is sent in the order in which this is called.
-    """
-    if type(sink) is HandedOver:
-        trusted = sink.trust(not delivery.named)
-        return wire.PICKLE | wire.INLINE | wire.CODE if trusted else wire.PICKLE
-    if type(sink) is Named:
-        _take_back_trust(delivery)
-        return wire.PICKLE
-    return wire.PICKLE | wire.INLINE
-
-
-def _take_back_trust(delivery: Sending) -> None:
-    delivery.note_call_by_name()
-    if delivery.concurrency == 1:
-        return  # what was sent before is answered before this begins
-    for message in delivery.mailbox.unanswered():
+def take_back(messages: Iterable[Message]) -> None:
+    """A call by name leaves, and may run beside these: their answers are not trusted any more."""
+    for message in messages:
         if type(message.sink) is HandedOver:
-            message.sink.trust(False)
+            message.sink.take_back_trust()

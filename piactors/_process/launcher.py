@@ -21,10 +21,10 @@ from piactors._io.loop import Loop
 from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
 from piactors._process import launcher_env, launcher_sweep, launcher_watch, pihost_files
+from piactors._process.backend import MARKER_PREFIX, RESOURCES, Listener, Order
 from piactors._process.flags import interpreter_flags
 from piactors._process.launcher_news import News
 from piactors._process.launcher_watch import LauncherWatch
-from piactors._process.placement import MARKER_PREFIX, RESOURCES, Listener, Order
 from piactors._text.logs import logger
 from piactors.exit_reason import Rusage
 from piactors.pihost import inherit, lacks, segments, wire

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from piactors._process.placement import MARKER_PREFIX
+from piactors._process.backend import MARKER_PREFIX
 from piactors.options import inherited_env
 
 _TO_RUN = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "PYTHONHASHSEED")

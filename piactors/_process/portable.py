@@ -20,7 +20,7 @@ from piactors._io import background
 from piactors._io.loop import Loop
 from piactors._platform import markers, pidfd
 from piactors._platform.identity import Identity, Killed
-from piactors._process.placement import MARKER_PREFIX, RESOURCES, Listener, Order
+from piactors._process.backend import MARKER_PREFIX, RESOURCES, Listener, Order
 from piactors._text.logs import logger
 from piactors.exit_reason import Rusage
 from piactors.pihost import lacks

@@ -28,11 +28,11 @@ from piactors._io.writer import Writer
 from piactors._platform import pidfd
 from piactors._platform.identity import Identity
 from piactors._platform.wake import Waker
+from piactors._process.backend import RESOURCES, Backend
 from piactors._process.control_channel import Answer, Control
 from piactors._process.descriptors import open_ends
 from piactors._process.early import EarlyFrames
-from piactors._process.owner import End, Owner
-from piactors._process.placement import RESOURCES, Backend, Order
+from piactors._process.placement import End, ProcessOrder, ProcessOwner
 from piactors._rules.mailbox import Evidence, Message
 from piactors._text.logs import logger
 from piactors.errors import ProtocolError
@@ -53,21 +53,22 @@ def _nothing() -> None:
     """Nobody wants to know."""
 
 
-class Generation:
-    """One process."""
+class LocalProcess:
+    """One process of this machine; see `placement.Process`."""
+
+    node = ""
 
     def __init__(
-        self, loop: Share, backend: Backend, owner: Owner, number: int, order: Order, init: bytes, concurrency: int,
-        output: str, max_frame: int, on_fallback: Callable[[str], None], needs: Needs | None,
-    ) -> None:  # fmt: skip
-        self.number = number
+        self, loop: Share, backend: Backend, owner: ProcessOwner, order: ProcessOrder
+    ) -> None:
+        self.number = order.number
         self.pid: int | None = None
         self._loop = loop
         self._backend = backend
         self._owner = owner
-        self._order = order
-        self._concurrency = concurrency
-        self._on_fallback = on_fallback
+        self._order = order.how
+        self._concurrency = order.concurrency
+        self._fell_back = order.fell_back
         self._process_fd = -1
         self._identity: Identity | None = None
         self._ended = False
@@ -75,12 +76,12 @@ class Generation:
         self._kill_wanted = False
         self._is_cut_off = False
         self._lock = threading.RLock()  # a signal handler may come while its thread has it
-        self.knowledge = Knowledge(needs)
+        self.knowledge = Knowledge(order.needs)
         """What the process has of this program's definitions."""
-        self._ends = open_ends(output, order.stdin)
+        self._ends = open_ends(order.output, order.how.stdin)
         try:
-            self._open_channels(max_frame)
-            self._launch(init, needs)
+            self._open_channels(order.max_frame)
+            self._launch(order.init, order.needs)
         except BaseException:
             self._ended = True  # a process of it that is made all the same is killed as soon as it is heard of
             for fd in (self._ends.data.fileno(), self._ends.control.fileno(), *self._ends.outputs.values()):
@@ -102,7 +103,7 @@ class Generation:
         )
         self._reader.answers_only = owner.answers_anywhere
         self._data_writer = Writer(loop, self._data, self.number, self._reader.want_write)
-        self.on_large: Callable[[], None] = _nothing
+        self.on_large: Callable[[], object] = _nothing
         """Called where an answer has come in shared memory, on the thread that reads it."""
         self.retract = self._control.retract
         self.mapped_bytes = self._control.mapped_bytes
@@ -125,7 +126,7 @@ class Generation:
         for pipe in self._pipes.values():
             self._loop.watch(pipe.fd, lambda pipe=pipe: self._read_output(pipe))  # type: ignore[misc]
 
-    def hand_over(self, owner: Owner) -> None:
+    def hand_over(self, owner: ProcessOwner) -> None:
         """Let somebody else own it from here on."""
         self._owner = owner
         self._reader.answers_only = owner.answers_anywhere
@@ -377,7 +378,7 @@ class Generation:
         if self._ended:
             return
         if why == _REFUSED_THREADS:
-            self._on_fallback(text)
+            self._fell_back(text)
             self._order = attrs.evolve(self._order, fresh=True)
             self._backend.launch(self._order, self._ends.theirs, self)
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from piactors import spawning
+from piactors._isolate import start
 from piactors._tree.clock import Clock, RealClock
 from piactors._tree.engine import Engine
 from piactors._tree.isolate_runner import IsolateRunner
@@ -62,7 +63,7 @@ def _seconds(spec: ChildSpec, usual: float | None) -> float | None:
 def _prepare(spec: ChildSpec, link: Link) -> IsolateRef:
     target = spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target
     is_actor = isinstance(target, type) and issubclass(target, ProcessActor)
-    prepare = spawning.prepare_actor if is_actor else spawning.prepare_target
+    prepare = start.prepare_actor if is_actor else spawning.prepare_target
     return prepare(target, _named(spec.isolation, spec), spec.args, dict(spec.kwargs), link)
 
 

@@ -26,7 +26,8 @@ import pytest
 import piactors
 from piactors._future import outcome as future_module
 from piactors._host import runtime
-from piactors._values import futures
+from piactors._values import futures as crossing
+from piactors.errors import PiactorsError
 from piactors.future import Future, run_callbacks_with
 
 PATIENCE = 10.0
@@ -923,26 +924,26 @@ def test_a_pickled_future_is_itself_where_it_was_made() -> None:
         for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
             assert pickle.loads(pickle.dumps(future, protocol)) is future
         assert copy.copy(future) is copy.deepcopy(future) is future
-        token = futures.token_of(future)
-        assert futures.received(token) is futures.sent(token) is future
-        assert futures.token_of(future) == token
+        token = crossing.token_of(future)
+        assert crossing.received(token) is crossing.sent(token) is future
+        assert crossing.token_of(future) == token
 
 
 def test_a_future_of_which_nobody_holds_any_is_a_stand_in_that_refuses() -> None:
     """It can be set in an isolate alone, and asked for in the host alone."""
     payload = pickle.dumps(Future())
     found = pickle.loads(payload)
-    assert type(found) is futures.SettableFuture
-    with pytest.raises(futures.PiactorsError):
+    assert type(found) is crossing.SettableFuture
+    with pytest.raises(PiactorsError):
         found.get()
-    with pytest.raises(futures.PiactorsError):
+    with pytest.raises(PiactorsError):
         found.set(1)
 
 
 def test_tokens_are_not_to_be_guessed() -> None:
     """Each has its own, of 128 random bits."""
     futures: list[Future[int]] = [Future() for _ in range(100)]
-    tokens = {futures.token_of(future) for future in futures}
+    tokens = {crossing.token_of(future) for future in futures}
     assert len(tokens) == 100
     assert all(len(token) == 32 for token in tokens)
 

@@ -15,16 +15,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from piactors._platform import process_stats
-from piactors.exit_reason import Kind
 from piactors.pihost import page, plain_decode, wire
 
 if TYPE_CHECKING:
     from piactors._io.loop import Share, Timer
     from piactors._isolate.delivery import Delivery
-    from piactors._process.process import Generation
+    from piactors._isolate.view import IncarnationView
+    from piactors._process.placement import Process
     from piactors._rules.mailbox import Message
 
 _ANSWER_SECONDS = 0.09
@@ -41,36 +41,6 @@ _LONGEST_ANSWER = 0.1
 _MOST_TEXT = 1 << 18
 
 
-class Body(Protocol):
-    """The process that runs the calls, as the clock sees it."""
-
-    number: int
-    stop_wanted: bool
-
-    @property
-    def is_doomed(self) -> bool:
-        """Whether it is to be killed."""
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether it has said that it stops."""
-
-    def doom(self, kind: Kind, detail: str, *, timed_out: Message) -> bool:
-        """Record why it will be killed, and for which call; False if there is a reason already."""
-
-    def kill(self, kind: Kind, detail: str) -> bool:
-        """End it at once."""
-
-    def let_run(self) -> None:
-        """Hold it to its share of the processors no more."""
-
-    def note_stack(self, stack: str) -> None:
-        """Record where it was when that was decided."""
-
-    def after(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        """Have something done later, unless it has ended by then."""
-
-
 class CallClock:
     """The clock of one isolate.  `note` comes under the isolate's lock, the rest on the I/O thread.
 
@@ -81,8 +51,8 @@ class CallClock:
     """
 
     def __init__(
-        self, delivery: Delivery, loop: Share, shutdown_timeout: float | None, body: Callable[[], Body | None],
-        stops: Callable[[], bool], told: Callable[[Message, str], None],
+        self, delivery: Delivery, loop: Share, shutdown_timeout: float | None,
+        body: Callable[[], IncarnationView | None], stops: Callable[[], bool], told: Callable[[Message, str], None],
     ) -> None:  # fmt: skip
         self._delivery = delivery
         self._loop = loop
@@ -143,7 +113,7 @@ class CallClock:
             self._unheard = body.number
             body.after(bound, partial(self._on_unheard, body))
 
-    def _on_unheard(self, body: Body) -> None:
+    def _on_unheard(self, body: IncarnationView) -> None:
         if not body.is_stopping:
             body.kill("killed", f"did not begin to stop within shutdown_timeout, {self._shutdown_timeout:g} s")
 
@@ -184,7 +154,7 @@ class CallClock:
         body.let_run()
         Capture(process, partial(self._end, process, body, late[0])).begin()
 
-    def _next_runs(self, message: Message, generation: Generation) -> bool:
+    def _next_runs(self, message: Message, generation: Process) -> bool:
         """Whether the isolate has begun what comes after a call; one that says so has to answer soon."""
         sent = self._delivery.mailbox.last_seq > message.seq
         if not sent or self._delivery.concurrency > 1 or not generation.has_begun(message.seq + 1):
@@ -192,7 +162,7 @@ class CallClock:
         message.grace += _TRANSFER_SECONDS
         return message.grace <= _LONGEST_ANSWER
 
-    def _is_late(self, message: Message, generation: Generation) -> bool:
+    def _is_late(self, message: Message, generation: Process) -> bool:
         """Whether a call whose deadline has come has run for its whole time; where it has not, its deadline moves on.
 
         One that had not begun at the last look gets its time from now on: a large message takes a while to arrive.
@@ -213,7 +183,7 @@ class CallClock:
         message.grace += _TRANSFER_SECONDS
         return message.grace > _LONGEST_CLAIM * message.limit + 1.0
 
-    def _doom(self, message: Message, body: Body) -> None:
+    def _doom(self, message: Message, body: IncarnationView) -> None:
         """Record why the process will be ended; nothing more is sent to it.
 
         From here on an answer comes too late: taking the stacks may itself have interrupted the call.
@@ -225,7 +195,7 @@ class CallClock:
             said = f"{message.what} ran longer than its call_timeout, {message.limit:g} s"
             body.doom("call_timeout", said, timed_out=message)
 
-    def _end(self, process: Generation, body: Body, message: Message, stack: str) -> None:
+    def _end(self, process: Process, body: IncarnationView, message: Message, stack: str) -> None:
         body.note_stack(stack)
         self._told(message, stack)
         process.kill()
@@ -242,7 +212,7 @@ def _limit(message: Message, bound: float | None) -> tuple[float | None, bool]:
 class Capture:
     """Takes the Python stacks of one process, as far as they can be had, within about a tenth of a second."""
 
-    def __init__(self, generation: Generation, done: Callable[[str], None]) -> None:
+    def __init__(self, generation: Process, done: Callable[[str], None]) -> None:
         self._generation = generation
         self._done = done
         self._fault_before: str | None = None

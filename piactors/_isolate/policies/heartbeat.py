@@ -12,8 +12,8 @@ from piactors import events
 
 if TYPE_CHECKING:
     from piactors._isolate.home import Home
-    from piactors._isolate.incarnation import Incarnation
-    from piactors._process.process import Generation
+    from piactors._isolate.view import IncarnationView
+    from piactors._process.placement import Process
     from piactors.limits import Heartbeat
 
 
@@ -24,7 +24,7 @@ _SLOWEST_TRANSFER = 20e6
 class HeartbeatWatch:
     """The heartbeat of one process; all on the I/O thread."""
 
-    def __init__(self, body: Incarnation, home: Home, process: Generation, heartbeat: Heartbeat) -> None:
+    def __init__(self, body: IncarnationView, home: Home, process: Process, heartbeat: Heartbeat) -> None:
         self._body = body
         self._home = home
         self._process = process
@@ -91,7 +91,7 @@ class HeartbeatWatch:
             reports.tell_user(action, event)
 
 
-def start(body: Incarnation, home: Home) -> None:
+def start(body: IncarnationView, home: Home) -> None:
     """Begin to listen to a process, if the options ask for it."""
     heartbeat = body.spec.options.heartbeat
     if heartbeat is not None and body.process is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from piactors._io.loop import Share
     from piactors._isolate.delivery import Delivery
-    from piactors._process.process import Generation
+    from piactors._process.placement import Process
     from piactors.pihost import wire
 
 IDLE_SECONDS = 1.0
@@ -57,7 +57,7 @@ class IdleMemory:
             self._loop.call_later(self._pause, self._look)
 
     @staticmethod
-    def _trim_theirs(generation: Generation, keep: int) -> bool:
+    def _trim_theirs(generation: Process, keep: int) -> bool:
         """Have the process let go of what it sent its answers in; whether there is more of it than may stay."""
         if generation.mapped_bytes() <= keep:
             return False

@@ -23,8 +23,8 @@ from piactors.exit_reason import Breach, Rusage
 
 if TYPE_CHECKING:
     from piactors._isolate.home import Home
-    from piactors._isolate.incarnation import Incarnation
-    from piactors._process.process import Generation
+    from piactors._isolate.view import IncarnationView
+    from piactors._process.placement import Process
 
 _GROUP_ROUNDS = 100
 _GROUP_ROUND = 0.02
@@ -35,7 +35,7 @@ _REFUSAL_SECONDS = 1.0
 class LimitGuard:
     """The limits of one process; see the module's text."""
 
-    def __init__(self, body: Incarnation, home: Home, confinement: Confinement) -> None:
+    def __init__(self, body: IncarnationView, home: Home, confinement: Confinement) -> None:
         self._body = body
         self._home = home
         self._options = body.spec.options
@@ -45,7 +45,7 @@ class LimitGuard:
         self._refusal_told = 0.0
         self._over = False
 
-    def launched(self, process: Generation) -> None:
+    def launched(self, process: Process) -> None:
         """The process exists: begin to watch it, if that is needed."""
         pid, monitor, plan = process.pid, self._home.runtime.monitor, self._home.plan
         bounds = self._bounds()

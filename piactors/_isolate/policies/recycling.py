@@ -17,8 +17,8 @@ from piactors._platform.limits import cgroups
 from piactors._rules.replacement import PAUSE_AFTER_FAILURE
 
 if TYPE_CHECKING:
-    from piactors._isolate.incarnation import Incarnation
     from piactors._isolate.reports import Reports
+    from piactors._isolate.view import IncarnationView
     from piactors.options import IsolationOptions
 
 _SPARE = 2
@@ -51,7 +51,7 @@ class RecyclePolicy:
         """Whether it wants to know of calls that are done."""
         return self._after_calls is not None
 
-    def begin(self, body: Incarnation) -> None:
+    def begin(self, body: IncarnationView) -> None:
         """A process runs the calls: count those, and its seconds."""
         self._number, self._calls, self._is_asked = body.number, 0, False
         self._look_at_birth(body)
@@ -74,7 +74,7 @@ class RecyclePolicy:
             self._is_asked = True
             self._replace(number, reason)
 
-    def _look_at_birth(self, body: Incarnation) -> None:
+    def _look_at_birth(self, body: IncarnationView) -> None:
         """See whether a fresh process is larger already than one should grow: then replacing it is of no use."""
         most, pid = self._most_memory, body.pid
         if most is None or pid is None or process_stats.resident(pid) <= most:
