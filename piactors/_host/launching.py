@@ -21,7 +21,7 @@ from piactors._host.flags import interpreter_flags
 from piactors._host.launcher_watch import LauncherWatch
 from piactors._host.loop import Loop
 from piactors._host.making import MARKER_PREFIX, RESOURCES, Listener, Order
-from piactors._host.news import News
+from piactors._host.news import News, Received
 from piactors._logs import logger
 from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
@@ -74,6 +74,7 @@ class LauncherBackend:
         self.marker = MARKER_PREFIX + secrets.token_hex(12)
         self.lost = False
         self._news = News(1 << 20)
+        self._unsorted: Received | None = None
         self._outbox: deque[tuple[bytes, Sequence[int], int]] = deque()
         self._watch = LauncherWatch(self._loop, self, self._pid_if_ended)
         self._sock, theirs = socket.socketpair()
@@ -180,13 +181,24 @@ class LauncherBackend:
             if lacks.is_lack(error):
                 raise
             data, ancillary, flags = b"", [], 0
-        self._news.add(data)
-        self._fds.extend(segments.received_descriptors(ancillary, flags))
         if not data:
             self._lose()
-        else:
-            self._handle_news()
+            return True
+        self._unsorted = Received(data, ancillary, flags)
+        self._sort()
+        self._handle_news()
         return True
+
+    def _sort(self) -> None:
+        """Take over what was read; where that fails it is done once more, and nothing of it is lost or comes twice."""
+        received = self._unsorted
+        if received is None:
+            return
+        if received.ancillary or received.flags:
+            self._fds.extend(segments.received_descriptors(received.ancillary, received.flags))
+            received.ancillary, received.flags = [], 0
+        self._news.add(received.data)
+        self._unsorted = None
 
     def _failed(self, error: BaseException) -> None:
         """What this did on the loop has failed, for want of memory perhaps: it is done once more in a moment."""
@@ -209,6 +221,7 @@ class LauncherBackend:
         elif not self.lost:
             self._watch_it()
             self._flush()
+            self._sort()
             self._handle_news()
 
     def _watch_it(self) -> None:
@@ -242,13 +255,15 @@ class LauncherBackend:
             return
         self._watch.came(frame.seq)
         fd = self._fd_of(news) if frame.kind == wire.LAUNCHED else -1  # if this fails, the frame is handled once more
+        is_known = listener is not None
         if listener is not None:
             try:
                 self._tell(listener, frame, news, fd)
             except BaseException as error:  # it costs the one process that it concerns
                 listener.failed(error, over=frame.kind in _LAST_NEWS)
-        elif frame.kind == wire.LAUNCHED:  # it was given up meanwhile
-            self._send(wire.LOOK, frame.seq, {"kill": True})
+                is_known = listener.pid is not None
+        if frame.kind == wire.LAUNCHED and not is_known:
+            self._send(wire.LOOK, frame.seq, {"kill": True})  # it was given up meanwhile, or nobody could be told of it
             _close(fd)
 
     def _fd_of(self, news: dict[str, Any]) -> int:
