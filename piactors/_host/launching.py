@@ -21,7 +21,7 @@ from piactors._host.flags import interpreter_flags
 from piactors._host.launcher_watch import LauncherWatch
 from piactors._host.loop import Loop
 from piactors._host.making import MARKER_PREFIX, RESOURCES, Listener, Order
-from piactors._host.news import News, Received
+from piactors._host.news import News
 from piactors._logs import logger
 from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
@@ -43,6 +43,10 @@ _MOST_FAILURES = 10
 _AFTER_FAILURE = 0.05
 _LAST_NEWS = frozenset({wire.EXITED, wire.REFUSED})
 """After these nothing more is told of a process."""
+
+
+_Received = tuple[bytes, list[tuple[int, int, bytes]], int]
+"""What has come in one read: bytes, what came beside them, flags."""
 
 
 class LauncherBackend:
@@ -74,7 +78,7 @@ class LauncherBackend:
         self.marker = MARKER_PREFIX + secrets.token_hex(12)
         self.lost = False
         self._news = News(1 << 20)
-        self._unsorted: Received | None = None
+        self._unsorted: _Received | None = None
         self._outbox: deque[tuple[bytes, Sequence[int], int]] = deque()
         self._watch = LauncherWatch(self._loop, self, self._pid_if_ended)
         self._sock, theirs = socket.socketpair()
@@ -184,20 +188,20 @@ class LauncherBackend:
         if not data:
             self._lose()
             return True
-        self._unsorted = Received(data, ancillary, flags)
+        self._unsorted = (data, ancillary, flags)
         self._sort()
         self._handle_news()
         return True
 
     def _sort(self) -> None:
         """Take over what was read; where that fails it is done once more, and nothing of it is lost or comes twice."""
-        received = self._unsorted
-        if received is None:
+        if self._unsorted is None:
             return
-        if received.ancillary or received.flags:
-            self._fds.extend(segments.received_descriptors(received.ancillary, received.flags))
-            received.ancillary, received.flags = [], 0
-        self._news.add(received.data)
+        data, ancillary, flags = self._unsorted
+        if ancillary or flags:
+            self._fds.extend(segments.received_descriptors(ancillary, flags))
+            self._unsorted = (data, [], 0)
+        self._news.add(data)
         self._unsorted = None
 
     def _failed(self, error: BaseException) -> None:

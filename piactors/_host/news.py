@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import attrs
-
 from piactors.pihost import wire
-
-
-@attrs.define
-class Received:
-    """What a launcher has sent, as it came: bytes, and the descriptors with them."""
-
-    data: bytes
-    ancillary: list[tuple[int, int, bytes]]
-    flags: int
 
 
 class News:
