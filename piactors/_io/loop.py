@@ -130,6 +130,7 @@ class Loop:
         except BaseException:
             self._poller.close()
             raise
+        self._pipe = _file_of(self._wake_read)
         self._awake = False
         self._wake_lock = threading.RLock()  # a signal handler may call too, in whichever thread holds it
         self._stopping = False
@@ -159,9 +160,8 @@ class Loop:
         self._awake = True  # nobody writes any more
         self._poller.close()
         for fd in (self._wake_read, self._wake_write):
-            with contextlib.suppress(OSError):
-                if fd >= 0:
-                    os.close(fd)
+            if self._is_of_its_pipe(fd):  # else its number is the next one's
+                os.close(fd)
 
     def is_current(self) -> bool:
         """Whether the caller runs on the loop's thread."""
@@ -183,14 +183,26 @@ class Loop:
                     except BlockingIOError:  # it is full, so the loop will wake
                         pass
                     except OSError as error:
+                        if self._has_its_pipe():
+                            self._awake = False  # as below
+                            raise
                         self._lost(error)
                     except BaseException:  # a KeyboardInterrupt in a caller's thread: who comes next has to write
                         self._awake = False
                         raise
 
+    def _has_its_pipe(self) -> bool:
+        """Whether nobody has closed what wakes the thread: its numbers may be other files' by now."""
+        return all(map(self._is_of_its_pipe, (self._wake_read, self._wake_write)))
+
+    def _is_of_its_pipe(self, fd: int) -> bool:
+        try:
+            return _file_of(fd) == self._pipe
+        except OSError:
+            return False
+
     def _lost(self, error: OSError) -> None:
         """Somebody has closed what wakes the thread: nobody could call it any more, and it is given up."""
-        self._wake_write = -1  # by now the number may be somebody else's, even that of the next loop
         if not self._stopping:
             self._stopping = True  # `_awake` stays: nobody else tries
             threading.Thread(target=self._on_failure, args=(error,), name="piactors-lost", daemon=True).start()
@@ -359,3 +371,9 @@ class Loop:
                     callback()
                 except BaseException as error:
                     self._tell(timer.on_error, error)
+
+
+def _file_of(fd: int) -> tuple[int, int]:
+    """Return what tells the file behind a descriptor from all others; both ends of a pipe are one."""
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino

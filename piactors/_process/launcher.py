@@ -46,6 +46,10 @@ _LAST_NEWS = frozenset({wire.EXITED, wire.REFUSED})
 """After these nothing more is told of a process."""
 
 
+_Received = tuple[bytes, list[tuple[int, int, bytes]], int]
+"""What has come in one read: bytes, what came beside them, flags."""
+
+
 class LauncherBackend:
     """The host's end of a launcher process (see `piactors.pihost.launcher`), on the loop's thread."""
 
@@ -75,6 +79,7 @@ class LauncherBackend:
         self.marker = MARKER_PREFIX + secrets.token_hex(12)
         self.lost = False
         self._news = News(1 << 20)
+        self._unsorted: _Received | None = None
         self._outbox: deque[tuple[bytes, Sequence[int], int]] = deque()
         self._watch = LauncherWatch(self._loop, self, self._pid_if_ended)
         self._sock, theirs = socket.socketpair()
@@ -181,13 +186,24 @@ class LauncherBackend:
             if lacks.is_lack(error):
                 raise
             data, ancillary, flags = b"", [], 0
-        self._news.add(data)
-        self._fds.extend(segments.received_descriptors(ancillary, flags))
         if not data:
             self._lose()
-        else:
-            self._handle_news()
+            return True
+        self._unsorted = (data, ancillary, flags)
+        self._sort()
+        self._handle_news()
         return True
+
+    def _sort(self) -> None:
+        """Take over what was read; where that fails it is done once more, and nothing of it is lost or comes twice."""
+        if self._unsorted is None:
+            return
+        data, ancillary, flags = self._unsorted
+        if ancillary or flags:
+            self._fds.extend(segments.received_descriptors(ancillary, flags))
+            self._unsorted = (data, [], 0)
+        self._news.add(data)
+        self._unsorted = None
 
     def _failed(self, error: BaseException) -> None:
         """What this did on the loop has failed, for want of memory perhaps: it is done once more in a moment."""
@@ -210,6 +226,7 @@ class LauncherBackend:
         elif not self.lost:
             self._watch_it()
             self._flush()
+            self._sort()
             self._handle_news()
 
     def _watch_it(self) -> None:
@@ -243,13 +260,15 @@ class LauncherBackend:
             return
         self._watch.came(frame.seq)
         fd = self._fd_of(news) if frame.kind == wire.LAUNCHED else -1  # if this fails, the frame is handled once more
+        is_known = listener is not None
         if listener is not None:
             try:
                 self._tell(listener, frame, news, fd)
             except BaseException as error:  # it costs the one process that it concerns
                 listener.failed(error, over=frame.kind in _LAST_NEWS)
-        elif frame.kind == wire.LAUNCHED:  # it was given up meanwhile
-            self._send(wire.LOOK, frame.seq, {"kill": True})
+                is_known = listener.pid is not None
+        if frame.kind == wire.LAUNCHED and not is_known:
+            self._send(wire.LOOK, frame.seq, {"kill": True})  # it was given up meanwhile, or nobody could be told of it
             _close(fd)
 
     def _fd_of(self, news: dict[str, Any]) -> int:

@@ -285,7 +285,8 @@ def test_an_end_whose_telling_fails_leaves_nobody_waiting(bystander: Any) -> Non
     """Nothing is told a second time of a process that has ended, and of a launcher that is lost."""
     wanted = {("_tell", "exited"), ("_tell_of_loss", "exited"), ("_end_what_escaped", "run"),
               ("_tell_lost", "_launcher_lost"), ("_tell_lost", "items"), ("_tell_lost", "_tell_of_loss"),
-              ("_tell_lost", "pop")}  # fmt: skip
+              ("_tell_lost", "pop"), ("_read", "_sort"), ("_sort", "extend"), ("_sort", "received_descriptors"),
+              ("_sort", "add"), ("_handle", "_tell")}  # fmt: skip
     lines = Path(PACKAGE, "_process/launcher.py").read_text().splitlines()
     sites = []
     for life, site in all_sites([bereft]):
