@@ -9,7 +9,7 @@ import attrs
 
 from piactors import events, spawning
 from piactors._future import waiting
-from piactors._isolate import dead
+from piactors._isolate import dead, hosting
 from piactors._text import shown
 from piactors._text.logs import plain as logger
 from piactors.errors import InvalidTarget, PiactorsError
@@ -132,7 +132,7 @@ class ProcessIsolator:
         A name that leads to no function fails the future with `InvalidTarget`.
         """
         try:
-            _, found = spawning.resolved_name(target)
+            _, found = hosting.resolved_name(target)
             if not isinstance(found, str) and not callable(found):
                 raise InvalidTarget(f"{target!r} is no target; pass a function or a name such as 'package.module:name'")
         except InvalidTarget as error:

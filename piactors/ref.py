@@ -10,20 +10,21 @@ from pykka.messages import _ActorStop
 from piactors._codec import decode, encode
 from piactors._future import waiting
 from piactors._host import sampling
-from piactors._isolate import dead, envelopes, trusting
+from piactors._isolate import dead, envelopes
+from piactors._isolate.calls import Calls
 from piactors._isolate.deathwatch import DeathWatch
 from piactors._isolate.frames import check_description
 from piactors._isolate.isolate import Isolate
 from piactors._isolate.parent import ParentLink
 from piactors._isolate.remote_attributes import Described, RemoteAttributes
+from piactors._isolate.replacing import other_spec
 from piactors._isolate.reply_ports import CallFuture, StopFuture
 from piactors._isolate.spec import IsolateSpec
-from piactors._rules.mailbox import Message
 from piactors.errors import ActorDeadError, NotSendable, Timeout
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.limits import Enforcement
-from piactors.proxy import A_co, IsolateProxy, check_call_options, method_path
+from piactors.proxy import A_co, IsolateProxy, method_path
 from piactors.usage import ResourceUsage, UsageSample, measured
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from pykka import Actor
 
     from piactors._validation.type_variables import P, T
+    from piactors.options import IsolationOptions
 
 _DESCRIBE_SECONDS = 1.0
-_Call = envelopes.Call
 
 
 class IsolateRef(ActorRef[Any], Generic[A_co]):
@@ -45,13 +46,12 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     """
 
     def __init__(self, actor_class: type[Actor], spec: IsolateSpec, link: ParentLink | None = None) -> None:
-        self._spec = spec
         self._foreign = not spec.own_interpreter
         self.actor_class = actor_class
         self.actor_urn = spec.urn
         self._ends = DeathWatch()
         self._isolate = Isolate(spec, self, link)
-        self._said_of_calls: dict[str, tuple[int, float]] | None = None
+        self._calls = Calls(self._isolate, foreign=self._foreign)
         self._history = sampling.History(lambda: self._isolate)  # a supervisor may put another isolate there
 
     def __repr__(self) -> str:
@@ -92,7 +92,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     @property
     def name(self) -> str:
         """The isolate's name."""
-        return self._spec.name
+        return self._isolate.spec.name
 
     @property
     def pid(self) -> int | None:
@@ -140,7 +140,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
 
         What works is found out once, before the first process is started.
         """
-        limits, plan = self._spec.options.limits, self._isolate.plan
+        limits, plan = self._isolate.options.limits, self._isolate.plan
         if limits is None:
             return {}
         return dict((plan or self._isolate.runtime.confiner.plan(limits)).enforcement)
@@ -175,12 +175,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         if isinstance(message, _ActorStop):
             self.stop(block=False)
             return
-        envelope = Message("tell", b"")
-        self._fill(envelope, envelopes.described(message), 0)
-        envelope.path = envelopes.path_of(message)
-        if retries or call_timeout is not None or self._call_options:
-            self._set_options(envelope, envelope.path, retries, call_timeout)
-        self._isolate.delivery.put(envelope, until=None if timeout is None else waiting.until(timeout))
+        self._calls.tell(message, retries, call_timeout, None if timeout is None else waiting.until(timeout))
 
     @overload
     def ask(
@@ -227,7 +222,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
                 raise dead.takes_nothing(isolate)
             of_attribute = isinstance(message, envelopes.OF_ATTRIBUTE)
             call = envelopes.described(message)
-            self._send(future, envelopes.path_of(message), call, retries, call_timeout, of_attribute, until)
+            self._calls.send(future, envelopes.path_of(message), call, retries, call_timeout, of_attribute, until)
         except Exception as error:
             future.fail(error)
         return future
@@ -276,85 +271,52 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         try:
             if isolate.actor_stopped.is_set():
                 raise dead.takes_nothing(isolate)
-            self._send(future, path, ("call", path, args, kwargs), retries, call_timeout)
+            self._calls.send(future, path, ("call", path, args, kwargs), retries, call_timeout)
         except Exception as error:
             future.fail(error)
         return future
-
-    def _send(
-        self, future: CallFuture, path: tuple[str, ...], said_call: _Call, retries: int, call_timeout: float | None,
-        of_attribute: bool = False, until: float | None = None,
-    ) -> None:  # fmt: skip
-        message = future.message = Message("call", b"", future)
-        message.path = path
-        if of_attribute:
-            message.of_attribute = True
-        said = self._said_of_calls
-        if retries or call_timeout is not None or said or said is None:
-            self._set_options(message, path, retries, call_timeout)
-        payload = self._payload(said_call, message.retries)
-        if type(payload) is encode.Packed:  # as `_fill` does, without a step more
-            payload, message.needs = payload
-        message.payload = payload
-        self._isolate.delivery.put(message, until=until)
-
-    def _fill(self, message: Message, call: _Call, retries: int) -> None:
-        """Serialise a call into its message."""
-        payload = self._payload(call, retries)
-        if type(payload) is encode.Packed:
-            payload, message.needs = payload
-        message.payload = payload
-
-    def _payload(self, call: _Call, retries: int) -> Any:
-        """Serialise a call, into shared memory where it is large.
-
-        What may be run again does not go there: the first run may have changed it.
-        """
-        outbox = self._isolate.delivery.outbox
-        if not retries and outbox.offers and encode.may_be_large(call[2], call[3]):
-            packed = encode.pack_call(outbox, *call, foreign=self._foreign)
-            if packed is not None:
-                self._isolate.idle_memory.used()
-                return packed
-        return encode.dumps_call(*call, foreign=self._foreign)
-
-    def _set_options(
-        self, message: Message, path: tuple[str, ...], retries: int, call_timeout: float | None
-    ) -> None:
-        if retries or call_timeout is not None:
-            check_call_options(retries, call_timeout)
-        said = self._call_options.get(".".join(path)) if path else None
-        if said is not None:
-            retries, call_timeout = retries or said[0], call_timeout or said[1] or None
-        if retries or call_timeout is not None:
-            message.retries, message.call_timeout = retries, call_timeout
-
-    @property
-    def _call_options(self) -> dict[str, tuple[int, float]]:
-        """What the authors of its methods have said of their calls: retries and seconds."""
-        if self._said_of_calls is not None:
-            return self._said_of_calls
-        known = self._isolate.life.raw_description is not None  # and not before it has been ready once
-        described = self._isolate.description()
-        found = {path: entry[2:] for path, entry in described.items() if any(entry[2:])}
-        if known:
-            self._said_of_calls = found
-        return found
 
     def invoke(self, target: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Have the isolate call a function that need not be part of its object."""
-        isolate = self._isolate
-        delivery = isolate.delivery
-        future = CallFuture(delivery) if delivery.named else trusting.future_of(delivery, target)
-        try:
-            name = target.rpartition(":")[2] if isinstance(target, str) else getattr(target, "__qualname__", "")
-            message = future.message = Message("call", b"", future)
-            self._fill(message, ("invoke", (), (target, *args), kwargs), 0)
-            message.path = (name,)
-            isolate.delivery.put(message)
-        except Exception as error:
-            future.fail(error)
-        return future
+        return self._calls.invoke(target, args, kwargs)
+
+    # Another process in place of the one that runs
+
+    def recycle(self) -> Future[int]:
+        """Have a fresh process take over between two calls, and return a future of its generation.
+
+        No message is lost: what has not begun waits for it.  The future fails with `PiactorsError` if the new process
+        does not start, whereupon the old one goes on, or if the isolate ends before.
+        """
+        return self._isolate.replace("asked for")
+
+    def replace(
+        self, target: object, /, *args: Any, options: IsolationOptions | None = None, **kwargs: Any
+    ) -> Future[int]:
+        """Have a process of other code, arguments or options take over between two calls; restarts run that, too.
+
+        Args:
+            target: what to host from then on: a ProcessActor class, or what `spawn` takes.
+            args, kwargs: for its constructor.
+            options: those of its process; default None: as before.
+
+        Returns:
+            A future of the new process's generation.  It fails with `PiactorsError`, and the old process goes on, if
+            the new one does not start; calls that have not begun wait for whichever runs next.
+
+        Raises:
+            InvalidTarget: if there is no such class or function.
+            ValueError: if the options differ in what concerns the isolate and not one process of it.
+        """
+        spec = other_spec(self._isolate.spec, self.actor_class, target, options, args, kwargs)
+        return self._isolate.replace("replaced", spec)
+
+    def _renew(self, link: ParentLink | None, spec: IsolateSpec | None) -> None:
+        """Have another isolate behind this ref: the one before has ended, and its supervisor starts it again."""
+        earlier = self._isolate
+        self._isolate = Isolate(spec or earlier.spec, self, link)
+        self._isolate.succeed(earlier)
+        self._calls = Calls(self._isolate, foreign=self._foreign)
 
     # The end
 
@@ -423,7 +385,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
             KeyError: where there is none of that key.
         """
         try:
-            return self._isolate.control("get_data", key).get(timeout=self._spec.options.start_timeout)
+            return self._isolate.control("get_data", key).get(timeout=self._isolate.options.start_timeout)
         except ActorDeadError:
             return decode.loads_own(self._isolate.data[key])
 
@@ -443,6 +405,3 @@ def _settled(future: Future[Any]) -> None:
         future.get(timeout=30)
     except (ActorDeadError, Timeout):
         return
-
-
-

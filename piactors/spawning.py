@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, overload
 
 from piactors._codec import encode, importing
 from piactors._future import waiting
+from piactors._isolate.hosting import HostedTarget, object_target
 from piactors._isolate.parent import ParentLink
-from piactors._isolate.spec import HostedTarget, runs_here
 from piactors._isolate.start import prepare, started, started_async
-from piactors._validation import misplaced_options
 from piactors.actor import ProcessActor
-from piactors.errors import InvalidTarget
 from piactors.options import IsolationOptions
-from piactors.pihost import targets
 from piactors.ref import IsolateRef
 
 if TYPE_CHECKING:
@@ -24,8 +20,6 @@ if TYPE_CHECKING:
     from pykka import Actor
 
     from piactors._validation.type_variables import A, AnyArgument, P
-
-_TARGETS = "pass a class, a function, or a name such as 'package.module:name' or 'path/to/file.py:name'"
 
 
 @overload
@@ -101,18 +95,7 @@ def prepare_target(
     Raises:
         InvalidTarget: where there is no such class or function.
     """
-    by_name = isinstance(target, str)
-    folder, found = _resolved(target)
-    if not by_name and not callable(found):
-        raise InvalidTarget(f"{target!r} is no target; {_TARGETS}")
-    if not by_name:
-        misplaced_options.check_options(found, kwargs, "spawn(..., options=IsolationOptions({}))")
-    label = getattr(found, "__qualname__", type(found).__name__)
-    if isinstance(found, str):
-        _, label = targets.split(found)
-    packed = encode.dumps_start(found, args, kwargs, foreign=not runs_here(options))
-    what = HostedTarget(hosting_class(label), "object", packed, code=not by_name, folder=folder, label=label)
-    return prepare(what, options, link)
+    return prepare(object_target(target, options, args, kwargs, hosting_class), options, link)
 
 
 def start_toolbox(options: IsolationOptions, label: str, stdin: bool = False) -> IsolateRef:
@@ -129,24 +112,6 @@ def prepare_toolbox(options: IsolationOptions, label: str, stdin: bool = False) 
     return prepare(what, options, None)
 
 
-def resolved_name(target: object) -> tuple[str | None, object]:
-    """Return the folder of a target named by file, and the target as an isolate can resolve it."""
-    return _resolved(target)
-
-
 def hosting_class(label: str) -> type[Actor]:
     """Return a class to stand for a hosted class or function in pykka's registry, under its name."""
     return type(label.rpartition(".")[2] or "Hosted", (ProcessActor,), {})
-
-
-def _resolved(target: object) -> tuple[str | None, object]:
-    if not isinstance(target, str):
-        return None, target
-    try:
-        place, qualname = targets.split(target)
-    except targets.TargetError as error:
-        raise InvalidTarget(str(error)) from None
-    if not targets.is_file(place):
-        return None, target
-    path = os.path.abspath(place)
-    return os.path.dirname(path), f"{path}:{qualname}"

@@ -19,7 +19,9 @@ _MOST_SHOWN = 1000
 class Named(Protocol):
     """An isolate, as texts name it; see `_isolate.isolate.Isolate`."""
 
-    spec: IsolateSpec
+    @property
+    def spec(self) -> IsolateSpec:
+        """What it is made of."""
 
     @property
     def state(self) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import attrs
 
 from piactors._codec.decode import Decoder
-from piactors._host.confiner import Plan
 from piactors._host.runtime import Runtime
 from piactors._io.loop import Share
 from piactors._isolate.delivery import Delivery
@@ -21,7 +20,6 @@ class Home:
     """What all incarnations of one isolate have in common.
 
     Attributes:
-        plan: what enforces their limits; None if they have none.
         data: what was set for all of them with `set_data`, serialised.
         placement: makes them.
         on_large: is called if a large message passes.
@@ -43,8 +41,3 @@ class Home:
     leave: Callable[[], None]
     has_failed: Callable[[BaseException], None]
     request_replacement: Callable[[int, str], None]
-    plan: Plan | None = None
-
-    def use_plan(self, plan: Plan | None) -> None:
-        """Say what enforces the limits."""
-        self.plan = plan

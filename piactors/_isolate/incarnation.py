@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from piactors._host.confiner import Confinement
+from piactors._host.confiner import Confinement, Plan
 from piactors._io.loop import Timer
 from piactors._isolate import frames
 from piactors._isolate.data_sync import DataSync
@@ -60,6 +60,7 @@ class Incarnation:
     Attributes:
         number: which process of its isolate it is.
         facts: what is known of it; changed under the isolate's lock if other threads may.
+        plan: what enforces its limits; None if it has none.
         role: what it is there for.
         version: of which specification it was made.
         ran: whether it has been the one that runs the calls.
@@ -71,11 +72,12 @@ class Incarnation:
     """
 
     def __init__(
-        self, home: Home, listener: Listener, spec: IsolateSpec, number: int, role: Role, version: int
-    ) -> None:
+        self, home: Home, listener: Listener, spec: IsolateSpec, plan: Plan | None, number: int, role: Role,
+        version: int,
+    ) -> None:  # fmt: skip
         self.number, self.role, self.version = number, role, version
         self.facts = Facts()
-        self.spec = spec
+        self.spec, self.plan = spec, plan
         self.ran = role is Role.CURRENT
         self.announced = self.stop_wanted = False
         self.description = b""
@@ -99,7 +101,7 @@ class Incarnation:
         Raises:
             OSError: if the kernel refuses.
         """
-        home, options, plan = self._home, self.spec.options, self._home.plan
+        home, options, plan = self._home, self.spec.options, self.plan
         if plan is not None and plan.refusal is not None:
             return f"its limits cannot be enforced here: {plan.refusal}"
         order = self._order()

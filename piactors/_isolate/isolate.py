@@ -45,6 +45,7 @@ from piactors._rules.phases import Phase
 from piactors.errors import ActorDeadError, StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future, run_callbacks_with
+from piactors.options import IsolationOptions
 
 _RELEASE_SECONDS = 5.0
 """For an I/O thread that has failed meanwhile; one that works answers in much less."""
@@ -61,17 +62,16 @@ class Isolate:
     """
 
     def __init__(self, spec: IsolateSpec, ref: Any, link: ParentLink | None = None) -> None:
-        self.spec, self.options, self.ref = spec, spec.options, ref
+        self.ref = ref
         self.runtime = runtime.for_start()
         run_callbacks_with(self.runtime.dispatcher.submit)
         self.loop = self.runtime.loop.share(self.has_failed)
         self.data: dict[str, bytes] = {}
         self.stop_requested = self._has_begun = False
-        self._make_data_path()
-        self._make_life(link)
+        self._make_data_path(spec, spec.options)
+        self._make_life(spec, link)
 
-    def _make_data_path(self) -> None:
-        spec, options = self.spec, self.options
+    def _make_data_path(self, spec: IsolateSpec, options: IsolationOptions) -> None:
         accepted = {f"{cls.__module__}:{cls.__qualname__}": cls for cls in options.accept}
         decoder = decode.Decoder(
             spec.name, spec.code, accepted, options.max_frame, lambda number: self.services.future(number)
@@ -83,16 +83,17 @@ class Isolate:
         self.idle_memory = IdleMemory(self.delivery, self.loop, options.keep_shared)
         self.recycling = RecyclePolicy(options, self.reports, lambda *asked: self.life.request_replacement(*asked))
         self.clock = CallClock(
-            self.delivery, self.loop, options.shutdown_timeout, lambda: self.life.current, lambda: self.stop_requested,
+            self.delivery, self.loop, lambda: self.life.options.shutdown_timeout, lambda: self.life.current,
+            lambda: self.stop_requested,
             self._tell_of_late_call,
         )  # fmt: skip
         self.delivery.watch_calls(self.clock, self.recycling.call_done if self.recycling.counts else None)
 
-    def _make_life(self, link: ParentLink | None) -> None:
-        urn, within, lanes = self.spec.urn, self.options.within, self.runtime.lanes
+    def _make_life(self, spec: IsolateSpec, link: ParentLink | None) -> None:
+        urn, within, lanes = spec.urn, spec.options.within, self.runtime.lanes
         losses = Losses(lambda: lanes.counts(urn, within, time.monotonic()))
-        parent = Alone(self.options, losses) if link is None else Supervised(link)
-        self.news = News(self.spec, self.ref, link, losses, self.reports, self.delivery.decoder)
+        parent = Alone(spec.options, losses) if link is None else Supervised(link)
+        self.news = News(spec, self.ref, link, losses, self.reports, self.delivery.decoder)
         self._home = Home(
             urn=self.ref.actor_urn, runtime=self.runtime, loop=self.loop, delivery=self.delivery,
             decoder=self.delivery.decoder, reports=self.reports, services=self.services,
@@ -105,13 +106,23 @@ class Isolate:
             takes_nothing=partial(dead.takes_nothing, self), restarts=partial(dead.restarts, self),
         )  # fmt: skip
         self.life = Life(
-            self._home, self.spec, parent, self.news, losses, self.recycling, self.clock, texts,
+            self._home, spec, parent, self.news, losses, self.recycling, self.clock, texts,
             lambda: self.stop_requested,
         )  # fmt: skip
         dispatcher = self.runtime.dispatcher
-        self._containment = Containment(self.spec.name, dispatcher, self.delivery, self.life, self.news)
+        self._containment = Containment(spec.name, dispatcher, self.delivery, self.life, self.news)
 
     # About it, from any thread
+
+    @property
+    def spec(self) -> IsolateSpec:
+        """What runs, or is to run next."""
+        return self.life.spec
+
+    @property
+    def options(self) -> IsolationOptions:
+        """The options of that."""
+        return self.life.spec.options
 
     @property
     def process(self) -> Process | None:
@@ -185,7 +196,7 @@ class Isolate:
 
     def description(self) -> Described:
         """Return what the hosted object offered when it became ready."""
-        return control.description(self.spec.name, self.life.raw_description)
+        return control.description(self.spec.name, self.life.description)
 
     def not_run(self, message: Message, reason: ExitReason | None = None) -> BaseException:
         """Return the error of a message that no process runs; one that had begun before may have been executed."""
@@ -229,17 +240,21 @@ class Isolate:
     def begin(self) -> None:
         """Begin to start the first process; `started` tells what came of it."""
         reentry.refuse(f"isolate {self.spec.name}")
-        if self.options.limits is not None:
-            self._home.use_plan(self.runtime.confiner.plan(self.options.limits))
-        self.news.tell_of_missing(self._home.plan)
+        plan = self._planned(self.spec)
+        self.life.use_plan(plan)
+        self.news.tell_of_missing(plan)
         self.runtime.add(self)
         self.news.begin()
         self.loop.call_soon(self._begin_here)
 
+    def _planned(self, spec: IsolateSpec) -> Plan | None:
+        limits = spec.options.limits
+        return None if limits is None else self.runtime.confiner.plan(limits)
+
     @property
     def plan(self) -> Plan | None:
         """What enforces its limits, once it has been started."""
-        return self._home.plan
+        return self.life.plan
 
     def _begin_here(self) -> None:
         """On the loop, where nothing is interrupted: once, though it is asked for again by `_call_off`."""
@@ -365,13 +380,17 @@ class Isolate:
         self.data.update(earlier.data)
         self.reports.continue_with(earlier.relay)  # what the earlier one has written is told first
 
-    def redeclare(self, spec: IsolateSpec) -> None:
-        """Run what another specification says, from the next start on."""
-        self.spec, self.options = spec, spec.options
-        self.loop.call_soon(self._redeclare, spec)
+    # Another process in place of this one
 
-    def _redeclare(self, spec: IsolateSpec) -> None:
-        self.life.feed("replace", "declared anew", self.life.add_version(spec))
+    def replace(self, reason: str, spec: IsolateSpec | None = None) -> Future[int]:
+        """Have another process take over between two calls, of another specification if one is given.
+
+        The future gets its number once it runs the calls; it fails, and this process goes on, if that does not start.
+        """
+        future: Future[int] = Future()
+        plan = None if spec is None else self._planned(spec)
+        self.loop.call_soon(self.life.replace, future, reason, spec, plan)
+        return future
 
     # For the runtime, and what is told of it
 

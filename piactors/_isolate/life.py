@@ -12,14 +12,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from piactors._host.confiner import Plan
 from piactors._isolate.incarnation import Incarnation, Listener
 from piactors._isolate.performing import PERFORM, Performing
+from piactors._isolate.spec import IsolateSpec
 from piactors._process.placement import End, Process
 from piactors._rules import actions as do
 from piactors._rules.bodies import Ending, Role
 from piactors._rules.moment import Moment
 from piactors._rules.phases import Phase
 from piactors.exit_reason import ExitReason, Kind
+from piactors.future import Future
 
 _RESTARTING = (Phase.STARTING, Phase.WAITING, Phase.LEAVING, Phase.HELD)
 
@@ -94,7 +97,7 @@ class Life(Performing):
     def incarnation_gone(self, body: Incarnation, ending: Ending, end: End | None) -> None:
         """See `Listener`."""
         self._bodies.pop(body.number, None)
-        self._gone_pid = body.pid
+        self._gone = body
         if body.role is not Role.CURRENT:
             self._tell_of_companion(body, ending)
         self.feed("gone", body.number, ending)
@@ -122,6 +125,15 @@ class Life(Performing):
                 if body is self.current:
                     self._clock.run()
         return self.current is not None and self.current.process is process
+
+    def replace(self, future: Future[int], reason: str, spec: IsolateSpec | None, plan: Plan | None) -> None:
+        """Have another process take over between two calls, of another specification if one is given."""
+        if self.machine.phase is Phase.STOPPED:
+            future.fail(self._texts.takes_nothing())
+            return
+        version = self.add_version(spec or self.spec, self.plan if spec is None else plan)
+        self.replacements.add(version, future)
+        self.feed("replace", reason, version)
 
     def request_replacement(self, number: int, reason: str) -> None:
         """Have a process replaced, if it still runs the calls; from any thread."""

@@ -181,9 +181,10 @@ class News:
             self._reports.publish(events.RestartsExceeded, None, number, **fields)
 
     def _start_error_maker(self, body: Incarnation | None, ending: Ending) -> Callable[[], BaseException]:
-        return partial(self._start_error, body, ending)
+        return partial(self.start_error, body, ending)
 
-    def _start_error(self, body: Incarnation | None, ending: Ending) -> BaseException:
+    def start_error(self, body: Incarnation | None, ending: Ending) -> BaseException:
+        """Return the error of a start that has failed."""
         try:
             self._raise_start_error(body, ending)
         except Exception as error:

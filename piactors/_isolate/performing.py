@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from piactors import events
+from piactors._host.confiner import Plan
 from piactors._io.loop import Timer
 from piactors._isolate import crash_errors
 from piactors._isolate.home import Home
@@ -19,6 +20,7 @@ from piactors._isolate.parent import Losses
 from piactors._isolate.policies import heartbeat
 from piactors._isolate.policies.call_timeout import CallClock
 from piactors._isolate.policies.recycling import RecyclePolicy, has_room_beside
+from piactors._isolate.replacing import Replacements
 from piactors._isolate.reply_ports import fail_all
 from piactors._isolate.reports import settle_lost
 from piactors._isolate.spec import IsolateSpec
@@ -29,6 +31,7 @@ from piactors._rules.mailbox import Aftermath, Message
 from piactors._rules.parent import Parent
 from piactors._rules.phases import Swap
 from piactors.exit_reason import ExitReason
+from piactors.options import IsolationOptions
 from piactors.pihost import lacks
 
 _NO_MESSAGES = Aftermath([], [], [])
@@ -51,7 +54,7 @@ class Performing:
         machine: the rules.
         current: the process that runs the calls, or is to.
         generation_number: of that one, or of the last one.
-        raw_description: what is hosted, as the last process that became ready said.
+        description: what is hosted, as the last process that became ready said.
     """
 
     def __init__(
@@ -61,10 +64,12 @@ class Performing:
         self.machine = Lifecycle(parent, self, keeps_standby=spec.options.standby)
         self.current: Incarnation | None = None
         self.generation_number = 0
-        self.raw_description: bytes | None = None
+        self.description: bytes | None = None
         self._home, self._news, self._losses = home, news, losses
         self._recycling, self._clock, self._texts, self._stops = recycling, clock, texts, stops
         self._specs = {0: spec}
+        self._plans: dict[int, Plan | None] = {}
+        self.replacements = Replacements(spec.name)
         self._bodies: dict[int, Incarnation] = {}
         self._last: Incarnation | None = None
         """The process that ran the calls last, or was to."""
@@ -73,8 +78,8 @@ class Performing:
         """What the last process has taken with it, until that is told."""
         self._old_pid: int | None = None
         """Of the process that has retired last."""
-        self._gone_pid: int | None = None
-        """Of the process that has ended last."""
+        self._gone: Incarnation | None = None
+        """The process that has ended last."""
         self._restart_timer: Timer | None = None
         self._standby_timer: Timer | None = None
         self._end: do.Closed | None = None
@@ -82,19 +87,37 @@ class Performing:
         """What has still to be done of its end for good."""
 
     @property
-    def options(self) -> Any:
-        """The options of what runs, or is to run next."""
-        return self._specs[self.machine.version].options
+    def spec(self) -> IsolateSpec:
+        """Of what runs, or is to run next."""
+        return self._specs[self.machine.version]
+
+    @property
+    def options(self) -> IsolationOptions:
+        """The options of that."""
+        return self.spec.options
+
+    @property
+    def plan(self) -> Plan | None:
+        """What enforces the limits of that; None if it has none, or was not begun."""
+        return self._plans.get(self.machine.version)
 
     def continue_from(self, earlier: Performing) -> None:
         """Count processes from where an isolate of the same ref has ended."""
-        self.generation_number, self.raw_description = earlier.generation_number, earlier.raw_description
+        self.generation_number, self.description = earlier.generation_number, earlier.description
         self.machine.last_number = earlier.machine.last_number
 
-    def add_version(self, spec: IsolateSpec) -> int:
-        """Know another specification, and return its version."""
+    def use_plan(self, plan: Plan | None) -> None:
+        """Say what enforces the limits of the first specification."""
+        self._plans[0] = plan
+
+    def add_version(self, spec: IsolateSpec, plan: Plan | None) -> int:
+        """Know another specification, and return its version; what is older than what runs is not needed any more."""
         version = max(self._specs) + 1
-        self._specs[version] = spec
+        self._specs[version], self._plans[version] = spec, plan
+        in_use = {self.machine.version, version, *(body.version for body in self._bodies.values())}
+        for old in [old for old in self._specs if old not in in_use and old < self.machine.version]:
+            del self._specs[old]
+            self._plans.pop(old, None)
         return version
 
     def feed(self, name: str, *args: Any) -> None:
@@ -122,7 +145,8 @@ class Performing:
 
     def _launch(self, action: do.Launch) -> None:
         spec = self._specs[action.version]
-        body = Incarnation(self._home, self._listener, spec, action.number, action.role, action.version)
+        plan = self._plans.get(action.version)
+        body = Incarnation(self._home, self._listener, spec, plan, action.number, action.role, action.version)
         self._bodies[action.number] = body
         try:
             why_not = body.launch()
@@ -236,7 +260,8 @@ class Performing:
         body = self.current
         if body is not None and body.number == action.number:
             self._losses.forget()
-            self.raw_description = body.description
+            self.description = body.description
+            self.replacements.runs(body.version, body.number)
             self._news.runs(body, partial(self._begin_policies, body))
 
     def _replaced(self, action: do.Replaced) -> None:
@@ -244,13 +269,14 @@ class Performing:
         if body is None or body.number != action.new:
             return
         body.note_announced()  # to its supervisor the child has been running all the time
-        self.raw_description = body.description
+        self.description = body.description
         old = self._bodies.get(action.old)
         reports.publish(events.IsolateStarted, body.pid, body.number)
         pid = self._old_pid if old is None else old.pid
         fields = {"reason": action.reason, "new_pid": body.pid, "warm": action.warm}
         reports.publish(events.IsolateRecycled, pid, action.old, **fields)
         self._begin_policies(body)
+        self.replacements.runs(body.version, body.number)
 
     def _begin_policies(self, body: Incarnation) -> None:
         self._recycling.begin(body)
@@ -258,6 +284,9 @@ class Performing:
 
     def _not_replaced(self, action: do.NotReplaced) -> None:
         self._recycling.again()
+        gone, ending = self._gone, action.ending
+        cause = None if ending is None or gone is None else self._news.start_error(gone, ending)
+        self.replacements.has_failed(action.version, cause)
         if action.ending is not None and self.current is not None:
             self._home.reports.warn(
                 "isolate %s is not recycled, generation %s goes on: %s",
@@ -266,13 +295,13 @@ class Performing:
 
     def _lacking(self, action: do.Lacking) -> None:
         text = (action.reason.error or action.reason.detail or "").strip().rpartition("\n")[2]
-        place = (self._specs[self.machine.version].name, text)
+        place = (self.spec.name, text)
         self._home.reports.warn("isolate %s cannot be restarted now, and is tried again until it can: %s", *place)
 
     def _standby_lost(self, action: do.StandbyLost) -> None:
         self._home.reports.warn(
             "isolate %s: its standby (pid %s) has ended, and none is started for %g s: %s",
-            self._specs[self.machine.version].name, self._gone_pid, action.delay, action.reason.report(),
+            self.spec.name, None if self._gone is None else self._gone.pid, action.delay, action.reason.report(),
         )  # fmt: skip
 
     def _held(self, action: do.Held) -> None:
@@ -313,6 +342,7 @@ class Performing:
         told = self._news.steps_of_end(self._last, self.generation_number, closed.ending, wanted=closed.wanted)
         steps: list[Callable[[], object]] = [home.leave, home.reports.relay.tell_dropped, *told[:2]]
         steps += [partial(self._fail_not_run, rest, reason), *told[2:]]
+        steps.append(lambda: self.replacements.fail_all(self._texts.not_begun(reason)))
         # last: whoever stopped it finds all of this done
         return [*steps, partial(fail_all, stops, partial(self._texts.not_begun, reason))]
 

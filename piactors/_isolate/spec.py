@@ -18,6 +18,7 @@ import attrs
 
 from piactors._codec import encode, shared_memory
 from piactors._codec.definitions import Needs
+from piactors._isolate.hosting import HostedTarget, runs_here
 from piactors._platform import own_python
 from piactors._process.backend import MARKER_PREFIX, Order
 from piactors._process.flags import interpreter_flags
@@ -27,7 +28,7 @@ from piactors.options import IsolationOptions, inherited_env, needs_fresh_interp
 from piactors.pihost import PROTOCOL, copies, inherit, plain_tags
 
 if TYPE_CHECKING:
-    from pykka import Actor
+    pass
 
 _WITHOUT_COROUTINES = frozenset({"builtins", "piactors", "pykka"})
 _counter = itertools.count(1)
@@ -58,29 +59,15 @@ class IsolateSpec:
     trusts_objects: bool = False
 
 
-@attrs.frozen
-class HostedTarget:
-    """What an isolate is to host: an actor, an object or nothing (`kind`), and how to make it there.
-
-    `code` says whether the host has handed it over as an object: then it is code of the host's own.
-    """
-
-    actor_class: type[Actor]
-    kind: str
-    packed: encode.Packed
-    code: bool
-    folder: str | None
-    label: str
-    stdin: bool = False
-
-
-def make_spec(what: HostedTarget, options: IsolationOptions) -> IsolateSpec:
-    """Return what an isolate is made of that hosts this."""
-    name = options.name or f"{re.sub('[^A-Za-z0-9_.]+', '_', what.label)}-{next(_counter)}"
+def make_spec(
+    what: HostedTarget, options: IsolationOptions, *, name: str | None = None, urn: str | None = None
+) -> IsolateSpec:
+    """Return what an isolate is made of that hosts this; name and urn are chosen unless it has them already."""
+    name = name or options.name or f"{re.sub('[^A-Za-z0-9_.]+', '_', what.label)}-{next(_counter)}"
     own = runs_here(options)
     interpreter = own_python.find() if own else os.path.abspath(options.python or "")
     env = _environment(options, what.code, own)
-    urn = uuid.uuid4().urn
+    urn = urn or uuid.uuid4().urn
     order = Order(
         interpreter or "", env, _wants_fresh(options, own, name), needs=_needs(what) if own else (),
         flags=interpreter_flags(own), stdin=what.stdin, whole_env=has_all(env), member=urn,
@@ -106,11 +93,6 @@ def make_spec(what: HostedTarget, options: IsolationOptions) -> IsolateSpec:
 
 def _init(fixed: dict[str, Any], cwd: str | None, urn: str, number: int, data: dict[str, bytes]) -> bytes:
     return pickle.dumps({**fixed, "cwd": inherit.folder(cwd), "urn": urn, "generation": number, "data": data}, 4)
-
-
-def runs_here(options: IsolationOptions) -> bool:
-    """Whether an isolate runs in the host's own interpreter."""
-    return options.python is None or own_python.is_own(options.python)
 
 
 def _environment(options: IsolationOptions, handed_over: bool, own_interpreter: bool) -> dict[str, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from piactors._codec import encode, importing
+from piactors._codec import importing
 from piactors._future import waiting
 from piactors._host import runtime
+from piactors._isolate.hosting import HostedTarget, actor_target
 from piactors._isolate.parent import ParentLink
-from piactors._isolate.spec import HostedTarget, make_spec, runs_here
-from piactors._validation import misplaced_options
+from piactors._isolate.spec import make_spec
 from piactors.options import IsolationOptions, check_standby
 from piactors.ref import IsolateRef
 
@@ -38,10 +38,7 @@ def prepare_actor(
     link: ParentLink | None = None,
 ) -> IsolateRef:  # fmt: skip
     """Return the ref of a ProcessActor that is still to be started."""
-    misplaced_options.check_actor(actor_class, args, kwargs)
-    packed = encode.dumps_start(actor_class, args, kwargs, foreign=not runs_here(options))
-    what = HostedTarget(actor_class, "actor", packed, code=True, folder=None, label=actor_class.__name__)
-    return prepare(what, options, link)
+    return prepare(actor_target(actor_class, options, args, kwargs), options, link)
 
 
 def started(ref: IsolateRef) -> IsolateRef:

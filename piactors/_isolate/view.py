@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from piactors._host.confiner import Plan
 from piactors._io.loop import Timer
 from piactors._isolate.spec import IsolateSpec
 from piactors._process.placement import Process
@@ -19,6 +20,8 @@ class IncarnationView(Protocol):
     number: int
     spec: IsolateSpec
     facts: Facts
+    plan: Plan | None
+    """What enforces its limits, if it has any."""
     process: Process | None
     stop_wanted: bool
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from piactors._isolate.isolate import Isolate
+from piactors._isolate.spec import IsolateSpec
 from piactors._platform import process_stats
 from piactors._tree.runner import Link, Runner
 from piactors.ref import IsolateRef
@@ -16,6 +17,8 @@ class IsolateRunner:
         self.ref = ref
         self._kill = kill
         self._unused = True
+        self._spec: IsolateSpec | None = None
+        """What it is to run from its next start on, if that was declared anew."""
 
     @property
     def _isolate(self) -> Isolate:
@@ -26,9 +29,7 @@ class IsolateRunner:
         if self._isolate.start_held():
             return
         if not self._unused:
-            earlier = self._isolate
-            self.ref._isolate = Isolate(earlier.spec, self.ref, self.link)
-            self._isolate.succeed(earlier)
+            self.ref._renew(self.link, self._spec)
         self._unused = False
         self._isolate.begin()
 
@@ -50,8 +51,8 @@ class IsolateRunner:
         """See `Runner`."""
         if not isinstance(other, IsolateRunner):
             return False
-        self.ref._spec = other.ref._spec
-        self._isolate.redeclare(other.ref._spec)
+        self._spec = other.ref._isolate.spec
+        self._isolate.replace("declared anew", self._spec)
         self._kill = other._kill
         return True
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import click
 
 import piactors
-from piactors import spawning
+from piactors._isolate import hosting
 from piactors.cli import limits
 from piactors.cli import run as running
 from piactors.cli.show import screen_for
@@ -156,7 +156,7 @@ def run(
       [exit] NAME code=N            the last one
     """
     try:
-        folder, found = spawning.resolved_name(target)
+        folder, found = hosting.resolved_name(target)
     except InvalidTarget as error:
         raise click.UsageError(str(error), context) from None
     options = _options(context, str(found), folder, given)

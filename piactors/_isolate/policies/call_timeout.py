@@ -51,7 +51,7 @@ class CallClock:
     """
 
     def __init__(
-        self, delivery: Delivery, loop: Share, shutdown_timeout: float | None,
+        self, delivery: Delivery, loop: Share, shutdown_timeout: Callable[[], float | None],
         body: Callable[[], IncarnationView | None], stops: Callable[[], bool], told: Callable[[Message, str], None],
     ) -> None:  # fmt: skip
         self._delivery = delivery
@@ -88,7 +88,7 @@ class CallClock:
         """How long calls may run at the most because a stop is wanted; None if none is."""
         body = self._body()
         wanted = self._stops() or (body is not None and body.stop_wanted)
-        return self._shutdown_timeout if wanted else None
+        return self._shutdown_timeout() if wanted else None
 
     def _give_time(self, message: Message, limit: float, *, by_stop: bool) -> None:
         """A call begins: it may run for `limit` seconds."""
@@ -115,7 +115,7 @@ class CallClock:
 
     def _on_unheard(self, body: IncarnationView) -> None:
         if not body.is_stopping:
-            body.kill("killed", f"did not begin to stop within shutdown_timeout, {self._shutdown_timeout:g} s")
+            body.kill("killed", f"did not begin to stop within shutdown_timeout, {self._shutdown_timeout() or 0:g} s")
 
     def _arm(self, deadline: float) -> None:
         """Have a look at the deadline, or before it."""
@@ -189,7 +189,7 @@ class CallClock:
         From here on an answer comes too late: taking the stacks may itself have interrupted the call.
         """
         if message.by_stop:
-            said = f"{message.what} ran longer than shutdown_timeout, {self._shutdown_timeout:g} s"
+            said = f"{message.what} ran longer than shutdown_timeout, {self._shutdown_timeout() or 0:g} s"
             body.doom("killed", f"{said}, after a stop was asked for", timed_out=message)
         else:
             said = f"{message.what} ran longer than its call_timeout, {message.limit:g} s"

@@ -47,7 +47,7 @@ class LimitGuard:
 
     def launched(self, process: Process) -> None:
         """The process exists: begin to watch it, if that is needed."""
-        pid, monitor, plan = process.pid, self._home.runtime.monitor, self._home.plan
+        pid, monitor, plan = process.pid, self._home.runtime.monitor, self._body.plan
         bounds = self._bounds()
         if pid is None:
             return
@@ -63,7 +63,7 @@ class LimitGuard:
         """Return what to watch, or None where nothing is."""
         recycle = self._options.recycle
         recycle_memory = None if recycle is None else recycle.above_memory
-        plan = self._home.plan
+        plan = self._body.plan
         if plan is None:
             return None if recycle_memory is None else Bounds(recycle_memory=recycle_memory)
         held = frozenset({*plan.by("cgroup v2"), *plan.by("cgroup v1")}) & {"max_memory", "max_processes"}
@@ -103,7 +103,7 @@ class LimitGuard:
 
     def _cpu_limit_hit(self, status: int | None, usage: Rusage | None) -> Breach | None:
         """Return the breach if the kernel's limit of CPU time has ended the process."""
-        plan = self._home.plan
+        plan = self._body.plan
         if plan is None or "max_cpu_time" not in plan.by("rlimit") or status is None or usage is None:
             return None
         allowed, used = plan.limits.max_cpu_time or 0.0, usage.user + usage.system
