@@ -188,35 +188,39 @@ def _on_no_result(isolate: Isolate, frame: wire.Frame) -> None:
         if frame.kind == wire.SKIPPED and isolate.mailbox.is_recalled(frame.seq):
             isolate.pump()
             return
-        message = isolate.mailbox.answered(frame.seq)
+        message = isolate.mailbox.expect(frame.seq)
         doubt = message.doubt if frame.kind == wire.SKIPPED else ""
         too_late = message is isolate.current.timed_out
         if doubt == "waits":
             isolate.mailbox.put_back(message)
-        else:
-            isolate.room.notify()
-            if isolate.recycler.counts:
-                isolate.recycler.call_done()
-        isolate.pump()
+            isolate.pump()
+    if doubt != "waits":
+        _settle_without_result(isolate, message, frame.kind, "" if too_late else doubt, too_late=too_late)
     if isolate.recycler.draining:
         isolate.loop.call_soon(isolate.recycler.answered)
-    if doubt == "waits" or too_late:
-        return
+
+
+def _settle_without_result(isolate: Isolate, message: Message, kind: int, doubt: Doubt, *, too_late: bool) -> None:
+    """Tell its caller first, if one waits, and take it off its way then, as a result does."""
+    fault: ProtocolError | None = None
     if doubt:
         fail_all([message], partial(_skipped, isolate, message, doubt))
-    if message.given_up or doubt:
-        return
-    if message.kind == "tell":
-        if frame.kind != wire.DONE:
-            raise ProtocolError("an answer to a message that wants none")
-        return
-    if message.sink is None:
-        return
-    unanswered = ProtocolError(f"{isolate.spec.name} left a call without an answer")
-    with isolate.lock:  # before its caller knows, and may end the isolate for a reason of its own
-        isolate.intend("killed", f"ProtocolError: {unanswered}")
-    message.sink.fail(unanswered)
-    raise unanswered
+    elif not (too_late or message.given_up):
+        if message.kind == "tell" and kind != wire.DONE:
+            fault = ProtocolError("an answer to a message that wants none")
+        elif message.kind != "tell" and message.sink is not None:
+            fault = ProtocolError(f"{isolate.spec.name} left a call without an answer")
+            with isolate.lock:  # before its caller knows, and may end the isolate for a reason of its own
+                isolate.intend("killed", f"ProtocolError: {fault}")
+            message.sink.fail(fault)
+    with isolate.lock:
+        isolate.mailbox.take_off(message)
+        isolate.room.notify()
+        if isolate.recycler.counts:
+            isolate.recycler.call_done()
+        isolate.pump()
+    if fault is not None:
+        raise fault
 
 
 def _skipped(isolate: Isolate, message: Message, doubt: Doubt) -> BaseException:
