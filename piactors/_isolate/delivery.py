@@ -139,25 +139,30 @@ class Delivery(Sending):
             if frame.kind == wire.SKIPPED and self.mailbox.is_recalled(frame.seq):
                 self.pump()
                 return
-            message = self.mailbox.answered(frame.seq)
+            message = self.mailbox.expect(frame.seq)
             doubt = message.doubt if frame.kind == wire.SKIPPED else ""
-            too_late = message.is_late
             if doubt == "waits":
                 self.mailbox.put_back(message)
-            else:
-                self.room.notify()
-                if self._on_done is not None:
-                    self._on_done()
-            self.pump()
+                self.pump()
+        if doubt != "waits":
+            self._settle_without_result(message, frame.kind, doubt)
         self._look_whether_drained()
-        if doubt == "waits" or too_late:
-            return
-        if doubt:
-            fail_all([message], partial(self._skipped, message, doubt))
-        elif not message.given_up and message.kind == "tell" and frame.kind != wire.DONE:
-            raise ProtocolError("an answer to a message that wants none")
-        elif not message.given_up and message.kind != "tell" and message.sink is not None:
-            raise Unanswered(message)
+
+    def _settle_without_result(self, message: Message, kind: int, doubt: Doubt) -> None:
+        """Tell its caller first, if one waits, and complete it then, as a result does."""
+        if not message.is_late:  # else it has been told
+            if doubt:
+                fail_all([message], partial(self._skipped, message, doubt))
+            elif not message.given_up and message.kind == "tell" and kind != wire.DONE:
+                raise ProtocolError("an answer to a message that wants none")
+            elif not message.given_up and message.kind != "tell" and message.sink is not None:
+                raise Unanswered(message)
+        with self.lock:
+            self.mailbox.take_off(message)
+            self.room.notify()
+            if self._on_done is not None:
+                self._on_done()
+            self.pump()
 
     def _skipped(self, message: Message, doubt: Doubt) -> BaseException:
         """The error of a call that was given up on in the very moment when it was to begin, and has not begun."""

@@ -280,16 +280,6 @@ class Mailbox:
         self._on_way_bytes = sum(len(other.payload) for other in self._on_way.values())
         self._stop_sent = any(other.kind == "stop" for other in self._on_way.values())
 
-    def answered(self, seq: int) -> Message:
-        """Take the message of this number off its way.
-
-        Raises:
-            UnknownSequence: where none is on its way under it.
-        """
-        message = self.expect(seq)
-        self.take_off(message)
-        return message
-
     def expect(self, seq: int) -> Message:
         """Return the message of this number, which is on its way.
 
@@ -305,15 +295,11 @@ class Mailbox:
         """Take a message off its way: it is answered.  Returns whether others wait."""
         if message.seq > self._highest_answered:
             self._highest_answered = message.seq
-        on_way = self._on_way
+        on_way, size = self._on_way, len(message.payload)
         self._in_hand = None
         del on_way[message.seq]
-        self._on_way_bytes = self._on_way_bytes - len(message.payload) if on_way else 0
+        self._on_way_bytes = self._on_way_bytes - size if on_way else 0
         return bool(self._waiting)
-
-    def _forget(self, message: Message) -> None:
-        del self._on_way[message.seq]
-        self._on_way_bytes = self._on_way_bytes - len(message.payload) if self._on_way else 0
 
     def give_up(self, message: Message) -> bool:
         """Take out a message whose caller gave up on it; False where it does not wait here (any more)."""
@@ -329,12 +315,22 @@ class Mailbox:
             messages: in their order.
             in_doubt: the highest number that may be skipped as well; nothing is sent until all up to it are answered.
         """
-        self._in_doubt = max(self._in_doubt, in_doubt)
-        for message in messages:
-            self._forget(message)
-            self._recalled[message.seq] = None
+        recalled = {message.seq: None for message in messages}
+        size = sum(len(message.payload) for message in messages)
+        in_doubt = max(self._in_doubt, in_doubt)
+        try:
+            self._recalled.update(recalled)
+            self._put_all_first(messages)
+        except BaseException:  # for want of memory: they are on their way as before, and not here as well
+            for message in messages:
+                self._waiting.pop(message, None)
+                self._recalled.pop(message.seq, None)
+            raise
+        self._in_doubt = in_doubt
+        for message in messages:  # from here on nothing can fail that would leave one of them nowhere
+            del self._on_way[message.seq]
             message.seq = 0
-        self._put_all_first(messages)
+        self._on_way_bytes = self._on_way_bytes - size if self._on_way else 0
 
     def is_recalled(self, seq: int) -> bool:
         """Whether this number was of a message that has been recalled; forgets that."""
@@ -344,13 +340,23 @@ class Mailbox:
         return True
 
     def put_back(self, message: Message) -> None:
-        """Let a message wait again that the isolate has skipped: in front, but for the stop of this generation."""
+        """Let a message on its way wait again that the isolate has skipped: in front, but for its own stop."""
+        first = next(iter(self._waiting), None)
+        size = len(message.payload)
+        try:
+            self.put_first(message)
+            if first is not None and first.kind == "stop" and first.own_wish:
+                self._waiting.move_to_end(first, last=False)
+        except BaseException:  # for want of memory: it is on its way as before
+            self._waiting.pop(message, None)
+            raise
+        if message.seq > self._highest_answered:
+            self._highest_answered = message.seq
+        del self._on_way[message.seq]
+        self._on_way_bytes = self._on_way_bytes - size if self._on_way else 0
+        self._in_hand = None
         message.seq = 0
         message.doubt = ""
-        first = next(iter(self._waiting), None)
-        self.put_first(message)
-        if first is not None and first.kind == "stop" and first.own_wish:
-            self._waiting.move_to_end(first, last=False)
 
     def put_first(self, message: Message) -> None:
         """Add a message in front of all that wait."""
