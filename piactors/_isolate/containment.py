@@ -23,8 +23,11 @@ from piactors.exit_reason import ExitReason
 class Containment:
     """Ends one isolate on which piactors has failed."""
 
-    def __init__(self, name: str, dispatcher: Dispatcher, delivery: Delivery, life: Life, news: News) -> None:
-        self._name, self._dispatcher = name, dispatcher
+    def __init__(
+        self, name: str, dispatcher: Dispatcher, delivery: Delivery, life: Life, news: News,
+        takes_nothing: Callable[[], BaseException],
+    ) -> None:  # fmt: skip
+        self._name, self._dispatcher, self._takes_nothing = name, dispatcher, takes_nothing
         self._delivery, self._life, self._news = delivery, life, news
 
     def has_failed(self, error: BaseException) -> None:
@@ -47,7 +50,7 @@ class Containment:
         """End the isolate for good, whatever has been done of that already: each step is taken, though others fail."""
         mailbox = self._delivery.mailbox
         self._news.started.fail(cause)
-        for message in [*mailbox.leaving, *mailbox.unanswered(), *self._delivery.close()]:
+        for message in [*mailbox.leaving, *mailbox.unanswered(), *self._delivery.close(self._takes_nothing)]:
             _guarded(lambda message=message: fail_all([message], lambda: cause))  # type: ignore[misc]
         for step in self._life.give_up(ExitReason(kind="killed", detail=str(cause))):
             _guarded(step)

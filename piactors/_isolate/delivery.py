@@ -286,9 +286,10 @@ class Delivery(Sending):
             self.refusal = refusal
             self.room.notify_all()
 
-    def close(self) -> list[Message]:
-        """No process follows: return what is left."""
+    def close(self, refusal: MakeError) -> list[Message]:
+        """No process follows, and no message is taken any more: return what is left."""
         with self.lock:
+            self.refusal = refusal
             left = self.mailbox.close()
             self.process, self.flows = None, False
             self.room.notify_all()

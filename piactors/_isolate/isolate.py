@@ -110,7 +110,9 @@ class Isolate:
             lambda: self.stop_requested,
         )  # fmt: skip
         dispatcher = self.runtime.dispatcher
-        self._containment = Containment(spec.name, dispatcher, self.delivery, self.life, self.news)
+        self._containment = Containment(
+            spec.name, dispatcher, self.delivery, self.life, self.news, texts.takes_nothing
+        )
 
     # About it, from any thread
 

@@ -336,7 +336,7 @@ class Performing:
     def _steps_of_end(self, closed: do.Closed) -> list[Callable[[], object]]:
         """Return what has to be done at the end for good, step by step, in order."""
         home, reason = self._home, closed.ending.reason
-        left = home.delivery.close()
+        left = home.delivery.close(self._texts.takes_nothing)
         stops = [message for message in left if message.kind == "stop"]
         rest = [message for message in left if message.kind != "stop"]
         told = self._news.steps_of_end(self._last, self.generation_number, closed.ending, wanted=closed.wanted)
