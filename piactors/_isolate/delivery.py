@@ -47,6 +47,8 @@ class Delivery(Sending):
         self._not_run = not_run
         self._on_drained: Callable[[], object] | None = None
         self._is_shut = False
+        self.is_closed = False
+        """Whether what is left has been taken out, so that nobody would look at a message that comes now."""
 
     # For whoever waits for an answer
 
@@ -289,7 +291,7 @@ class Delivery(Sending):
     def close(self, refusal: MakeError) -> list[Message]:
         """No process follows, and no message is taken any more: return what is left."""
         with self.lock:
-            self.refusal = refusal
+            self.refusal, self.is_closed = refusal, True
             left = self.mailbox.close()
             self.process, self.flows = None, False
             self.room.notify_all()

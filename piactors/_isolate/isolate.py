@@ -300,7 +300,7 @@ class Isolate:
 
     def _stop(self, message: Message) -> None:
         with self.delivery.lock:
-            if self.news.ended.is_set():
+            if self.delivery.is_closed:
                 raise dead.takes_nothing(self)
             self.stop_requested = True
             self.delivery.put_stop(message)

@@ -180,7 +180,7 @@ class Performing:
     # Messages
 
     def _attach(self, action: do.Attach) -> None:
-        body = self._bodies.get(action.number) or self._last
+        body = self._bodies.get(action.number) or self._gone  # it may have come to nothing at once
         self.generation_number = action.number
         if body is None or body.number != action.number:
             return

@@ -194,6 +194,7 @@ def start_that_fails(record: Record, patch: pytest.MonkeyPatch, folder: Path) ->
         Worker.with_options(restart="permanent").start(str(folder))
     except piactors.StartError as error:
         record.outcomes.append([type(error).__name__, None if error.reason is None else error.reason.kind])
+    record.wait("IsolateStartFailed")
 
 
 def restart_that_fails(record: Record, patch: pytest.MonkeyPatch, folder: Path) -> None:
