@@ -325,7 +325,8 @@ def kind_of_fault(error: Exception) -> Kind:
 def fail_all(messages: list[Message], error: Callable[[], BaseException], *, unless_given_up: bool = True) -> None:
     """Fail whoever waits for these messages; where their caller gave up on them, nobody does."""
     for message in messages:
-        if message.sink is not None and not (unless_given_up and message.given_up):
+        # Cancelled, that is: one that was only told to be skipped, so that it waits again, still has its caller.
+        if message.sink is not None and not (unless_given_up and message.given_up and message.cancelled):
             message.sink.fail(error())
 
 
