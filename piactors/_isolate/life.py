@@ -156,7 +156,9 @@ class Life(Performing):
         self._actions.clear()
         actions = self.machine.fail(Moment(time.monotonic()), reason)
         kills = [partial(body.kill, "killed", reason.detail or "") for body in self._bodies.values()]
-        self._end = next((action for action in actions if isinstance(action, do.Closed)), self._end)
+        closed = next((action for action in actions if isinstance(action, do.Closed)), None)
+        # It may have stopped before, and the action been lost that says so.
+        self._end = self._end or closed or do.Closed(self.machine.ending, wanted=self._stops())
         timers = [timer.cancel for timer in (self._restart_timer, self._standby_timer) if timer is not None]
         steps: list[Callable[[], object]] = [*timers, *kills, self._settle_lost]
         return [*steps, partial(self._news.closing, reason), *self.steps_left()]
