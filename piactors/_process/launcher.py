@@ -164,8 +164,9 @@ class LauncherBackend:
             except BlockingIOError:
                 self._loop.want_write(self._sock.fileno(), True)
                 return
-            except OSError as error:
-                if lacks.is_lack(error):
+            except OSError as error:  # if it has ended, that is heard of besides
+                self._failures += not lacks.is_lack(error)
+                if self._failures <= _MOST_FAILURES:
                     self._loop.call_later(_AFTER_FAILURE, self._flush)
                 else:
                     self._loop.call_soon(self._lose)
@@ -183,8 +184,8 @@ class LauncherBackend:
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
-            if lacks.is_lack(error):
-                raise
+            if lacks.is_lack(error) or self._failures < _MOST_FAILURES:
+                raise  # it is read once more (see `_failed`)
             data, ancillary, flags = b"", [], 0
         if not data:
             self._lose()
