@@ -163,7 +163,7 @@ def tree(root: SupervisorRef) -> None:
 
     With colours where `rich` is installed (``pip install piactors[cli]``), as plain text where not.
     """
-    from piactors.cli import trees
+    from piactors._tree import printing as trees
     from piactors.supervisor_ref import SupervisorRef
 
     if not isinstance(root, SupervisorRef):

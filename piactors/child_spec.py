@@ -9,11 +9,11 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import attrs
 import pykka
 
+from piactors._isolate import misplaced_options
 from piactors._rules.budget import Budget
 from piactors._rules.supervisor.rules import ChildRule
 from piactors._text.logs import logger
 from piactors._validation import fields as rule
-from piactors._validation import misplaced_options
 from piactors._validation.fields import NONE
 from piactors.actor import ActorStarter, ProcessActor
 from piactors.exit_reason import KINDS, ExitReason, Kind

@@ -14,7 +14,7 @@ from piactors._future import waiting
 from piactors._isolate.capacity import in_event_loop
 from piactors._platform.main_thread import interrupt_main_on
 from piactors._text.logs import plain as logger
-from piactors.supervisor import Supervisor, top_of
+from piactors.supervisor import Supervisor, root_of
 from piactors.supervisor_ref import SupervisorRef
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _begun(
     """Return the ref of a tree, whose start begins here unless it has, and what will tell how the start went."""
     if isinstance(tree, SupervisorRef):
         return tree, None
-    return top_of(tree, args, kwargs).begin()
+    return root_of(tree, args, kwargs).begin()
 
 
 def _pass_on(signals: _Signals, news: asyncio.Queue[int]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 from piactors._future import waiting
 from piactors._rules.supervisor.rules import AutoShutdown, Strategy
 from piactors._tree import backend
-from piactors._tree.root import Top
+from piactors._tree.root import RootSupervisor
 from piactors._tree.settings import Settings
 from piactors.child_spec import ChildSpec
 from piactors.options import Backoff
@@ -122,8 +122,9 @@ class Supervisor:
             TypeError, ValueError: where a setting or a child's specification is wrong; nothing was started.
         """
         waiting.warn_if_it_blocks_a_loop(f"{cls.__name__}.start()", f"{cls.__name__}.start_async()")
-        top: Top = cls._top(args, kwargs)
-        return top.start()
+        root: RootSupervisor = cls._root(args, kwargs)
+        ref: SupervisorRef = root.start()
+        return ref
 
     @classmethod
     async def start_async(cls, *args: Any, **kwargs: Any) -> SupervisorRef:
@@ -132,11 +133,12 @@ class Supervisor:
         Raises:
             StartError, TypeError, ValueError: as `start`.
         """
-        return await cls._top(args, kwargs).start_async()
+        ref: SupervisorRef = await cls._root(args, kwargs).start_async()
+        return ref
 
     @classmethod
-    def _top(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Top:
-        return Top(backend.current(), f"{cls.__name__}-{next(_counter)}", partial(cls, *args, **kwargs))
+    def _root(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RootSupervisor:
+        return RootSupervisor(backend.current(), f"{cls.__name__}-{next(_counter)}", partial(cls, *args, **kwargs))
 
     @overload
     @classmethod
@@ -156,11 +158,11 @@ class Supervisor:
         cls(*args, **kwargs)._settings()
 
 
-def top_of(tree: Supervisor | type[Supervisor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Top:
+def root_of(tree: Supervisor | type[Supervisor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> RootSupervisor:
     """Return what starts a tree: of a class, made with these arguments, or of an instance."""
     if isinstance(tree, type):
-        return tree._top(args, kwargs)
-    return Top(backend.current(), f"{type(tree).__name__}-{next(_counter)}", lambda: tree)
+        return tree._root(args, kwargs)
+    return RootSupervisor(backend.current(), f"{type(tree).__name__}-{next(_counter)}", lambda: tree)
 
 
 class DynamicSupervisor(Supervisor):

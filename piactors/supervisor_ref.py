@@ -22,6 +22,7 @@ from piactors._rules.supervisor.machine import Machine
 from piactors._text import shown
 from piactors._text.logs import plain as logger
 from piactors._tree import render
+from piactors._tree.tree_runner import TreeRunner, make_refs_with
 from piactors.child_spec import ChildSpec
 from piactors.errors import ChildNotFound, PiactorsError
 from piactors.exit_reason import ExitReason
@@ -29,7 +30,6 @@ from piactors.future import Future
 
 if TYPE_CHECKING:
     from piactors._tree.runner import Runner
-    from piactors._tree.tree_runner import TreeRunner
 
 
 @attrs.frozen
@@ -380,3 +380,6 @@ class SupervisorRef(pykka.ActorRef[Any]):
             self._runner.kill()
             await self._ends.wait_briefly()
             raise
+
+
+make_refs_with(SupervisorRef)

@@ -294,7 +294,7 @@ class Lab:
     def _runners(self) -> list[Runner]:
         return [runner for engine in self._engines for runner in list(engine.runners.values())]
 
-    # What trees ask of where they live (see `piactors._tree.tree_runner.Surroundings`)
+    # What trees ask of where they live (see `piactors._tree.tree_runner.TreeBackend`)
 
     def runner(self, spec: ChildSpec, link: Link) -> Runner:
         """Return what runs a child."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from piactors._codec import encode
+from piactors._isolate import misplaced_options
 from piactors._platform import own_python
-from piactors._validation import misplaced_options
 from piactors.errors import InvalidTarget
 from piactors.options import IsolationOptions
 from piactors.pihost import targets

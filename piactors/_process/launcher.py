@@ -13,9 +13,8 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from piactors._host.confiner import Confiner
 from piactors._io import background
 from piactors._io.loop import Loop
 from piactors._platform import markers, pidfd, process_stats
@@ -50,11 +49,21 @@ _Received = tuple[bytes, list[tuple[int, int, bytes]], int]
 """What has come in one read: bytes, what came beside them, flags."""
 
 
+class Pens(Protocol):
+    """Who makes control groups for launchers (see `_host.confiner`)."""
+
+    def pen(self) -> str | None:
+        """Return the folder of a new group that a launcher and all that it starts are in; None if there is none."""
+
+    def remove_pen(self, folder: str) -> None:
+        """Let go of such a group."""
+
+
 class LauncherBackend:
     """The host's end of a launcher process (see `piactors.pihost.launcher`), on the loop's thread."""
 
     def __init__(
-        self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Confiner,
+        self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Pens,
         env: launcher_env.EnvClass, on_lost: Callable[[Sequence[str]], None],
     ) -> None:  # fmt: skip
         self._env = env

@@ -1,4 +1,4 @@
-"""Where trees live: the real surroundings, and how a test puts others in their place."""
+"""Where trees live: the real backend, and how a test puts others in their place."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from piactors._tree.engine import Engine
 from piactors._tree.isolate_runner import IsolateRunner
 from piactors._tree.runner import Link, Runner
 from piactors._tree.thread_runner import ThreadRunner
-from piactors._tree.tree_runner import Surroundings, TreeRunner
+from piactors._tree.tree_runner import TreeBackend, TreeRunner
 from piactors.actor import ActorStarter, ProcessActor
 from piactors.child_spec import ChildSpec
 from piactors.options import IsolationOptions
 from piactors.ref import IsolateRef
-from piactors.supervisor_ref import SupervisorRef
 
 
-class RealSurroundings:
+class RealTreeBackend:
     """Processes, threads and the clock of this machine."""
 
     def __init__(self) -> None:
         self.clock: Clock = RealClock()
 
     def runner(self, spec: ChildSpec, link: Link) -> Runner:
-        """See `Surroundings`."""
+        """See `TreeBackend`."""
         if spec.is_supervisor:
             return tree_runner(spec, link, self)
         if spec.is_thread:
@@ -34,15 +33,14 @@ class RealSurroundings:
         return IsolateRunner(link, _prepare(spec, link), kill=_seconds(spec, None) == 0)
 
     def engine_made(self, engine: Engine) -> None:
-        """See `Surroundings`."""
+        """See `TreeBackend`."""
 
 
-def tree_runner(spec: ChildSpec, link: Link, surroundings: Surroundings) -> TreeRunner:
+def tree_runner(spec: ChildSpec, link: Link, backend: TreeBackend) -> TreeRunner:
     """Return what runs a child that is a supervisor."""
     return TreeRunner(
-        link, spec.id, surroundings, lambda: spec.target(*spec.args, **spec.kwargs), _seconds(spec, None),
-        SupervisorRef,
-    )  # fmt: skip
+        link, spec.id, backend, lambda: spec.target(*spec.args, **spec.kwargs), _seconds(spec, None)
+    )
 
 
 def thread_runner(spec: ChildSpec, link: Link, clock: Clock, options: IsolationOptions) -> ThreadRunner:
@@ -72,19 +70,19 @@ def _named(options: IsolationOptions, spec: ChildSpec) -> IsolationOptions:
     return attrs.evolve(options, name=options.name or spec.id, shutdown_timeout=seconds)
 
 
-_current: list[Surroundings] = [RealSurroundings()]
+_current: list[TreeBackend] = [RealTreeBackend()]
 
 
-def current() -> Surroundings:
+def current() -> TreeBackend:
     """Return where a tree that is started now will live."""
     return _current[-1]
 
 
-def enter(surroundings: Surroundings) -> None:
+def enter(backend: TreeBackend) -> None:
     """Let trees that are started from now on live there."""
-    _current.append(surroundings)
+    _current.append(backend)
 
 
-def leave(surroundings: Surroundings) -> None:
+def leave(backend: TreeBackend) -> None:
     """Take back `enter`."""
-    _current.remove(surroundings)
+    _current.remove(backend)

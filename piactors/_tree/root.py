@@ -15,23 +15,22 @@ from piactors._platform import late_threads
 from piactors._rules.supervisor.actions import Exit
 from piactors._rules.supervisor.rules import ChildRule
 from piactors._tree.runner import Link
-from piactors._tree.tree_runner import Surroundings, TreeRunner
+from piactors._tree.tree_runner import TreeBackend, TreeRunner
 from piactors.errors import StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.supervisor_ref import SupervisorRef
 
 
-class Top(Link):
+class RootSupervisor(Link):
     """Stands where a supervisor above would: it starts the tree once, and lets its end be."""
 
-    def __init__(self, surroundings: Surroundings, name: str, make: Callable[[], Any]) -> None:
+    def __init__(self, backend: TreeBackend, name: str, make: Callable[[], Any]) -> None:
         super().__init__(ChildRule(id=name, type="supervisor", restart="temporary"))
-        self.runner = TreeRunner(self, name, surroundings, make, None, SupervisorRef)
+        self.runner = TreeRunner(self, name, backend, make, None)
         self._ready: Future[None] = Future()
         self._called_off = False
 
-    def start(self) -> SupervisorRef:
+    def start(self) -> Any:
         """Start the tree and return its ref once all of it is ready.
 
         Raises:
@@ -43,9 +42,9 @@ class Top(Link):
         except BaseException:
             self._call_off()
             raise
-        return self._ref()
+        return self.runner.ref
 
-    async def start_async(self) -> SupervisorRef:
+    async def start_async(self) -> Any:
         """Start the tree as `start` does, and let the event loop run meanwhile.
 
         Raises:
@@ -63,12 +62,12 @@ class Top(Link):
             self._call_off()
             await self.runner.ends.wait_briefly()
             raise
-        return self._ref()
+        return self.runner.ref
 
-    def begin(self) -> tuple[SupervisorRef, Future[None]]:
+    def begin(self) -> tuple[Any, Future[None]]:
         """Begin to start the tree; return its ref, and a future that fails where it does not start."""
         self._begin()
-        return self._ref(), self._ready
+        return self.runner.ref, self._ready
 
     def _begin(self) -> None:
         importing.check()
@@ -85,11 +84,6 @@ class Top(Link):
         self.kill_now()
         if not self.runner.begun:
             runtime.current().remove_tree(self)  # its thread will not come, or puts it there again
-
-    def _ref(self) -> SupervisorRef:
-        ref = self.runner.ref
-        assert isinstance(ref, SupervisorRef)
-        return ref
 
     # News of the tree (see `Link`)
 

@@ -27,7 +27,7 @@ from piactors.exit_reason import ExitReason
 from piactors.future import Future
 
 
-class Surroundings(Protocol):
+class TreeBackend(Protocol):
     """Where trees live: in the real world, or in a test."""
 
     @property
@@ -41,6 +41,14 @@ class Surroundings(Protocol):
         """A supervisor begins to work."""
 
 
+_ref_of: list[Callable[[TreeRunner], pykka.ActorRef[Any]]] = []
+
+
+def make_refs_with(make: Callable[[TreeRunner], pykka.ActorRef[Any]]) -> None:
+    """Say what makes the ref of a supervisor: its class is above this room."""
+    _ref_of[:] = [make]
+
+
 class TreeRunner:
     """Runs a supervisor; it keeps the runners of declared children, and so their refs, over its restarts.
 
@@ -50,12 +58,11 @@ class TreeRunner:
     """
 
     def __init__(
-        self, link: Link, name: str, surroundings: Surroundings, make: Callable[[], Any], shutdown: float | None,
-        make_ref: Callable[[TreeRunner], pykka.ActorRef[Any]],
-    ) -> None:  # fmt: skip
+        self, link: Link, name: str, backend: TreeBackend, make: Callable[[], Any], shutdown: float | None
+    ) -> None:
         self.link = link
         self.name = name
-        self.surroundings = surroundings
+        self.backend = backend
         self.runners: dict[str, Runner] = {}
         self.engine: Engine | None = None
         first = make()
@@ -70,7 +77,6 @@ class TreeRunner:
         self.stopped.set()
         self._stoppers: list[Future[bool]] = []
         self._make = make
-        self._make_ref = make_ref
         self._shutdown = shutdown
         self._wanted = False
         self._stop_asked: bool | None = None
@@ -82,7 +88,7 @@ class TreeRunner:
         self._incarnation = 0
         self._last_reason = ExitReason(kind="shutdown")
         self.name = self.settings.name or name
-        self.ref = make_ref(self)
+        self.ref = _ref_of[0](self)
 
     # For the supervisor above
 
@@ -91,7 +97,7 @@ class TreeRunner:
         self._begin_life()
         thread = self._thread_for(self._live, self._incarnation)
         if self.generation > 1:
-            background.start(self.surroundings.clock, thread, self._never_starts)
+            background.start(self.backend.clock, thread, self._never_starts)
             return
         try:
             thread.start()
@@ -141,7 +147,7 @@ class TreeRunner:
         if self._shutdown == 0:
             self.kill()
         elif self._shutdown is not None:
-            self._timer = self.surroundings.clock.call_later(self._shutdown, self.kill)
+            self._timer = self.backend.clock.call_later(self._shutdown, self.kill)
 
     def put_down(self, *, wait: bool = False) -> None:
         """See `Runner`; with `wait` it blocks as `await_end` does, before it is over for those who wait for that."""
@@ -253,7 +259,7 @@ class TreeRunner:
         """Return what is to run a new child."""
         rule = spec.to_rule(listed=listed)
         link = Link(rule, spec.quarantine, callable(spec.restart_on))
-        runner = self.surroundings.runner(spec, link)
+        runner = self.backend.runner(spec, link)
         link.rule = spec.to_rule(listed=listed, runner=runner)
         return runner
 
@@ -288,7 +294,7 @@ class TreeRunner:
             return
         if asked is not None:
             engine.stop(asked)
-        self.surroundings.engine_made(engine)
+        self.backend.engine_made(engine)
         engine.run(rules)
 
     def _not_made(self, error: BaseException, incarnation: int) -> None:
@@ -301,7 +307,7 @@ class TreeRunner:
 
     def _new_engine(self) -> Engine:
         return Engine(
-            self.name, self.settings.tree_rule(), self.surroundings.clock, self.runners, self._started,
+            self.name, self.settings.tree_rule(), self.backend.clock, self.runners, self._started,
             self._engine_ended,
         )  # fmt: skip
 
