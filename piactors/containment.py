@@ -83,6 +83,7 @@ def _end_process(isolate: Isolate, error: BaseException) -> bool:
             return False
         isolate.intend("killed", f"piactors has failed on it: {error!r}")
     isolate.recycler.kill_all("piactors has failed on its isolate")
+    generation.hand_over(isolate)  # it may have been about to take over, and the isolate must hear of its end
     generation.kill()
     return True
 

@@ -358,11 +358,13 @@ class Generation:
         self._ends.close_theirs()
         if kill:
             self.kill()
-        self._owner.on_launched(self)
         try:
-            self._early.known()
-        except Exception as error:
-            self._fault(self._data, error)
+            self._owner.on_launched(self)
+        finally:  # whatever fails of that, what it has to say is heard
+            try:
+                self._early.known()
+            except Exception as error:
+                self._fault(self._data, error)
 
     def _process_ended(self) -> None:
         self._loop.unwatch(self._process_fd)

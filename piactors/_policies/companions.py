@@ -72,6 +72,7 @@ class _Companion:
     def on_failure(self, error: BaseException) -> None:
         """See `Owner`: what has failed of it may concern the whole isolate."""
         try:
+            self.kill("killed", f"piactors has failed on it: {error!r}")
             if self.generation.is_over and not self.is_told:
                 self.end_untold(ExitReason(kind="killed", detail=f"piactors has failed on it: {error!r}"))
         finally:
