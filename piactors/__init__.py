@@ -168,4 +168,4 @@ def tree(root: SupervisorRef) -> None:
 
     if not isinstance(root, SupervisorRef):
         raise TypeError(f"tree: {root!r} is no supervisor; pass what Supervisor.start(...) returns")
-    trees.show(root)
+    trees.show(root.render())

@@ -156,7 +156,7 @@ def _start(
     actor_class: type[Any], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> IsolateRef[Any]:
     # Not before it is needed: an isolate has this module, and seldom starts isolates of its own.
-    from piactors._isolate import start
+    from piactors._spawn import start
 
     return start.start_actor(actor_class, options, args, kwargs)
 
@@ -164,7 +164,6 @@ def _start(
 async def _start_async(
     actor_class: type[Any], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> IsolateRef[Any]:
-    from piactors._isolate import start  # as above
 
     return await start.start_actor_async(actor_class, options, args, kwargs)
 

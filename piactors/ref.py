@@ -18,12 +18,13 @@ from piactors._isolate.isolate import Isolate
 from piactors._isolate.parent import ParentLink
 from piactors._isolate.remote_attributes import Described, RemoteAttributes
 from piactors._isolate.replacing import other_spec
-from piactors._isolate.reply_ports import CallFuture, StopFuture
+from piactors._isolate.reply_ports import StopFuture
 from piactors._isolate.spec import IsolateSpec
 from piactors.errors import ActorDeadError, NotSendable, Timeout
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.limits import Enforcement
+from piactors.options import IsolationOptions
 from piactors.proxy import A_co, IsolateProxy, method_path
 from piactors.usage import ResourceUsage, UsageSample, measured
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from pykka import Actor
 
     from piactors._validation.type_variables import P, T
-    from piactors.options import IsolationOptions
-
 _DESCRIBE_SECONDS = 1.0
 
 
@@ -50,8 +49,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         self.actor_class = actor_class
         self.actor_urn = spec.urn
         self._ends = DeathWatch()
-        self._isolate = Isolate(spec, self, link)
-        self._calls = Calls(self._isolate, foreign=self._foreign)
+        self._use(Isolate(spec, self, link))
         self._history = sampling.History(lambda: self._isolate)  # a supervisor may put another isolate there
 
     def __repr__(self) -> str:
@@ -209,23 +207,11 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
             Exception: what the handler raised.
         """
         until = None if timeout is None or self._isolate.delivery.capacity is None else waiting.until(timeout)
-        future = self._ask(message, retries, call_timeout, until)
-        return future.get_or_cancel(timeout, until) if block else future
-
-    def _ask(self, message: Any, retries: int, call_timeout: float | None, until: float | None = None) -> Future[Any]:
         if isinstance(message, _ActorStop):
-            return self._ask_stop()
-        isolate = self._isolate
-        future = CallFuture(isolate.delivery)
-        try:
-            if isolate.actor_stopped.is_set():
-                raise dead.takes_nothing(isolate)
-            of_attribute = isinstance(message, envelopes.OF_ATTRIBUTE)
-            call = envelopes.described(message)
-            self._calls.send(future, envelopes.path_of(message), call, retries, call_timeout, of_attribute, until)
-        except Exception as error:
-            future.fail(error)
-        return future
+            future = self._ask_stop()
+        else:
+            future = self._calls.ask(message, retries, call_timeout, until)
+        return future.get_or_cancel(timeout, until) if block else future
 
     @overload
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Future[Any]: ...
@@ -260,21 +246,6 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
                 total: int = ref.call(Calc.add, 1).get(timeout=2)
         """
         return self._call(method_path(method), args, kwargs)
-
-    def _call(
-        self, path: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any], retries: int = 0,
-        call_timeout: float | None = None,
-    ) -> Future[Any]:  # fmt: skip
-        """Call a method of the hosted object; what its proxies do."""
-        isolate = self._isolate
-        future = CallFuture(isolate.delivery)
-        try:
-            if isolate.actor_stopped.is_set():
-                raise dead.takes_nothing(isolate)
-            self._calls.send(future, path, ("call", path, args, kwargs), retries, call_timeout)
-        except Exception as error:
-            future.fail(error)
-        return future
 
     def invoke(self, target: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Have the isolate call a function that need not be part of its object."""
@@ -314,9 +285,13 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     def _renew(self, link: ParentLink | None, spec: IsolateSpec | None) -> None:
         """Have another isolate behind this ref: the one before has ended, and its supervisor starts it again."""
         earlier = self._isolate
-        self._isolate = Isolate(spec or earlier.spec, self, link)
+        self._use(Isolate(spec or earlier.spec, self, link))
         self._isolate.succeed(earlier)
-        self._calls = Calls(self._isolate, foreign=self._foreign)
+
+    def _use(self, isolate: Isolate) -> None:
+        self._isolate = isolate
+        self._calls = Calls(isolate, foreign=self._foreign)
+        self._call = self._calls.call
 
     # The end
 

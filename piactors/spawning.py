@@ -8,7 +8,7 @@ from piactors._codec import encode, importing
 from piactors._future import waiting
 from piactors._isolate.hosting import HostedTarget, object_target
 from piactors._isolate.parent import ParentLink
-from piactors._isolate.start import prepare, started, started_async
+from piactors._spawn.start import prepare, started, started_async
 from piactors.actor import ProcessActor
 from piactors.options import IsolationOptions
 from piactors.ref import IsolateRef

@@ -14,14 +14,14 @@ import attrs
 import pykka
 from pykka.messages import _ActorStop
 
-from piactors._future import answers, waiting
+from piactors._future import waiting
 from piactors._isolate.reply_ports import StopFuture
 from piactors._rules.moment import Moment
 from piactors._rules.supervisor.actions import Answer
 from piactors._rules.supervisor.machine import Machine
 from piactors._text import shown
 from piactors._text.logs import plain as logger
-from piactors._tree import render
+from piactors._tree import answers, render
 from piactors._tree.tree_runner import TreeRunner, make_refs_with
 from piactors.child_spec import ChildSpec
 from piactors.errors import ChildNotFound, PiactorsError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from piactors._codec import encode
-from piactors._isolate import envelopes, trusting
+from piactors._isolate import dead, envelopes, trusting
 from piactors._isolate.isolate import Isolate
 from piactors._isolate.reply_ports import CallFuture
 from piactors._rules.mailbox import Message
@@ -26,20 +26,48 @@ class Calls:
         self._defaults_of: Any = _NOT_KNOWN
         """The description that they are from; another process may have said another one."""
 
-    def send(
+    def call(
+        self, path: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any], retries: int = 0,
+        call_timeout: float | None = None,
+    ) -> CallFuture:  # fmt: skip
+        """Call a method of the hosted object; what its proxies do."""
+        isolate = self._isolate
+        future = CallFuture(isolate.delivery)
+        try:
+            if isolate.actor_stopped.is_set():
+                raise dead.takes_nothing(isolate)
+            self._send(future, path, ("call", path, args, kwargs), retries, call_timeout)
+        except Exception as error:
+            future.fail(error)
+        return future
+
+    def ask(self, message: Any, retries: int, call_timeout: float | None, until: float | None) -> CallFuture:
+        """Send a message, pykka's own or any other, that wants an answer."""
+        isolate = self._isolate
+        future = CallFuture(isolate.delivery)
+        try:
+            if isolate.actor_stopped.is_set():
+                raise dead.takes_nothing(isolate)
+            of_attribute = isinstance(message, envelopes.OF_ATTRIBUTE)
+            call = envelopes.described(message)
+            self._send(future, envelopes.path_of(message), call, retries, call_timeout, of_attribute, until)
+        except Exception as error:
+            future.fail(error)
+        return future
+
+    def _send(
         self, future: CallFuture, path: tuple[str, ...], call: Call, retries: int, call_timeout: float | None,
         of_attribute: bool = False, until: float | None = None,
     ) -> None:  # fmt: skip
-        """Send one call whose answer is for `future`; see `Delivery.put`."""
         isolate = self._isolate
         message = future.message = Message("call", b"", future)
         message.path = path
         if of_attribute:
             message.of_attribute = True
         if retries or call_timeout is not None or self._defaults or self._defaults_of is not isolate.life.description:
-            self.set_options(message, path, retries, call_timeout)
+            self._set_options(message, path, retries, call_timeout)
         payload = self._payload(call, message.retries)
-        if type(payload) is encode.Packed:  # as `fill` does, without a step more
+        if type(payload) is encode.Packed:  # as `_fill` does, without a step more
             payload, message.needs = payload
         message.payload = payload
         isolate.delivery.put(message, until=until)
@@ -50,7 +78,7 @@ class Calls:
         self._fill(envelope, envelopes.described(message), 0)
         envelope.path = envelopes.path_of(message)
         if retries or call_timeout is not None or self._known_defaults():
-            self.set_options(envelope, envelope.path, retries, call_timeout)
+            self._set_options(envelope, envelope.path, retries, call_timeout)
         self._isolate.delivery.put(envelope, until=until)
 
     def invoke(self, target: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture:
@@ -86,10 +114,9 @@ class Calls:
                 return packed
         return encode.dumps_call(*call, foreign=self._foreign)
 
-    def set_options(
+    def _set_options(
         self, message: Message, path: tuple[str, ...], retries: int, call_timeout: float | None
     ) -> None:
-        """Give a message the options of its call: those of the caller, else those of the method's author."""
         if retries or call_timeout is not None:
             check_call_options(retries, call_timeout)
         default = self._known_defaults().get(".".join(path)) if path else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from piactors import spawning
-from piactors._isolate import start
+from piactors._spawn import start
 from piactors._tree.clock import Clock, RealClock
 from piactors._tree.engine import Engine
 from piactors._tree.isolate_runner import IsolateRunner

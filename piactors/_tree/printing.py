@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 
-from piactors.supervisor_ref import SupervisorRef
-
 _COLOURS = {"running": "green", "restarting": "yellow", "stopped": "red"}
 _STATE = re.compile(rf"  ({'|'.join(_COLOURS)})(?=  |$)")
 
 
-def show(root: SupervisorRef) -> None:
-    """Print the tree below a supervisor, with the states in colours where `rich` is installed."""
-    text = root.render()
+def show(text: str) -> None:
+    """Print a rendered tree, with the states in colours if `rich` is installed."""
     try:
         from rich.console import Console
         from rich.text import Text

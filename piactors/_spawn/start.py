@@ -1,4 +1,4 @@
-"""From what is to be hosted to the ref of an isolate that hosts it."""
+"""The ref of an isolate that hosts something, prepared or started."""
 
 from __future__ import annotations
 
