@@ -164,6 +164,7 @@ def _start(
 async def _start_async(
     actor_class: type[Any], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> IsolateRef[Any]:
+    from piactors._spawn import start  # as above
 
     return await start.start_actor_async(actor_class, options, args, kwargs)
 

@@ -273,6 +273,26 @@ class SupervisorRef(pykka.ActorRef[Any]):
         id = self._id_of(child)
         self._call(lambda machine, at, call: machine.delete_child(at, id, call))
 
+    def replace_child(self, spec: ChildSpec) -> Future[int]:
+        """Have another process take over in the child of this id, between two calls, and go by what is declared now.
+
+        The child keeps its ref and its mailbox; no message is lost.  Whatever starts it from now on runs that, too.
+
+        Returns:
+            A future of its process's generation once that runs the calls; at once if the child is stopped.  It fails
+            with `PiactorsError`, and the old process goes on, if the new one does not start.
+
+        Raises:
+            ChildNotFound: if there is no child of this id.
+            TypeError, ValueError: if the child is not one in a process, or its options differ in what concerns the
+                isolate and not one process of it (see `IsolateRef.replace`).
+            ActorDeadError: if the supervisor does not run.
+        """
+        self._runner.settings.check_child(spec)
+        rule, begin = self._runner.redeclare(spec)
+        self._call(lambda machine, at, call: machine.redeclare_child(at, rule, call))
+        return begin()
+
     def _id_of(self, child: str | pykka.ActorRef[Any]) -> str:
         if isinstance(child, str):
             return child

@@ -98,9 +98,11 @@ class Life(Performing):
         """See `Listener`."""
         self._bodies.pop(body.number, None)
         self._gone = body
-        if body.role is not Role.CURRENT:
-            self._tell_of_companion(body, ending)
-        self.feed("gone", body.number, ending)
+        try:
+            if body.role is not Role.CURRENT:
+                self._tell_of_companion(body, ending)
+        finally:  # whatever fails of that, others wait for its end
+            self.feed("gone", body.number, ending)
 
     def doomed(self, body: Incarnation, kind: Kind, detail: str) -> None:
         """See `Listener`."""

@@ -289,8 +289,8 @@ class Performing:
         self.replacements.has_failed(action.version, cause)
         if action.ending is not None and self.current is not None:
             self._home.reports.warn(
-                "isolate %s is not recycled, generation %s goes on: %s",
-                self.current.spec.name, self.generation_number, action.ending.reason.report(),
+                "isolate %s is not %s, generation %s goes on: %s",
+                self.current.spec.name, "recycled" if action.version is None else "replaced", self.generation_number, action.ending.reason.report(),
             )  # fmt: skip
 
     def _lacking(self, action: do.Lacking) -> None:

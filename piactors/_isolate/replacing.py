@@ -47,17 +47,26 @@ def other_spec(
         ValueError: if the options differ in what concerns the isolate, or other code would be trusted otherwise.
     """
     options = options or spec.options
-    check_options(spec.options, options)
     target = getattr(target, "actor_class", target)  # of an `ActorStarter`
     if isinstance(target, type) and hasattr(target, "_pihost_adapter"):
         found = actor_target(target, options, args, kwargs)
     else:
         found = object_target(target, options, args, kwargs, lambda _: actor_class)
-    new = make_spec(found, options, name=spec.name, urn=spec.urn)
+    return same_isolate(spec, make_spec(found, options, name=spec.name, urn=spec.urn))
+
+
+def same_isolate(spec: IsolateSpec, new: IsolateSpec) -> IsolateSpec:
+    """Return what the next process of an isolate is to be made of, if it can be of this.
+
+    Raises:
+        ValueError: if the options differ in what concerns the isolate, or other code would be trusted otherwise.
+    """
+    check_options(spec.options, new.options)
     if (new.code, new.takes_requests) != (spec.code, spec.takes_requests):
         how = "an object" if spec.takes_requests else "a name"
         raise ValueError(f"replace: {spec.name} hosts what was given as {how}, and is trusted so: give {how} again")
-    return new
+    order = attrs.evolve(new.order, member=spec.urn)
+    return attrs.evolve(new, name=spec.name, urn=spec.urn, order=order)
 
 
 class Replacements:

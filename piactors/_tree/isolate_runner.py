@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from piactors._isolate.isolate import Isolate
+from piactors._isolate.replacing import same_isolate
 from piactors._isolate.spec import IsolateSpec
 from piactors._platform import process_stats
 from piactors._tree.runner import Link, Runner
+from piactors.future import Future
 from piactors.ref import IsolateRef
 
 
@@ -55,6 +59,23 @@ class IsolateRunner:
         self._isolate.replace("declared anew", self._spec)
         self._kill = other._kill
         return True
+
+    def swap_for(self, other: Runner) -> Callable[[], Future[int]]:
+        """See `Runner`."""
+        isolate = self._isolate
+        if not isinstance(other, IsolateRunner):
+            raise TypeError(f"replace_child: {self.ref.name!r} runs in a process, and can be replaced by such a child")
+        spec = same_isolate(isolate.spec, other.ref._isolate.spec)
+
+        def swap() -> Future[int]:
+            self._spec, self._kill = spec, other._kill
+            if isolate.ended.is_set():  # it runs that from its next start on
+                future: Future[int] = Future()
+                future.settle_with(lambda: self.ref.generation)
+                return future
+            return isolate.replace("replaced", spec)
+
+        return swap
 
     def put_down(self) -> None:
         """See `Runner`."""

@@ -12,6 +12,7 @@ from piactors._rules.supervisor.actions import Exit
 from piactors._rules.supervisor.machine import Input
 from piactors._rules.supervisor.rules import ChildRule
 from piactors.exit_reason import ExitReason
+from piactors.future import Future
 
 
 class Runner(Protocol):
@@ -50,6 +51,13 @@ class Runner(Protocol):
     def take_over(self, other: Runner) -> bool:
         """Run from the next start on what `other` was made for; False where that is of another kind."""
 
+    def swap_for(self, other: Runner) -> Callable[[], Future[int]]:
+        """Return what has another process take over, of what `other` was made for; its future gets the generation.
+
+        Raises:
+            TypeError, ValueError: if it cannot.
+        """
+
     def abandon(self) -> None:
         """This process is a forked copy of the host: be dead here, and touch nothing of the parent's."""
 
@@ -73,6 +81,10 @@ class Link:
     def report_to(self, post: Callable[[Input], object]) -> None:
         """Tell this supervisor from now on; what was told to an earlier one is over."""
         self.post, self.error = post, None
+
+    def redeclare(self, rule: ChildRule, quarantine: bool, *, asks: bool) -> None:
+        """Go by another rule from now on."""
+        self.rule, self.quarantine, self.asks = rule, quarantine, asks
 
     def wants_restart(self, reason: ExitReason) -> bool:
         """See `ParentLink`."""

@@ -7,6 +7,7 @@ import sys
 import threading
 import traceback
 import uuid
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from piactors._tree.runner import Link, Runner
 from piactors._tree.thread_ref import Sent, ThreadRef, WantedStop, fail_all, settle
 from piactors.errors import IsolateCrashed, PoisonMessage, StartError
 from piactors.exit_reason import ExitReason
+from piactors.future import Future
 
 
 class Faults(Protocol):
@@ -119,6 +121,11 @@ class ThreadRunner:
             self.link.terminated()
         else:
             life.abandon("terminated", wanted=True)
+
+    def swap_for(self, other: Runner) -> Callable[[], Future[int]]:
+        """See `Runner`."""
+        text = "what can be replaced is a child in a process"
+        raise TypeError(f"replace_child: {self.link.rule.id!r} is a thread; {text}")
 
     def take_over(self, other: Runner) -> bool:
         """See `Runner`."""

@@ -16,13 +16,14 @@ from piactors._isolate.deathwatch import DeathWatch
 from piactors._isolate.parent import made
 from piactors._rules.supervisor.actions import Exit
 from piactors._rules.supervisor.child import Child
+from piactors._rules.supervisor.rules import ChildRule
 from piactors._text import shown
 from piactors._tree.clock import Clock
 from piactors._tree.engine import Engine, start_error
 from piactors._tree.runner import Link, Runner
 from piactors._tree.settings import settings_of
 from piactors.child_spec import ChildSpec
-from piactors.errors import ActorDeadError, StartError
+from piactors.errors import ActorDeadError, ChildNotFound, StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 
@@ -181,6 +182,10 @@ class TreeRunner:
             reason = ExitReason(kind="start_failed", detail=str(error))
             self.link.start_failed(reason, made(error))
 
+    def swap_for(self, other: Runner) -> Callable[[], Future[int]]:
+        """See `Runner`."""
+        raise TypeError(f"replace_child: {self.name!r} is a supervisor; what can be replaced is a child in a process")
+
     def take_over(self, other: Runner) -> bool:
         """See `Runner`."""
         if not isinstance(other, TreeRunner):
@@ -260,8 +265,29 @@ class TreeRunner:
         rule = spec.to_rule(listed=listed)
         link = Link(rule, spec.quarantine, callable(spec.restart_on))
         runner = self.backend.runner(spec, link)
-        link.rule = spec.to_rule(listed=listed, runner=runner)
+        link.redeclare(spec.to_rule(listed=listed, runner=runner), spec.quarantine, asks=link.asks)
         return runner
+
+    def redeclare(self, spec: ChildSpec) -> tuple[ChildRule, Callable[[], Future[int]]]:
+        """Return the rule of a child that is to run something else, and what has that begin.
+
+        Raises:
+            ChildNotFound: if there is no such child.
+            TypeError, ValueError: if it is not a child in a process, or cannot become this one.
+        """
+        there = self.runners.get(spec.id)
+        if there is None:
+            names = ", ".join(map(repr, list(self.runners)[:20])) or "none"
+            raise ChildNotFound(f"there is no child {spec.id!r}; the children are: {names}")
+        other = self.make_child(spec, listed=not self.settings.dynamic)
+        swap = there.swap_for(other)
+        rule = spec.to_rule(listed=not self.settings.dynamic, runner=there)
+
+        def begin() -> Future[int]:
+            there.link.redeclare(rule, spec.quarantine, asks=callable(spec.restart_on))
+            return swap()
+
+        return rule, begin
 
     def abandon(self) -> None:
         """This process is a forked copy of the host, where none of the threads exists: be dead here."""
@@ -315,8 +341,7 @@ class TreeRunner:
         """Make the runner of a declared child, or have the one that there is run what is declared now."""
         there, runner = self.runners.get(spec.id), self.make_child(spec, listed=True)
         if there is not None and there.take_over(runner):
-            there.link.quarantine, there.link.asks = spec.quarantine, callable(spec.restart_on)
-            there.link.rule = spec.to_rule(runner=there)
+            there.link.redeclare(spec.to_rule(runner=there), spec.quarantine, asks=callable(spec.restart_on))
             return there
         if there is not None:
             there.put_down()

@@ -137,6 +137,14 @@ class Machine(Steps):
         """Forget a child that is down."""
         self._when_free(lambda: self._delete_child(id, call))
 
+    @_input
+    def redeclare_child(self, rule: ChildRule, call: Any) -> None:
+        """Decide by another rule on a child from now on."""
+        child = self._find(rule.id, call)
+        if child is not None:
+            child.rule = rule
+            self._actions.append(Answer(call))
+
     # Calls
 
     def _start_child(self, rule: ChildRule, call: Any) -> None:
