@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from piactors._codec import encode
-from piactors._isolate import dead, envelopes, trusting
+from piactors._isolate import envelopes, trusting
 from piactors._isolate.isolate import Isolate
 from piactors._isolate.reply_ports import CallFuture
-from piactors._rules.mailbox import Message
+from piactors._rules.message import Message
 from piactors.proxy import check_call_options
 
 Call = envelopes.Call
@@ -31,11 +31,11 @@ class Calls:
         call_timeout: float | None = None,
     ) -> CallFuture:  # fmt: skip
         """Call a method of the hosted object; what its proxies do."""
-        isolate = self._isolate
-        future = CallFuture(isolate.delivery)
+        delivery = self._isolate.delivery
+        future = CallFuture(delivery)
         try:
-            if isolate.actor_stopped.is_set():
-                raise dead.takes_nothing(isolate)
+            if delivery.refusal is not None:  # before it is serialised: it is said why, whatever it holds
+                raise delivery.refusal()
             self._send(future, path, ("call", path, args, kwargs), retries, call_timeout)
         except Exception as error:
             future.fail(error)
@@ -43,11 +43,11 @@ class Calls:
 
     def ask(self, message: Any, retries: int, call_timeout: float | None, until: float | None) -> CallFuture:
         """Send a message, pykka's own or any other, that wants an answer."""
-        isolate = self._isolate
-        future = CallFuture(isolate.delivery)
+        delivery = self._isolate.delivery
+        future = CallFuture(delivery)
         try:
-            if isolate.actor_stopped.is_set():
-                raise dead.takes_nothing(isolate)
+            if delivery.refusal is not None:  # before it is serialised: it is said why, whatever it holds
+                raise delivery.refusal()
             of_attribute = isinstance(message, envelopes.OF_ATTRIBUTE)
             call = envelopes.described(message)
             self._send(future, envelopes.path_of(message), call, retries, call_timeout, of_attribute, until)
@@ -60,25 +60,25 @@ class Calls:
         of_attribute: bool = False, until: float | None = None,
     ) -> None:  # fmt: skip
         isolate = self._isolate
-        message = future.message = Message("call", b"", future)
-        message.path = path
-        if of_attribute:
-            message.of_attribute = True
         if retries or call_timeout is not None or self._defaults or self._defaults_of is not isolate.life.description:
-            self._set_options(message, path, retries, call_timeout)
-        payload = self._payload(call, message.retries)
-        if type(payload) is encode.Packed:  # as `_fill` does, without a step more
-            payload, message.needs = payload
-        message.payload = payload
+            retries, call_timeout = self._options(path, retries, call_timeout)
+        payload, needs = self._payload(call, retries), None
+        if type(payload) is encode.Packed:
+            payload, needs = payload
+        message = Message("call", payload, future, retries, path=path)
+        if of_attribute or needs is not None or call_timeout is not None:
+            message.ask_for(call_timeout, needs, of_attribute=of_attribute)
+        future.carry(message)
         isolate.delivery.put(message, until=until)
 
     def tell(self, message: Any, retries: int, call_timeout: float | None, until: float | None) -> None:
         """Send a message that wants no answer."""
-        envelope = Message("tell", b"")
-        self._fill(envelope, envelopes.described(message), 0)
-        envelope.path = envelopes.path_of(message)
+        path = envelopes.path_of(message)
         if retries or call_timeout is not None or self._known_defaults():
-            self._set_options(envelope, envelope.path, retries, call_timeout)
+            retries, call_timeout = self._options(path, retries, call_timeout)
+        payload, needs = self._packed(envelopes.described(message), 0)
+        envelope = Message("tell", payload, None, retries, path=path)
+        envelope.ask_for(call_timeout, needs)
         self._isolate.delivery.put(envelope, until=until)
 
     def invoke(self, target: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture:
@@ -87,19 +87,19 @@ class Calls:
         future = CallFuture(delivery) if delivery.named else trusting.future_of(delivery, target)
         try:
             name = target.rpartition(":")[2] if isinstance(target, str) else getattr(target, "__qualname__", "")
-            message = future.message = Message("call", b"", future)
-            self._fill(message, ("invoke", (), (target, *args), kwargs), 0)
-            message.path = (name,)
+            payload, needs = self._packed(("invoke", (), (target, *args), kwargs), 0)
+            message = Message("call", payload, future, path=(name,))
+            message.ask_for(None, needs)
+            future.carry(message)
             delivery.put(message)
         except Exception as error:
             future.fail(error)
         return future
 
-    def _fill(self, message: Message, call: Call, retries: int) -> None:
+    def _packed(self, call: Call, retries: int) -> tuple[Any, Any]:
+        """Serialise a call; return that, and the definitions that it needs."""
         payload = self._payload(call, retries)
-        if type(payload) is encode.Packed:
-            payload, message.needs = payload
-        message.payload = payload
+        return payload if type(payload) is encode.Packed else (payload, None)
 
     def _payload(self, call: Call, retries: int) -> Any:
         """Serialise a call, into shared memory if it is large.
@@ -114,16 +114,16 @@ class Calls:
                 return packed
         return encode.dumps_call(*call, foreign=self._foreign)
 
-    def _set_options(
-        self, message: Message, path: tuple[str, ...], retries: int, call_timeout: float | None
-    ) -> None:
+    def _options(
+        self, path: tuple[str, ...], retries: int, call_timeout: float | None
+    ) -> tuple[int, float | None]:
+        """Return retries and timeout of a call: those of its caller, else those of the method's author."""
         if retries or call_timeout is not None:
             check_call_options(retries, call_timeout)
         default = self._known_defaults().get(".".join(path)) if path else None
-        if default is not None:
-            retries, call_timeout = retries or default[0], call_timeout or default[1] or None
-        if retries or call_timeout is not None:
-            message.retries, message.call_timeout = retries, call_timeout
+        if default is None:
+            return retries, call_timeout
+        return retries or default[0], call_timeout or default[1] or None
 
     def _known_defaults(self) -> dict[str, tuple[int, float]]:
         raw = self._isolate.life.description

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from piactors._future import waiting
 from piactors._io.loop import Share
-from piactors._rules.mailbox import Mailbox, Message
+from piactors._rules.mailbox import Mailbox
+from piactors._rules.message import Message
 from piactors.errors import MailboxFull, Timeout
 from piactors.options import OverflowPolicy
 from piactors.pihost.segments import Parcel

@@ -18,7 +18,8 @@ from piactors._io.spin import Spin, several_cores
 from piactors._isolate.reply_ports import fail_all
 from piactors._isolate.sending import MakeError, Sending
 from piactors._platform.reentry import Reentered
-from piactors._rules.mailbox import Aftermath, Doubt, Evidence, Message, UnknownSequence
+from piactors._rules.mailbox import Aftermath, Evidence, UnknownSequence
+from piactors._rules.message import Doubt, Message
 from piactors.errors import ProtocolError
 from piactors.pihost import wire
 
@@ -298,9 +299,10 @@ class Delivery(Sending):
         self.outbox.close()
         return left
 
-    def abandon(self) -> list[Message]:
+    def abandon(self, refusal: MakeError) -> list[Message]:
         """In a forked copy of the host: let go of everything, and return whose callers must not wait here."""
         self.renew_locks()
+        self.refusal = refusal
         left = [*self.mailbox.unanswered(), *self.mailbox.close()]
         self.process, self.flows = None, False
         return left

@@ -25,7 +25,7 @@ from piactors._isolate.spec import IsolateSpec
 from piactors._process.placement import End, Process, ProcessOrder
 from piactors._rules.bodies import Ending, Role
 from piactors._rules.incarnation import Facts, Unconfined
-from piactors._rules.mailbox import Message
+from piactors._rules.message import Message
 from piactors._rules.verdict import verdict
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Breach, ExitReason, Kind
@@ -92,6 +92,7 @@ class Incarnation:
         self._start_timer: Timer | None = None
         self._data = DataSync(home.data)
         self._is_told = False
+        self.on_answer = self._answer_handler()
 
     # Its process
 
@@ -171,6 +172,7 @@ class Incarnation:
         """Be there for something else from now on."""
         self.role = role
         self.ran = self.ran or role is Role.CURRENT
+        self.on_answer = self._answer_handler()
         if self.process is not None:
             self.process.hand_over(self)
 
@@ -280,9 +282,8 @@ class Incarnation:
         """See `Owner`."""
         self._home.reports.relay.drop(lines=lines)
 
-    @property
-    def on_answer(self) -> Callable[[wire.Frame, bool], None]:
-        """See `Owner`: only the one that runs the calls has any to give."""
+    def _answer_handler(self) -> Callable[[wire.Frame, bool], None]:
+        """Return what takes answers (see `ProcessOwner`): only the one that runs the calls has any to give."""
         return self._home.delivery.answered if self.role is Role.CURRENT else self._no_answer
 
     def _no_answer(self, frame: wire.Frame, again: bool) -> None:

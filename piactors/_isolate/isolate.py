@@ -40,7 +40,7 @@ from piactors._platform import reentry
 from piactors._platform.reentry import Reentered
 from piactors._process.local import LocalPlacement
 from piactors._process.placement import Process
-from piactors._rules.mailbox import Message
+from piactors._rules.message import Message
 from piactors._rules.phases import Phase
 from piactors.errors import ActorDeadError, StartError
 from piactors.exit_reason import ExitReason
@@ -410,10 +410,10 @@ class Isolate:
 
     def abandon(self) -> None:
         """See `runtime.Member`."""
-        left = self.delivery.abandon()
+        text = "belongs to the process that this one was forked from"
+        left = self.delivery.abandon(lambda: dead.takes_nothing(self))
         self.news.abandon()
         self.life.abandon()
-        text = "belongs to the process that this one was forked from"
         fail_all(left, lambda: dead.dead(self.spec.name, text, None))
 
     def _tell_of_late_call(self, message: Message, stack: str) -> None:

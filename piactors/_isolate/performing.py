@@ -27,7 +27,8 @@ from piactors._isolate.spec import IsolateSpec
 from piactors._rules import actions as do
 from piactors._rules.bodies import Ending, Role
 from piactors._rules.lifecycle import Lifecycle
-from piactors._rules.mailbox import Aftermath, Message
+from piactors._rules.mailbox import Aftermath
+from piactors._rules.message import Message
 from piactors._rules.parent import Parent
 from piactors._rules.phases import Swap
 from piactors.exit_reason import ExitReason

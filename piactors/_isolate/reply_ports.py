@@ -14,7 +14,7 @@ from piactors._future import outcome, waiting
 from piactors._platform import wake as waking
 from piactors._platform.reentry import Reentered
 from piactors._process.placement import Process
-from piactors._rules.mailbox import Message
+from piactors._rules.message import Message
 from piactors.errors import ProtocolError, Timeout
 from piactors.future import Future
 from piactors.pihost import segments, wire
@@ -82,6 +82,10 @@ class CallFuture(Future[Any]):
 
     def __init__(self, delivery: Line) -> None:
         self._delivery = delivery
+
+    def carry(self, message: Message) -> None:
+        """Its message is about to be sent."""
+        self.message = message
 
     def flags(self, trust: Trust) -> int:
         """See `ReplyPort`."""

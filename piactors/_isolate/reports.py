@@ -13,7 +13,8 @@ from piactors._host import relay
 from piactors._host.relay import Relay
 from piactors._isolate import crash_errors
 from piactors._isolate.reply_ports import fail_all
-from piactors._rules.mailbox import Aftermath, Message
+from piactors._rules.mailbox import Aftermath
+from piactors._rules.message import Message
 from piactors.exit_reason import ExitReason
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from piactors._isolate import capacity, trusting
 from piactors._isolate.reply_ports import CallFuture
 from piactors._platform import reentry
 from piactors._platform.reentry import Reentered
-from piactors._rules.mailbox import Mailbox, Message
+from piactors._rules.mailbox import Mailbox
+from piactors._rules.message import Message
 from piactors.pihost import page, wire
 from piactors.pihost.segments import Parcel
 

@@ -11,7 +11,7 @@ from piactors._codec.decode import Decoder
 from piactors._isolate.delivery import Delivery
 from piactors._isolate.reply_ports import PeerReply, raise_from
 from piactors._process.placement import Process
-from piactors._rules.mailbox import Message
+from piactors._rules.message import Message
 from piactors._values import futures
 from piactors.errors import ActorDeadError, MailboxFull, PiactorsError, ProtocolError
 from piactors.future import Future

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from piactors._codec.decode import Decoder
 from piactors._isolate.reply_ports import CallFuture, Line, Trust
-from piactors._rules.mailbox import Message
+from piactors._rules.message import Message
 from piactors.errors import ProtocolError
 from piactors.pihost import segments, wire
 

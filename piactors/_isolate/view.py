@@ -10,7 +10,7 @@ from piactors._io.loop import Timer
 from piactors._isolate.spec import IsolateSpec
 from piactors._process.placement import Process
 from piactors._rules.incarnation import Facts
-from piactors._rules.mailbox import Message
+from piactors._rules.message import Message
 from piactors.exit_reason import Breach, Kind
 
 

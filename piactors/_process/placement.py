@@ -20,7 +20,8 @@ from piactors._io.spin import Spin
 from piactors._platform.wake import Waker
 from piactors._process.backend import Order
 from piactors._process.control_channel import Answer
-from piactors._rules.mailbox import Evidence, Message
+from piactors._rules.mailbox import Evidence
+from piactors._rules.message import Message
 from piactors.exit_reason import Rusage
 from piactors.pihost import segments, wire
 

@@ -33,7 +33,8 @@ from piactors._process.control_channel import Answer, Control
 from piactors._process.descriptors import open_ends
 from piactors._process.early import EarlyFrames
 from piactors._process.placement import End, ProcessOrder, ProcessOwner
-from piactors._rules.mailbox import Evidence, Message
+from piactors._rules.mailbox import Evidence
+from piactors._rules.message import Message
 from piactors._text.logs import logger
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Rusage

@@ -14,11 +14,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
-Kind = Literal["call", "tell", "stop"]
-Fate = Literal["answered", "late"]
-Doubt = Literal["", "cancelled", "stopped", "waits"]
+from piactors._rules.message import Message
 
 MAX_HEAD_RETURNS = 2
 """How often a message may come back as not begun though it was the next to begin.
@@ -33,104 +31,6 @@ _COST_OF_A_MESSAGE = 400
 
 class UnknownSequence(Exception):
     """An answer carries the number of no message that is on its way."""
-
-
-class Message:
-    """One message: serialised, so a snapshot; `sink` takes its outcome."""
-
-    # What stands here is what nearly every message has all its life; an instance holds only what differs.
-    retries: int = 0
-    own_wish: bool = False
-    """Of a stop: the actor asked for it itself, so it concerns this generation only."""
-    call_timeout: float | None = None
-    """Seconds that it may run; None for as long as it likes."""
-    needs: Any = None
-    """Definitions that have to be sent ahead of it (see `piactors._codec.definitions`)."""
-    path: tuple[str, ...] = ()
-    """Of a call of a method, or an attribute: which one."""
-    of_attribute: bool = False
-    """Whether it reads or sets an attribute."""
-    deadline: float = 0.0
-    """When it will have run too long in this generation; 0 where that is not known yet."""
-    limit: float = 0.0
-    """Seconds that it may run in this generation, if there is a deadline: its own, or those that a stop allows."""
-    by_stop: bool = False
-    """Whether that is because a stop was asked for."""
-    grace: float = 0.0
-    """Seconds that were added because it had not begun."""
-    waited: float = 0.0
-    """Seconds that its sender has waited for room in the mailbox."""
-    in_transfer: bool = False
-    """Whether it had still to arrive when it was last looked at."""
-    seq: int = 0
-    attempts: int = 0
-    """How many generations have ended after they had begun it."""
-    lost_in: Any = None
-    """If it is to be tried again: name, pid and number of the last of these, and why that ended."""
-    head_returns: int = 0
-    given_up: bool = False
-    cancelled: bool = False
-    """Whether its caller has given up on it."""
-    doubt: Doubt = ""
-    """Why the isolate was told to skip it, where it said at the same time that it begins: either may have come first.
-
-    Where it is skipped after all, its caller has cancelled it, the isolate is shut down, or it waits again."""
-
-    def __init__(self, kind: Kind, payload: Any, sink: Any = None, retries: int = 0, **more: Any) -> None:
-        self.kind = kind
-        self.payload = payload
-        self.sink = sink
-        if retries:
-            self.retries = retries
-        if more:
-            self.__dict__.update(more)
-
-    def claim(self, fate: Fate) -> bool:
-        """Decide whether a call with a deadline is answered or late, in this generation; False where it is the other.
-
-        Without a lock: whoever settles calls holds none, and this is one step for Python.
-        """
-        decided: Fate = self.__dict__.setdefault("fate", fate)
-        return decided == fate
-
-    @property
-    def is_late(self) -> bool:
-        """Whether its process is ended because it ran too long."""
-        return self.__dict__.get("fate") == "late"
-
-    def limit_to(self, seconds: float | None, endless: float) -> None:
-        """It may run for so long; `endless` stands for as long as it likes."""
-        self.call_timeout = None if seconds == endless else seconds
-
-    def cancel(self, *, sent: bool = False) -> None:
-        """Its caller gave up on it, and it will never begin; with `sent` it is the isolate that skips it."""
-        self.cancelled = True
-        if sent:
-            self.given_up, self.doubt = True, ""
-
-    def skip(self, doubt: Doubt, *, given_up: bool = False) -> None:
-        """The isolate is told to skip it (`given_up`), or may find it so in the moment when it begins it (`doubt`)."""
-        self.given_up, self.doubt = given_up, doubt
-
-    def lose(self, where: Any) -> None:
-        """It had begun in a process that has ended, and will be tried again."""
-        self.lost_in = where
-
-    def has_waited(self, seconds: float) -> None:
-        """Its sender has waited for room."""
-        self.waited += seconds
-
-    @property
-    def what(self) -> str:
-        """What it calls, for people."""
-        return f"attribute {'.'.join(self.path)}" if self.of_attribute else ".".join(self.path) or "a message"
-
-    @property
-    def asked(self) -> str:
-        """What an answer is waited for, after the words "no answer"."""
-        if not self.path:
-            return "to a message"
-        return f"from {self.what}" if self.of_attribute else f"from {self.what}()"
 
 
 class Evidence(NamedTuple):

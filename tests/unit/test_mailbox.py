@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from piactors._rules import mailbox as mailbox_module
-from piactors._rules.mailbox import MAX_HEAD_RETURNS, Evidence, Mailbox, Message, UnknownSequence
+from piactors._rules.mailbox import MAX_HEAD_RETURNS, Evidence, Mailbox, UnknownSequence
+from piactors._rules.message import Message
 
 WINDOW, WINDOW_BYTES = 5, 100
 

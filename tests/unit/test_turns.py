@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from piactors._rules import read_turns as turns_module
-from piactors._rules.mailbox import Evidence, Mailbox, Message
+from piactors._rules.mailbox import Evidence, Mailbox
+from piactors._rules.message import Message
 from piactors._rules.read_turns import Turns
 
 ME, YOU = 1, 2

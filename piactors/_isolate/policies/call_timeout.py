@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from piactors._isolate.delivery import Delivery
     from piactors._isolate.view import IncarnationView
     from piactors._process.placement import Process
-    from piactors._rules.mailbox import Message
+    from piactors._rules.message import Message
 
 _ANSWER_SECONDS = 0.09
 """For the control thread, which needs Python's lock: a running thread gives it up within 5 ms."""
@@ -92,18 +92,18 @@ class CallClock:
 
     def _give_time(self, message: Message, limit: float, *, by_stop: bool) -> None:
         """A call begins: it may run for `limit` seconds."""
-        message.limit, message.by_stop = limit, by_stop
-        message.in_transfer = len(message.payload) > _ARRIVES_AT_ONCE
-        message.deadline = time.monotonic() + (_TRANSFER_SECONDS if message.in_transfer else limit)
-        self._arm(message.deadline)
+        in_transfer = len(message.payload) > _ARRIVES_AT_ONCE
+        deadline = time.monotonic() + (_TRANSFER_SECONDS if in_transfer else limit)
+        message.begin(limit, deadline, by_stop=by_stop, in_transfer=in_transfer)
+        self._arm(deadline)
 
     def _shorten(self, message: Message, bound: float) -> None:
         """A stop was asked for while a call with a timeout of its own runs: that may be longer."""
         due = time.monotonic() + bound
         if message.in_transfer and bound < message.limit:
-            message.limit, message.by_stop = bound, True
+            message.shorten(bound, None)
         elif due < message.deadline:
-            message.limit, message.by_stop, message.deadline = bound, True, due
+            message.shorten(bound, due)
             self._arm(due)
 
     def _expect_stop(self, bound: float) -> None:
@@ -131,36 +131,44 @@ class CallClock:
         reads = delivery.process
         if reads is not None:
             reads.read_now()  # an answer that is here came in time, also if nobody has looked yet
-        with delivery.lock:
+        with delivery.lock:  # whether it is late and that nothing more is sent is one decision
             self._timer = None
+            late = self._doomed(now)
             process, body = delivery.process, self._body()
-            waiting = [m for m in delivery.mailbox.running(delivery.concurrency) if m.deadline]
-            late = [m for m in waiting if m.deadline <= now and process is not None and self._is_late(m, process)]
-            if not late:
-                if waiting:
-                    self._arm(min(message.deadline for message in waiting))
-                return
-            if process is None or body is None or body.is_doomed:
-                return
-            delivery.take_back()
-            if self._next_runs(late[0], process) or not late[0].claim("late"):
-                self._arm(now + _TRANSFER_SECONDS)  # its answer is in the channel, or is handled just now
-                delivery.pump()
-                return
-            self._doom(late[0], body)
-        if late[0].by_stop:
+        if late is None or process is None or body is None:
+            return
+        if late.by_stop:
             process.kill()
             return
         body.let_run()
-        Capture(process, partial(self._end, process, body, late[0])).begin()
+        Capture(process, partial(self._end, process, body, late)).begin()
+
+    def _doomed(self, now: float) -> Message | None:
+        """Return the call that its process is to be ended for, and record that; None if there is none (yet)."""
+        delivery = self._delivery
+        process, body = delivery.process, self._body()
+        waiting = [m for m in delivery.mailbox.running(delivery.concurrency) if m.deadline]
+        late = [m for m in waiting if m.deadline <= now and process is not None and self._is_late(m, process)]
+        if not late:
+            if waiting:
+                self._arm(min(message.deadline for message in waiting))
+            return None
+        if process is None or body is None or body.is_doomed:
+            return None
+        delivery.take_back()
+        if self._next_runs(late[0], process) or not late[0].claim("late"):
+            self._arm(now + _TRANSFER_SECONDS)  # its answer is in the channel, or is handled just now
+            delivery.pump()
+            return None
+        self._doom(late[0], body)
+        return late[0]
 
     def _next_runs(self, message: Message, generation: Process) -> bool:
         """Whether the isolate has begun what comes after a call; one that says so has to answer soon."""
         sent = self._delivery.mailbox.last_seq > message.seq
         if not sent or self._delivery.concurrency > 1 or not generation.has_begun(message.seq + 1):
             return False
-        message.grace += _TRANSFER_SECONDS
-        return message.grace <= _LONGEST_ANSWER
+        return message.indulge(_TRANSFER_SECONDS) <= _LONGEST_ANSWER
 
     def _is_late(self, message: Message, generation: Process) -> bool:
         """Whether a call whose deadline has come has run for its whole time; where it has not, its deadline moves on.
@@ -172,16 +180,13 @@ class CallClock:
             return True
         now = time.monotonic()
         if begun:
-            message.in_transfer = False
-            message.deadline = now + message.limit
+            message.look_again(now + message.limit, in_transfer=False)
             return False
-        message.in_transfer = True
-        message.deadline = now + _TRANSFER_SECONDS
+        message.look_again(now + _TRANSFER_SECONDS, in_transfer=True)
         before, self._unsent = self._unsent, generation.unsent_bytes()
         if self._unsent and self._unsent != before:
             return False  # it is being read
-        message.grace += _TRANSFER_SECONDS
-        return message.grace > _LONGEST_CLAIM * message.limit + 1.0
+        return message.indulge(_TRANSFER_SECONDS) > _LONGEST_CLAIM * message.limit + 1.0
 
     def _doom(self, message: Message, body: IncarnationView) -> None:
         """Record why the process will be ended; nothing more is sent to it.
