@@ -63,7 +63,8 @@ class Incarnation:
         plan: what enforces its limits; None if it has none.
         role: what it is there for.
         version: of which specification it was made.
-        ran: whether it has been the one that runs the calls.
+        ran: whether it has been the one that runs the calls, or was to.
+        has_started: whether it has begun to run them.
         announced: whether a supervisor knows that it has started.
         stop_wanted: whether its own code has asked for its end.
         description: what is hosted in it, as it said when it became ready.
@@ -79,7 +80,7 @@ class Incarnation:
         self.facts = Facts()
         self.spec, self.plan = spec, plan
         self.ran = role is Role.CURRENT
-        self.announced = self.stop_wanted = False
+        self.announced = self.stop_wanted = self.has_started = False
         self.description = b""
         self.process: Process | None = None
         self.guard: LimitGuard | None = None
@@ -240,6 +241,10 @@ class Incarnation:
         """Its own code asks for its end."""
         self.stop_wanted = True
 
+    def note_started(self) -> None:
+        """It has begun to run the calls."""
+        self.has_started = True
+
     def note_announced(self) -> None:
         """A supervisor knows that it has started."""
         self.announced = True
@@ -351,7 +356,7 @@ class Incarnation:
         try:
             if self.process is not None and self.process.is_over and not self._is_told:
                 reason = ExitReason(kind="killed", detail=f"piactors has failed on it: {error!r}")
-                self._gone(Ending(reason, started=self.is_ready), None)
+                self._gone(Ending(reason, started=self.has_started), None)
         finally:
             self._listener.has_failed(error)
 
@@ -374,7 +379,7 @@ class Incarnation:
         reason = self._verdict(end)
         lacked = self.facts.only_lacks and not end.lost
         ending = Ending(
-            reason, started=self.is_ready, made=self.pid is not None, lost=self.facts.by_loss, lacked=lacked,
+            reason, started=self.has_started, made=self.pid is not None, lost=self.facts.by_loss, lacked=lacked,
             by_own_word=lacked,
         )  # fmt: skip
         self._gone(ending, end)

@@ -111,7 +111,7 @@ class News:
         """A process that ran the calls, or was to, has ended."""
         self.last_reason = ending.reason
         calm = wanted and ending.reason.kind == "killed" and body.timed_out is None
-        self._reports.ended(body.pid, body.number, ending.reason, started=body.is_ready, wanted=calm)
+        self._reports.ended(body.pid, body.number, ending.reason, started=ending.started, wanted=calm)
 
     def expect_start(self) -> None:
         """Its supervisor has it start again, and waits for what comes of that."""

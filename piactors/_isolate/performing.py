@@ -27,7 +27,7 @@ from piactors._isolate.spec import IsolateSpec
 from piactors._rules import actions as do
 from piactors._rules.bodies import Ending, Role
 from piactors._rules.lifecycle import Lifecycle
-from piactors._rules.mailbox import Aftermath
+from piactors._rules.mailbox import Aftermath, Evidence
 from piactors._rules.message import Message
 from piactors._rules.parent import Parent
 from piactors._rules.phases import Swap
@@ -196,7 +196,9 @@ class Performing:
             return
         ending, end = body.ending, body.end
         where = () if ending is None else (body.spec.name, body.pid, body.number, ending.reason)
-        aftermath = self._home.delivery.detach(None if end is None else end.evidence, where)
+        # What was in flight in one that is gone, and of which no more is known, may have begun.
+        unknown = None if ending is None or not ending.made else Evidence(0, credible=False)
+        aftermath = self._home.delivery.detach(unknown if end is None else end.evidence, where)
         if ending is not None:  # else it only retires
             self._losses.note(ending)
             self._lost = (body, aftermath)
@@ -260,6 +262,7 @@ class Performing:
     def _started(self, action: do.Started) -> None:
         body = self.current
         if body is not None and body.number == action.number:
+            body.note_started()
             self._losses.forget()
             self.description = body.description
             self.replacements.runs(body.version, body.number)
@@ -269,6 +272,7 @@ class Performing:
         body, reports = self.current, self._home.reports
         if body is None or body.number != action.new:
             return
+        body.note_started()
         body.note_announced()  # to its supervisor the child has been running all the time
         self.description = body.description
         old = self._bodies.get(action.old)
@@ -291,7 +295,8 @@ class Performing:
         if action.ending is not None and self.current is not None:
             self._home.reports.warn(
                 "isolate %s is not %s, generation %s goes on: %s",
-                self.current.spec.name, "recycled" if action.version is None else "replaced", self.generation_number, action.ending.reason.report(),
+                self.current.spec.name, "recycled" if action.version is None else "replaced", self.generation_number,
+                action.ending.reason.report(),
             )  # fmt: skip
 
     def _lacking(self, action: do.Lacking) -> None:
