@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import pykka
 
 from piactors._future import outcome, waiting
-from piactors._future.outcome import Listener, Producer, run_callbacks_with
+from piactors._future.outcome import OutcomeListener, Producer, run_callbacks_with
 from piactors._future.standard import StandardFuture
 from piactors._platform import late_threads
 from piactors._platform.reentry import Reentered
@@ -153,7 +153,7 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
         """
         if not callable(callback):
             raise TypeError(f"add_done_callback: {callback!r} cannot be called")
-        self._listen(Listener(callback, self, waiting.running_loop()))
+        self._listen(OutcomeListener(callback, self, waiting.running_loop()))
 
     def remove_done_callback(self, callback: Callable[[Future[T]], object]) -> int:
         """Have `callback` not called if it has not been; returns how often it was added, as asyncio's futures do."""

@@ -68,7 +68,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     @property
     def actor_inbox(self) -> Any:
         """The mailbox, as pykka's envelopes see it."""
-        return envelopes.Inbox(self)
+        return envelopes.EnvelopeInbox(self)
 
     @actor_inbox.setter
     def actor_inbox(self, _: object) -> None:

@@ -18,7 +18,7 @@ from piactors._future import waiting
 from piactors._isolate.reply_ports import StopFuture
 from piactors._rules.moment import Moment
 from piactors._rules.supervisor.actions import Answer
-from piactors._rules.supervisor.machine import Machine
+from piactors._rules.supervisor.machine import SupervisorMachine
 from piactors._text import shown
 from piactors._text.logs import plain as logger
 from piactors._tree import answers, render
@@ -191,7 +191,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         if engine is None:
             return
 
-        def end(machine: Machine, at: Moment, call: Future[Any]) -> Any:
+        def end(machine: SupervisorMachine, at: Moment, call: Future[Any]) -> Any:
             if self._runner.runners.get(id) is runner:
                 return machine.terminate_child(at, id, call)
             return [Answer(call, error=ChildNotFound(f"{id!r} is another one"))]
@@ -301,10 +301,10 @@ class SupervisorRef(pykka.ActorRef[Any]):
                 return id
         raise ChildNotFound(f"supervisor {shown.line(self.name)}: {child!r} is no child of it")
 
-    def _call(self, give: Callable[[Machine, Moment, Future[Any]], Any]) -> Any:
+    def _call(self, give: Callable[[SupervisorMachine, Moment, Future[Any]], Any]) -> Any:
         return self._begin(give).get()
 
-    def _begin(self, give: Callable[[Machine, Moment, Future[Any]], Any]) -> Future[Any]:
+    def _begin(self, give: Callable[[SupervisorMachine, Moment, Future[Any]], Any]) -> Future[Any]:
         engine = self._runner.engine
         if engine is None:
             raise self._runner.why_not()

@@ -123,7 +123,7 @@ def needs_of(met: Mapping[str, Any], held: Iterable[Any], lent: tuple[Lent, ...]
     return Needs(plan.made, (*held, *met.values(), *[reference() for reference in plan.references]), lent)
 
 
-def _planned(met: Mapping[str, Any], foreign: bool) -> _Plan:
+def _planned(met: Mapping[str, Any], foreign: bool) -> _Walk:
     found: dict[str, Made] = {}
     references = []
     todo = deque((key, thing, "") for key, thing in met.items())
@@ -136,11 +136,11 @@ def _planned(met: Mapping[str, Any], foreign: bool) -> _Plan:
             references.append(keys.reference_to(thing))
         name = getattr(thing, "__qualname__", "") or user
         todo.extend((child, _thing(child), name) for child in made.record.children if child not in found)
-    return _Plan(tuple(found.values()), tuple(references))
+    return _Walk(tuple(found.values()), tuple(references))
 
 
 @attrs.frozen(eq=False)
-class _Plan:
+class _Walk:
     """What messages with the same roots need, as long as it holds.
 
     Attributes:
@@ -156,7 +156,7 @@ class _Plan:
         return all(map(Made.holds, self.made))
 
 
-_plans: dict[tuple[Any, ...], _Plan] = {}
+_plans: dict[tuple[Any, ...], _Walk] = {}
 _MOST_PLANS = 1000
 
 

@@ -80,7 +80,7 @@ class Outbox:
             self._pool.close()
 
 
-class Inbox:
+class ReplySegments:
     """The segments that one process sends its answers in; input from an isolate, so everything is checked."""
 
     def __init__(self, max_frame: int) -> None:

@@ -67,7 +67,7 @@ class Outcome:
     _callbacks: list[Callable[[], object]] | None = None
     _wakers: tuple[Callable[[], object], ...] = ()
     """How to wake those who wait in `get`."""
-    _listeners: dict[Listener, None] | None = None
+    _listeners: dict[OutcomeListener, None] | None = None
     """Whom `add_done_callback` has added, until they are called."""
     _canceller: Callable[[], bool] | None = None
 
@@ -157,7 +157,7 @@ class Outcome:
                     return
         _call_quick(callback)
 
-    def _listen(self, listener: Listener) -> None:
+    def _listen(self, listener: OutcomeListener) -> None:
         """Have a listener told once there is an outcome."""
         with _lock:
             if self._listeners is None:
@@ -165,13 +165,13 @@ class Outcome:
             self._listeners[listener] = None
         self._when_done(listener)
 
-    def _forget(self, listener: Listener) -> None:
+    def _forget(self, listener: OutcomeListener) -> None:
         """Let one go that is called."""
         listeners = self._listeners
         if listeners is not None:
             listeners.pop(listener, None)
 
-    def _forget_all(self, unwanted: Callable[[Listener], bool]) -> int:
+    def _forget_all(self, unwanted: Callable[[OutcomeListener], bool]) -> int:
         """Let those go that are `unwanted`, and return how many they were."""
         with _lock:
             listeners = self._listeners or {}
@@ -260,7 +260,7 @@ class Outcome:
         if self._producer is not None:
             self._produce()
 
-class Listener:
+class OutcomeListener:
     """A function of the user that is called once with a future that has an outcome.
 
     One that was added in a thread with a running event loop is called by that loop, in the context in which it was

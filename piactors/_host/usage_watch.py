@@ -52,7 +52,7 @@ class Bounds:
     held: frozenset[str] = frozenset()
 
 
-class Listener(Protocol):
+class UsageListener(Protocol):
     """Who is told; called on the monitor's thread."""
 
     def broken(self, breach: Breach) -> None:
@@ -71,7 +71,7 @@ class Listener(Protocol):
 class UsageWatch:
     """See `Watch`."""
 
-    def __init__(self, pid: int, label: str, bounds: Bounds, group: Group | None, listener: Listener) -> None:
+    def __init__(self, pid: int, label: str, bounds: Bounds, group: Group | None, listener: UsageListener) -> None:
         self._pid = pid
         self._clock_of = process_stats.clock_source()
         self._label = label

@@ -11,14 +11,14 @@ from piactors.pihost import lacks
 _PAUSE = 0.2
 
 
-class Clock(Protocol):
+class TimerSource(Protocol):
     """Makes calls later: the loop, or what supervisors live by."""
 
     def call_later(self, seconds: float, callback: Callable[[], object], /) -> object:
         """Have `callback()` called after so many seconds."""
 
 
-def run(clock: Clock, name: str, work: Callable[..., object], *args: Any) -> None:
+def run(clock: TimerSource, name: str, work: Callable[..., object], *args: Any) -> None:
     """Run `work(*args)` on a thread of its own; tried again until one can be had.
 
     Where the interpreter ends and lets no thread start any more, it runs in this one.
@@ -27,7 +27,7 @@ def run(clock: Clock, name: str, work: Callable[..., object], *args: Any) -> Non
     start(clock, thread, lambda error: thread.run())
 
 
-def start(clock: Clock, thread: threading.Thread, failed: Callable[[BaseException], object]) -> None:
+def start(clock: TimerSource, thread: threading.Thread, failed: Callable[[BaseException], object]) -> None:
     """Start a thread; tried again until it can be.
 
     Args:

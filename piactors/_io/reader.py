@@ -18,7 +18,7 @@ from piactors._io.loop import Loop, Share
 from piactors._io.spin import Spin
 from piactors._platform import reentry, wake
 from piactors._platform.reentry import Reentered
-from piactors._rules.read_turns import Turns
+from piactors._rules.read_turns import ReadTurn
 from piactors.errors import ProtocolError
 from piactors.pihost import wire
 
@@ -56,7 +56,7 @@ class Reader:
         self._ended = ended
         self._lock = reentry.lock()
         self._is_mine: Callable[[], bool] = self._lock._is_owned
-        self._turns = Turns()
+        self._turns = ReadTurn()
         self._waker: wake.Waker | None = None
         self._interrupted = False
         self._resting = False

@@ -16,7 +16,7 @@ _MOST_SHOWN = 1000
 """Characters of a summary, which may hold what the isolate has raised."""
 
 
-class Named(Protocol):
+class NamedIsolate(Protocol):
     """An isolate, as texts name it; see `_isolate.isolate.Isolate`."""
 
     @property
@@ -61,38 +61,38 @@ def supervisor(name: str, text: str, reason: ExitReason | None) -> ActorDeadErro
     return error
 
 
-def takes_nothing(isolate: Named) -> ActorDeadError:
+def takes_nothing(isolate: NamedIsolate) -> ActorDeadError:
     """Return the error of a message to an isolate that takes none any more."""
     reason = reason_of_end(isolate)
     text = "has ended" if reason is not None else "is stopping, and takes no more messages"
     return dead(isolate.spec.name, text, reason)
 
 
-def not_begun(isolate: Named, reason: ExitReason | None = None) -> ActorDeadError:
+def not_begun(isolate: NamedIsolate, reason: ExitReason | None = None) -> ActorDeadError:
     """Return the error of a message that was taken and not begun when the isolate ended, or was told to end."""
     reason = reason or reason_of_end(isolate)
     ends = "has ended" if reason is not None else "is shut down"
     return dead(isolate.spec.name, f"{ends}, and has not begun the call", reason)
 
 
-def restarts(isolate: Named) -> ActorDeadError:
+def restarts(isolate: NamedIsolate) -> ActorDeadError:
     """Return the error of a message to an isolate that restarts, if its options say that none waits then."""
     return dead(isolate.spec.name, "is restarting, and while_restarting is 'fail'", None)
 
 
-def no_process(isolate: Named) -> ActorDeadError:
+def no_process(isolate: NamedIsolate) -> ActorDeadError:
     """Return the error of a question to an isolate that has no process to answer it."""
     return dead(isolate.spec.name, "has no process that could answer", reason_of_end(isolate))
 
 
-def reason_of_end(isolate: Named) -> ExitReason | None:
+def reason_of_end(isolate: NamedIsolate) -> ExitReason | None:
     """Return why an isolate has ended, None if it has not (yet)."""
     if isolate.final_reason is not None:
         return isolate.final_reason
     return isolate.last_reason if isolate.state == "stopped" else None
 
 
-def described(isolate: Named) -> str:
+def described(isolate: NamedIsolate) -> str:
     """Return state, pid and generation of an isolate, or why it ended, as they are at this moment; never waits."""
     parts: list[str] = [isolate.shown_state]
     pid, reason = isolate.pid, reason_of_end(isolate)

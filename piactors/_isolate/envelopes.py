@@ -43,7 +43,7 @@ class Target(Protocol):
         """Send a message, and return the future of its answer if `block` is False."""
 
 
-class Inbox:
+class EnvelopeInbox:
     """Takes pykka's envelopes, for code that puts them itself."""
 
     def __init__(self, ref: Target) -> None:

@@ -1,7 +1,7 @@
 """One process of an isolate, from its launch to the verdict on its end, whatever it is there for.
 
 The handshake of a process (greeting, ready or failed, stopping) is here and nowhere else, and so is the one place that
-records why it is killed.  What follows from any of that is for whoever listens (`Listener`), and for the rules.
+records why it is killed.  What follows from any of that is for whoever listens (`IncarnationListener`), and for the rules.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from piactors._isolate.policies.call_timeout import Capture
 from piactors._isolate.policies.limits import LimitGuard
 from piactors._isolate.spec import IsolateSpec
 from piactors._process.placement import End, Process, ProcessOrder
-from piactors._rules.bodies import Ending, Role
-from piactors._rules.incarnation import Facts, Unconfined
+from piactors._rules.bodies import ProcessEnding, Role
+from piactors._rules.incarnation import IncarnationFacts, Unconfined
 from piactors._rules.message import Message
 from piactors._rules.verdict import verdict
 from piactors.errors import ProtocolError
@@ -32,7 +32,7 @@ from piactors.exit_reason import Breach, ExitReason, Kind
 from piactors.pihost import PROTOCOL, inherit, wire
 
 
-class Listener(Protocol):
+class IncarnationListener(Protocol):
     """Who hears of an incarnation; called on the I/O thread, but for `doomed`."""
 
     def incarnation_ready(self, body: Incarnation) -> None:
@@ -41,7 +41,7 @@ class Listener(Protocol):
     def incarnation_stops(self, body: Incarnation) -> None:
         """It has said that it stops."""
 
-    def incarnation_gone(self, body: Incarnation, ending: Ending, end: End | None) -> None:
+    def incarnation_gone(self, body: Incarnation, ending: ProcessEnding, end: End | None) -> None:
         """It is gone with all that it has started, or was never made."""
 
     def doomed(self, body: Incarnation, kind: Kind, detail: str) -> None:
@@ -73,11 +73,11 @@ class Incarnation:
     """
 
     def __init__(
-        self, home: Home, listener: Listener, spec: IsolateSpec, plan: Plan | None, number: int, role: Role,
+        self, home: Home, listener: IncarnationListener, spec: IsolateSpec, plan: Plan | None, number: int, role: Role,
         version: int,
     ) -> None:  # fmt: skip
         self.number, self.role, self.version = number, role, version
-        self.facts = Facts()
+        self.facts = IncarnationFacts()
         self.spec, self.plan = spec, plan
         self.ran = role is Role.CURRENT
         self.announced = self.stop_wanted = self.has_started = False
@@ -85,7 +85,7 @@ class Incarnation:
         self.process: Process | None = None
         self.guard: LimitGuard | None = None
         self.timed_out: Message | None = None
-        self.ending: Ending | None = None
+        self.ending: ProcessEnding | None = None
         self.end: End | None = None
         self._home = home
         self._listener = listener
@@ -356,7 +356,7 @@ class Incarnation:
         try:
             if self.process is not None and self.process.is_over and not self._is_told:
                 reason = ExitReason(kind="killed", detail=f"piactors has failed on it: {error!r}")
-                self._gone(Ending(reason, started=self.has_started), None)
+                self._gone(ProcessEnding(reason, started=self.has_started), None)
         finally:
             self._listener.has_failed(error)
 
@@ -372,19 +372,19 @@ class Incarnation:
             self.guard.ended(None, None)
         self.facts.kill("start_failed", text)
         reason = ExitReason(kind="start_failed", detail=text)
-        self._gone(Ending(reason, started=False, made=False, lacked=lack), None)
+        self._gone(ProcessEnding(reason, started=False, made=False, lacked=lack), None)
 
     def on_end(self, end: End) -> None:
         """See `Owner`."""
         reason = self._verdict(end)
         lacked = self.facts.only_lacks and not end.lost
-        ending = Ending(
+        ending = ProcessEnding(
             reason, started=self.has_started, made=self.pid is not None, lost=self.facts.by_loss, lacked=lacked,
             by_own_word=lacked,
         )  # fmt: skip
         self._gone(ending, end)
 
-    def _gone(self, ending: Ending, end: End | None) -> None:
+    def _gone(self, ending: ProcessEnding, end: End | None) -> None:
         if self._is_told:
             return
         self._cancel_timers()

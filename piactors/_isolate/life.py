@@ -13,12 +13,12 @@ from functools import partial
 from typing import Any
 
 from piactors._host.confiner import Plan
-from piactors._isolate.incarnation import Incarnation, Listener
+from piactors._isolate.incarnation import Incarnation, IncarnationListener
 from piactors._isolate.performing import PERFORM, Performing
 from piactors._isolate.spec import IsolateSpec
 from piactors._process.placement import End, Process
 from piactors._rules import actions as do
-from piactors._rules.bodies import Ending, Role
+from piactors._rules.bodies import ProcessEnding, Role
 from piactors._rules.moment import Moment
 from piactors._rules.phases import Phase
 from piactors.exit_reason import ExitReason, Kind
@@ -37,7 +37,7 @@ class Life(Performing):
         self._is_busy = self._is_final = False
 
     @property
-    def _listener(self) -> Listener:
+    def _listener(self) -> IncarnationListener:
         return self
 
     # Inputs in, actions out
@@ -82,20 +82,20 @@ class Life(Performing):
             self._refuses = refuses
             delivery.refuse(self._texts.restarts if refuses else None)
 
-    # What incarnations tell (see `incarnation.Listener`)
+    # What incarnations tell (see `incarnation.IncarnationListener`)
 
     def incarnation_ready(self, body: Incarnation) -> None:
-        """See `Listener`."""
+        """See `IncarnationListener`."""
         self.feed("ready", body.number)
 
     def incarnation_stops(self, body: Incarnation) -> None:
-        """See `Listener`."""
+        """See `IncarnationListener`."""
         error = None if body.facts.report is None else body.facts.report["error"]
         kind: Kind = "error" if error is not None else "shutdown" if self._stops() else "normal"
         self.feed("stop_begun", body.number, ExitReason(kind=kind, error=error))
 
-    def incarnation_gone(self, body: Incarnation, ending: Ending, end: End | None) -> None:
-        """See `Listener`."""
+    def incarnation_gone(self, body: Incarnation, ending: ProcessEnding, end: End | None) -> None:
+        """See `IncarnationListener`."""
         self._bodies.pop(body.number, None)
         self._gone = body
         try:
@@ -105,15 +105,15 @@ class Life(Performing):
             self.feed("gone", body.number, ending)
 
     def doomed(self, body: Incarnation, kind: Kind, detail: str) -> None:
-        """See `Listener`."""
+        """See `IncarnationListener`."""
         self._home.loop.call_soon(self.feed, "doom", body.number)
 
     def was_told_to_stop(self, body: Incarnation) -> bool:
-        """See `Listener`."""
+        """See `IncarnationListener`."""
         return body.role is not Role.CURRENT or self._stops() or self.machine.halting
 
     def has_failed(self, error: BaseException) -> None:
-        """See `Listener`."""
+        """See `IncarnationListener`."""
         self._home.has_failed(error)
 
     # What the code in a process, and the policies, ask for

@@ -17,7 +17,7 @@ from piactors._isolate.incarnation import Incarnation
 from piactors._isolate.parent import Losses, ParentLink
 from piactors._isolate.reports import Reports
 from piactors._isolate.spec import IsolateSpec
-from piactors._rules.bodies import Ending
+from piactors._rules.bodies import ProcessEnding
 from piactors._rules.mailbox import Aftermath
 from piactors._rules.supervisor.actions import Exit
 from piactors.exit_reason import ExitReason
@@ -107,7 +107,7 @@ class News:
             self._link.started()
             body.note_announced()
 
-    def process_ended(self, body: Incarnation, ending: Ending, *, wanted: bool) -> None:
+    def process_ended(self, body: Incarnation, ending: ProcessEnding, *, wanted: bool) -> None:
         """A process that ran the calls, or was to, has ended."""
         self.last_reason = ending.reason
         calm = wanted and ending.reason.kind == "killed" and body.timed_out is None
@@ -117,7 +117,7 @@ class News:
         """Its supervisor has it start again, and waits for what comes of that."""
         self._is_told = False
 
-    def held(self, body: Incarnation | None, ending: Ending, aftermath: Aftermath, *, halted: bool) -> None:
+    def held(self, body: Incarnation | None, ending: ProcessEnding, aftermath: Aftermath, *, halted: bool) -> None:
         """Tell its supervisor of an end, so that it decides."""
         link = self._link
         assert link is not None
@@ -145,7 +145,7 @@ class News:
         self._is_exceeded = True
 
     def steps_of_end(
-        self, body: Incarnation | None, number: int, ending: Ending, *, wanted: bool
+        self, body: Incarnation | None, number: int, ending: ProcessEnding, *, wanted: bool
     ) -> list[Callable[[], object]]:
         """Return what is told at its end, step by step, in order: each is taken, whatever becomes of the others."""
         self.last_reason = self.final_reason = ending.reason
@@ -159,7 +159,7 @@ class News:
         ]
         return steps
 
-    def _tell_parent(self, body: Incarnation | None, ending: Ending, *, wanted: bool) -> None:
+    def _tell_parent(self, body: Incarnation | None, ending: ProcessEnding, *, wanted: bool) -> None:
         link = self._link
         if link is None:
             return
@@ -180,10 +180,10 @@ class News:
             fields = {"max_restarts": options.max_restarts or 0, "within": options.within}
             self._reports.publish(events.RestartsExceeded, None, number, **fields)
 
-    def _start_error_maker(self, body: Incarnation | None, ending: Ending) -> Callable[[], BaseException]:
+    def _start_error_maker(self, body: Incarnation | None, ending: ProcessEnding) -> Callable[[], BaseException]:
         return partial(self.start_error, body, ending)
 
-    def start_error(self, body: Incarnation | None, ending: Ending) -> BaseException:
+    def start_error(self, body: Incarnation | None, ending: ProcessEnding) -> BaseException:
         """Return the error of a start that has failed."""
         try:
             self._raise_start_error(body, ending)
@@ -191,7 +191,7 @@ class News:
             return error
         raise AssertionError("a start error is always raised")
 
-    def _raise_start_error(self, body: Incarnation | None, ending: Ending) -> None:
+    def _raise_start_error(self, body: Incarnation | None, ending: ProcessEnding) -> None:
         failure = None if body is None else body.facts.start_failure
         crash_errors.raise_start_error(self._spec, self._decoder, ending.reason, failure)
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from piactors._rules import restart
-from piactors._rules.bodies import Ending
+from piactors._rules.bodies import ProcessEnding
 from piactors._rules.budget import Budget
 from piactors._rules.moment import Moment
 from piactors._rules.parent import Decision, Later
-from piactors._rules.restart import Down
+from piactors._rules.restart import StayDown
 from piactors._rules.supervisor.actions import Exit
 from piactors.exit_reason import ExitReason
 from piactors.options import IsolationOptions
@@ -55,7 +55,7 @@ class Losses:
         self._counts = counts
         self._in_a_row = 0
 
-    def note(self, ending: Ending) -> None:
+    def note(self, ending: ProcessEnding) -> None:
         """A process has ended."""
         self._in_a_row = self._in_a_row + 1 if ending.lost else 0
 
@@ -63,7 +63,7 @@ class Losses:
         """A start has succeeded."""
         self._in_a_row = 0
 
-    def charged(self, ending: Ending) -> bool:
+    def charged(self, ending: ProcessEnding) -> bool:
         """Whether an end is charged to the isolate: not the loss of its launcher, unless that is its own doing."""
         return not ending.lost or self._in_a_row > MOST_LAUNCHERS_LOST or self._counts()
 
@@ -77,7 +77,7 @@ class Alone:
         self._losses = losses
         self._past = restart.Past()
 
-    def decide(self, moment: Moment, ending: Ending, ran_for: float) -> Decision:
+    def decide(self, moment: Moment, ending: ProcessEnding, ran_for: float) -> Decision:
         """See `_rules.parent.Parent`."""
         decision, self._past = restart.decide(
             self._policy, self._past, ending.reason, now=moment.now, ran_for=ran_for, uniform=moment.uniform,
@@ -96,9 +96,9 @@ class Supervised:
     def __init__(self, link: ParentLink) -> None:
         self._link = link
 
-    def decide(self, moment: Moment, ending: Ending, ran_for: float) -> Decision:
+    def decide(self, moment: Moment, ending: ProcessEnding, ran_for: float) -> Decision:
         """See `_rules.parent.Parent`."""
-        return Later() if not ending.started or self.wants_restart(ending.reason) else Down()
+        return Later() if not ending.started or self.wants_restart(ending.reason) else StayDown()
 
     def wants_restart(self, reason: ExitReason) -> bool:
         """See `_rules.parent.Parent`."""

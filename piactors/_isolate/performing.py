@@ -14,7 +14,7 @@ from piactors._host.confiner import Plan
 from piactors._io.loop import Timer
 from piactors._isolate import crash_errors
 from piactors._isolate.home import Home
-from piactors._isolate.incarnation import Incarnation, Listener
+from piactors._isolate.incarnation import Incarnation, IncarnationListener
 from piactors._isolate.news import News
 from piactors._isolate.parent import Losses
 from piactors._isolate.policies import heartbeat
@@ -25,7 +25,7 @@ from piactors._isolate.reply_ports import fail_all
 from piactors._isolate.reports import settle_lost
 from piactors._isolate.spec import IsolateSpec
 from piactors._rules import actions as do
-from piactors._rules.bodies import Ending, Role
+from piactors._rules.bodies import ProcessEnding, Role
 from piactors._rules.lifecycle import Lifecycle
 from piactors._rules.mailbox import Aftermath, Evidence
 from piactors._rules.message import Message
@@ -126,7 +126,7 @@ class Performing:
         raise NotImplementedError
 
     @property
-    def _listener(self) -> Listener:
+    def _listener(self) -> IncarnationListener:
         """Who hears of the processes."""
         raise NotImplementedError
 
@@ -352,7 +352,7 @@ class Performing:
         # last: whoever stopped it finds all of this done
         return [*steps, partial(fail_all, stops, partial(self._texts.not_begun, reason))]
 
-    def _tell_of_companion(self, body: Incarnation, ending: Ending) -> None:
+    def _tell_of_companion(self, body: Incarnation, ending: ProcessEnding) -> None:
         """One that does not run the calls has ended: the rules say what of it is news."""
         reason, reports = ending.reason, self._home.reports
         if body.role is Role.SUCCESSOR and reason.kind != "shutdown":

@@ -32,7 +32,7 @@ _INLINE = wire.PICKLE | wire.INLINE
 MakeError = Callable[[], BaseException]
 
 
-class Clock(Protocol):
+class CallClockPort(Protocol):
     """Who wants to know when calls begin."""
 
     runs: bool
@@ -51,10 +51,10 @@ class _NoClock:
     runs = False
 
     def run(self) -> None:
-        """See `Clock`."""
+        """See `CallClockPort`."""
 
     def note(self) -> None:
-        """See `Clock`."""
+        """See `CallClockPort`."""
 
 
 _NO_CLOCK = _NoClock()
@@ -86,7 +86,7 @@ class Sending:
         self.flows = False
         self.refusal: MakeError | None = None
         self._call_timeout = options.call_timeout
-        self._clock: Clock = _NO_CLOCK
+        self._clock: CallClockPort = _NO_CLOCK
         self._on_done: Callable[[], object] | None = None
         self.renew_locks()
 
@@ -108,7 +108,7 @@ class Sending:
         if self.concurrency > 1:  # else what was sent before is answered before this begins
             trusting.take_back(self.mailbox.unanswered())
 
-    def watch_calls(self, clock: Clock, on_done: Callable[[], object] | None) -> None:
+    def watch_calls(self, clock: CallClockPort, on_done: Callable[[], object] | None) -> None:
         """Have a clock know when calls begin, and somebody when one is done, under the lock."""
         self._clock, self._on_done = clock, on_done
 

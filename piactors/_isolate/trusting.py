@@ -50,7 +50,7 @@ class HandedOver(CallFuture):
         return self._delivery.code_decoder if self.trusted else decoder
 
 
-class Named(CallFuture):
+class CalledByName(CallFuture):
     """The future of a call by name to an isolate that has had none so far."""
 
     def flags(self, trust: Trust) -> int:
@@ -63,7 +63,7 @@ def future_of(delivery: Line, target: object) -> CallFuture:
     """Return the future of a function that an isolate is to call."""
     if delivery.named:
         return CallFuture(delivery)
-    return Named(delivery) if isinstance(target, str) else HandedOver(delivery)
+    return CalledByName(delivery) if isinstance(target, str) else HandedOver(delivery)
 
 
 def take_back(messages: Iterable[Message]) -> None:

@@ -9,7 +9,7 @@ from piactors._host.confiner import Plan
 from piactors._io.loop import Timer
 from piactors._isolate.spec import IsolateSpec
 from piactors._process.placement import Process
-from piactors._rules.incarnation import Facts
+from piactors._rules.incarnation import IncarnationFacts
 from piactors._rules.message import Message
 from piactors.exit_reason import Breach, Kind
 
@@ -19,7 +19,7 @@ class IncarnationView(Protocol):
 
     number: int
     spec: IsolateSpec
-    facts: Facts
+    facts: IncarnationFacts
     plan: Plan | None
     """What enforces its limits, if it has any."""
     process: Process | None

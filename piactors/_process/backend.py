@@ -47,7 +47,7 @@ class Order:
         return [self.interpreter, *self.flags, *pihost_files.COMMAND, "isolate"]
 
 
-class Listener(Protocol):
+class ProcessListener(Protocol):
     """Who wants to know of one process; called on the loop's thread."""
 
     @property
@@ -80,7 +80,7 @@ class Listener(Protocol):
 class Backend(Protocol):
     """Makes processes."""
 
-    def launch(self, order: Order, fds: Sequence[int], listener: Listener) -> None:
+    def launch(self, order: Order, fds: Sequence[int], listener: ProcessListener) -> None:
         """Make one with the descriptors for data, control, stdout, stderr and page, which stay the caller's.
 
         A sixth one is its stdin.
@@ -93,10 +93,10 @@ class Backend(Protocol):
             PermissionError: where it belongs to a user whose processes this host may not end (any more).
         """
 
-    def expect(self, listener: Listener, *, kill: bool) -> None:
+    def expect(self, listener: ProcessListener, *, kill: bool) -> None:
         """The process has ended, or is to (`kill`), on the loop's thread: see to it that news of that come."""
 
-    def signal(self, listener: Listener, number: int) -> bool:
+    def signal(self, listener: ProcessListener, number: int) -> bool:
         """Have a signal sent by whoever made the process, from any thread; False where that is the host itself."""
 
     def close(self) -> None:

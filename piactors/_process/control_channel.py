@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from piactors._codec.shared_memory import Inbox
+from piactors._codec.shared_memory import ReplySegments
 from piactors._codec.shared_objects import Lent
 from piactors._io.channel import SocketChannel
 from piactors._io.loop import Loop, Share
@@ -35,7 +35,7 @@ Answer = Callable[[wire.Frame | None], None]
 """Gets the frame that answers a request of the host, or None where no answer will come."""
 
 
-class Control:
+class ControlChannel:
     """One control channel.  `send`, `request` and `announce` come from any thread, the rest from the loop's.
 
     Args:
@@ -56,7 +56,7 @@ class Control:
         self._on_read: Callable[[], None] = self.read
         self._requests: dict[int, Answer] = {}
         self._numbers = itertools.count(1)
-        self._inbox = Inbox(max_frame)
+        self._inbox = ReplySegments(max_frame)
         self._mapped: set[int] = set()
 
     def watch(self, on_read: Callable[[], None]) -> None:

@@ -20,9 +20,9 @@ from piactors._io.loop import Loop
 from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
 from piactors._process import launcher_env, launcher_sweep, launcher_watch, pihost_files
-from piactors._process.backend import MARKER_PREFIX, RESOURCES, Listener, Order
+from piactors._process.backend import MARKER_PREFIX, RESOURCES, Order, ProcessListener
 from piactors._process.flags import interpreter_flags
-from piactors._process.launcher_news import News
+from piactors._process.launcher_news import LauncherNews
 from piactors._process.launcher_watch import LauncherWatch
 from piactors._text.logs import logger
 from piactors.exit_reason import Rusage
@@ -78,7 +78,7 @@ class LauncherBackend:
         self._is_swept = False
         self._exit_code = -signal.SIGKILL
         self._pen, self._remove_pen = confiner.pen(), confiner.remove_pen
-        self._listeners: dict[int, Listener] = {}
+        self._listeners: dict[int, ProcessListener] = {}
         self._groups: dict[int, list[str]] = {}
         self._next_id = 1
         self._fds: list[int] = []
@@ -87,7 +87,7 @@ class LauncherBackend:
         self._interpreter = interpreter
         self.marker = MARKER_PREFIX + secrets.token_hex(12)
         self.lost = False
-        self._news = News(1 << 20)
+        self._news = LauncherNews(1 << 20)
         self._unsorted: _Received | None = None
         self._outbox: deque[tuple[bytes, Sequence[int], int]] = deque()
         self._watch = LauncherWatch(self._loop, self, self._pid_if_ended)
@@ -134,7 +134,7 @@ class LauncherBackend:
             env=launcher_env.launcher_env(self._env, self.marker),
         )
 
-    def launch(self, order: Order, fds: Sequence[int], listener: Listener) -> None:
+    def launch(self, order: Order, fds: Sequence[int], listener: ProcessListener) -> None:
         """See `Backend`."""
         if self.lost:
             self._loop.call_soon(lambda: listener.exited(None, None, lost=True))
@@ -288,7 +288,7 @@ class LauncherBackend:
         fd, self._spare_fd = self._spare_fd, -1
         return fd
 
-    def _tell(self, listener: Listener, frame: wire.Frame, news: dict[str, Any], fd: int) -> None:
+    def _tell(self, listener: ProcessListener, frame: wire.Frame, news: dict[str, Any], fd: int) -> None:
         if frame.kind == wire.LAUNCHED:
             listener.launched(news["pid"], fd)
         elif frame.kind == wire.SPARED:
@@ -313,9 +313,9 @@ class LauncherBackend:
             for launch_id in self._listeners:
                 self._watch.expect(launch_id)
 
-    # News that are due (see `launcher_watch`)
+    # LauncherNews that are due (see `launcher_watch`)
 
-    def expect(self, listener: Listener, *, kill: bool) -> None:
+    def expect(self, listener: ProcessListener, *, kill: bool) -> None:
         """See `Backend`."""
         launch_id = next((number for number, known in self._listeners.items() if known is listener), 0)
         if not launch_id or self.lost:
@@ -330,11 +330,11 @@ class LauncherBackend:
         return listener.pid if listener is not None and pidfd.has_ended(listener.process_fd) else None
 
     def ask_to_look(self, launch_id: int, *, kill: bool) -> None:
-        """See `launcher_watch.Launcher`."""
+        """See `launcher_watch.WatchedLauncher`."""
         self._send(wire.LOOK, launch_id, {"kill": kill})
 
     def conclude(self, launch_id: int, note: str) -> None:
-        """See `launcher_watch.Launcher`: what was not sent yet is not sent any more, and would have no descriptors."""
+        """See `launcher_watch.WatchedLauncher`: what was not sent yet is not sent any more, and would have no descriptors."""
         self._watch.came(launch_id)
         self._outbox = deque(entry for entry in self._outbox if entry[2] != launch_id or not entry[1])
         listener = self._listeners.pop(launch_id, None)
@@ -348,7 +348,7 @@ class LauncherBackend:
             listener.failed(error, over=True)
 
     def replace(self, why: str) -> None:
-        """See `launcher_watch.Launcher`."""
+        """See `launcher_watch.WatchedLauncher`."""
         text = "the launcher (pid %s) %s, and news of it are due: it is ended"
         background.run(self._loop, "piactors-log", logger.error, text, self.pid, why)
         self._lose()
@@ -411,7 +411,7 @@ class LauncherBackend:
             self._tell_of_loss(launch_id, self._listeners[launch_id])
             self._listeners.pop(launch_id, None)
 
-    def _tell_of_loss(self, launch_id: int, listener: Listener) -> None:
+    def _tell_of_loss(self, launch_id: int, listener: ProcessListener) -> None:
         code = self._exit_code
         try:
             if launch_id in self._watch.statuses:  # it had ended before, by itself
@@ -428,12 +428,12 @@ class LauncherBackend:
         """See `Backend`: the launcher ends what a dead isolate leaves."""
         return False
 
-    def signal(self, listener: Listener, number: int) -> bool:
+    def signal(self, listener: ProcessListener, number: int) -> bool:
         """See `Backend`: the launcher is the user that the host was when it started it."""
         self._loop.call_soon(self._ask_for_signal, listener, number)
         return True
 
-    def _ask_for_signal(self, listener: Listener, number: int) -> None:
+    def _ask_for_signal(self, listener: ProcessListener, number: int) -> None:
         for launch_id, known in self._listeners.items():
             if known is listener and not self.lost:
                 self._send(wire.SIGNAL, launch_id, {"number": number})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from piactors.pihost import wire
 
 
-class News:
+class LauncherNews:
     """The bytes that have come and have not been handled."""
 
     def __init__(self, max_frame: int) -> None:

@@ -22,7 +22,7 @@ _LATER = 0.25
 """Seconds between two looks."""
 
 
-class Launcher(Protocol):
+class WatchedLauncher(Protocol):
     """What is watched."""
 
     process_fd: int
@@ -59,7 +59,7 @@ class LauncherWatch:
         statuses: how processes ended that had ended before their launcher was lost, as far as the kernel tells.
     """
 
-    def __init__(self, loop: Share, launcher: Launcher, has_ended: Callable[[int], int | None]) -> None:
+    def __init__(self, loop: Share, launcher: WatchedLauncher, has_ended: Callable[[int], int | None]) -> None:
         self._loop = loop
         self._launcher = launcher
         self._has_ended = has_ended

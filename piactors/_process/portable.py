@@ -20,7 +20,7 @@ from piactors._io import background
 from piactors._io.loop import Loop
 from piactors._platform import markers, pidfd
 from piactors._platform.identity import Identity, Killed
-from piactors._process.backend import MARKER_PREFIX, RESOURCES, Listener, Order
+from piactors._process.backend import MARKER_PREFIX, RESOURCES, Order, ProcessListener
 from piactors._text.logs import logger
 from piactors.exit_reason import Rusage
 from piactors.pihost import lacks
@@ -38,7 +38,7 @@ class PortableBackend:
         self._children: dict[int, tuple[subprocess.Popen[bytes], Identity | None]] = {}
         self._killed: dict[int, Killed] = {}
 
-    def launch(self, order: Order, fds: Sequence[int], listener: Listener) -> None:
+    def launch(self, order: Order, fds: Sequence[int], listener: ProcessListener) -> None:
         """See `Backend`."""
         data, control, out, err, page, *stdin = fds
         inherited = [data, control, page, *([self._host_pidfd] if self._host_pidfd >= 0 else [])]
@@ -62,7 +62,7 @@ class PortableBackend:
         listener.launched(process.pid, pidfd.open_pid(process.pid))
         self._await(process, marker, listener)
 
-    def _await(self, process: subprocess.Popen[bytes], marker: str, listener: Listener) -> None:
+    def _await(self, process: subprocess.Popen[bytes], marker: str, listener: ProcessListener) -> None:
         watched = pidfd.open_pid(process.pid)
 
         def ended() -> None:
@@ -75,7 +75,7 @@ class PortableBackend:
         else:
             background.run(self._loop, "piactors-reap", self._reap, process, marker, listener)
 
-    def _reap(self, process: subprocess.Popen[bytes], marker: str, listener: Listener) -> None:
+    def _reap(self, process: subprocess.Popen[bytes], marker: str, listener: ProcessListener) -> None:
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except ChildProcessError:
@@ -103,16 +103,16 @@ class PortableBackend:
             identity.kill_tree(lambda killed: self._killed.update({pid: killed}))
         return True
 
-    def expect(self, listener: Listener, *, kill: bool) -> None:
+    def expect(self, listener: ProcessListener, *, kill: bool) -> None:
         """See `Backend`: what somebody traces is not waited for for ever."""
         self._loop.call_later(_END_SECONDS, partial(self._give_up, listener), partial(listener.failed, over=True))
 
-    def _give_up(self, listener: Listener) -> None:
+    def _give_up(self, listener: ProcessListener) -> None:
         if listener.pid is not None and listener.pid in self._children:
             text = "its process does not end, or somebody traces it, so that its end cannot be waited for"
             listener.exited(None, None, lost=False, note=text)
 
-    def signal(self, listener: Listener, number: int) -> bool:
+    def signal(self, listener: ProcessListener, number: int) -> bool:
         """See `Backend`."""
         return False
 

@@ -29,7 +29,7 @@ from piactors._platform import pidfd
 from piactors._platform.identity import Identity
 from piactors._platform.wake import Waker
 from piactors._process.backend import RESOURCES, Backend
-from piactors._process.control_channel import Answer, Control
+from piactors._process.control_channel import Answer, ControlChannel
 from piactors._process.descriptors import open_ends
 from piactors._process.early import EarlyFrames
 from piactors._process.placement import End, ProcessOrder, ProcessOwner
@@ -97,7 +97,7 @@ class LocalProcess:
         self._page = self._ends.page
         self._early = EarlyFrames(lambda frame: self._owner.on_frame(frame))
         self._data = SocketChannel(self._ends.data, max_frame)
-        self._control = Control(loop, self._ends.control, self.number, max_frame, self._pass_on_control)
+        self._control = ControlChannel(loop, self._ends.control, self.number, max_frame, self._pass_on_control)
         self._pipes = {stream: self._output_pipe(stream, fd) for stream, fd in self._ends.outputs.items()}
         self._reader = Reader(
             loop, self._data, self._may_handle, self._pass_on_data, self._fault, self._channel_ended
@@ -244,7 +244,7 @@ class LocalProcess:
 
     @property
     def process_fd(self) -> int:
-        """See `Listener`."""
+        """See `ProcessListener`."""
         return self._process_fd
 
     def kill(self) -> None:
@@ -280,7 +280,7 @@ class LocalProcess:
         self._loop.deadline(_ASKED_SECONDS if asked else 0, self.spared)
 
     def spared(self) -> None:
-        """See `Listener`: close the channels, at which the process ends itself, and let go of it where it does not."""
+        """See `ProcessListener`: close the channels, at which the process ends itself, and let go of it where it does not."""
         if not self._ended and not self._is_cut_off:
             self._is_cut_off = True
             for channel in (self._data, self._control.channel):
@@ -351,7 +351,7 @@ class LocalProcess:
     # News of the process, on the loop's thread
 
     def launched(self, pid: int, process_fd: int) -> None:
-        """See `Listener`."""
+        """See `ProcessListener`."""
         if self._ended:  # its making had failed half-way
             self._kill_unwanted(process_fd)
             return
@@ -377,7 +377,7 @@ class LocalProcess:
         self._backend.expect(self, kill=False)
 
     def refused(self, why: str, text: str) -> None:
-        """See `Listener`: a launcher that must not fork leaves a fresh interpreter as the way."""
+        """See `ProcessListener`: a launcher that must not fork leaves a fresh interpreter as the way."""
         if self._ended:
             return
         if why == _REFUSED_THREADS:
@@ -389,7 +389,7 @@ class LocalProcess:
         self._owner.on_refused(text, why == RESOURCES)
 
     def failed(self, error: BaseException, *, over: bool = False) -> None:
-        """See `Listener`; the end is told once more, and then counts, whatever becomes of that."""
+        """See `ProcessListener`; the end is told once more, and then counts, whatever becomes of that."""
         self._owner.on_failure(error)
         if over and not self._ended:
             try:
@@ -409,7 +409,7 @@ class LocalProcess:
         os.close(process_fd)
 
     def exited(self, status: int | None, usage: Rusage | None, *, lost: bool, note: str = "") -> None:
-        """See `Listener`: read what is left, then close and tell."""
+        """See `ProcessListener`: read what is left, then close and tell."""
         if self._ended:
             return  # it was let go of before, and has ended after all
         try:

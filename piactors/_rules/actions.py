@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from piactors._rules.bodies import Ending, Role
+from piactors._rules.bodies import ProcessEnding, Role
 from piactors.exit_reason import ExitReason, Kind
 
 # Processes
@@ -167,7 +167,7 @@ class NotReplaced:
 
     reason: str
     version: int | None
-    ending: Ending | None
+    ending: ProcessEnding | None
 
 
 @attrs.frozen
@@ -190,7 +190,7 @@ class StandbyLost:
 class Held:
     """The isolate has no process, and its supervisor decides what follows."""
 
-    ending: Ending
+    ending: ProcessEnding
 
 
 @attrs.frozen
@@ -206,7 +206,7 @@ class Closed:
         wanted: whether somebody had asked for the end.
     """
 
-    ending: Ending
+    ending: ProcessEnding
     wanted: bool
 
 

@@ -50,7 +50,7 @@ class Body:
 
 
 @attrs.frozen
-class Ending:
+class ProcessEnding:
     """That a process, and all that it has started, is gone.
 
     Attributes:

@@ -19,7 +19,7 @@ class Unconfined(ProtocolError):
 
 
 @attrs.define
-class Facts:
+class IncarnationFacts:
     """What is known of one process.
 
     Attributes:

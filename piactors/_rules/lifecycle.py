@@ -36,7 +36,7 @@ from piactors._rules.actions import (
     Sync,
     Wait,
 )
-from piactors._rules.bodies import Body, Ending, Role
+from piactors._rules.bodies import Body, ProcessEnding, Role
 from piactors._rules.moment import Moment
 from piactors._rules.parent import Later, Parent
 from piactors._rules.phases import Phase, Swap, Wish
@@ -81,7 +81,7 @@ class Lifecycle(Replacement):
         """Whether the supervisor ends the current process, and nothing but that."""
         self.has_run = self.stays_down = False
         self._parent = parent
-        self.ending = Ending(ExitReason(kind="shutdown", detail="it was not started"), started=False)
+        self.ending = ProcessEnding(ExitReason(kind="shutdown", detail="it was not started"), started=False)
         """How the last process has ended."""
         self._between: ExitReason | None = None
         """What ends an isolate that is between two processes."""
@@ -166,7 +166,7 @@ class Lifecycle(Replacement):
         """No other process follows, or none was ever launched."""
         if self.phase is Phase.NEW:
             reason = ExitReason(kind="start_failed", detail="its supervisor ended before it was to start")
-            self.ending = Ending(reason, started=False)
+            self.ending = ProcessEnding(reason, started=False)
         if self.phase in (Phase.HELD, Phase.NEW):
             self._close_without_process()
 
@@ -177,7 +177,7 @@ class Lifecycle(Replacement):
             return
         current = None if self.current is None else self.bodies[self.current]
         self._kill_all("killed", reason.detail or "")
-        self.ending = Ending(reason, started=self.ending.started if current is None else current.ready)
+        self.ending = ProcessEnding(reason, started=self.ending.started if current is None else current.ready)
         self.bodies.clear()
         self._close()
 
@@ -250,7 +250,7 @@ class Lifecycle(Replacement):
             self.bodies[number].doomed = True
 
     @_input
-    def gone(self, number: int, ending: Ending) -> None:
+    def gone(self, number: int, ending: ProcessEnding) -> None:
         """A process and all that it has started are gone, or it could not be made."""
         body = self.bodies.pop(number, None)
         if body is None:
@@ -360,7 +360,7 @@ class Lifecycle(Replacement):
         for number in self.bodies:
             self._kill(number, Kill(number, kind, detail))
 
-    def _current_gone(self, number: int, body: Body, ending: Ending) -> None:
+    def _current_gone(self, number: int, body: Body, ending: ProcessEnding) -> None:
         self._do(Detach())
         if self._only_lacks(body, ending):
             self._wait_for_what_lacks(number, ending)
@@ -368,7 +368,7 @@ class Lifecycle(Replacement):
         self._abort_swap()
         self._after_end(ending, self._moment.now - body.ready_at if body.ready else 0.0)
 
-    def _only_lacks(self, body: Body, ending: Ending) -> bool:
+    def _only_lacks(self, body: Body, ending: ProcessEnding) -> bool:
         """Whether a start has come to nothing for a lack alone.  A first one does not wait for that: who asked is told.
 
         One that its launcher had not made when that was lost has run nothing: it is tried again in any case.
@@ -380,7 +380,7 @@ class Lifecycle(Replacement):
         believed = not ending.by_own_word or self.lacks < _MOST_LACKS_OF_ITSELF
         return self.has_run and ending.lacked and believed
 
-    def _wait_for_what_lacks(self, number: int, ending: Ending) -> None:
+    def _wait_for_what_lacks(self, number: int, ending: ProcessEnding) -> None:
         """The isolate does not answer for that: its restart is charged once, and tried again until it works."""
         if number == self.last_number:
             self.last_number -= 1  # the next one has the number of the one that was not made
@@ -391,14 +391,14 @@ class Lifecycle(Replacement):
         self.phase = Phase.WAITING
         self._do(Wait(delay))
 
-    def _ended_between(self, ending: Ending | None) -> None:
+    def _ended_between(self, ending: ProcessEnding | None) -> None:
         reason = self._between or ExitReason(kind="shutdown", detail="stopped while it was replaced")
         between, self._between = self._between, None
         if ending is None or between is not None or self.halting or self.wish is Wish.END:
-            ending = Ending(reason)
+            ending = ProcessEnding(reason)
         self._after_end(ending, 0.0)
 
-    def _after_end(self, ending: Ending, ran_for: float) -> None:
+    def _after_end(self, ending: ProcessEnding, ran_for: float) -> None:
         """No process runs the calls any more: what follows?"""
         self.ending = ending
         stays_down = self.wish is not Wish.NONE or self.stays_down
@@ -416,7 +416,7 @@ class Lifecycle(Replacement):
                 self._do(Exceeded())
             self._close()
 
-    def _leave(self, ending: Ending) -> None:
+    def _leave(self, ending: ProcessEnding) -> None:
         self.ending, self.phase = ending, Phase.LEAVING
         if not self.halting:
             self._hold()

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import attrs
 
-from piactors._rules.bodies import Ending
+from piactors._rules.bodies import ProcessEnding
 from piactors._rules.moment import Moment
-from piactors._rules.restart import Again, Down, Exhausted
+from piactors._rules.restart import Again, Exhausted, StayDown
 from piactors.exit_reason import ExitReason
 
 
@@ -17,13 +17,13 @@ class Later:
     """The supervisor decides, and says so by `start_held` or `release`."""
 
 
-Decision = Again | Later | Down | Exhausted
+Decision = Again | Later | StayDown | Exhausted
 
 
 class Parent(Protocol):
     """Whoever decides on restarts: the isolate's own options, or its supervisor."""
 
-    def decide(self, moment: Moment, ending: Ending, ran_for: float) -> Decision:
+    def decide(self, moment: Moment, ending: ProcessEnding, ran_for: float) -> Decision:
         """Say what follows the end of a process that was ready for `ran_for` seconds."""
 
     def wants_restart(self, reason: ExitReason) -> bool:

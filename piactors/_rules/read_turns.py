@@ -22,7 +22,7 @@ Pure: no lock, no thread and no descriptor of its own.
 from __future__ import annotations
 
 
-class Turns:
+class ReadTurn:
     """Who reads one channel."""
 
     __slots__ = ("closed", "depth", "handed", "reader", "used", "watched")

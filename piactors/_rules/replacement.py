@@ -34,7 +34,7 @@ from piactors._rules.actions import (
     Sync,
     WaitForStandby,
 )
-from piactors._rules.bodies import Body, Ending, Role
+from piactors._rules.bodies import Body, ProcessEnding, Role
 from piactors._rules.moment import Moment
 from piactors._rules.phases import Swap
 
@@ -107,7 +107,7 @@ class Replacement:
         """The current process has all that it needs: let it run."""
         raise NotImplementedError
 
-    def _ended_between(self, ending: Ending | None) -> None:
+    def _ended_between(self, ending: ProcessEnding | None) -> None:
         """It was between two processes, and no other one follows by itself."""
         raise NotImplementedError
 
@@ -188,7 +188,7 @@ class Replacement:
     def _wanted_version(self) -> int:
         return self.version if self._wanted.version is None else self._wanted.version
 
-    def _not_replaced(self, request: Request | None, ending: Ending | None) -> None:
+    def _not_replaced(self, request: Request | None, ending: ProcessEnding | None) -> None:
         if request is not None and (ending is not None or request.version is not None):
             self._do(NotReplaced(request.reason, request.version, ending))
 
@@ -262,7 +262,7 @@ class Replacement:
             return False
         return (self._keeps_standby or body.version != self.version) and self._is_fit(number, body)
 
-    def _successor_gone(self, body: Body, ending: Ending) -> None:
+    def _successor_gone(self, body: Body, ending: ProcessEnding) -> None:
         swap, self.swap = self.swap, Swap.NONE
         self._not_replaced(self._wanted, ending)
         if swap is Swap.COLD:
@@ -336,7 +336,7 @@ class Replacement:
             self._assign(number, Role.RETIRING)
             self._kill(number, Kill(number, "shutdown", "it is not needed any more"))
 
-    def _standby_gone(self, number: int, body: Body, ending: Ending) -> None:
+    def _standby_gone(self, number: int, body: Body, ending: ProcessEnding) -> None:
         now = self._moment.now
         if body.ready and now - body.ready_at >= LONGEST_PAUSE:
             self._pause = FIRST_PAUSE

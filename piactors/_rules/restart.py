@@ -39,7 +39,7 @@ class Again:
 
 
 @attrs.frozen
-class Down:
+class StayDown:
     """No other process follows."""
 
 
@@ -70,7 +70,7 @@ def wants_restart(restart: Restart, reason: ExitReason) -> bool:
 
 def decide(
     policy: Policy, past: Past, reason: ExitReason, *, now: float, ran_for: float, uniform: float, charged: bool = True
-) -> tuple[Again | Down | Exhausted, Past]:
+) -> tuple[Again | StayDown | Exhausted, Past]:
     """Decide on one exit of an isolate that is alone.
 
     Args:
@@ -80,7 +80,7 @@ def decide(
         charged: False if the exit was no fault of the isolate's, so that it costs no budget.
     """
     if not wants_restart(policy.restart, reason):
-        return Down(), past
+        return StayDown(), past
     if not charged:
         return Again(0.0, max(1, past.attempt)), past
     past = attrs.evolve(past, attempt=attempts_after(past.attempt, policy.backoff, ran_for))

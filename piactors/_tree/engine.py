@@ -19,18 +19,18 @@ from piactors._rules.moment import Moment
 from piactors._rules.supervisor.actions import (
     Action,
     Answer,
+    BudgetExceeded,
     Ended,
-    Exceeded,
     Forget,
     PutDown,
     Start,
     StartRefused,
     Stop,
     Up,
-    Wait,
+    WaitBeforeStart,
 )
-from piactors._rules.supervisor.child import Phase
-from piactors._rules.supervisor.machine import Input, Machine
+from piactors._rules.supervisor.child import ChildPhase
+from piactors._rules.supervisor.machine import Input, SupervisorMachine
 from piactors._rules.supervisor.rules import ChildRule, TreeRule
 from piactors._text import shown
 from piactors._text.logs import logger
@@ -55,7 +55,7 @@ class Engine:
         on_started: Callable[[], None], on_ended: Callable[[ExitReason, str | None], None],
     ) -> None:  # fmt: skip
         self.name = name
-        self.machine = Machine(rule)
+        self.machine = SupervisorMachine(rule)
         self.runners = runners
         self.killing = False
         self.exhausted = False
@@ -81,7 +81,7 @@ class Engine:
 
     def is_busy(self) -> bool:
         """Whether there are inputs to handle, or children that are starting or stopping."""
-        moving = (Phase.STARTING, Phase.STOPPING, Phase.DEAD)
+        moving = (ChildPhase.STARTING, ChildPhase.STOPPING, ChildPhase.DEAD)
         children = list(self.machine.children.values())
         return not self._over and (self._pending > 0 or any(child.phase in moving for child in children))
 
@@ -89,7 +89,7 @@ class Engine:
         """Whether the supervisor has ended."""
         return self._over
 
-    def call(self, give: Callable[[Machine, Moment, Future[Any]], list[Action]]) -> Future[Any]:
+    def call(self, give: Callable[[SupervisorMachine, Moment, Future[Any]], list[Action]]) -> Future[Any]:
         """Put a call into the mailbox, and return the future of its answer."""
         future: Future[Any] = Future()
         with self._lock:
@@ -105,7 +105,7 @@ class Engine:
         if self.is_current():
             return True
 
-        def reached(_: Machine, __: Moment, future: Future[Any]) -> list[Action]:
+        def reached(_: SupervisorMachine, __: Moment, future: Future[Any]) -> list[Action]:
             return [Answer(future)]
 
         return self.call(reached).exception() is None
@@ -155,7 +155,7 @@ class Engine:
                 self._start(id, action.attempt)
             case Stop(id, keep):
                 self._stop(id, keep)
-            case Wait():
+            case WaitBeforeStart():
                 self._wait(action)
             case PutDown(id):
                 self._end_wait(id)
@@ -167,7 +167,7 @@ class Engine:
                     self.runners.pop(id).put_down()
             case Answer() | StartRefused():
                 self._answer(action)
-            case Exceeded():
+            case BudgetExceeded():
                 self._tell_exceeded(action)
             case Up():
                 self._on_started()
@@ -192,7 +192,7 @@ class Engine:
         if self.killing:
             runner.kill()
 
-    def _wait(self, wait: Wait) -> None:
+    def _wait(self, wait: WaitBeforeStart) -> None:
         def due() -> None:
             self.post(lambda machine, at: machine.due(at, wait.id, wait.ticket))
 
@@ -235,7 +235,7 @@ class Engine:
 
     # What others get to know
 
-    def _tell_exceeded(self, action: Exceeded) -> None:
+    def _tell_exceeded(self, action: BudgetExceeded) -> None:
         child = self.machine.children[action.id]
         budget = child.rule.budget or self._rule.budget
         self.exhausted = self.exhausted or action.escalates

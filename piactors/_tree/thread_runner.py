@@ -60,7 +60,7 @@ class ThreadRunner:
         self.start_timeout = start_timeout
         """Seconds until a start is given up, or None: a thread cannot be killed."""
         self._shutdown = shutdown
-        self._life: Life | None = None
+        self._life: ThreadLife | None = None
         self._down = True
         self.told_to_stop = False
         """Whether the supervisor itself stops it, and knows whether it may start again."""
@@ -76,7 +76,7 @@ class ThreadRunner:
         self.ref._state = "starting" if self.ref.generation == 0 else "restarting"
         self.ref.generation += 1
         self.ref.actor_inbox.open()
-        life = self._life = Life(self)
+        life = self._life = ThreadLife(self)
         if self.start_timeout is not None:
             text = f"not ready within start_timeout, {self.start_timeout:g} s"
             life.timers.append(self.clock.call_later(self.start_timeout, partial(life.start_too_late, text)))
@@ -172,7 +172,7 @@ class ThreadRunner:
         return f"thread  generation {self.ref.generation}"
 
 
-class Life:
+class ThreadLife:
     """One generation: from the start of its thread to its end, or to the time when it is given up."""
 
     def __init__(self, runner: ThreadRunner) -> None:

@@ -161,7 +161,7 @@ def run(
         raise click.UsageError(str(error), context) from None
     options = _options(context, str(found), folder, given)
     screen = screen_for(sys.stderr, str(options.name), quiet=quiet, level=options.log_level)
-    job = running.Job(target=str(found), args=list(args), options=options, timeout=timeout)
+    job = running.RunJob(target=str(found), args=list(args), options=options, timeout=timeout)
     context.exit(running.run(job, screen))
 
 

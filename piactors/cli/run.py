@@ -34,7 +34,7 @@ _LOOK_UP_SECONDS = 1.0
 
 
 @attrs.frozen(kw_only=True)
-class Job:
+class RunJob:
     """What is to be run, and how; `timeout` is for the whole call."""
 
     target: str
@@ -43,7 +43,7 @@ class Job:
     timeout: float | None
 
 
-def run(job: Job, screen: Screen) -> int:
+def run(job: RunJob, screen: Screen) -> int:
     """Run a job to its end and return the exit code; no process is left, and all events are shown."""
     interrupts = Interrupts()
     interrupts.install()
@@ -54,7 +54,7 @@ def run(job: Job, screen: Screen) -> int:
         for found in enforcement:
             if found.mechanism is None and not _is_strict(job.options):
                 screen.not_enforced(found)
-        code = _Run(job, screen, interrupts).run()
+        code = _CommandRun(job, screen, interrupts).run()
     finally:
         runtime.end_current()
     if job.options.limits is not None:
@@ -75,10 +75,10 @@ def _is_strict(options: IsolationOptions) -> bool:
     return options.limits is not None and options.limits.strict
 
 
-class _Run:
+class _CommandRun:
     """The state of one run."""
 
-    def __init__(self, job: Job, screen: Screen, interrupts: Interrupts) -> None:
+    def __init__(self, job: RunJob, screen: Screen, interrupts: Interrupts) -> None:
         self._job = job
         self._screen = screen
         self._interrupts = interrupts

@@ -25,7 +25,7 @@ _SMALL = frozenset((int, float, bool, type(None)))
 """Types of results that are never large, or that cannot hold what is."""
 
 
-class Ending(NamedTuple):
+class CallsEnding(NamedTuple):
     """Why the call loop ended: a stop (`error` is None), or an exception that nobody waits for."""
 
     error: Optional[BaseException]
@@ -45,7 +45,7 @@ class CallLoop:
         self._threads = threads
         self._others: List[threading.Thread] = []
         self._turn = threading.Lock()
-        self._ending: Optional[Ending] = None
+        self._ending: Optional[CallsEnding] = None
         self.coroutines = CoroutineRunner(self.end_with)
         self.hosted = hosted.Hosted(hosted.Toolbox())
 
@@ -57,7 +57,7 @@ class CallLoop:
             thread.start()
             self._others.append(thread)
 
-    def run(self) -> Ending:
+    def run(self) -> CallsEnding:
         """Serve until a stop or a failure, and return which; all running calls have ended by then."""
         self._serve(0)
         for thread in self._others:
@@ -112,7 +112,7 @@ class CallLoop:
 
     def _end(self, error: Optional[BaseException], wake: bool = False) -> None:
         if self._ending is None:
-            self._ending = Ending(error)
+            self._ending = CallsEnding(error)
             if self._threads > 1 or wake:
                 # Wakes the thread that waits for the next message; what it would read is not begun.
                 with contextlib.suppress(OSError):  # the host is gone

@@ -28,7 +28,7 @@ _ROOM = 256
 """What a request to settle a future takes besides the outcome."""
 
 
-class Control:
+class HostLink:
     """The isolate's end of the control channel, served by a thread of its own."""
 
     def __init__(
@@ -192,7 +192,7 @@ class Control:
         raise ValueError("the control thread does not know {!r}".format(operation))
 
 
-serving: Optional[Control] = None
+serving: Optional[HostLink] = None
 """What sends requests to the host for code that may, but for an actor's, which has its own."""
 
 parent_pid = 0

@@ -26,7 +26,7 @@ from .page import DUMP_SIGNAL
 
 if TYPE_CHECKING:
     from .calls import CallLoop
-    from .control import Control
+    from .control import HostLink
     from .records import HostHandler
 
 _REFUSAL = "this process was forked by code of an isolate; only the isolate itself can reach its host"
@@ -42,7 +42,7 @@ class Forks:
         level: the least level of the records that a fork writes to stderr.
     """
 
-    def __init__(self, loop: CallLoop, control: Control, handler: HostHandler, level: int) -> None:
+    def __init__(self, loop: CallLoop, control: HostLink, handler: HostHandler, level: int) -> None:
         self._loop = loop
         self._control = control
         self._handler = handler

@@ -38,8 +38,8 @@ from . import (
     wire,
 )  # fmt: skip
 from . import control as control_module
-from .calls import CallLoop, Ending
-from .control import Control, end_with_host
+from .calls import CallLoop, CallsEnding
+from .control import HostLink, end_with_host
 from .page import DUMP_SIGNAL, FAULT_OFFSET, SequencePage
 from .records import HostHandler
 from .replies import Replies
@@ -75,7 +75,7 @@ def main(arguments: List[str]) -> None:
         _guard(parent)
         adopted.install()
         adopted.prepare()
-        isolate = Isolate(fds, json.loads(arguments[-1]), fresh=True)
+        isolate = IsolateProcess(fds, json.loads(arguments[-1]), fresh=True)
     except BaseException as error:
         tell_failure(fds.data, error)
     isolate.run()
@@ -100,7 +100,7 @@ def run_forked(fds: List[int], host_pidfd: int, orders: Dict[str, Any]) -> None:
             os.close(fd)
         for fd in (data, control_fd, page):
             os.set_inheritable(fd, False)
-        isolate = Isolate(Descriptors(data, control_fd, page, host_pidfd), orders, fresh=False)
+        isolate = IsolateProcess(Descriptors(data, control_fd, page, host_pidfd), orders, fresh=False)
     except BaseException as error:
         tell_failure(fds[0] if fds else -1, error)
     isolate.run()
@@ -130,7 +130,7 @@ def tell_failure(
         forks.leave(1)
 
 
-class Isolate:
+class IsolateProcess:
     """The process's own view of itself."""
 
     def __init__(self, fds: Descriptors, orders: Dict[str, Any], fresh: bool) -> None:
@@ -157,7 +157,7 @@ class Isolate:
             tell_failure(self._fds.data, error, self._replies, self._data.generation, ours)
         self._finish(loop, control, loop.run())
 
-    def _begin(self) -> Tuple[CallLoop, Control]:
+    def _begin(self) -> Tuple[CallLoop, HostLink]:
         """Become what the host wants, up to the first message; whatever is raised, the host is told."""
         init = self._greet()
         os.chdir(init["cwd"])
@@ -222,12 +222,12 @@ class Isolate:
         if DUMP_SIGNAL and hasattr(faulthandler, "register"):
             faulthandler.register(DUMP_SIGNAL, self._fds.page, all_threads=True)
 
-    def _make_loop(self, init: Dict[str, Any]) -> Tuple[CallLoop, Control]:
+    def _make_loop(self, init: Dict[str, Any]) -> Tuple[CallLoop, HostLink]:
         replies = self._replies
         sharing = Sharing(self._control_stream, init["shared"])
         page = SequencePage(self._fds.page)
         loop = CallLoop(self._data, page, replies, init["concurrency"], sharing)
-        control = Control(
+        control = HostLink(
             self._control_stream, self._data, self._fds.host_pidfd, replies, lambda: self._described(loop), sharing
         )
         control.number_from(init["generation"] << 32)
@@ -235,7 +235,7 @@ class Isolate:
             control_module.serving = control
         _share_data(control, init["data"])
         if init.get("spin") and init["concurrency"] == 1 and spin.possible():
-            self._data.spin = spin.Spin(self._data.fileno())
+            self._data.spin = spin.Spinner(self._data.fileno())
         handler = HostHandler(control.send_log, replies)
         self._forks = forks.Forks(loop, control, handler, init["own_level"])
         handler.attach()
@@ -249,7 +249,7 @@ class Isolate:
     def _description(self, loop: CallLoop) -> bytes:
         return plain_encode.encode(self._described(loop))
 
-    def _start(self, init: Dict[str, Any], loop: CallLoop, control: Control) -> None:
+    def _start(self, init: Dict[str, Any], loop: CallLoop, control: HostLink) -> None:
         if init["debug"]:
             _wait_for_debugger(init["name"])
         copies.use(init.get("cloudpickle", ""))
@@ -267,7 +267,7 @@ class Isolate:
         else:
             loop.hosted = hosted.host(target, args, kwargs)
 
-    def _finish(self, loop: CallLoop, control: Control, ending: Ending) -> NoReturn:
+    def _finish(self, loop: CallLoop, control: HostLink, ending: CallsEnding) -> NoReturn:
         error = ending.error
         code = 0 if error is None else 1
         told = None
@@ -377,7 +377,7 @@ def _line_buffered() -> None:
         setattr(sys, "__{}__".format(name), stream)
 
 
-def _share_data(control: Control, data: Dict[str, bytes]) -> None:
+def _share_data(control: HostLink, data: Dict[str, bytes]) -> None:
     """Let isolated code read what the host set, as ``import pihost_data; pihost_data.data[key]``."""
     control.data.update({key: byvalue.loads(value) for key, value in data.items()})
     module = types.ModuleType("pihost_data", "What the host has set with set_data, in `data`.")

@@ -15,7 +15,7 @@ from typing import Any, Dict, Tuple
 
 from . import dtypes
 from . import plain_tags as t
-from .plain_reader import HANDLERS, STR_TAGS, TUPLE_TAGS, BadPlain, Handler, Reader, leaf, made
+from .plain_reader import HANDLERS, STR_TAGS, TUPLE_TAGS, BadPlain, Handler, PlainReader, leaf, made
 from .plain_writer import WRITERS, Accept, Put, not_plain
 
 _ARRAY, _SIZE = struct.Struct("<cBQ"), struct.Struct("<Q")
@@ -90,7 +90,7 @@ def _tag_of(value: Any, numpy: Any) -> int:
 # --- reading ----------------------------------------------------------------------------------
 
 
-def _array(r: Reader) -> Any:
+def _array(r: PlainReader) -> Any:
     code, item_size, size = r.unpack(_ARRAY)
     if code not in t.ARRAY_CODES.encode():
         raise r.bad("unknown type code of an array")
@@ -103,7 +103,7 @@ def _array(r: Reader) -> Any:
     return result
 
 
-def _dtype(r: Reader, numpy: Any) -> Any:
+def _dtype(r: PlainReader, numpy: Any) -> Any:
     if r.data[r.pos] in TUPLE_TAGS:
         r.pos += 1
         described: Any = HANDLERS[r.data[r.pos - 1]](r)
@@ -125,7 +125,7 @@ def _dtype(r: Reader, numpy: Any) -> Any:
     return dtype
 
 
-def _numpy_buffer(r: Reader) -> Tuple[Any, Any, Tuple[int, ...], memoryview]:
+def _numpy_buffer(r: PlainReader) -> Tuple[Any, Any, Tuple[int, ...], memoryview]:
     """Read the parts of an array: numpy itself, dtype, shape, and the right number of bytes."""
     numpy: Any = sys.modules.get("numpy")
     if numpy is None:
@@ -143,14 +143,14 @@ def _numpy_buffer(r: Reader) -> Tuple[Any, Any, Tuple[int, ...], memoryview]:
     return numpy, dtype, shape, r.view[start : r.pos]
 
 
-def _dimensions(r: Reader) -> int:
+def _dimensions(r: PlainReader) -> int:
     count = r.data[r.take(1)]
     if count > 32:
         raise r.bad("an array of more than 32 dimensions")
     return count
 
 
-def _ndarray(r: Reader, order: str, record: bool) -> Any:
+def _ndarray(r: PlainReader, order: str, record: bool) -> Any:
     numpy, dtype, shape, raw = _numpy_buffer(r)
     if dtype.itemsize == 0:
         raise r.bad("an array whose items take no bytes")
@@ -165,7 +165,7 @@ def _ndarray(r: Reader, order: str, record: bool) -> Any:
     return result.view(numpy.recarray) if record else result
 
 
-def _check_items(r: Reader, numpy: Any, result: Any) -> None:
+def _check_items(r: PlainReader, numpy: Any, result: Any) -> None:
     """Refuse items that NumPy takes for granted not to exist; `result` is already a copy.
 
     NumPy counts the True of a mask by adding bytes, so a "bool" of 255 makes it write beyond
@@ -188,7 +188,7 @@ def _check_items(r: Reader, numpy: Any, result: Any) -> None:
                 _check_items(r, numpy, result[name])
 
 
-def _numpy_scalar(r: Reader) -> Any:
+def _numpy_scalar(r: PlainReader) -> Any:
     numpy, dtype, shape, raw = _numpy_buffer(r)
     if shape:
         raise r.bad("a NumPy scalar with a shape")

@@ -26,7 +26,7 @@ from .plain_reader import (
     HANDLERS,
     BadPlain,
     Handler,
-    Reader,
+    PlainReader,
     SizedHandler,
     computed_int,
     made,
@@ -60,7 +60,7 @@ def decode(
     whole = view.c_contiguous and view.nbytes > 0
     view = view.cast("B") if whole else memoryview(bytes(view))
     source = data if type(data) is bytes else view
-    r = Reader(source, view, budget, accept, min(max_depth, t.MAX_DEPTH))
+    r = PlainReader(source, view, budget, accept, min(max_depth, t.MAX_DEPTH))
     try:
         return _whole(r)
     except (BadPlain, MemoryError):
@@ -79,7 +79,7 @@ _REASONS: Dict[Type[Exception], str] = {
 }
 
 
-def _whole(r: Reader) -> object:
+def _whole(r: PlainReader) -> object:
     if r.data[0] != t.HEADER:
         raise r.bad("not the header of a plain value of this version and machine")
     r.pos = 1
@@ -97,13 +97,13 @@ _SIZE = struct.Struct("<Q")
 _read_int64, _read_float = _INT64.unpack_from, _FLOAT.unpack_from
 
 
-def _int8(r: Reader) -> int:
+def _int8(r: PlainReader) -> int:
     pos = r.pos
     r.pos = pos + 1
     return _SMALL_INTS[r.data[pos]]
 
 
-def _int64(r: Reader) -> int:
+def _int64(r: PlainReader) -> int:
     pos = r.pos
     r.pos = pos + 8
     r.left -= 32
@@ -113,7 +113,7 @@ def _int64(r: Reader) -> int:
     return number
 
 
-def _float(r: Reader) -> float:
+def _float(r: PlainReader) -> float:
     pos = r.pos
     r.pos = pos + 8
     r.left -= 24
@@ -123,12 +123,12 @@ def _float(r: Reader) -> float:
     return number
 
 
-def _complex(r: Reader) -> complex:
+def _complex(r: PlainReader) -> complex:
     r.charge(32)
     return complex(*r.unpack(_COMPLEX))
 
 
-def _big_int(r: Reader, size: int) -> int:
+def _big_int(r: PlainReader, size: int) -> int:
     start = r.take(size)
     r.charge(32 + size + (size >> 3))
     if size > t.MAX_COMPUTED_INT:
@@ -136,7 +136,7 @@ def _big_int(r: Reader, size: int) -> int:
     return int.from_bytes(r.view[start : r.pos], "little", signed=True)
 
 
-def _short_str(r: Reader) -> str:
+def _short_str(r: PlainReader) -> str:
     data = r.data
     start = r.pos + 1
     stop = start + data[start - 1]
@@ -150,7 +150,7 @@ def _short_str(r: Reader) -> str:
     return text
 
 
-def _long_str(r: Reader, size: int) -> str:
+def _long_str(r: PlainReader, size: int) -> str:
     start = r.take(size)
     raw: Union[bytes, memoryview] = r.view[start : r.pos]
     r.charge(76 + size)
@@ -165,13 +165,13 @@ def _long_str(r: Reader, size: int) -> str:
     return text
 
 
-def _bytes(r: Reader, size: int) -> bytes:
+def _bytes(r: PlainReader, size: int) -> bytes:
     start = r.take(size)
     r.charge(40 + size)
     return bytes(r.view[start : r.pos])
 
 
-def _bytearray(r: Reader, size: int) -> bytearray:
+def _bytearray(r: PlainReader, size: int) -> bytearray:
     start = r.take(size)
     r.charge(72 + size)
     return bytearray(r.view[start : r.pos])
@@ -180,7 +180,7 @@ def _bytearray(r: Reader, size: int) -> bytearray:
 # --- containers -------------------------------------------------------------------------------
 
 
-def _sequence(r: Reader, size: int) -> List[Any]:
+def _sequence(r: PlainReader, size: int) -> List[Any]:
     r.enter(size, 88 + 9 * size)  # appending takes an eighth more, and 4 items at least
     data, handlers = r.data, HANDLERS
     result: List[Any] = []
@@ -193,11 +193,11 @@ def _sequence(r: Reader, size: int) -> List[Any]:
     return result
 
 
-def _tuple(r: Reader, size: int) -> Tuple[Any, ...]:
+def _tuple(r: PlainReader, size: int) -> Tuple[Any, ...]:
     return tuple(_sequence(r, size))
 
 
-def _floats(r: Reader, size: int) -> List[float]:
+def _floats(r: PlainReader, size: int) -> List[float]:
     start = r.take(8 * size)
     r.charge(56 + 32 * size)
     block: Any = r.view[start : r.pos].cast("d")
@@ -205,7 +205,7 @@ def _floats(r: Reader, size: int) -> List[float]:
     return numbers
 
 
-def _ints(r: Reader, size: int) -> List[int]:
+def _ints(r: PlainReader, size: int) -> List[int]:
     start = r.take(8 * size)
     r.charge(56 + 40 * size)
     return r.view[start : r.pos].cast("q").tolist()
@@ -218,7 +218,7 @@ _SALTED = frozenset((str, bytes))
 _LIGHT = 16
 
 
-def _insert(r: Reader, target: Any, items: Any, count: int, weight: int) -> None:
+def _insert(r: PlainReader, target: Any, items: Any, count: int, weight: int) -> None:
     """Add a batch of keys, or of pairs, to a set or dict, and see what that costs.
 
     The cost of keys with equal hashes grows with their number squared.  A batch is at most 512
@@ -242,14 +242,14 @@ def _insert(r: Reader, target: Any, items: Any, count: int, weight: int) -> None
     r.batch = max(1, r.batch // 4) if slow else min(512, r.batch * 2)
 
 
-def _weight(r: Reader, start: int) -> int:
+def _weight(r: PlainReader, start: int) -> int:
     """Return how heavy the key is that was read from `start` on, in keys of 8 bytes."""
     if r.big_int_at >= start:
         raise r.bad(f"a key with an int longer than {t.MAX_COMPUTED_INT} bytes")
     return 1 + ((r.pos - start) >> 3)
 
 
-def _dict(r: Reader, size: int) -> Dict[Any, Any]:
+def _dict(r: PlainReader, size: int) -> Dict[Any, Any]:
     r.enter(2 * size, 64 + 104 * size + (168 if size else 0))
     data, handlers, weight = r.data, HANDLERS, 0
     result: Dict[Any, Any] = {}
@@ -278,7 +278,7 @@ def _dict(r: Reader, size: int) -> Dict[Any, Any]:
     return result
 
 
-def _items(r: Reader, size: int) -> Any:
+def _items(r: PlainReader, size: int) -> Any:
     r.enter(size, 216 + 128 * size)
     data, handlers, weight = r.data, HANDLERS, 0
     result: Any = set()
@@ -300,19 +300,19 @@ def _items(r: Reader, size: int) -> Any:
     return result
 
 
-def _frozenset(r: Reader, size: int) -> Any:
+def _frozenset(r: PlainReader, size: int) -> Any:
     r.charge(216 + 64 * size)
     return frozenset(_items(r, size))
 
 
-def _range(r: Reader) -> range:
+def _range(r: PlainReader) -> range:
     r.charge(48)
     parts = [computed_int(r, "the int of a range") for _ in range(3)]
     result: range = made(r, range, *parts)
     return result
 
 
-def _slice(r: Reader) -> slice:
+def _slice(r: PlainReader) -> slice:
     r.enter(3, 56)
     start, stop, step = value(r), value(r), value(r)
     r.depth -= 1
@@ -327,7 +327,7 @@ def _constant(constant: Any) -> Handler:
 
 
 def _short(read: SizedHandler) -> Handler:
-    def handler(r: Reader) -> Any:
+    def handler(r: PlainReader) -> Any:
         pos = r.pos
         r.pos = pos + 1
         return read(r, r.data[pos])

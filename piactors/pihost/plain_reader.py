@@ -15,7 +15,7 @@ class BadPlain(ValueError):
     """The bytes are not a plain value that may be built; the text says what is wrong, where."""
 
 
-class Reader:
+class PlainReader:
     """How far the reading has come, and what it may still use."""
 
     __slots__ = (
@@ -70,8 +70,8 @@ class Reader:
 
 
 # A handler reads what follows a tag; a sized handler is also given the size.
-Handler = Callable[[Reader], Any]
-SizedHandler = Callable[[Reader, int], Any]
+Handler = Callable[[PlainReader], Any]
+SizedHandler = Callable[[PlainReader, int], Any]
 
 
 INT_TAGS = (t.INT8, t.INT64, t.BIGINT8, t.BIGINT)
@@ -79,13 +79,13 @@ STR_TAGS = (t.STR8, t.STR)
 TUPLE_TAGS = (t.TUPLE8, t.TUPLE)
 
 
-def value(r: Reader) -> Any:
+def value(r: PlainReader) -> Any:
     pos = r.pos
     r.pos = pos + 1
     return HANDLERS[r.data[pos]](r)
 
 
-def leaf(r: Reader, tags: Tuple[int, ...], what: str) -> Any:
+def leaf(r: PlainReader, tags: Tuple[int, ...], what: str) -> Any:
     """Read a value that must have one of the tags; looking first keeps the stack shallow."""
     tag = r.data[r.pos]
     if tag not in tags:
@@ -94,7 +94,7 @@ def leaf(r: Reader, tags: Tuple[int, ...], what: str) -> Any:
     return HANDLERS[tag](r)
 
 
-def made(r: Reader, make: Callable[..., Any], *args: Any, **more: Any) -> Any:
+def made(r: PlainReader, make: Callable[..., Any], *args: Any, **more: Any) -> Any:
     """Call a constructor that checks its arguments."""
     try:
         return make(*args, **more)
@@ -102,12 +102,12 @@ def made(r: Reader, make: Callable[..., Any], *args: Any, **more: Any) -> Any:
         raise r.bad(f"arguments that {make.__name__} refuses") from None
 
 
-def unknown(r: Reader) -> Any:
+def unknown(r: PlainReader) -> Any:
     r.pos -= 1
     raise r.bad(f"unknown tag {r.data[r.pos]}")
 
 
-def computed_int(r: Reader, what: str) -> int:
+def computed_int(r: PlainReader, what: str) -> int:
     """Read an int that is calculated with, and so must not be long."""
     start = r.pos
     number: int = leaf(r, INT_TAGS, what)

@@ -14,7 +14,7 @@ import sys
 from typing import Any, Dict, Tuple
 
 from . import plain_tags as t
-from .plain_reader import STR_TAGS, Handler, Reader, leaf, made
+from .plain_reader import STR_TAGS, Handler, PlainReader, leaf, made
 from .plain_writer import Accept, Put, Writer, not_plain, write_str
 
 _DATE, _TIME = struct.Struct("<HBB"), struct.Struct("<BBBIBq")
@@ -136,7 +136,7 @@ def timezone(microseconds: int) -> datetime.timezone:
     return datetime.timezone(datetime.timedelta(microseconds=microseconds))
 
 
-def _zone(r: Reader, offset: int) -> Any:
+def _zone(r: PlainReader, offset: int) -> Any:
     if offset == t.NAIVE:
         return None
     if offset == t.KEYED:
@@ -149,7 +149,7 @@ def _zone(r: Reader, offset: int) -> Any:
     return made(r, timezone, offset)
 
 
-def _zone_by_key(r: Reader) -> Any:
+def _zone_by_key(r: PlainReader) -> Any:
     """Find a zone by its key; each is charged for once, and they are as many as the database has."""
     key: str = leaf(r, STR_TAGS, "the key of a time zone")
     zones = r.zones
@@ -165,7 +165,7 @@ def _zone_by_key(r: Reader) -> Any:
     return found
 
 
-def _found(r: Reader, key: str) -> Any:
+def _found(r: PlainReader, key: str) -> Any:
     try:
         import zoneinfo
 
@@ -176,24 +176,24 @@ def _found(r: Reader, key: str) -> Any:
         ) from None
 
 
-def _datetime(r: Reader) -> Any:
+def _datetime(r: PlainReader) -> Any:
     r.charge(200)
     *parts, fold, offset = r.unpack(_DATETIME)
     return made(r, datetime.datetime, *parts, _zone(r, offset), fold=fold)
 
 
-def _date(r: Reader) -> Any:
+def _date(r: PlainReader) -> Any:
     r.charge(32)
     return made(r, datetime.date, *r.unpack(_DATE))
 
 
-def _time(r: Reader) -> Any:
+def _time(r: PlainReader) -> Any:
     r.charge(200)
     *parts, fold, offset = r.unpack(_TIME)
     return made(r, datetime.time, *parts, _zone(r, offset), fold=fold)
 
 
-def _timedelta(r: Reader) -> Any:
+def _timedelta(r: PlainReader) -> Any:
     r.charge(40)
     days, seconds, microseconds = r.unpack(_TIMEDELTA)
     if not (0 <= seconds < 86_400 and 0 <= microseconds < 1_000_000):
@@ -201,7 +201,7 @@ def _timedelta(r: Reader) -> Any:
     return made(r, datetime.timedelta, days, seconds, microseconds)
 
 
-def _timezone(r: Reader) -> Any:
+def _timezone(r: PlainReader) -> Any:
     r.charge(160)
     zone = _zone(r, r.unpack(_OFFSET)[0])
     if zone is None:

@@ -20,7 +20,7 @@ from .plain_reader import (
     STR_TAGS,
     TUPLE_TAGS,
     Handler,
-    Reader,
+    PlainReader,
     computed_int,
     leaf,
     made,
@@ -30,7 +30,7 @@ from .plain_reader import (
 _DECIMAL = re.compile(r"-?(?:[0-9]+(?:\.[0-9]+)?(?:E[+-][0-9]+)?|Infinity|s?NaN[0-9]*)", re.ASCII)
 
 
-def _decimal(r: Reader) -> Any:
+def _decimal(r: PlainReader) -> Any:
     text: str = leaf(r, STR_TAGS, "the text of a Decimal")
     if len(text) > t.MAX_DECIMAL or not _DECIMAL.fullmatch(text):
         raise r.bad("a text that is no Decimal")
@@ -38,7 +38,7 @@ def _decimal(r: Reader) -> Any:
     return made(r, decimal.Decimal, text)
 
 
-def _fraction(r: Reader) -> Any:
+def _fraction(r: PlainReader) -> Any:
     r.charge(120)
     numerator = computed_int(r, "the numerator of a Fraction")
     denominator = computed_int(r, "the denominator of a Fraction")
@@ -47,13 +47,13 @@ def _fraction(r: Reader) -> Any:
     return fractions.Fraction(numerator, denominator)
 
 
-def _uuid(r: Reader) -> Any:
+def _uuid(r: PlainReader) -> Any:
     r.charge(120)
     start = r.take(16)
     return uuid.UUID(bytes=bytes(r.view[start : r.pos]))
 
 
-def _uuid_of_known_safety(r: Reader) -> Any:
+def _uuid_of_known_safety(r: PlainReader) -> Any:
     r.charge(120)
     start = r.take(17)
     safety = r.data[start]
@@ -70,7 +70,7 @@ _PATHS: Dict[bytes, Callable[[str], pathlib.PurePath]] = {
 }
 
 
-def _path(r: Reader) -> Any:
+def _path(r: PlainReader) -> Any:
     start = r.take(1)
     make = _PATHS.get(bytes(r.view[start : r.pos]))
     if make is None:
@@ -83,7 +83,7 @@ def _path(r: Reader) -> Any:
 # --- objects of accepted classes --------------------------------------------------------------
 
 
-def _class(r: Reader) -> Any:
+def _class(r: PlainReader) -> Any:
     """Read the key of a class and return the class that the caller accepts under it."""
     key: str = leaf(r, STR_TAGS, "the name of a class")
     cls = r.accept.get(key)
@@ -92,7 +92,7 @@ def _class(r: Reader) -> Any:
     return cls
 
 
-def _enum(r: Reader) -> Any:
+def _enum(r: PlainReader) -> Any:
     cls = _class(r)
     name = leaf(r, STR_TAGS, "the name of an enum's member")
     if not issubclass(cls, enum.Enum) or name not in cls.__members__:
@@ -100,7 +100,7 @@ def _enum(r: Reader) -> Any:
     return cls.__members__[name]
 
 
-def _object(r: Reader) -> Any:
+def _object(r: PlainReader) -> Any:
     r.enter(3, 256)
     cls = _class(r)
     args = leaf(r, TUPLE_TAGS, "the tuple of an object's arguments")

@@ -21,7 +21,7 @@ import threading
 from typing import Any, Dict, Tuple
 
 from . import PROTOCOL, wire
-from .isolate import Descriptors, Isolate
+from .isolate import Descriptors, IsolateProcess
 from .page import DUMP_SIGNAL, SIZE
 from .segments import available
 
@@ -39,7 +39,7 @@ def rehearse(threads: bool) -> None:
         our_data.setblocking(True)
         os.ftruncate(page, SIZE)
         our_data.sendall(_frames())
-        isolate = Isolate(Descriptors(data.detach(), control.detach(), page, -1), {}, fresh=False)
+        isolate = IsolateProcess(Descriptors(data.detach(), control.detach(), page, -1), {}, fresh=False)
         isolate.rehearse()
         if threads:
             thread = threading.Thread(target=int, name="rehearsal", daemon=True)  # a name leaves the count of threads

@@ -24,7 +24,7 @@ _TAKES_BACK = 4
 """Short waits for which one long wait makes up."""
 
 
-class Spin:
+class Spinner:
     """The waits for one descriptor: what the last ones taught."""
 
     def __init__(self, fd: int) -> None:

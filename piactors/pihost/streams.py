@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional
 from . import segments, wire
 
 if TYPE_CHECKING:
-    from .spin import Spin
+    from .spin import Spinner
 
 _JOIN_UP_TO = 32768
 _pack = wire.HEADER.pack
@@ -29,7 +29,7 @@ class FrameStream:
         """Descriptors that came along, in their order."""
         self._takes_fds = takes_fds
         self.generation = 0
-        self.spin: Optional[Spin] = None
+        self.spin: Optional[Spinner] = None
         """How to wait for what comes next; None to sleep."""
         self._waits_when_gone = waits_when_gone
         self._decoder = wire.FrameDecoder(max_frame)

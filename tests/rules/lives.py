@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from piactors._rules import actions as do
-from piactors._rules.bodies import Ending, Role
+from piactors._rules.bodies import ProcessEnding, Role
 from piactors._rules.lifecycle import Lifecycle
 from piactors._rules.moment import Moment
 from piactors._rules.parent import Decision, Later
 from piactors._rules.phases import Phase, Swap, Wish
-from piactors._rules.restart import Again, Down, Exhausted
+from piactors._rules.restart import Again, Exhausted, StayDown
 from piactors.exit_reason import ExitReason
 
 NORMAL = ExitReason(kind="normal")
@@ -30,12 +30,12 @@ class Parents:
     def __init__(self, chance: random.Random, *, alone: bool) -> None:
         self.chance, self.alone = chance, alone
 
-    def decide(self, moment: Moment, ending: Ending, ran_for: float) -> Decision:
+    def decide(self, moment: Moment, ending: ProcessEnding, ran_for: float) -> Decision:
         assert ran_for >= 0
         if not self.alone:
-            return Later() if not ending.started or self.wants_restart(ending.reason) else Down()
+            return Later() if not ending.started or self.wants_restart(ending.reason) else StayDown()
         if ending.reason.is_normal:
-            return Down()
+            return StayDown()
         return Exhausted() if self.chance.random() < 0.1 else Again(0.1, 1)
 
     def wants_restart(self, reason: ExitReason) -> bool:
@@ -269,7 +269,7 @@ class Explorer:
         self.world.to_sync.discard(number)
         chance = self.chance.random
         lacked, made, lost = not started and chance() < 0.3, started or chance() < 0.8, chance() < 0.2
-        self.do("gone", number, Ending(reason, started=started, made=made, lost=lost, lacked=lacked))
+        self.do("gone", number, ProcessEnding(reason, started=started, made=made, lost=lost, lacked=lacked))
 
     def finish(self) -> None:
         """Tell it to end, in one of the ways, let everybody do what they are told, and see that it is closed, once."""

@@ -9,19 +9,19 @@ import attrs
 import pytest
 
 from piactors._rules import actions as do
-from piactors._rules.bodies import Ending, Role
+from piactors._rules.bodies import ProcessEnding, Role
 from piactors._rules.lifecycle import Lifecycle
 from piactors._rules.moment import Moment
 from piactors._rules.parent import Decision, Later
 from piactors._rules.phases import Phase, Swap, Wish
 from piactors._rules.replacement import FIRST_PAUSE, LONGEST_PAUSE, PAUSE_AFTER_FAILURE
-from piactors._rules.restart import Again, Down, Exhausted
+from piactors._rules.restart import Again, Exhausted, StayDown
 from piactors.exit_reason import ExitReason
 
 NORMAL = ExitReason(kind="normal")
 CRASH = ExitReason(kind="signaled", signal=9)
 SHUTDOWN = ExitReason(kind="shutdown")
-FAILED = Ending(ExitReason(kind="start_failed"), started=False)
+FAILED = ProcessEnding(ExitReason(kind="start_failed"), started=False)
 NOT_NEEDED = ("shutdown", "it is not needed any more")
 
 
@@ -33,9 +33,9 @@ class Scene:
     restarts: bool = True
     room: bool = True
     dead: set[int] = attrs.field(factory=set)
-    asked: list[tuple[Ending, float]] = attrs.field(factory=list)
+    asked: list[tuple[ProcessEnding, float]] = attrs.field(factory=list)
 
-    def decide(self, moment: Moment, ending: Ending, ran_for: float) -> Decision:
+    def decide(self, moment: Moment, ending: ProcessEnding, ran_for: float) -> Decision:
         self.asked.append((ending, ran_for))
         return self.decision
 
@@ -113,7 +113,7 @@ def test_who_asks_for_a_stop_during_the_first_start_has_it_started_and_stopped(l
     assert life.synced(1) == [do.Resume(), do.Started(1)]
     assert life.stop_begun(1, SHUTDOWN) == [do.FailWaiting(False, SHUTDOWN), do.Bound(1)]
     assert life.machine.is_final
-    assert life.gone(1, Ending(SHUTDOWN)) == [do.Detach(), do.Closed(Ending(SHUTDOWN), wanted=True)]
+    assert life.gone(1, ProcessEnding(SHUTDOWN)) == [do.Detach(), do.Closed(ProcessEnding(SHUTDOWN), wanted=True)]
 
 
 def test_news_of_a_process_that_is_to_be_killed_change_nothing(life: Life) -> None:
@@ -127,25 +127,25 @@ def test_news_of_a_process_that_is_to_be_killed_change_nothing(life: Life) -> No
 def test_a_crash_is_followed_by_what_the_parent_says(life: Life, scene: Scene) -> None:
     life.run()
     life.now += 7
-    assert life.gone(1, Ending(CRASH)) == [do.Detach(), do.Wait(0.5, 1)]
-    assert scene.asked == [(Ending(CRASH), 7.0)]
+    assert life.gone(1, ProcessEnding(CRASH)) == [do.Detach(), do.Wait(0.5, 1)]
+    assert scene.asked == [(ProcessEnding(CRASH), 7.0)]
     assert life.machine.phase is Phase.WAITING
     assert life.due() == [do.Launch(2, Role.CURRENT, 0), do.Attach(2)]
     assert life.gone(2, FAILED) == [do.Detach(), do.Wait(0.5, 1)]
     assert scene.asked[1] == (FAILED, 0.0)
 
 
-@pytest.mark.parametrize(("decision", "more"), [(Down(), []), (Exhausted(), [do.Exceeded()])])
+@pytest.mark.parametrize(("decision", "more"), [(StayDown(), []), (Exhausted(), [do.Exceeded()])])
 def test_no_other_process_follows(life: Life, scene: Scene, decision: Decision, more: list[do.Action]) -> None:
     scene.decision = decision
     life.run()
-    assert life.gone(1, Ending(CRASH)) == [do.Detach(), *more, do.Closed(Ending(CRASH), wanted=False)]
+    assert life.gone(1, ProcessEnding(CRASH)) == [do.Detach(), *more, do.Closed(ProcessEnding(CRASH), wanted=False)]
 
 
 def test_a_supervisor_decides_later(life: Life, scene: Scene) -> None:
     scene.decision = Later()
     life.run()
-    assert life.gone(1, Ending(CRASH)) == [do.Detach(), do.Held(Ending(CRASH))]
+    assert life.gone(1, ProcessEnding(CRASH)) == [do.Detach(), do.Held(ProcessEnding(CRASH))]
     assert life.due() == []
     assert life.start_held() == [do.Launch(2, Role.CURRENT, 0), do.Attach(2)]
     assert life.start_held() == []
@@ -154,7 +154,7 @@ def test_a_supervisor_decides_later(life: Life, scene: Scene) -> None:
 def test_a_supervisor_lets_it_go(life: Life, scene: Scene) -> None:
     scene.decision = Later()
     life.run()
-    life.gone(1, Ending(CRASH))
+    life.gone(1, ProcessEnding(CRASH))
     (closed,) = life.release()
     assert (closed.ending.reason.kind, closed.ending.started, closed.wanted) == ("shutdown", True, False)
 
@@ -168,7 +168,7 @@ def test_a_stop_that_the_actor_wishes_for_is_final_if_the_parent_wants_no_other(
     scene.restarts = False
     life.run()
     assert life.stop_begun(1, NORMAL) == [do.FailWaiting(False, NORMAL), do.Bound(1)]
-    assert life.gone(1, Ending(CRASH)) == [do.Detach(), do.Closed(Ending(CRASH), wanted=False)]
+    assert life.gone(1, ProcessEnding(CRASH)) == [do.Detach(), do.Closed(ProcessEnding(CRASH), wanted=False)]
     assert scene.asked == [], "whatever its last hook does, it stays down"
 
 
@@ -176,7 +176,7 @@ def test_a_stop_that_is_not_final_keeps_what_waits(life: Life) -> None:
     life.run()
     assert life.stop_begun(1, CRASH) == [do.Bound(1)]
     assert not life.machine.is_final
-    assert life.gone(1, Ending(CRASH)) == [do.Detach(), do.Wait(0.5, 1)]
+    assert life.gone(1, ProcessEnding(CRASH)) == [do.Detach(), do.Wait(0.5, 1)]
 
 
 # What users ask for
@@ -184,7 +184,7 @@ def test_a_stop_that_is_not_final_keeps_what_waits(life: Life) -> None:
 
 def test_a_stop_while_it_waits_ends_it(life: Life) -> None:
     life.run()
-    life.gone(1, Ending(CRASH))
+    life.gone(1, ProcessEnding(CRASH))
     cancel, closed = life.stop()
     assert cancel == do.CancelWait()
     assert (closed.ending.reason.kind, closed.wanted) == ("shutdown", True)
@@ -192,7 +192,7 @@ def test_a_stop_while_it_waits_ends_it(life: Life) -> None:
 
 def test_a_stop_while_it_restarts_kills_the_process_that_is_just_started(life: Life) -> None:
     life.run()
-    life.gone(1, Ending(CRASH))
+    life.gone(1, ProcessEnding(CRASH))
     life.due()
     assert life.stop() == [do.Kill(2, "shutdown", "stopped while it restarted")]
     assert life.gone(2, FAILED) == [do.Detach(), do.Closed(FAILED, wanted=True)]
@@ -209,16 +209,16 @@ def test_terminate_ends_all_that_there_is(kept: Life) -> None:
     killed = kept.terminate()
     assert killed[:2] == [do.Kill(1, "killed", "terminated"), do.Kill(2, "killed", "terminated")]
     assert kept.terminate() == []
-    assert kept.gone(1, Ending(CRASH)) == [do.Detach()]
+    assert kept.gone(1, ProcessEnding(CRASH)) == [do.Detach()]
     assert kept.machine.phase is Phase.CLOSING
-    assert kept.gone(2, Ending(CRASH)) == [do.Closed(Ending(CRASH), wanted=True)]
+    assert kept.gone(2, ProcessEnding(CRASH)) == [do.Closed(ProcessEnding(CRASH), wanted=True)]
 
 
 def test_a_failure_of_the_host_ends_it_at_once(life: Life) -> None:
     life.run()
     reason = ExitReason(kind="killed", detail="no memory")
-    assert life.fail(reason) == [do.Kill(1, "killed", "no memory"), do.Closed(Ending(reason), wanted=False)]
-    assert life.gone(1, Ending(CRASH)) == []
+    assert life.fail(reason) == [do.Kill(1, "killed", "no memory"), do.Closed(ProcessEnding(reason), wanted=False)]
+    assert life.gone(1, ProcessEnding(CRASH)) == []
 
 
 # What a supervisor asks for
@@ -229,14 +229,14 @@ def test_a_halt_keeps_what_waits_and_the_supervisor_hears_of_the_end(life: Life,
     assert life.halt() == [do.AskToStop(), do.Bound(1)]
     assert life.halt() == []
     assert life.stop_begun(1, SHUTDOWN) == [do.Bound(1)]
-    assert life.gone(1, Ending(SHUTDOWN)) == [do.Detach(), do.Held(Ending(SHUTDOWN))]
+    assert life.gone(1, ProcessEnding(SHUTDOWN)) == [do.Detach(), do.Held(ProcessEnding(SHUTDOWN))]
     assert scene.asked == []
 
 
 def test_a_kill_of_this_process_alone(life: Life) -> None:
     life.run()
     assert life.kill("killed by it") == [do.Kill(1, "killed", "killed by it")]
-    assert life.gone(1, Ending(CRASH)) == [do.Detach(), do.Held(Ending(CRASH))]
+    assert life.gone(1, ProcessEnding(CRASH)) == [do.Detach(), do.Held(ProcessEnding(CRASH))]
 
 
 def test_a_halt_waits_for_what_retires(life: Life) -> None:
@@ -246,17 +246,17 @@ def test_a_halt_waits_for_what_retires(life: Life) -> None:
     life.drained()
     life.synced(2)
     life.halt()
-    assert life.gone(2, Ending(SHUTDOWN)) == [do.Detach()]
+    assert life.gone(2, ProcessEnding(SHUTDOWN)) == [do.Detach()]
     assert life.machine.phase is Phase.LEAVING
     assert life.start_held() == []
-    assert life.gone(1, Ending(NORMAL)) == [do.Held(Ending(SHUTDOWN))]
+    assert life.gone(1, ProcessEnding(NORMAL)) == [do.Held(ProcessEnding(SHUTDOWN))]
 
 
 def test_a_stop_after_a_halt_is_final(life: Life) -> None:
     life.run()
     life.halt()
     assert life.stop() == []
-    assert life.gone(1, Ending(SHUTDOWN)) == [do.Detach(), do.Closed(Ending(SHUTDOWN), wanted=True)]
+    assert life.gone(1, ProcessEnding(SHUTDOWN)) == [do.Detach(), do.Closed(ProcessEnding(SHUTDOWN), wanted=True)]
 
 
 def test_a_halt_after_a_stop_makes_it_stop_at_once(life: Life) -> None:
@@ -264,7 +264,7 @@ def test_a_halt_after_a_stop_makes_it_stop_at_once(life: Life) -> None:
     life.run()
     life.stop()
     assert life.halt() == [do.AskToStop(), do.Bound(1)]
-    assert life.gone(1, Ending(SHUTDOWN)) == [do.Detach(), do.Closed(Ending(SHUTDOWN), wanted=True)]
+    assert life.gone(1, ProcessEnding(SHUTDOWN)) == [do.Detach(), do.Closed(ProcessEnding(SHUTDOWN), wanted=True)]
 
 
 # Replacement
@@ -281,7 +281,7 @@ def test_a_replacement_between_two_calls(life: Life) -> None:
         do.Replaced(1, 2, "after_calls", warm=True),
     ]  # fmt: skip
     assert life.machine.current == 2
-    assert life.gone(1, Ending(NORMAL)) == [do.Launch(3, Role.SUCCESSOR, 0)], "what was asked for meanwhile follows"
+    assert life.gone(1, ProcessEnding(NORMAL)) == [do.Launch(3, Role.SUCCESSOR, 0)], "what was asked for meanwhile follows"
 
 
 def test_a_replacement_without_room_for_two(life: Life, scene: Scene) -> None:
@@ -290,7 +290,7 @@ def test_a_replacement_without_room_for_two(life: Life, scene: Scene) -> None:
     assert life.replace("above_memory") == [do.Pause()]
     assert life.drained() == [do.Assign(1, Role.RETIRING), do.Retire(1), do.Detach()]
     assert life.machine.swap is Swap.COLD
-    assert life.gone(1, Ending(NORMAL)) == [do.Launch(2, Role.SUCCESSOR, 0)]
+    assert life.gone(1, ProcessEnding(NORMAL)) == [do.Launch(2, Role.SUCCESSOR, 0)]
     assert life.ready(2) == [do.Sync(2)]
     assert life.synced(2) == [
         do.Assign(2, Role.CURRENT), do.Attach(2), do.Resume(), do.Replaced(1, 2, "above_memory", warm=False)
@@ -304,7 +304,7 @@ def test_between_two_processes_a_stop_waits_for_the_next_one(life: Life, scene: 
     life.replace("asked for")
     life.drained()
     assert life.stop() == []
-    assert life.gone(1, Ending(NORMAL)) == [do.Launch(2, Role.SUCCESSOR, 0)]
+    assert life.gone(1, ProcessEnding(NORMAL)) == [do.Launch(2, Role.SUCCESSOR, 0)]
     life.ready(2)
     assert do.Resume() in life.synced(2)
 
@@ -316,7 +316,7 @@ def test_between_two_processes_an_end_is_an_end(life: Life, scene: Scene, how: s
     life.replace("asked for")
     life.drained()
     getattr(life, how)()
-    (closed,) = life.gone(1, Ending(NORMAL))
+    (closed,) = life.gone(1, ProcessEnding(NORMAL))
     assert closed.ending.reason.kind == ("killed" if how == "terminate" else "shutdown")
 
 
@@ -335,7 +335,7 @@ def test_a_successor_that_dies_while_the_old_one_drains(life: Life) -> None:
     life.run()
     life.replace("after_calls")
     life.ready(2)
-    assert do.Resume() in life.gone(2, Ending(CRASH))
+    assert do.Resume() in life.gone(2, ProcessEnding(CRASH))
     assert life.machine.phase is Phase.RUNNING
 
 
@@ -343,7 +343,7 @@ def test_a_crash_calls_a_replacement_off(life: Life) -> None:
     life.run()
     life.replace("after_calls")
     life.ready(2)
-    assert life.gone(1, Ending(CRASH)) == [do.Detach(), do.Assign(2, Role.RETIRING), do.Retire(2), do.Wait(0.5, 1)]
+    assert life.gone(1, ProcessEnding(CRASH)) == [do.Detach(), do.Assign(2, Role.RETIRING), do.Retire(2), do.Wait(0.5, 1)]
 
 
 @pytest.mark.parametrize("at", ["draining", "handing over"])
@@ -356,7 +356,7 @@ def test_what_is_to_be_killed_is_not_replaced_before_that(life: Life, at: str) -
         life.drained()
     assert life.doom(1) == []
     assert life.drained() == life.synced(2) == []
-    assert life.gone(1, Ending(CRASH))[0] == do.Detach()
+    assert life.gone(1, ProcessEnding(CRASH))[0] == do.Detach()
 
 
 def test_an_actor_that_stops_itself_while_it_drains_stops(life: Life) -> None:
@@ -381,7 +381,7 @@ def test_another_version_takes_over_and_is_what_restarts_run(life: Life) -> None
     life.ready(2)
     life.drained()
     assert life.synced(2)[-1] == do.Replaced(1, 2, "upgrade", warm=True)
-    life.gone(2, Ending(CRASH))
+    life.gone(2, ProcessEnding(CRASH))
     assert life.due()[0] == do.Launch(3, Role.CURRENT, 5)
 
 
@@ -392,16 +392,16 @@ def test_a_version_that_does_not_start_is_not_what_restarts_run(life: Life, scen
     life.replace("upgrade", 5)
     if not room:
         life.drained()
-        life.gone(1, Ending(NORMAL))
+        life.gone(1, ProcessEnding(NORMAL))
     assert do.NotReplaced("upgrade", 5, FAILED) in life.gone(2, FAILED)
     if room:
-        life.gone(1, Ending(CRASH))
+        life.gone(1, ProcessEnding(CRASH))
     assert life.due()[0] == do.Launch(3, Role.CURRENT, 0)
 
 
 def test_a_version_that_was_asked_for_while_nothing_runs_is_what_starts_next(life: Life) -> None:
     life.run()
-    life.gone(1, Ending(CRASH))
+    life.gone(1, ProcessEnding(CRASH))
     assert life.replace("upgrade", 5) == []
     assert life.due()[0] == do.Launch(2, Role.CURRENT, 5)
 
@@ -421,7 +421,7 @@ def test_the_last_version_that_was_asked_for_counts(life: Life) -> None:
     life.ready(2)
     life.drained()
     life.synced(2)
-    assert life.gone(1, Ending(NORMAL)) == [do.Launch(3, Role.SUCCESSOR, 7)]
+    assert life.gone(1, ProcessEnding(NORMAL)) == [do.Launch(3, Role.SUCCESSOR, 7)]
 
 
 def test_an_end_calls_off_every_version_that_was_asked_for(life: Life) -> None:
@@ -437,7 +437,7 @@ def test_an_end_calls_off_every_version_that_was_asked_for(life: Life) -> None:
 
 
 def test_a_standby_is_the_next_process_at_once(kept: Life) -> None:
-    kept.gone(1, Ending(CRASH))
+    kept.gone(1, ProcessEnding(CRASH))
     assert kept.due() == [do.Assign(2, Role.CURRENT), do.Attach(2), do.Sync(2)]
     assert kept.synced(2) == [do.Resume(), do.Started(2), do.Launch(3, Role.STANDBY, 0)]
 
@@ -445,13 +445,13 @@ def test_a_standby_is_the_next_process_at_once(kept: Life) -> None:
 def test_a_standby_that_still_starts_is_taken_as_well(scene: Scene) -> None:
     life = Life(scene, keeps_standby=True)
     assert life.run()[-1] == do.Launch(2, Role.STANDBY, 0)
-    life.gone(1, Ending(CRASH))
+    life.gone(1, ProcessEnding(CRASH))
     assert life.due() == [do.Assign(2, Role.CURRENT), do.Attach(2)]
     assert life.ready(2) == [do.Sync(2)]
 
 
 def test_a_standby_that_is_dead_though_nobody_has_told_yet_is_not_taken(kept: Life, scene: Scene) -> None:
-    kept.gone(1, Ending(CRASH))
+    kept.gone(1, ProcessEnding(CRASH))
     scene.dead.add(2)
     assert kept.due() == [do.Launch(3, Role.CURRENT, 0), do.Attach(3)]
 
@@ -468,13 +468,13 @@ def test_a_standby_of_another_version_is_let_go(kept: Life) -> None:
 
 def test_what_was_to_take_over_stands_by_when_it_is_not_needed(kept: Life) -> None:
     kept.replace("after_calls")
-    assert kept.gone(1, Ending(CRASH)) == [do.Detach(), do.Assign(2, Role.STANDBY), do.Wait(0.5, 1)]
+    assert kept.gone(1, ProcessEnding(CRASH)) == [do.Detach(), do.Assign(2, Role.STANDBY), do.Wait(0.5, 1)]
 
 
 def test_standbys_that_do_not_live_are_started_more_and_more_seldom(kept: Life) -> None:
     pauses = []
     for number in range(2, 10):
-        lost, wait = kept.gone(number, Ending(CRASH))
+        lost, wait = kept.gone(number, ProcessEnding(CRASH))
         assert isinstance(lost, do.StandbyLost)
         assert wait == do.WaitForStandby(lost.delay)
         pauses.append(lost.delay)
@@ -484,7 +484,7 @@ def test_standbys_that_do_not_live_are_started_more_and_more_seldom(kept: Life) 
     assert pauses == [FIRST_PAUSE, 2, 4, 8, 16, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
     kept.ready(10)
     kept.now += LONGEST_PAUSE
-    assert kept.gone(10, Ending(CRASH))[0].delay == FIRST_PAUSE
+    assert kept.gone(10, ProcessEnding(CRASH))[0].delay == FIRST_PAUSE
 
 
 def test_a_standby_goes_as_soon_as_nothing_can_follow(kept: Life) -> None:
@@ -493,7 +493,7 @@ def test_a_standby_goes_as_soon_as_nothing_can_follow(kept: Life) -> None:
 
 def test_a_halt_leaves_the_standby(kept: Life) -> None:
     kept.halt()
-    assert kept.gone(1, Ending(SHUTDOWN)) == [do.Detach(), do.Held(Ending(SHUTDOWN))]
+    assert kept.gone(1, ProcessEnding(SHUTDOWN)) == [do.Detach(), do.Held(ProcessEnding(SHUTDOWN))]
     assert kept.start_held() == [do.Assign(2, Role.CURRENT), do.Attach(2), do.Sync(2)]
 
 
@@ -503,7 +503,7 @@ def test_a_halt_leaves_the_standby(kept: Life) -> None:
 def test_a_restart_that_lacks_something_is_tried_until_it_works_and_costs_nothing(life: Life, scene: Scene) -> None:
     lack = attrs.evolve(FAILED, lacked=True)
     life.run()
-    life.gone(1, Ending(CRASH))
+    life.gone(1, ProcessEnding(CRASH))
     life.due()
     assert life.gone(2, lack) == [do.Detach(), do.Lacking(lack.reason), do.Wait(0.05)]
     for delay in (0.1, 0.2, 0.4, 0.8, 1.0, 1.0):
@@ -527,7 +527,7 @@ def test_a_start_that_was_not_made_when_its_launcher_was_lost_is_made_again(life
     if not first:
         life.ready(1)
         life.synced(1)
-        life.gone(1, Ending(CRASH))
+        life.gone(1, ProcessEnding(CRASH))
         life.due()
         number = 2
     for delay in (0.05, 0.1, 0.2, 0.4, 0.8):
@@ -539,7 +539,7 @@ def test_a_start_that_was_not_made_when_its_launcher_was_lost_is_made_again(life
 def test_a_process_is_not_believed_for_ever_that_it_lacks_something(life: Life, scene: Scene) -> None:
     lack = attrs.evolve(FAILED, lacked=True, by_own_word=True)
     life.run()
-    life.gone(1, Ending(CRASH))
+    life.gone(1, ProcessEnding(CRASH))
     for _ in range(100):
         life.due()
         life.gone(2, lack)
@@ -553,7 +553,7 @@ def test_a_supervisor_that_halts_what_waits_for_something_hears_at_once(life: Li
     scene.decision = Later()
     lack = attrs.evolve(FAILED, lacked=True)
     life.run()
-    life.gone(1, Ending(CRASH))
+    life.gone(1, ProcessEnding(CRASH))
     life.start_held()
     life.gone(2, lack)
     cancel, held = life.halt()

@@ -18,9 +18,9 @@ from piactors._rules.supervisor.actions import (
     Start,
     StartRefused,
     Stop,
-    Wait,
+    WaitBeforeStart,
 )
-from piactors._rules.supervisor.machine import Machine
+from piactors._rules.supervisor.machine import SupervisorMachine
 from piactors._rules.supervisor.rules import ChildRule, TreeRule
 from piactors.exit_reason import ExitReason, Kind
 
@@ -41,7 +41,7 @@ class PureTree:
         self.now = 0.0
         self.failed = False
         self._inputs: deque[Callable[[], list[Action]]] = deque()
-        self.machine = Machine(
+        self.machine = SupervisorMachine(
             TreeRule(
                 strategy=spec["strategy"],
                 budget=Budget(spec["max_restarts"], 1000.0),
@@ -76,7 +76,7 @@ class PureTree:
             case Stop(id):
                 self._stop(id)
                 self._inputs.appendleft(lambda: self.machine.exited(self._at(), id, SHUTDOWN))
-            case Wait(id, _, ticket):
+            case WaitBeforeStart(id, _, ticket):
                 self._inputs.append(lambda: self.machine.due(self._at(), id, ticket))
             case Forget(id):
                 self.specs.pop(id, None)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from piactors._rules.backoff import delay
 from piactors._rules.budget import Budget, charge
-from piactors._rules.restart import Again, Down, Exhausted, Past, Policy, Restart, decide, wants_restart
+from piactors._rules.restart import Again, Exhausted, Past, Policy, Restart, StayDown, decide, wants_restart
 from piactors.exit_reason import KINDS, ExitReason
 from piactors.options import Backoff
 
@@ -47,7 +47,7 @@ def test_the_restart_type_and_the_kind_of_exit_say_whether_it_starts_again(resta
     reason, history = ExitReason(kind=kind), Past(1, ((1.0, ""),))
     assert wants_restart(restart, reason) == due
     decision, after = decide(Policy(restart, Budget(10, 60)), history, reason, now=2.0, ran_for=1.0, uniform=0.5)
-    assert isinstance(decision, Again if due else Down)
+    assert isinstance(decision, Again if due else StayDown)
     assert due or after == history
 
 
@@ -119,7 +119,7 @@ def test_an_uncharged_exit_does_not_restart_what_is_not_to_be_restarted() -> Non
     """The restart type comes first."""
     rules = Policy("temporary", Budget(3, 10))
     decision, after = decide(rules, Past(), CRASH, now=0, ran_for=0, uniform=0, charged=False)
-    assert (decision, after) == (Down(), Past())
+    assert (decision, after) == (StayDown(), Past())
 
 
 def test_what_is_out_of_the_window_is_forgotten() -> None:

@@ -70,7 +70,7 @@ def waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wa
     monkeypatch.setattr(child_spin, "os", system)
     poller = SimpleNamespace(register=lambda *_: None, poll=machine.poll)
     monkeypatch.setattr(child_spin, "select", SimpleNamespace(poll=lambda: poller, POLLIN=1))
-    spin = child_spin.Spin(3)
+    spin = child_spin.Spinner(3)
 
     def wait() -> None:
         asleep = spin.wait()

@@ -15,7 +15,7 @@ import pytest
 from piactors._rules import read_turns as turns_module
 from piactors._rules.mailbox import Evidence, Mailbox
 from piactors._rules.message import Message
-from piactors._rules.read_turns import Turns
+from piactors._rules.read_turns import ReadTurn
 
 ME, YOU = 1, 2
 
@@ -24,7 +24,7 @@ ME, YOU = 1, 2
 
 def test_the_loop_watches_until_a_caller_takes_the_turn() -> None:
     """And one caller has it at a time."""
-    turns = Turns()
+    turns = ReadTurn()
     assert turns.watched
     assert turns.take(ME)
     assert (turns.watched, turns.reader) == (False, ME)
@@ -34,7 +34,7 @@ def test_the_loop_watches_until_a_caller_takes_the_turn() -> None:
 
 def test_a_channel_rests_after_a_turn() -> None:
     """Nobody watches it; the next caller takes it, or the loop does where it has been unused."""
-    turns = Turns()
+    turns = ReadTurn()
     turns.take(ME)
     assert not turns.give_back(0, answers_due=False)
     assert (turns.watched, turns.reader) == (False, None)
@@ -49,7 +49,7 @@ def test_a_channel_rests_after_a_turn() -> None:
 def test_answers_due_or_handed_over_make_the_loop_watch() -> None:
     """At once, and only once."""
     for handed in (False, True):
-        turns = Turns()
+        turns = ReadTurn()
         turns.take(ME)
         if handed:
             turns.hand_over()
@@ -60,7 +60,7 @@ def test_answers_due_or_handed_over_make_the_loop_watch() -> None:
 
 def test_the_loop_does_not_watch_while_a_caller_reads() -> None:
     """Nor is that time without use."""
-    turns = Turns()
+    turns = ReadTurn()
     turns.take(ME)
     assert not turns.watch()
     turns.unused()
@@ -69,7 +69,7 @@ def test_the_loop_does_not_watch_while_a_caller_reads() -> None:
 
 def test_a_turn_within_a_turn_ends_with_the_outer_one() -> None:
     """A signal handler may call while its thread reads; that one reads on."""
-    turns = Turns()
+    turns = ReadTurn()
     assert turns.take(ME)
     depth = turns.depth
     assert turns.take(ME)
@@ -82,7 +82,7 @@ def test_a_turn_within_a_turn_ends_with_the_outer_one() -> None:
 
 def test_a_turn_may_be_given_back_twice() -> None:
     """An interrupted giving back is done again."""
-    turns = Turns()
+    turns = ReadTurn()
     turns.take(ME)
     turns.give_back(0, answers_due=False)
     turns.give_back(0, answers_due=False)
@@ -94,7 +94,7 @@ def test_a_turn_may_be_given_back_twice() -> None:
 
 def test_what_waits_for_the_loop_goes_first() -> None:
     """No caller reads on before the loop has handled it."""
-    turns = Turns()
+    turns = ReadTurn()
     turns.take(ME)
     turns.hand_over()
     turns.give_back(0, answers_due=False)
@@ -105,7 +105,7 @@ def test_what_waits_for_the_loop_goes_first() -> None:
 
 def test_nobody_reads_or_watches_what_is_closed() -> None:
     """Whoever reads gives back, and nothing follows."""
-    turns = Turns()
+    turns = ReadTurn()
     turns.take(ME)
     turns.close()
     assert not turns.take(ME)
@@ -125,7 +125,7 @@ class Line:
     """One generation's channel: what is in the socket, what was received, and who reads."""
 
     def __init__(self) -> None:
-        self.turns = turns_module.Turns()
+        self.turns = turns_module.ReadTurn()
         self.to_isolate: deque[int] = deque()
         self.in_socket: deque[tuple[str, int]] = deque()
         self.frames: deque[tuple[str, int]] = deque()
@@ -253,7 +253,8 @@ class World:
         """One step of the handling of frames under the reader's lock: an answer's future first, its number then."""
         line = self.line if caller < 0 else self.lines[self.on[caller]]
         if line.taking_off:
-            message = self.mailbox.answered(line.taking_off)
+            message = self.mailbox.expect(line.taking_off)
+            self.mailbox.take_off(message)
             line.taking_off = 0
             while (following := self.mailbox.next_to_send()) is not None:
                 line.to_isolate.append(following.seq)
@@ -435,7 +436,7 @@ def test_every_interleaving_with_a_death_and_a_request(waits: tuple[bool, ...], 
     assert explore(World(waits, deaths, requests)) > 1000
 
 
-class SharedTurns(Turns):
+class SharedTurns(ReadTurn):
     """Broken: several callers read at once."""
 
     def take(self, thread: int) -> bool:
@@ -443,14 +444,14 @@ class SharedTurns(Turns):
         return super().take(thread)
 
 
-class DeafTurns(Turns):
+class DeafTurns(ReadTurn):
     """Broken: the loop is not told to watch."""
 
     def watch(self) -> bool:
         return False
 
 
-class KeptTurns(Turns):
+class KeptTurns(ReadTurn):
     """Broken: the turn is not given back."""
 
     def give_back(self, depth: int, *, answers_due: bool) -> bool:
@@ -478,7 +479,7 @@ def test_the_explorer_notices_a_broken_rule(broken: type, monkeypatch: pytest.Mo
     """Each of these variants is caught in one of the worlds."""
     world: type[World] = broken if issubclass(broken, World) else World
     if world is World:
-        monkeypatch.setattr(turns_module, "Turns", broken)
+        monkeypatch.setattr(turns_module, "ReadTurn", broken)
     found = 0
     for size in WORLDS:
         try:

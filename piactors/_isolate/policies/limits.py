@@ -132,13 +132,13 @@ class LimitGuard:
     # What the monitor tells, on its thread
 
     def broken(self, breach: Breach) -> None:
-        """See `Listener`."""
+        """See `UsageListener`."""
         if self._body.doom("limit", str(breach), breach):  # else it is being ended already, and that is told of
             self.publish(breach, hard=True)
             self._body.kill("limit", str(breach))
 
     def soft_broken(self, breach: Breach) -> None:
-        """See `Listener`."""
+        """See `UsageListener`."""
         limits, reports = self._options.limits, self._home.reports
         assert limits is not None
         reports.warn("isolate %s: %s", self._body.spec.name, breach)
@@ -152,11 +152,11 @@ class LimitGuard:
             reports.tell_user(limits.on_soft_memory, event)
 
     def worth_recycling(self, used: int) -> None:
-        """See `Listener`."""
+        """See `UsageListener`."""
         self._home.request_replacement(self._body.number, "above_memory")
 
     def refused(self, breach: Breach) -> None:
-        """See `Listener`."""
+        """See `UsageListener`."""
         now = time.monotonic()
         if now - self._refusal_told >= _REFUSAL_SECONDS:
             self._refusal_told = now

@@ -47,7 +47,7 @@ class Stop:
 
 
 @attrs.frozen
-class Wait:
+class WaitBeforeStart:
     """Report `due` with this ticket after `delay` seconds; 0 means behind what the supervisor has in its mailbox."""
 
     id: str
@@ -89,7 +89,7 @@ class StartRefused:
 
 
 @attrs.frozen
-class Exceeded:
+class BudgetExceeded:
     """The budget does not allow another restart of the child; `escalates`: the supervisor ends for it."""
 
     id: str
@@ -113,4 +113,4 @@ class Ended:
     failed: str | None = None
 
 
-Action = Start | Stop | Wait | PutDown | Forget | Answer | StartRefused | Exceeded | Up | Ended
+Action = Start | Stop | WaitBeforeStart | PutDown | Forget | Answer | StartRefused | BudgetExceeded | Up | Ended

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from piactors._rules.supervisor.jobs import Job
 
 
-class Phase(StrEnum):
+class ChildPhase(StrEnum):
     """What is happening to a child."""
 
     DOWN = "down"
@@ -53,7 +53,7 @@ class Child:
     """
 
     rule: ChildRule
-    phase: Phase = Phase.DOWN
+    phase: ChildPhase = ChildPhase.DOWN
     job: Job | None = None
     announced: bool = False
     comes_back: bool = False
@@ -75,11 +75,11 @@ class Child:
     @property
     def is_active(self) -> bool:
         """Whether it runs."""
-        return self.phase in (Phase.RUNNING, Phase.STOPPING)
+        return self.phase in (ChildPhase.RUNNING, ChildPhase.STOPPING)
 
     @property
     def state(self) -> Literal["running", "restarting", "stopped"]:
         """``running``, ``restarting`` or ``stopped``, as `which_children` says it."""
         if self.is_active:
             return "running"
-        return "restarting" if self.comes_back or self.phase in (Phase.WAITING, Phase.DEAD) else "stopped"
+        return "restarting" if self.comes_back or self.phase in (ChildPhase.WAITING, ChildPhase.DEAD) else "stopped"

@@ -17,24 +17,24 @@ from typing import Any, Concatenate, ParamSpec
 from piactors import errors
 from piactors._rules import restart
 from piactors._rules.moment import Moment
-from piactors._rules.supervisor.actions import Action, Answer, Exceeded, Exit, PutDown, StartRefused
-from piactors._rules.supervisor.child import Child, Phase
+from piactors._rules.supervisor.actions import Action, Answer, BudgetExceeded, Exit, PutDown, StartRefused
+from piactors._rules.supervisor.child import Child, ChildPhase
 from piactors._rules.supervisor.jobs import Job, Purpose, in_order
 from piactors._rules.supervisor.rules import ChildRule
 from piactors._rules.supervisor.steps import Steps
 from piactors.exit_reason import ExitReason
 
-__all__ = ["Machine", "Moment"]
+__all__ = ["Moment", "SupervisorMachine"]
 
 P = ParamSpec("P")
 
 
 def _input(
-    method: Callable[Concatenate[Machine, P], None],
-) -> Callable[Concatenate[Machine, Moment, P], list[Action]]:
+    method: Callable[Concatenate[SupervisorMachine, P], None],
+) -> Callable[Concatenate[SupervisorMachine, Moment, P], list[Action]]:
     """Make a method an input: it takes the moment first, and returns the actions."""
 
-    def handle(self: Machine, moment: Moment, /, *args: P.args, **kwargs: P.kwargs) -> list[Action]:
+    def handle(self: SupervisorMachine, moment: Moment, /, *args: P.args, **kwargs: P.kwargs) -> list[Action]:
         self._moment = moment
         method(self, *args, **kwargs)
         actions, self._actions = self._actions, []
@@ -44,7 +44,7 @@ def _input(
     return handle
 
 
-class Machine(Steps):
+class SupervisorMachine(Steps):
     """The decisions of one supervisor, from its start to its end."""
 
     # Inputs: the supervisor's own life
@@ -66,9 +66,9 @@ class Machine(Steps):
     @_input
     def started(self, id: str) -> None:
         """The child is ready."""
-        child = self._known(id, Phase.STARTING)
+        child = self._known(id, ChildPhase.STARTING)
         if child is not None:
-            child.phase, child.announced, child.comes_back = Phase.RUNNING, True, False
+            child.phase, child.announced, child.comes_back = ChildPhase.RUNNING, True, False
             child.ready_at = self._moment.now
             self._step_done(child)
 
@@ -76,10 +76,10 @@ class Machine(Steps):
     def start_failed(self, id: str, reason: ExitReason) -> None:
         """The child did not become ready."""
         child = self.children.get(id)
-        if child is None or child.phase not in (Phase.STARTING, Phase.STOPPING):
+        if child is None or child.phase not in (ChildPhase.STARTING, ChildPhase.STOPPING):
             return
-        child.reason, was_stopping = reason, child.phase is Phase.STOPPING
-        child.phase = Phase.DOWN
+        child.reason, was_stopping = reason, child.phase is ChildPhase.STOPPING
+        child.phase = ChildPhase.DOWN
         if was_stopping:
             self._step_done(child)
         else:
@@ -92,9 +92,9 @@ class Machine(Steps):
         if child is None or not child.is_active:
             return
         child.unwanted = child.unwanted or (exit.wanted and not _is_being_put_down(child))
-        child.reason, stopping = exit.reason, child.phase is Phase.STOPPING
+        child.reason, stopping = exit.reason, child.phase is ChildPhase.STOPPING
         self._has_run(child)
-        child.phase = Phase.DOWN if stopping else Phase.DEAD
+        child.phase = ChildPhase.DOWN if stopping else ChildPhase.DEAD
         if stopping:
             self._step_done(child)
         else:
@@ -104,7 +104,7 @@ class Machine(Steps):
     def due(self, id: str, ticket: int) -> None:
         """The wait of a child is over."""
         child = self.children.get(id)
-        if child is not None and child.epoch == ticket and child.phase is Phase.WAITING:
+        if child is not None and child.epoch == ticket and child.phase is ChildPhase.WAITING:
             self._when_free(self._for_child(child, lambda: self._due(child)))
 
     @_input
@@ -169,7 +169,7 @@ class Machine(Steps):
         if child is None:
             return
         child.unwanted = False
-        if child.job is not None and child.phase is Phase.STOPPING:
+        if child.job is not None and child.phase is ChildPhase.STOPPING:
             child.job.after.append(lambda: self._terminate_child(id, call))
             return
         self._give_up_start(child)
@@ -178,7 +178,7 @@ class Machine(Steps):
 
     def _give_up_start(self, child: Child) -> None:
         """A child that is starting is terminated: whoever waits for the start learns that it failed."""
-        if child.phase is Phase.WAITING:
+        if child.phase is ChildPhase.WAITING:
             self._let_go_of_group(child)
         job, child.job = child.job, None
         child.announced = True
@@ -190,10 +190,10 @@ class Machine(Steps):
 
     def _let_go_of_group(self, child: Child) -> None:
         """This child's next try will not start those that a failed group restart has left down."""
-        waiting = [other for other in self.children.values() if other.phase is Phase.WAITING and other is not child]
+        waiting = [other for other in self.children.values() if other.phase is ChildPhase.WAITING and other is not child]
         awaited = {id for other in waiting for id in self._group(other)}
         for id in self._group(child):
-            if id != child.id and id not in awaited and self.children[id].phase is Phase.DOWN:
+            if id != child.id and id not in awaited and self.children[id].phase is ChildPhase.DOWN:
                 self._actions.append(PutDown(id))
 
     def _restart_child(self, id: str, call: Any) -> None:
@@ -219,7 +219,7 @@ class Machine(Steps):
     def _is_down(self, child: Child, call: Any) -> bool:
         if child.is_active:
             self._refuse(call, errors.ChildRunning(f"child {child.id!r} runs: terminate_child it first"))
-        elif child.phase is not Phase.DOWN:
+        elif child.phase is not ChildPhase.DOWN:
             text = f"child {child.id!r} is being restarted: terminate_child calls that off"
             self._refuse(call, errors.ChildRestarting(text))
         else:
@@ -239,7 +239,7 @@ class Machine(Steps):
     # Deaths
 
     def _died(self, child: Child, exit: Exit) -> None:
-        child.phase = Phase.DOWN
+        child.phase = ChildPhase.DOWN
         if child.unwanted:
             child.unwanted = False
             self._stay_down(child)
@@ -251,7 +251,7 @@ class Machine(Steps):
 
     def _due(self, child: Child) -> None:
         retry, child.retry, child.waits_until = child.retry, False, None
-        child.phase = Phase.DOWN
+        child.phase = ChildPhase.DOWN
         if retry:
             self._decide_restart(child, charged=True)
         else:
@@ -290,7 +290,7 @@ class Machine(Steps):
             child.attempt = restart.attempts_after(child.attempt, backoff, self._moment.now - ready_at)
 
     def _exhausted(self, child: Child, escalates: bool) -> None:
-        self._actions.append(Exceeded(child.id, escalates))
+        self._actions.append(BudgetExceeded(child.id, escalates))
         if escalates:
             child.comes_back = False
             self._end(ExitReason(kind="shutdown", detail=f"child {child.id!r} has used up its restarts"), keep=True)
@@ -318,7 +318,7 @@ class Machine(Steps):
         how = self.rule.auto_shutdown
         if how == "never" or not child.rule.significant or self._ending is not None:
             return
-        others = any(other.rule.significant and other.phase is not Phase.DOWN for other in self.children.values())
+        others = any(other.rule.significant and other.phase is not ChildPhase.DOWN for other in self.children.values())
         if how == "any_significant" or not others:
             text = f"significant child {child.id!r} has ended, and auto_shutdown is {how!r}"
             self._end(ExitReason(kind="shutdown", detail=text), keep=True)
@@ -326,8 +326,8 @@ class Machine(Steps):
 
 def _is_being_put_down(child: Child) -> bool:
     """Whether a child is being stopped for good already, by its supervisor itself."""
-    return child.phase is Phase.STOPPING and (child.job is None or not child.job.keep)
+    return child.phase is ChildPhase.STOPPING and (child.job is None or not child.job.keep)
 
 
-Input = Callable[[Machine, Moment], list[Action]]
+Input = Callable[[SupervisorMachine, Moment], list[Action]]
 """Gives a machine one input, and returns what is to be done."""

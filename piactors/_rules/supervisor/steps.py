@@ -19,9 +19,9 @@ from piactors._rules.supervisor.actions import (
     StartRefused,
     Stop,
     Up,
-    Wait,
+    WaitBeforeStart,
 )
-from piactors._rules.supervisor.child import Child, Phase
+from piactors._rules.supervisor.child import Child, ChildPhase
 from piactors._rules.supervisor.jobs import Job, Purpose
 from piactors._rules.supervisor.rules import TreeRule
 from piactors.exit_reason import ExitReason
@@ -83,22 +83,22 @@ class Steps:
             if child is not None and child.unwanted:
                 child.unwanted = False
                 self._stay_down(child)
-            elif child is not None and child.phase is Phase.DOWN:
+            elif child is not None and child.phase is ChildPhase.DOWN:
                 self._start_one(child, job)
                 return
         self._finish(job)
 
     def _is_stopped(self, child: Child, job: Job) -> bool:
-        if child.phase in (Phase.RUNNING, Phase.STARTING):
+        if child.phase in (ChildPhase.RUNNING, ChildPhase.STARTING):
             keep = job.keep and child.rule.leaves_spec
             self._actions.append(Stop(child.id, keep))
-            child.phase, child.job = Phase.STOPPING, job
+            child.phase, child.job = ChildPhase.STOPPING, job
             return False
         return True
 
     def _stopped(self, child: Child, job: Job) -> None:
         self._cut_wait_short(child)
-        child.phase, child.retry = Phase.DOWN, False
+        child.phase, child.retry = ChildPhase.DOWN, False
         child.epoch += 1
         if not job.keep:
             self._stay_down(child)
@@ -108,7 +108,7 @@ class Steps:
             self._forget(child)
 
     def _start_one(self, child: Child, job: Job) -> None:
-        child.phase, child.job = Phase.STARTING, job
+        child.phase, child.job = ChildPhase.STARTING, job
         child.epoch += 1
         child.restarts += job.purpose is Purpose.RESTART
         attempt = max(1, child.attempt) if job.purpose is Purpose.RESTART else 0
@@ -175,11 +175,11 @@ class Steps:
             self._stop_all_at_once(ending)
         while ending.left:
             child = self.children[ending.left[0]]
-            if child.phase in (Phase.RUNNING, Phase.STARTING):
+            if child.phase in (ChildPhase.RUNNING, ChildPhase.STARTING):
                 self._ask_to_stop(child, ending)
-            if child.phase is Phase.STOPPING:
+            if child.phase is ChildPhase.STOPPING:
                 return
-            child.phase, child.comes_back = Phase.DOWN, False
+            child.phase, child.comes_back = ChildPhase.DOWN, False
             child.epoch += 1
             ending.left.popleft()
         self.ended = ending.reason
@@ -187,12 +187,12 @@ class Steps:
 
     def _stop_all_at_once(self, ending: _Ending) -> None:
         for child in self.children.values():
-            if child.phase in (Phase.RUNNING, Phase.STARTING):
+            if child.phase in (ChildPhase.RUNNING, ChildPhase.STARTING):
                 self._ask_to_stop(child, ending)
 
     def _ask_to_stop(self, child: Child, ending: _Ending) -> None:
         self._actions.append(Stop(child.id, ending.keep and child.rule.leaves_spec))
-        child.phase = Phase.STOPPING
+        child.phase = ChildPhase.STOPPING
 
     # Children
 
@@ -208,9 +208,9 @@ class Steps:
         self._actions.append(Forget(child.id))
 
     def _wait(self, child: Child, seconds: float) -> None:
-        child.phase, child.comes_back = Phase.WAITING, True
+        child.phase, child.comes_back = ChildPhase.WAITING, True
         child.epoch += 1
-        self._actions.append(Wait(child.id, seconds, child.epoch, max(1, child.attempt)))
+        self._actions.append(WaitBeforeStart(child.id, seconds, child.epoch, max(1, child.attempt)))
 
     def _postpone(self, child: Child, seconds: float) -> None:
         if child.rule.budget is not None:
@@ -224,6 +224,6 @@ class Steps:
         if until is not None and until > self._moment.now:
             self._postpone(child, self._moment.now - until)
 
-    def _known(self, id: str, phase: Phase) -> Child | None:
+    def _known(self, id: str, phase: ChildPhase) -> Child | None:
         child = self.children.get(id)
         return child if child is not None and child.phase is phase else None
