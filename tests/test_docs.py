@@ -46,7 +46,10 @@ def programs(page: str = "README.md") -> list[str]:
     return [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "envs/blur" not in block]
 
 
-PAGES = {"README.md": 6, "docs/supervision.md": 3, "docs/limits.md": 3, "docs/values.md": 2, "docs/types.md": 3}
+PAGES = {
+    "README.md": 6, "docs/supervision.md": 3, "docs/limits.md": 3, "docs/values.md": 2, "docs/types.md": 3,
+    "docs/coming_from.md": 4, "docs/index.md": 1,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("page", "number"), [(page, number) for page in PAGES for number in range(PAGES[page])])
