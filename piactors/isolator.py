@@ -54,6 +54,10 @@ class ProcessIsolator:
             return f"<ProcessIsolator {self.name or '(without a name yet)'} (not started)>"
         return f"<ProcessIsolator {self.name} ({dead.described(self._ref._isolate)})>"
 
+    def pass_stdin(self, passes: bool) -> None:
+        """Have its process read this program's stdin; before it is started."""
+        self._passes_stdin = passes
+
     def start(self) -> Self:
         """Start the process and return self.
 

@@ -306,8 +306,8 @@ class Lab:
             spec = attrs.evolve(spec, target=_Hosting, args=args, kwargs={}, options=None)
         target = spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target
         runner = backend.thread_runner(spec, link, self.clock, options)
-        runner.faults = self._plan(spec.id)
-        runner.start_timeout = options.start_timeout if issubclass(target, (ProcessActor, _Hosting)) else None
+        is_isolate = issubclass(target, (ProcessActor, _Hosting))
+        runner.hold_to(self._plan(spec.id), options.start_timeout if is_isolate else None)
         return runner
 
     def engine_made(self, engine: Engine) -> None:

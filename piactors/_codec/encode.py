@@ -57,8 +57,7 @@ def _pickled(
     kind: type[pickling.Pickler], value: Any, spawning: shared_objects.Spawning | None, foreign: bool
 ) -> Packed:
     buffer = io.BytesIO()
-    pickler = kind(buffer, foreign=foreign)
-    pickler.spawning = spawning
+    pickler = kind(buffer, foreign=foreign, spawning=spawning)
     pickler.dump(value)
     return Packed(buffer.getvalue(), _needs(pickler, foreign))
 

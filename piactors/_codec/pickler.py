@@ -35,11 +35,13 @@ class Pickler(pickle.Pickler):
         spawning: takes the descriptors that go along; None where none can.
     """
 
-    def __init__(self, buffer: Any, *, foreign: bool = False, **more: Any) -> None:
+    def __init__(
+        self, buffer: Any, *, foreign: bool = False, spawning: shared_objects.Spawning | None = None, **more: Any
+    ) -> None:
         super().__init__(buffer, 5, **more)
         self.met: dict[str, Any] = {}
         self.held: list[Any] = []
-        self.spawning: shared_objects.Spawning | None = None
+        self.spawning = spawning
         self.top: Any = None
         self._foreign = foreign
         self._own: dict[int, rebuild.Globals] = {}

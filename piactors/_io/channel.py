@@ -86,6 +86,15 @@ class SocketChannel:
         self.ended = False
         self.fault: ProtocolError | None = None
 
+    def forget_last(self) -> None:
+        """What was sent last is not what is sent next."""
+        self.last = (-1, 0, None)
+
+    def end(self) -> None:
+        """Nothing that has come, or comes, is looked at any more."""
+        self.ended = True
+        self.frames.clear()
+
     def fileno(self) -> int:
         """Return the socket's descriptor, or -1 once closed."""
         return self.sock.fileno()

@@ -91,6 +91,10 @@ class Reader:
             self._give_back_again(depth, answers_due)
             raise
 
+    def hold(self, *, answers_only: bool) -> None:
+        """Say whether a caller that waits may read, as what comes are answers."""
+        self.answers_only = answers_only
+
     def _read_for(self, future: Waiting, fd: int, waker: wake.Waker, spin: Spin, deadline: float | None) -> None:
         turns, left = self._turns, None
         waker.begin()

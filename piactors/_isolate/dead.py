@@ -48,17 +48,15 @@ class NamedIsolate(Protocol):
         """Why it has ended for good."""
 
 
-def dead(name: str, text: str, reason: ExitReason | None) -> ActorDeadError:
+def dead(name: str, text: str, reason: ExitReason | None, *, kind: str = "") -> ActorDeadError:
     """Return the error: who, what became of the message, and why it ended."""
     why = "" if reason is None else f": {reason.summary[:_MOST_SHOWN]}"
-    return ActorDeadError(f"{shown.line(name)} {text}{why}", name=name, reason=reason)
+    return ActorDeadError(f"{kind}{shown.line(name)} {text}{why}", name=name, reason=reason)
 
 
 def supervisor(name: str, text: str, reason: ExitReason | None) -> ActorDeadError:
     """Return the error of a supervisor that does not do what it was asked."""
-    error = dead(f"supervisor {name}", text, reason)
-    error.name = name
-    return error
+    return dead(name, text, reason, kind="supervisor ")
 
 
 def takes_nothing(isolate: NamedIsolate) -> ActorDeadError:

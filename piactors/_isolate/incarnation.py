@@ -122,7 +122,6 @@ class Incarnation:
         except BaseException:
             self.guard.ended(None, None)
             raise
-        self.process.on_large = home.on_large
         if not options.debug:
             self._start_timer = self.after(options.start_timeout, self._start_is_late)
         if self.facts.kill_kind is not None:  # decided while it was made
@@ -135,7 +134,7 @@ class Incarnation:
             number=self.number, how=spec.order, init=spec.init(self._home.urn, self.number, self._data.known),
             needs=spec.needs, preload=options.preload, own_interpreter=spec.own_interpreter,
             concurrency=options.concurrency, output=options.output if isinstance(options.output, str) else "callable",
-            max_frame=options.max_frame, fell_back=self._home.reports.fell_back,
+            max_frame=options.max_frame, fell_back=self._home.reports.fell_back, on_large=self._home.on_large,
         )  # fmt: skip
 
     @property

@@ -105,7 +105,7 @@ class Performing:
     def continue_from(self, earlier: Performing) -> None:
         """Count processes from where an isolate of the same ref has ended."""
         self.generation_number, self.description = earlier.generation_number, earlier.description
-        self.machine.last_number = earlier.machine.last_number
+        self.machine.count_from(earlier.machine.last_number)
 
     def use_plan(self, plan: Plan | None) -> None:
         """Say what enforces the limits of the first specification."""

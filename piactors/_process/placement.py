@@ -40,6 +40,7 @@ class ProcessOrder:
         concurrency: how many calls may run in it at once.
         output: ``inherit``, ``discard``, or anything else: its owner takes the lines.
         max_frame: how many bytes a frame may have.
+        on_large: is called if an answer has come in shared memory, on the thread that reads it.
         fell_back: is told why it is made in a slower way than was asked for.
     """
 
@@ -53,6 +54,7 @@ class ProcessOrder:
     output: str = "callable"
     max_frame: int
     fell_back: Callable[[str], object]
+    on_large: Callable[[], object]
 
 
 @attrs.frozen(kw_only=True)
@@ -82,9 +84,6 @@ class Process(Protocol):
     """Where it runs; empty on this machine."""
     knowledge: Knowledge
     """What it has of this program's definitions."""
-    on_large: Callable[[], object]
-    """Called if an answer has come in shared memory, on the thread that reads it."""
-
     def send(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
         """Send a frame on the data channel."""
 

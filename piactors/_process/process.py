@@ -50,10 +50,6 @@ _NEWS_SECONDS = 2.0
 """How long the news of a process's end may take after the end of its channels."""
 
 
-def _nothing() -> None:
-    """Nobody wants to know."""
-
-
 class LocalProcess:
     """One process of this machine; see `placement.Process`."""
 
@@ -69,7 +65,7 @@ class LocalProcess:
         self._owner = owner
         self._order = order.how
         self._concurrency = order.concurrency
-        self._fell_back = order.fell_back
+        self._fell_back, self._on_large = order.fell_back, order.on_large
         self._process_fd = -1
         self._identity: Identity | None = None
         self._ended = False
@@ -102,10 +98,8 @@ class LocalProcess:
         self._reader = Reader(
             loop, self._data, self._may_handle, self._pass_on_data, self._fault, self._channel_ended
         )
-        self._reader.answers_only = owner.answers_anywhere
+        self._reader.hold(answers_only=owner.answers_anywhere)
         self._data_writer = Writer(loop, self._data, self.number, self._reader.want_write)
-        self.on_large: Callable[[], object] = _nothing
-        """Called where an answer has come in shared memory, on the thread that reads it."""
         self.retract = self._control.retract
         self.mapped_bytes = self._control.mapped_bytes
         self.send = self._data_writer.send
@@ -130,14 +124,14 @@ class LocalProcess:
     def hand_over(self, owner: ProcessOwner) -> None:
         """Let somebody else own it from here on."""
         self._owner = owner
-        self._reader.answers_only = owner.answers_anywhere
+        self._reader.hold(answers_only=owner.answers_anywhere)
 
     # Sending, from any thread
 
     def define(self, needs: Needs | None) -> None:
         """Send ahead what the next message needs and the process does not have."""
         records, noted = self.knowledge.missing(needs)
-        self._data.last = (-1, 0, None)
+        self._data.forget_last()
         try:
             for lent in () if needs is None else needs.lent:
                 self._control.hand_over(lent)
@@ -320,7 +314,7 @@ class LocalProcess:
             raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self.number}")
         if frame.kind in ANSWERS:
             if frame.flags & wire.SHARED:
-                self.on_large()
+                self._on_large()
                 frame = self._control.unpacked(frame, self._read_control)
             self._owner.on_answer(frame, again)
         elif frame.kind in _ON_DATA:
@@ -339,8 +333,7 @@ class LocalProcess:
 
     def _fault(self, channel: SocketChannel, error: Exception) -> None:
         self._loop.unwatch(channel.fileno())
-        channel.ended = True
-        channel.frames.clear()
+        channel.end()
         self._owner.on_fault(error)
 
     def _read_output(self, pipe: OutputPipe) -> None:

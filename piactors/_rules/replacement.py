@@ -89,6 +89,10 @@ class Replacement:
         self._pause = FIRST_PAUSE
         self._standby_not_before = 0.0
 
+    def count_from(self, number: int) -> None:
+        """Go on after the last process of an isolate of the same ref."""
+        self.last_number = number
+
     # What `Lifecycle` decides
 
     def _may_replace(self) -> bool:

@@ -93,7 +93,7 @@ class RootSupervisor(Link):
 
     def start_failed(self, reason: ExitReason, error: MakeError) -> None:
         """See `Link`."""
-        self.runner._last_reason = reason
+        self.runner.note_reason(reason)
         made = error()
         self._over()
         self._ready.fail(made)

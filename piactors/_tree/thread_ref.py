@@ -36,6 +36,11 @@ class Sent(Envelope[Any]):
         self.retries = retries
         self.attempts = 0
 
+    def count_attempt(self) -> int:
+        """It has ended its actor once more; return how often that is."""
+        self.attempts += 1
+        return self.attempts
+
 
 class _Answer(Future[Any]):
     """The answer of an actor in a thread."""
@@ -134,7 +139,10 @@ class ThreadMailbox:
 class ThreadRef(pykka.ActorRef[Any]):
     """Reference to an actor in a thread of the host that a supervisor runs; it stays valid across restarts."""
 
-    def __init__(self, actor_class: type[pykka.Actor], urn: str, name: str) -> None:
+    def __init__(
+        self, actor_class: type[pykka.Actor], urn: str, name: str, *, on_wanted_stop: Callable[[], object],
+        on_terminate: Callable[[], object],
+    ) -> None:  # fmt: skip
         self.actor_class = actor_class
         self.actor_urn = urn
         self.actor_inbox: ThreadMailbox = ThreadMailbox()
@@ -150,8 +158,7 @@ class ThreadRef(pykka.ActorRef[Any]):
         self._stop_wanted = False
         self._actor: pykka.Actor | None = None
         self._stoppers: list[Envelope[Any]] = []
-        self._on_wanted_stop: Callable[[], object] = lambda: None
-        self._on_terminate: Callable[[], object] = lambda: None
+        self._on_wanted_stop, self._on_terminate = on_wanted_stop, on_terminate
         self._data: dict[str, Any] = {}
         self._ends = DeathWatch()
         self._over = threading.Event()
@@ -161,6 +168,26 @@ class ThreadRef(pykka.ActorRef[Any]):
         why = "" if reason is None else f": {reason.summary}"
         about = f"{self.actor_class.__name__}, {self.state}, generation {self.generation}{why}"
         return f"<ActorRef for {self.name} ({about}, {self.actor_urn})>"
+
+    # For what runs it (see `thread_runner`)
+
+    def begin_generation(self) -> None:
+        """Another thread is about to run it."""
+        self._state = "starting" if self.generation == 0 else "restarting"
+        self.generation += 1
+        self.actor_inbox.open()
+
+    def show(self, state: str) -> None:
+        """Be seen in this state."""
+        self._state = state
+
+    def host(self, actor: pykka.Actor) -> None:
+        """This is the actor."""
+        self._actor = actor
+
+    def host_class(self, actor_class: type[pykka.Actor]) -> None:
+        """Stand for this class from now on."""
+        self.actor_class = actor_class
 
     def _actor_weakref(self) -> pykka.Actor | None:  # type: ignore[override]
         """Return the actor, or while it restarts the one before: proxies look at its attributes."""

@@ -48,9 +48,9 @@ class ThreadRunner:
         start_timeout: float | None = None,
     ) -> None:  # fmt: skip
         self.link = link
-        self.ref = ThreadRef(actor_class, uuid.uuid4().urn, link.rule.id)
-        self.ref._on_wanted_stop = self._wanted_stop
-        self.ref._on_terminate = self._terminate
+        self.ref = ThreadRef(
+            actor_class, uuid.uuid4().urn, link.rule.id, on_wanted_stop=self._wanted_stop, on_terminate=self._terminate
+        )
         self.clock = clock
         self.args = args
         self.kwargs = kwargs
@@ -65,6 +65,10 @@ class ThreadRunner:
         self.told_to_stop = False
         """Whether the supervisor itself stops it, and knows whether it may start again."""
 
+    def hold_to(self, faults: Faults | None, start_timeout: float | None) -> None:
+        """In a test: have starts fail as it says, and give one up after so many seconds."""
+        self.faults, self.start_timeout = faults, start_timeout
+
     def start(self) -> None:
         """See `Runner`."""
         if self.ref.actor_stopped.is_set():
@@ -73,9 +77,7 @@ class ThreadRunner:
         if self._down:
             self._down = False
             self.ref.begin()
-        self.ref._state = "starting" if self.ref.generation == 0 else "restarting"
-        self.ref.generation += 1
-        self.ref.actor_inbox.open()
+        self.ref.begin_generation()
         life = self._life = ThreadLife(self)
         if self.start_timeout is not None:
             text = f"not ready within start_timeout, {self.start_timeout:g} s"
@@ -131,7 +133,8 @@ class ThreadRunner:
         """See `Runner`."""
         if not isinstance(other, ThreadRunner):
             return False
-        self.ref.actor_class, self.args, self.kwargs = other.ref.actor_class, other.args, other.kwargs
+        self.args, self.kwargs = other.args, other.kwargs
+        self.ref.host_class(other.ref.actor_class)
         self._shutdown, self.queues, self.clock = other._shutdown, other.queues, other.clock
         return True
 
@@ -242,7 +245,7 @@ class ThreadLife:
             if self.over:
                 return
             self.ready = True
-            self._ref._state = "running"
+            self._ref.show("running")
         publish(events.IsolateStarted, self._ref)
         self._runner.link.started()
         self._serve(actor)
@@ -259,7 +262,7 @@ class ThreadLife:
         actor.actor_urn, actor.actor_inbox, actor._actor_ref = ref.actor_urn, ref.actor_inbox, ref
         while not early.empty():  # what __init__ has sent to itself
             ref.tell_envelope(early.get())
-        ref._actor = getattr(actor, "hosted", actor)
+        ref.host(getattr(actor, "hosted", actor))
         return actor
 
     def _not_started(self, error: BaseException) -> None:
@@ -337,7 +340,7 @@ class ThreadLife:
 
     def _hook(self, actor: pykka.Actor, hook: Any, *args: Any) -> None:
         actor.actor_stopped.set()
-        self._ref._state = "stopping"
+        self._ref.show("stopping")
         try:
             hook(*args)
         except BaseException:
@@ -365,7 +368,7 @@ class ThreadLife:
         assert reason is not None
         publish(events.IsolateExited, self._ref, reason=reason)
         if not self._ref.actor_stopped.is_set():
-            self._ref._state = "restarting"
+            self._ref.show("restarting")
             if not self._runner.queues:
                 fail_all(self._ref.actor_inbox.refuse(), self._ref)
         if wanted and not self.ready:
@@ -378,8 +381,7 @@ class ThreadLife:
         reason = reason or self.reason or ExitReason(kind="killed")
         attempts = retries = 0
         if isinstance(envelope, Sent):
-            envelope.attempts += 1
-            attempts, retries = envelope.attempts, envelope.retries
+            attempts, retries = envelope.count_attempt(), envelope.retries
             self._by_message = retries > 0 and self._runner.link.quarantine
             if attempts <= retries and self._ref.actor_inbox.put_first(envelope):
                 return

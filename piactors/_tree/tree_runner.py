@@ -268,6 +268,10 @@ class TreeRunner:
         link.redeclare(spec.to_rule(listed=listed, runner=runner), spec.quarantine, asks=link.asks)
         return runner
 
+    def note_reason(self, reason: ExitReason) -> None:
+        """This is why it has not started, or has ended."""
+        self._last_reason = reason
+
     def redeclare(self, spec: ChildSpec) -> tuple[ChildRule, Callable[[], Future[int]]]:
         """Return the rule of a child that is to run something else, and what has that begin.
 

@@ -146,7 +146,7 @@ class SelfRef(pykka.ActorRef[Any]):
             self.tell(message)
             future.set(None)
         else:
-            future.number = self._request(("ask", self._control.dumps(_operation(message))), future.take)
+            future.is_of(self._request(("ask", self._control.dumps(_operation(message))), future.take))
         return future.get(timeout=timeout) if block else future
 
     def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:

@@ -95,6 +95,10 @@ class RequestedFuture(Future[Any]):
 
     number = 0
 
+    def is_of(self, number: int) -> None:
+        """It is the answer to the request of this number."""
+        self.number = number
+
     def take(self, _: int, frame: Any) -> None:
         """Settle with the frame that the host answered."""
         self.settle_with(lambda: _control.result_of(frame))
