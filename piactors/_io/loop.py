@@ -78,16 +78,13 @@ class Share:
         self._loop = loop
         self._on_error = on_error
         self.can_pause = loop.can_pause
+        self.ident = loop.ident
+        """Of the thread; known once the loop has been started."""
         self.is_current = loop.is_current
         self.want_write = loop.want_write
         self.pause = loop.pause
         self.resume = loop.resume
         self.unwatch = loop.unwatch
-
-    @property
-    def ident(self) -> int | None:
-        """See `Loop`."""
-        return self._loop.ident
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
         """See `Loop`."""
@@ -144,6 +141,7 @@ class Loop:
     def start(self) -> None:
         """Start the thread."""
         self.thread.start()
+        self.ident = self.thread.ident
 
     def share(self, on_error: OnError) -> Share:
         """Return the loop for a user who is told of what its callbacks raise."""

@@ -25,6 +25,7 @@ from piactors._isolate.containment import Containment
 from piactors._isolate.delivery import Delivery
 from piactors._isolate.home import Home
 from piactors._isolate.life import Life
+from piactors._isolate.looks import Looks
 from piactors._isolate.news import News
 from piactors._isolate.parent import Alone, Losses, ParentLink, Supervised
 from piactors._isolate.performing import Texts
@@ -39,7 +40,6 @@ from piactors._isolate.spec import IsolateSpec
 from piactors._platform import reentry
 from piactors._platform.reentry import Reentered
 from piactors._process.local import LocalPlacement
-from piactors._process.placement import Process
 from piactors._rules.message import Message
 from piactors._rules.phases import Phase
 from piactors.errors import ActorDeadError, StartError
@@ -51,7 +51,7 @@ _RELEASE_SECONDS = 5.0
 """For an I/O thread that has failed meanwhile; one that works answers in much less."""
 
 
-class Isolate:
+class Isolate(Looks):
     """One supervised process and its mailbox.
 
     Attributes:
@@ -115,76 +115,6 @@ class Isolate:
         )
 
     # About it, from any thread
-
-    @property
-    def spec(self) -> IsolateSpec:
-        """What runs, or is to run next."""
-        return self.life.spec
-
-    @property
-    def options(self) -> IsolationOptions:
-        """The options of that."""
-        return self.life.spec.options
-
-    @property
-    def process(self) -> Process | None:
-        """The process that messages go to, or None."""
-        current = self.life.current
-        return None if current is None else current.process
-
-    @property
-    def pid(self) -> int | None:
-        """The pid of the process that runs, or None."""
-        current = self.life.current
-        return None if current is None else current.pid
-
-    @property
-    def generation_number(self) -> int:
-        """How many processes it has had."""
-        return self.life.generation_number
-
-    @property
-    def last_reason(self) -> ExitReason | None:
-        """Why the last process has ended."""
-        return self.news.last_reason
-
-    @property
-    def final_reason(self) -> ExitReason | None:
-        """Why it has ended for good, once that is decided."""
-        return self.news.final_reason
-
-    @property
-    def actor_stopped(self) -> threading.Event:
-        """Set once it takes no message any more."""
-        return self.news.actor_stopped
-
-    @property
-    def ended(self) -> threading.Event:
-        """Set once it and all its processes are gone for good."""
-        return self.news.ended
-
-    @property
-    def shown_state(self) -> str:
-        """Its state as users see it: it stops from the moment on at which somebody asks for that."""
-        state, current = self.state, self.life.current
-        wanted = self.stop_requested or (current is not None and current.stop_wanted)
-        halted = self.life.machine.halting and state == "running"
-        return "stopping" if halted or (wanted and state != "stopped") else state
-
-    @property
-    def state(self) -> str:
-        """``starting``, ``running``, ``restarting``, ``stopping`` or ``stopped``."""
-        machine = self.life.machine
-        phase = machine.phase
-        if phase in (Phase.RUNNING, Phase.STOPPING, Phase.STOPPED):
-            return phase.value
-        if phase is Phase.CLOSING:
-            return "stopping"
-        return "restarting" if machine.has_run else "starting"
-
-    def is_alive(self) -> bool:
-        """Whether messages are taken."""
-        return not self.news.actor_stopped.is_set()
 
     def control(self, operation: str, *args: Any) -> Future[Any]:
         """Ask the isolate's control thread, which answers while a call runs.
@@ -252,11 +182,6 @@ class Isolate:
     def _planned(self, spec: IsolateSpec) -> Plan | None:
         limits = spec.options.limits
         return None if limits is None else self.runtime.confiner.plan(limits)
-
-    @property
-    def plan(self) -> Plan | None:
-        """What enforces its limits, once it has been started."""
-        return self.life.plan
 
     def _begin_here(self) -> None:
         """On the loop, where nothing is interrupted: once, though it is asked for again by `_call_off`."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from piactors._host.confiner import Plan
 from piactors._isolate.incarnation import Incarnation, IncarnationListener
-from piactors._isolate.performing import PERFORM, Performing
 from piactors._isolate.spec import IsolateSpec
+from piactors._isolate.telling import PERFORM, Telling
 from piactors._process.placement import End, Process
 from piactors._rules import actions as do
 from piactors._rules.bodies import ProcessEnding, Role
@@ -27,7 +27,7 @@ from piactors.future import Future
 _RESTARTING = (Phase.STARTING, Phase.WAITING, Phase.LEAVING, Phase.HELD)
 
 
-class Life(Performing):
+class Life(Telling):
     """The life of one isolate."""
 
     def __init__(self, *parts: Any) -> None:

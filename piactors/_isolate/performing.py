@@ -12,12 +12,10 @@ import attrs
 from piactors import events
 from piactors._host.confiner import Plan
 from piactors._io.loop import Timer
-from piactors._isolate import crash_errors
 from piactors._isolate.home import Home
 from piactors._isolate.incarnation import Incarnation, IncarnationListener
 from piactors._isolate.news import News
 from piactors._isolate.parent import Losses
-from piactors._isolate.policies import heartbeat
 from piactors._isolate.policies.call_timeout import CallClock
 from piactors._isolate.policies.recycling import RecyclePolicy, has_room_beside
 from piactors._isolate.replacing import Replacements
@@ -25,7 +23,6 @@ from piactors._isolate.reply_ports import fail_all
 from piactors._isolate.reports import settle_lost
 from piactors._isolate.spec import IsolateSpec
 from piactors._rules import actions as do
-from piactors._rules.bodies import ProcessEnding, Role
 from piactors._rules.lifecycle import Lifecycle
 from piactors._rules.mailbox import Aftermath, Evidence
 from piactors._rules.message import Message
@@ -259,143 +256,8 @@ class Performing:
 
     # News
 
-    def _started(self, action: do.Started) -> None:
-        body = self.current
-        if body is not None and body.number == action.number:
-            body.note_started()
-            self._losses.forget()
-            self.description = body.description
-            self.replacements.runs(body.version, body.number)
-            self._news.runs(body, partial(self._begin_policies, body))
-
-    def _replaced(self, action: do.Replaced) -> None:
-        body, reports = self.current, self._home.reports
-        if body is None or body.number != action.new:
-            return
-        body.note_started()
-        body.note_announced()  # to its supervisor the child has been running all the time
-        self.description = body.description
-        old = self._bodies.get(action.old)
-        reports.publish(events.IsolateStarted, body.pid, body.number)
-        pid = self._old_pid if old is None else old.pid
-        fields = {"reason": action.reason, "new_pid": body.pid, "warm": action.warm}
-        reports.publish(events.IsolateRecycled, pid, action.old, **fields)
-        self._begin_policies(body)
-        self.replacements.runs(body.version, body.number)
-
-    def _begin_policies(self, body: Incarnation) -> None:
-        self._recycling.begin(body)
-        heartbeat.start(body, self._home)
-
-    def _not_replaced(self, action: do.NotReplaced) -> None:
-        self._recycling.again()
-        gone, ending = self._gone, action.ending
-        cause = None if ending is None or gone is None else self._news.start_error(gone, ending)
-        self.replacements.has_failed(action.version, cause)
-        if action.ending is not None and self.current is not None:
-            self._home.reports.warn(
-                "isolate %s is not %s, generation %s goes on: %s",
-                self.current.spec.name, "recycled" if action.version is None else "replaced", self.generation_number,
-                action.ending.reason.report(),
-            )  # fmt: skip
-
-    def _lacking(self, action: do.Lacking) -> None:
-        text = (action.reason.error or action.reason.detail or "").strip().rpartition("\n")[2]
-        place = (self.spec.name, text)
-        self._home.reports.warn("isolate %s cannot be restarted now, and is tried again until it can: %s", *place)
-
-    def _standby_lost(self, action: do.StandbyLost) -> None:
-        self._home.reports.warn(
-            "isolate %s: its standby (pid %s) has ended, and none is started for %g s: %s",
-            self.spec.name, None if self._gone is None else self._gone.pid, action.delay, action.reason.report(),
-        )  # fmt: skip
-
-    def _held(self, action: do.Held) -> None:
-        aftermath = _NO_MESSAGES if self._lost is None else self._lost[1]
-        self._settle_lost()
-        self._news.held(self._last, action.ending, aftermath, halted=self.machine.halting)
-
-    def _exceeded(self, _: do.Exceeded) -> None:
-        self._news.exceeded()
-
-    def _closed(self, action: do.Closed) -> None:
-        self._end = action
-        self._steps += [self._settle_lost, *self._steps_of_end(action), self._die_of_crash]
-        self._take_steps()
-
-    def _take_steps(self) -> None:
-        while self._steps:
-            self._steps[0]()  # it is taken out after it: one that fails is tried once more
-            self._steps.popleft()
-
-    def _die_of_crash(self) -> None:
-        reason = self.machine.ending.reason
-        if self.options.die_on_crash and not reason.is_normal and not self._stops():
-            crash_errors.die(reason)
-
-    def steps_left(self) -> list[Callable[[], object]]:
-        """Return what has still to be done if the end for good has come: nothing of it is lost by a failure."""
-        if self._end is None:
-            return []
-        return list(self._steps) or self._steps_of_end(self._end)
-
-    def _steps_of_end(self, closed: do.Closed) -> list[Callable[[], object]]:
-        """Return what has to be done at the end for good, step by step, in order."""
-        home, reason = self._home, closed.ending.reason
-        left = home.delivery.close(self._texts.takes_nothing)
-        stops = [message for message in left if message.kind == "stop"]
-        rest = [message for message in left if message.kind != "stop"]
-        told = self._news.steps_of_end(self._last, self.generation_number, closed.ending, wanted=closed.wanted)
-        steps: list[Callable[[], object]] = [home.leave, home.reports.relay.tell_dropped, *told[:2]]
-        steps += [partial(self._fail_not_run, rest, reason), *told[2:]]
-        steps.append(lambda: self.replacements.fail_all(self._texts.not_begun(reason)))
-        # last: whoever stopped it finds all of this done
-        return [*steps, partial(fail_all, stops, partial(self._texts.not_begun, reason))]
-
-    def _tell_of_companion(self, body: Incarnation, ending: ProcessEnding) -> None:
-        """One that does not run the calls has ended: the rules say what of it is news."""
-        reason, reports = ending.reason, self._home.reports
-        if body.role is Role.SUCCESSOR and reason.kind != "shutdown":
-            reports.publish(events.IsolateStartFailed, body.pid, body.number, reason=reason)
-        elif body.role is Role.RETIRING:
-            self._old_pid = body.pid
-            if body.ran:
-                reports.publish(events.IsolateExited, body.pid, body.number, reason=reason)
-            if not reason.is_normal and body.is_ready and body.spec.options.shutdown_timeout != 0:
-                what = "recycled" if body.ran else "not needed"
-                place = (body.spec.name, body.pid, body.number, what)
-                reports.warn("isolate %s (pid %s, generation %s), %s: %s", *place, reason.report())
-
     def _replace(self, number: int, reason: str) -> None:
         if self.current is not None and self.current.number == number:
             self.feed("replace", reason)
         if self.machine.swap is Swap.NONE and not self.machine.is_asked:
             self._recycling.again()
-
-
-PERFORM: dict[type, Callable[[Performing, Any], None]] = {
-    do.Launch: Performing._launch,
-    do.Assign: Performing._assign,
-    do.Sync: Performing._sync,
-    do.Retire: Performing._retire,
-    do.Kill: Performing._kill,
-    do.Bound: Performing._bound,
-    do.Attach: Performing._attach,
-    do.Detach: Performing._detach,
-    do.Pause: Performing._pause,
-    do.Resume: Performing._resume,
-    do.AskToStop: Performing._ask_to_stop,
-    do.FailWaiting: Performing._fail_waiting,
-    do.Wait: Performing._wait,
-    do.CancelWait: Performing._cancel_wait,
-    do.WaitForStandby: Performing._wait_for_standby,
-    do.ReplaceLater: Performing._replace_later,
-    do.Started: Performing._started,
-    do.Replaced: Performing._replaced,
-    do.NotReplaced: Performing._not_replaced,
-    do.Lacking: Performing._lacking,
-    do.StandbyLost: Performing._standby_lost,
-    do.Held: Performing._held,
-    do.Exceeded: Performing._exceeded,
-    do.Closed: Performing._closed,
-}

@@ -136,32 +136,38 @@ class Sending:
         while place:
             if self.is_mine():
                 raise Reentered(f"isolate {self.name}")
-            with self.lock:
-                if self.refusal is not None:
-                    raise self.refusal()
-                process, mailbox = self.process, self.mailbox
-                place = None
-                try:
-                    if self.capacity is not None and message.kind != "stop":
-                        place = capacity.make_room(self, may_block)
-                    if place:
-                        pass
-                    elif not self.flows:
-                        mailbox.put(message)
-                    elif mailbox.put_and_send(message):
-                        self._send(process, message)
-                    if self._clock.runs:
-                        self._clock.note()
-                except BaseException as error:  # a KeyboardInterrupt: it may be numbered, and not sent
-                    self._mend(process)
-                    if isinstance(error, Reentered):
-                        mailbox.give_up(message)
-                    raise
-                others = mailbox.count_on_way() > 1
+            with self.lock:  # that there is room, its number, and its place in the channel are one step for others
+                place, busy = self._take(message, may_block)
             if place:
                 capacity.wait_for_room(self, message, place, until)
-        if others and process is not None:
-            process.watch()  # whoever sends one after the other may not ask for the answers for a while
+        if busy is not None:
+            busy.watch()  # whoever sends one after the other may not ask for the answers for a while
+
+    def _take(self, message: Message, may_block: bool) -> tuple[Any, Process | None]:
+        """Under the lock: take a message, and send it if there is room in flight.
+
+        Returns where to wait if the mailbox is full, and the process if other messages are in flight.
+        """
+        if self.refusal is not None:
+            raise self.refusal()
+        process, mailbox = self.process, self.mailbox
+        try:
+            if self.capacity is not None and message.kind != "stop":
+                place = capacity.make_room(self, may_block)
+                if place is not None:
+                    return place, None
+            if not self.flows:
+                mailbox.put(message)
+            elif mailbox.put_and_send(message):
+                self._send(process, message)
+            if self._clock.runs:
+                self._clock.note()
+        except BaseException as error:  # a KeyboardInterrupt: it may be numbered, and not sent
+            self._mend(process)
+            if isinstance(error, Reentered):
+                mailbox.give_up(message)
+            raise
+        return None, process if mailbox.count_on_way() > 1 else None
 
     def _set_timeout(self, message: Message) -> None:
         message.limit_to(self._call_timeout if message.call_timeout is None else message.call_timeout, math.inf)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from piactors._rules import actions, lifecycle, replacement
+from piactors._rules import actions, lifecycle, replacement, succession
 from tests.rules.lives import Explorer
 
 STEPS = 100_000
@@ -32,27 +32,27 @@ MUTANTS = {
     "two replacements at once": ("replacement", "if self.swap is Swap.NONE and self._may_replace() and", "if"),
     "two standbys": ("replacement", " or self._in_role(Role.STANDBY) is not None:\n            return\n",
                      ":\n            return\n"),
-    "what is not needed stays": ("lifecycle", "            if body.role in (Role.STANDBY, Role.SUCCESSOR):",
+    "what is not needed stays": ("succession", "            if body.role in (Role.STANDBY, Role.SUCCESSOR):",
                                  "            if body.role is Role.SUCCESSOR:"),
     "a cold replacement launches beside what it ends": (
         "replacement", "if self._in_role(Role.RETIRING) is not None or self._in_role(Role.SUCCESSOR) is not None:",
         "if self._in_role(Role.SUCCESSOR) is not None:",
     ),
-    "a wait goes on": ("lifecycle", "self._do(CancelWait())", "pass"),
-    "a stop is forgotten": ("lifecycle", "self.wish = max(self.wish, wish)", "pass"),
+    "a wait goes on": ("succession", "self._do(CancelWait())", "pass"),
+    "a stop is forgotten": ("succession", "self.wish = max(self.wish, wish)", "pass"),
     "it starts once more after a stop": (
-        "lifecycle", "stays_down = self.wish is not Wish.NONE or self.stays_down", "stays_down = False"
+        "succession", "stays_down = self.wish is not Wish.NONE or self.stays_down", "stays_down = False"
     ),
-    "its supervisor hears too early": ("lifecycle", "        if not self.halting:\n            self._hold()\n",
+    "its supervisor hears too early": ("succession", "        if not self.halting:\n            self._hold()\n",
                                        "        self._hold()\n"),
-    "it is closed while something is left": ("lifecycle", "if self.phase is Phase.CLOSING and not self.bodies:",
+    "it is closed while something is left": ("succession", "if self.phase is Phase.CLOSING and not self.bodies:",
                                              "if self.phase is Phase.CLOSING:"),
     "it never closes": ("lifecycle", "        self._look_whether_alone()\n        actions", "        actions"),
     "a dead process runs": (
-        "lifecycle", "        self._do(Detach())\n        if self._only_lacks", "        if self._only_lacks"
+        "succession", "        self._do(Detach())\n        if self._only_lacks", "        if self._only_lacks"
     ),
     "messages go to a process that is not ready": (
-        "lifecycle", "        self._attach(number)\n        if self.bodies[number].ready:",
+        "succession", "        self._attach(number)\n        if self.bodies[number].ready:",
         "        self._attach(number)\n        self._do(Resume())\n        if self.bodies[number].ready:",
     ),
     "it starts though its supervisor does not wait for that": (
@@ -75,15 +75,15 @@ def explore(steps: int, seed: int, make: Any = lifecycle.Lifecycle) -> Counter[s
 def mutated(module: str, old: str, new: str) -> type[lifecycle.Lifecycle]:
     """Return the machine with one passage of its source replaced."""
     made = {}
-    for name, original in (("replacement", replacement), ("lifecycle", lifecycle)):
+    for name, original in (("replacement", replacement), ("succession", succession), ("lifecycle", lifecycle)):
         source = Path(str(original.__file__)).read_text()
         if name == module:
             assert source.count(old) >= 1, f"{old!r} is not in {name} any more"
             source = source.replace(old, new)
         made[name] = types.ModuleType(f"mutated_{name}")
         namespace = made[name].__dict__
-        if name == "lifecycle":
-            source = source.replace("from piactors._rules.replacement import", "from mutated_replacement import")
+        for other in ("replacement", "succession"):
+            source = source.replace(f"from piactors._rules.{other} import", f"from mutated_{other} import")
         code = compile(source, f"mutated {name}", "exec", dont_inherit=True)
         with pytest.MonkeyPatch.context() as patch:
             for other, found in made.items():
