@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from piactors import events
     from piactors.actor import ActorStarter, ProcessActor, call_options, idempotent
-    from piactors.child_spec import ChildSpec
+    from piactors.child_spec import ChildCounts, ChildInfo, ChildSpec
     from piactors.errors import (
         ActorDeadError,
         CallTimeout,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from piactors.ref import IsolateRef
     from piactors.spawning import spawn, spawn_async
     from piactors.supervisor import DynamicSupervisor, Supervisor
-    from piactors.supervisor_ref import ChildCounts, ChildInfo, SupervisorRef
+    from piactors.supervisor_ref import SupervisorRef
     from piactors.usage import GcStats, ResourceUsage, TreeUsage, UsageSample
     from piactors.watching import Down, link, watch
 
@@ -118,7 +118,7 @@ __all__ = [
 _HOMES = {
     "actor": ("ActorStarter", "ProcessActor", "call_options", "idempotent"),
     "program": ("run", "run_async"),
-    "child_spec": ("ChildSpec",),
+    "child_spec": ("ChildCounts", "ChildInfo", "ChildSpec"),
     "errors": (
         "ActorDeadError", "CallTimeout", "ChildAlreadyPresent", "ChildAlreadyStarted", "ChildNotFound",
         "ChildRestarting", "ChildRunning", "InvalidTarget", "IsolateCrashed", "LimitExceeded", "MailboxFull",
@@ -135,7 +135,7 @@ _HOMES = {
     "ref": ("IsolateRef",),
     "spawning": ("spawn", "spawn_async"),
     "supervisor": ("DynamicSupervisor", "Supervisor"),
-    "supervisor_ref": ("ChildCounts", "ChildInfo", "SupervisorRef"),
+    "supervisor_ref": ("SupervisorRef",),
     "usage": ("GcStats", "ResourceUsage", "TreeUsage", "UsageSample"),
     "watching": ("Down", "link", "watch"),
 }  # fmt: skip

@@ -253,4 +253,35 @@ class ChildSpec:
             return True
 
 
+@attrs.frozen
+class ChildInfo:
+    """One child, as `which_children` lists it.
+
+    Attributes:
+        id: its name among its siblings.
+        ref: its ref.
+        state: "running", "restarting" (also while it waits for its backoff) or "stopped".
+        type: "worker" or "supervisor".
+        restarts: how often it has been restarted, with its group or alone, since its supervisor was started.
+        exit_reason: why it ended last, or None.
+    """
+
+    id: str
+    ref: pykka.ActorRef[Any]
+    state: Literal["running", "restarting", "stopped"]
+    type: Literal["worker", "supervisor"]
+    restarts: int
+    exit_reason: ExitReason | None
+
+
+@attrs.frozen
+class ChildCounts:
+    """How many children there are: `specs` in all, `active` of them run; by type, `supervisors` and `workers`."""
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
+
+
 _FIELDS = frozenset(field.name for field in attrs.fields(ChildSpec))

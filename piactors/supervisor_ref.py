@@ -23,44 +23,13 @@ from piactors._text import shown
 from piactors._text.logs import plain as logger
 from piactors._tree import answers, render
 from piactors._tree.tree_runner import TreeRunner, make_refs_with
-from piactors.child_spec import ChildSpec
+from piactors.child_spec import ChildCounts, ChildInfo, ChildSpec
 from piactors.errors import ChildNotFound, PiactorsError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 
 if TYPE_CHECKING:
     from piactors._tree.runner import Runner
-
-
-@attrs.frozen
-class ChildInfo:
-    """One child, as `which_children` lists it.
-
-    Attributes:
-        id: its name among its siblings.
-        ref: its ref.
-        state: "running", "restarting" (also while it waits for its backoff) or "stopped".
-        type: "worker" or "supervisor".
-        restarts: how often it has been restarted, with its group or alone, since its supervisor was started.
-        exit_reason: why it ended last, or None.
-    """
-
-    id: str
-    ref: pykka.ActorRef[Any]
-    state: Literal["running", "restarting", "stopped"]
-    type: Literal["worker", "supervisor"]
-    restarts: int
-    exit_reason: ExitReason | None
-
-
-@attrs.frozen
-class ChildCounts:
-    """How many children there are: `specs` in all, `active` of them run; by type, `supervisors` and `workers`."""
-
-    specs: int
-    active: int
-    supervisors: int
-    workers: int
 
 
 class SupervisorRef(pykka.ActorRef[Any]):

@@ -104,3 +104,13 @@ class Backend(Protocol):
 
     def abandon(self) -> None:
         """In a forked copy of the host: let go of the descriptors and touch nothing else."""
+
+
+class Pens(Protocol):
+    """Who makes control groups for launchers (see `_host.confiner`)."""
+
+    def pen(self) -> str | None:
+        """Return the folder of a new group that a launcher and all that it starts are in; None if there is none."""
+
+    def remove_pen(self, folder: str) -> None:
+        """Let go of such a group."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import contextlib
 import os
 import pickle
@@ -13,20 +12,20 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from piactors._io import background
 from piactors._io.loop import Loop
 from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
 from piactors._process import launcher_env, launcher_sweep, launcher_watch, pihost_files
-from piactors._process.backend import MARKER_PREFIX, RESOURCES, Order, ProcessListener
+from piactors._process.backend import MARKER_PREFIX, RESOURCES, Order, Pens, ProcessListener
 from piactors._process.flags import interpreter_flags
-from piactors._process.launcher_news import LauncherNews
+from piactors._process.launcher_channel import AFTER_FAILURE, MOST_FAILURES, LauncherChannel
+from piactors._process.launcher_news import LauncherNews, rusage_of
 from piactors._process.launcher_watch import LauncherWatch
 from piactors._text.logs import logger
-from piactors.exit_reason import Rusage
-from piactors.pihost import inherit, lacks, segments, wire
+from piactors.pihost import inherit, lacks, wire
 
 WARM_MODULES = ("piactors.actor",)
 """What a launcher of the host's own interpreter imports besides `preload`: what actors need in an isolate.
@@ -34,32 +33,14 @@ WARM_MODULES = ("piactors.actor",)
 Little: each page that a launcher has makes each fork slower.  What only some isolates need, these ask for.
 """
 
-_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _END_SECONDS = 3.0
 _MOST_REQUEST = 1 << 25
 """Bytes of a request to the launcher, half of what it takes at once."""
-_MOST_FAILURES = 10
-"""So many times in a row what a launcher tells may not be taken before that launcher counts as lost."""
-_AFTER_FAILURE = 0.05
 _LAST_NEWS = frozenset({wire.EXITED, wire.REFUSED})
 """After these nothing more is told of a process."""
 
 
-_Received = tuple[bytes, list[tuple[int, int, bytes]], int]
-"""What has come in one read: bytes, what came beside them, flags."""
-
-
-class Pens(Protocol):
-    """Who makes control groups for launchers (see `_host.confiner`)."""
-
-    def pen(self) -> str | None:
-        """Return the folder of a new group that a launcher and all that it starts are in; None if there is none."""
-
-    def remove_pen(self, folder: str) -> None:
-        """Let go of such a group."""
-
-
-class LauncherBackend:
+class LauncherBackend(LauncherChannel):
     """The host's end of a launcher process (see `piactors.pihost.launcher`), on the loop's thread."""
 
     def __init__(
@@ -88,7 +69,7 @@ class LauncherBackend:
         self.marker = MARKER_PREFIX + secrets.token_hex(12)
         self.lost = False
         self._news = LauncherNews(1 << 20)
-        self._unsorted: _Received | None = None
+        self._unsorted = None
         self._outbox: deque[tuple[bytes, Sequence[int], int]] = deque()
         self._watch = LauncherWatch(self._loop, self, self._pid_if_ended)
         self._sock, theirs = socket.socketpair()
@@ -159,68 +140,12 @@ class LauncherBackend:
         if self._is_warm:
             self._watch.expect(launch_id)
 
-    def _send(self, kind: int, launch_id: int, request: dict[str, Any], fds: Sequence[int] = ()) -> None:
-        """Queue one request.  It may wait: the launcher may itself be waiting for us to read."""
-        self._outbox.append((wire.encode(kind, 0, 0, launch_id, pickle.dumps(request, 4)), fds, launch_id))
-        self._flush()
-
-    def _flush(self) -> None:
-        while self._outbox:
-            data, fds, launch_id = self._outbox[0]
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-            try:
-                sent = self._sock.sendmsg([data], rights)
-            except BlockingIOError:
-                self._loop.want_write(self._sock.fileno(), True)
-                return
-            except OSError as error:  # if it has ended, that is heard of besides
-                self._failures += not lacks.is_lack(error)
-                if self._failures <= _MOST_FAILURES:
-                    self._loop.call_later(_AFTER_FAILURE, self._flush)
-                else:
-                    self._loop.call_soon(self._lose)
-                return
-            if sent < len(data):
-                self._outbox[0] = (data[sent:], (), launch_id)
-            else:
-                self._outbox.popleft()
-        self._loop.want_write(self._sock.fileno(), False)
-
-    def _read(self) -> bool:
-        """Take what the launcher has told; False where nothing was there."""
-        try:
-            data, ancillary, flags, _ = self._sock.recvmsg(65_536, socket.CMSG_SPACE(64 * 4), _CLOSE_ON_EXEC)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError as error:
-            if lacks.is_lack(error) or self._failures < _MOST_FAILURES:
-                raise  # it is read once more (see `_failed`)
-            data, ancillary, flags = b"", [], 0
-        if not data:
-            self._lose()
-            return True
-        self._unsorted = (data, ancillary, flags)
-        self._sort()
-        self._handle_news()
-        return True
-
-    def _sort(self) -> None:
-        """Take over what was read; where that fails it is done once more, and nothing of it is lost or comes twice."""
-        if self._unsorted is None:
-            return
-        data, ancillary, flags = self._unsorted
-        if ancillary or flags:
-            self._fds.extend(segments.received_descriptors(ancillary, flags))
-            self._unsorted = (data, [], 0)
-        self._news.add(data)
-        self._unsorted = None
-
     def _failed(self, error: BaseException) -> None:
         """What this did on the loop has failed, for want of memory perhaps: it is done once more in a moment."""
         self._failures += not lacks.is_lack(error)
-        if self._failures <= _MOST_FAILURES:
+        if self._failures <= MOST_FAILURES:
             self._loop.unwatch(self._sock.fileno())  # what waits there would have this fail again at once
-            self._loop.call_later(_AFTER_FAILURE, self._go_on)
+            self._loop.call_later(AFTER_FAILURE, self._go_on)
         elif self.lost:
             self._has_to_sweep = False
             self._tell_lost()
@@ -238,23 +163,6 @@ class LauncherBackend:
             self._flush()
             self._sort()
             self._handle_news()
-
-    def _watch_it(self) -> None:
-        """Hear of it; also where that was so before, in part."""
-        for fd, on_read, on_write in (
-            (self._sock.fileno(), self._read, self._flush), (self.process_fd, self._ended, None)
-        ):  # fmt: skip
-            self._loop.unwatch(fd)
-            if fd >= 0:
-                self._loop.watch(fd, on_read, on_write)
-
-    def _handle_news(self) -> None:
-        try:
-            for frame in self._news.frames():
-                self._handle(frame)
-                self._failures = 0
-        except wire.WireError:
-            self._lose()
 
     def _handle(self, frame: wire.Frame) -> None:
         listener = self._listeners.get(frame.seq)
@@ -299,7 +207,7 @@ class LauncherBackend:
         elif frame.kind == wire.EXITED:
             self._forget(frame.seq)
             self._watch.statuses.pop(frame.seq, None)
-            listener.exited(news["status"], _rusage(news["rusage"]), lost=False)
+            listener.exited(news["status"], rusage_of(news["rusage"]), lost=False)
             if self._pen is not None:  # an isolate that was a host itself may have left groups in it
                 with contextlib.suppress(OSError):
                     cgroups.remove_stale(self._pen, kill=False)
@@ -352,10 +260,6 @@ class LauncherBackend:
         text = "the launcher (pid %s) %s, and news of it are due: it is ended"
         background.run(self._loop, "piactors-log", logger.error, text, self.pid, why)
         self._lose()
-
-    def _next_fd(self) -> int:
-        """Return the descriptor that came with what is being handled; -1 where there are no pidfds."""
-        return self._fds.pop(0) if self._fds else -1
 
     def _ended(self) -> None:
         """The launcher is gone: hear first what it had told, so that all its processes are known."""
@@ -485,14 +389,6 @@ class LauncherBackend:
 
 def _log_given_up(pid: int, error: BaseException) -> None:
     logger.error("the launcher (pid %s) is given up", pid, exc_info=error)
-
-
-def _rusage(values: Sequence[float]) -> Rusage | None:
-    """Make a `Rusage` of what `wait4` returned; Linux counts memory in KiB there, macOS in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    if not values:
-        return None  # it cannot be waited for
-    return Rusage(float(values[0]), float(values[1]), int(values[2]) * unit)
 
 
 def _close(fd: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 
+from piactors.exit_reason import Rusage
 from piactors.pihost import wire
 
 
@@ -38,3 +40,11 @@ class LauncherNews:
         if len(self._buffer) < stop:
             return None
         return wire.Frame(kind, flags, generation, seq, bytes(self._buffer[wire.HEADER_SIZE : stop]))
+
+
+def rusage_of(values: Sequence[float]) -> Rusage | None:
+    """Make a `Rusage` of what `wait4` returned; Linux counts memory in KiB there, macOS in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    if not values:
+        return None  # it cannot be waited for
+    return Rusage(float(values[0]), float(values[1]), int(values[2]) * unit)

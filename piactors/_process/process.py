@@ -12,7 +12,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 
@@ -22,23 +21,21 @@ from piactors._io import background
 from piactors._io.channel import SocketChannel
 from piactors._io.loop import Share, Timer
 from piactors._io.output import OutputPipe
-from piactors._io.reader import ANSWERS, Reader, Waiting
-from piactors._io.spin import Spin
+from piactors._io.reader import ANSWERS, Reader
 from piactors._io.writer import Writer
 from piactors._platform import pidfd
 from piactors._platform.identity import Identity
-from piactors._platform.wake import Waker
 from piactors._process.backend import RESOURCES, Backend
 from piactors._process.control_channel import Answer, ControlChannel
 from piactors._process.descriptors import open_ends
 from piactors._process.early import EarlyFrames
 from piactors._process.placement import End, ProcessOrder, ProcessOwner
+from piactors._process.wires import Wires
 from piactors._rules.mailbox import Evidence
-from piactors._rules.message import Message
 from piactors._text.logs import logger
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Rusage
-from piactors.pihost import page, segments, wire
+from piactors.pihost import page, wire
 
 _REFUSED_THREADS = "threads"
 _FOR_CALLERS = ANSWERS - {wire.SKIPPED}
@@ -50,7 +47,7 @@ _NEWS_SECONDS = 2.0
 """How long the news of a process's end may take after the end of its channels."""
 
 
-class LocalProcess:
+class LocalProcess(Wires):
     """One process of this machine; see `placement.Process`."""
 
     node = ""
@@ -126,87 +123,6 @@ class LocalProcess:
         self._owner = owner
         self._reader.hold(answers_only=owner.answers_anywhere)
 
-    # Sending, from any thread
-
-    def define(self, needs: Needs | None) -> None:
-        """Send ahead what the next message needs and the process does not have."""
-        records, noted = self.knowledge.missing(needs)
-        self._data.forget_last()
-        try:
-            for lent in () if needs is None else needs.lent:
-                self._control.hand_over(lent)
-            if records:
-                self.send(wire.DEFINE, wire.PICKLE, 0, records)
-            self.knowledge.note(noted)
-        except BaseException:
-            if not records or self._data_writer.has_taken(0, records):
-                self.knowledge.note(noted)
-            raise
-
-    def has_taken(self, message: Message) -> bool:
-        """Whether the last message that was to be sent will be, or has been: its sending was interrupted."""
-        payload = message.payload
-        return self._data_writer.has_taken(message.seq, payload.table if type(payload) is segments.Parcel else payload)
-
-    def send_parcel(self, flags: int, kind: int, seq: int, parcel: segments.Parcel, dropped: list[int]) -> None:
-        """Send a message that lies in a segment; `dropped` are segments that are not used any more."""
-        segment = parcel.segment
-        assert segment is not None
-        self._control.announce(segment, dropped)
-        segment.mark(segments.SENT)
-        self._data_writer.send(kind, flags | wire.SHARED, seq, parcel.table)
-
-    def send_control(self, kind: int, seq: int, payload: wire.Payload) -> None:
-        """Send one frame on the control channel; never blocks."""
-        self._control.send(kind, wire.PICKLE, seq, payload)
-
-    def answer(self, kind: int, flags: int, number: int, payload: wire.Payload) -> None:
-        """Answer a request of the isolate on the control channel; never blocks."""
-        self._control.send(kind, flags, number, payload)
-
-    def lend(
-        self, future: Waiting, waker: Waker, spin: Spin, deadline: float | None, answers_due: Callable[[], int]
-    ) -> None:
-        """Let the caller that waits for `future` read its answer itself (see `Reader.lend`)."""
-        if self._data.held_back:
-            self._data_writer.flush()
-        self._reader.lend(future, waker, spin, deadline, answers_due)
-
-    def read_now(self) -> None:
-        """Handle what is in the data channel already, whoever is to read it; on the loop's thread."""
-        self._reader.read_all()
-
-    def watch(self) -> None:
-        """See to it that answers are read that no caller reads; never under the isolate's lock."""
-        if self._reader.rests:
-            self._reader.watch()
-
-    def request(self, operation: str, args: tuple[Any, ...], answer: Answer) -> None:
-        """Ask the control thread for something; `answer` is called once, on the loop's thread."""
-        self._control.request(operation, args, answer)
-
-    def give_up(self, seq: int) -> bool:
-        """Publish that the caller of `seq` gave up; True where the call will never begin."""
-        with self._lock:
-            if self._page < 0:
-                return False
-            page.give_up(self._page, seq)
-            return page.begun(self._page) < seq
-
-    def has_begun(self, seq: int) -> bool:
-        """Whether the isolate says that it has begun this message, or a later one."""
-        with self._lock:
-            return self._page >= 0 and page.begun(self._page) >= seq
-
-    def unsent_bytes(self) -> int:
-        """How much of what was sent on the data channel the kernel has not taken yet."""
-        return self._data_writer.unsent_bytes()
-
-    def fault_text(self) -> str:
-        """Return what faulthandler has written so far."""
-        with self._lock:
-            return "" if self._page < 0 else page.fault_text(self._page)
-
     def after(self, seconds: float, callback: Callable[[], object]) -> None:
         """Have `callback()` called on the loop later, unless the process has ended by then."""
         self._loop.deadline(seconds, lambda: None if self._ended else callback())
@@ -221,11 +137,6 @@ class LocalProcess:
                     self._identity.send(number)
             except PermissionError:
                 self._backend.signal(self, number)
-
-    @property
-    def unread(self) -> int:
-        """How much of what was sent on the control channel waits for the isolate to read."""
-        return len(self._control.channel.out)
 
     @property
     def is_over(self) -> bool:

@@ -287,13 +287,12 @@ def test_an_end_whose_telling_fails_leaves_nobody_waiting(bystander: Any) -> Non
               ("_tell_lost", "_launcher_lost"), ("_tell_lost", "items"), ("_tell_lost", "_tell_of_loss"),
               ("_tell_lost", "pop"), ("_read", "_sort"), ("_sort", "extend"), ("_sort", "received_descriptors"),
               ("_sort", "add"), ("_handle", "_tell")}  # fmt: skip
-    lines = Path(PACKAGE, "_process/launcher.py").read_text().splitlines()
-    sites = []
-    for life, site in all_sites([bereft]):
-        if site.file == "_process/launcher.py":
-            above = (line for line in reversed(lines[: site.line]) if line.startswith("    def "))
-            if (next(above).split("(")[0].split()[-1], site.callee) in wanted:
-                sites.append((life, site))
+    names = {name: _functions(Path(PACKAGE, name)) for name in ("_process/launcher.py", "_process/launcher_channel.py")}
+    sites = [
+        (life, site)
+        for life, site in all_sites([bereft])
+        if site.file in names and (names[site.file](site.line), site.callee) in wanted
+    ]
     assert len(sites) >= len(wanted)
     inject(sites, bystander, lambda: [MemoryError])
 
@@ -303,7 +302,7 @@ def test_an_end_for_good_that_fails_at_its_last_steps_is_told_to_everybody(bysta
     """Once it has ended it cannot be ended any more, but those who wait for that have still to hear of it."""
     wanted = {"_take_steps", "_fail_not_run", "fail_all", "steps_of_end", "_steps_of_end", "_tell_parent", "tell",
               "_publish_exceeded", "_raise_start_error", "_closed", "_die_of_crash", "fail"}  # fmt: skip
-    files = [f"_isolate/{name}.py" for name in ("performing", "news", "reply_ports", "deathwatch")]
+    files = [f"_isolate/{name}.py" for name in ("performing", "telling", "news", "reply_ports", "deathwatch")]
     names = {name: _functions(Path(PACKAGE, name)) for name in files}
     sites = [
         (life, site)
