@@ -54,7 +54,7 @@ class ProcessIsolator:
             return f"<ProcessIsolator {self.name or '(without a name yet)'} (not started)>"
         return f"<ProcessIsolator {self.name} ({dead.described(self._ref._isolate)})>"
 
-    def pass_stdin(self, passes: bool) -> None:
+    def _pass_stdin(self, passes: bool) -> None:
         """Have its process read this program's stdin; before it is started."""
         self._passes_stdin = passes
 

@@ -84,7 +84,7 @@ class _CommandRun:
         self._interrupts = interrupts
         self._isolator = ProcessIsolator(job.options)
         # Without one, descriptor 0 is the first file that happened to be opened.
-        self._isolator.pass_stdin(sys.__stdin__ is not None)
+        self._isolator._pass_stdin(sys.__stdin__ is not None)
         self._deadline: float | None = None
         self._starts = threading.Semaphore(0)
         # After the screen's subscription: what is counted here has been shown.

@@ -1,0 +1,26 @@
+"""What programs of others rely on: each public name, with its signature, as it was recorded; new ones are listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.contract import surface
+
+RECORDED = Path(__file__).with_name("surface.txt").read_text().splitlines()
+ADDED = [
+    "IsolateRef.recycle(self) -> 'Future[int]'",
+    "IsolateRef.replace(self, target: 'object', /, *args: 'Any', options: 'IsolationOptions | None' = None, "
+    "**kwargs: 'Any') -> 'Future[int]'",
+    "SupervisorRef.replace_child(self, spec: 'ChildSpec') -> 'Future[int]'",
+]
+"""Since then."""
+
+
+def test_nothing_is_missing_or_otherwise() -> None:
+    """Parameters, their kinds, defaults and types, and what is returned."""
+    assert [line for line in RECORDED if line not in surface.lines()] == []
+
+
+def test_what_is_new_is_listed() -> None:
+    """So that nothing becomes public by accident."""
+    assert [line for line in surface.lines() if line not in RECORDED] == sorted(ADDED)
