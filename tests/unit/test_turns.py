@@ -252,7 +252,8 @@ class World:
         """One step of the handling of frames under the reader's lock: an answer's future first, its number then."""
         line = self.line if caller < 0 else self.lines[self.on[caller]]
         if line.taking_off:
-            message = self.mailbox.answered(line.taking_off)
+            message = self.mailbox.expect(line.taking_off)
+            self.mailbox.take_off(message)
             line.taking_off = 0
             while (following := self.mailbox.next_to_send()) is not None:
                 line.to_isolate.append(following.seq)
