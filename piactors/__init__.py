@@ -161,11 +161,11 @@ def __dir__() -> list[str]:
 def tree(root: SupervisorRef) -> None:
     """Print the tree below a supervisor: state, pid, generation, restarts and memory of each child.
 
-    With colours where `rich` is installed (``pip install piactors[cli]``), as plain text where not.
+    In colour if `rich` is installed (``pip install piactors[cli]``), otherwise as plain text.
     """
     from piactors._tree import printing as trees
     from piactors.supervisor_ref import SupervisorRef
 
     if not isinstance(root, SupervisorRef):
-        raise TypeError(f"tree: {root!r} is no supervisor; pass what Supervisor.start(...) returns")
+        raise TypeError(f"tree: {root!r} is not a supervisor; pass what Supervisor.start(...) returns")
     trees.show(root.render())

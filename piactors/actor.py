@@ -70,8 +70,8 @@ class ProcessActor(pykka.Actor):
         """Start an isolate, make the actor in it with these arguments, and return its ref once `on_start` is done.
 
         Raises:
-            StartError: where that fails; its cause is what `__init__` or `on_start` raised.
-            TypeError: if arguments are given that the class does not take, as far as that shows here.
+            StartError: if that fails; its cause is what `__init__` or `on_start` raised.
+            TypeError: if arguments are given that the class does not take, as far as that can be seen here.
         """
         return _start(cls, cls.isolation, args, kwargs)
 
@@ -178,7 +178,7 @@ def idempotent(*, retries: int = 1) -> Callable[[F], F]: ...
 
 
 def idempotent(method: F | None = None, *, retries: int = 1) -> F | Callable[[F], F]:
-    """Mark a method that may safely run again where its process ended while it ran.
+    """Mark a method that may safely run again if its process ended while it ran.
 
     Args:
         retries: how often it is tried again.
@@ -190,7 +190,7 @@ def idempotent(method: F | None = None, *, retries: int = 1) -> F | Callable[[F]
             def lookup(self, key): ...
     """
     if method is not None and not callable(method):
-        raise TypeError(f"idempotent: {method!r} is no method; write @idempotent(retries=1)")
+        raise TypeError(f"idempotent: {method!r} is not a method; write @idempotent(retries=1)")
     if type(retries) is not int or retries < 1:
         raise ValueError(f"idempotent: retries={retries!r} is not allowed; use a whole number of at least 1")
 
@@ -202,11 +202,11 @@ def idempotent(method: F | None = None, *, retries: int = 1) -> F | Callable[[F]
 
 
 def call_options(*, call_timeout: float | None = None, retries: int = 0) -> Callable[[F], F]:
-    """Mark a method with how its calls are treated, where a call says nothing else.
+    """Set how calls of a method are treated, unless the call itself says otherwise.
 
     Args:
-        call_timeout: seconds that a call may run, until its process is ended; `math.inf` for as long as it likes.
-        retries: how often a call may be tried again where its process ended while it ran.
+        call_timeout: seconds that a call may run, until its process is ended; `math.inf` for no limit.
+        retries: how often a call may be tried again if its process ended while it ran.
 
     Example:
         ::
@@ -218,7 +218,7 @@ def call_options(*, call_timeout: float | None = None, retries: int = 0) -> Call
 
     def mark(function: F) -> F:
         if not callable(function):
-            raise TypeError(f"call_options: {function!r} is no method")
+            raise TypeError(f"call_options: {function!r} is not a method")
         if retries:
             function._piactors_retries = retries  # type: ignore[attr-defined]
         if call_timeout is not None:

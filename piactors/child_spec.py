@@ -94,7 +94,7 @@ class ChildSpec:
         args, kwargs: For its constructor; default none.
         options: `IsolationOptions` of a child with a process of its own; default those of its class.
         restart: "permanent" always, "transient" after an abnormal exit, "temporary" never; default "permanent".
-        shutdown: Seconds from the request to stop until the kill, 0 or "kill" to kill at once, None to wait for ever;
+        shutdown: Seconds from the request to stop until the kill, 0 or "kill" to kill at once, None to wait forever;
             default "default": 5 for a worker (or its options' `shutdown_timeout`), None for a supervisor.
         significant: Whether its own end may end the supervisor, as `auto_shutdown` says; not for a permanent child.
         backoff: How long its restarts wait; default None: as its supervisor says.
@@ -208,7 +208,7 @@ class ChildSpec:
             return
 
     def _check_no_options(self, target: Any) -> None:
-        """See that the arguments are none that the class would swallow, or that are meant for the isolate."""
+        """Refuse arguments that the class would swallow, or that are meant for the isolate."""
         if not self.is_isolate or isinstance(target, str):
             return
         of_spec = all(name in _FIELDS for name in self.kwargs if name in _OPTIONS)

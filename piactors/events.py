@@ -19,7 +19,7 @@ class Event:
 
     Attributes:
         name: the isolate's name.
-        pid: of the process it is about, or None where there is none.
+        pid: of the process it is about, or None if there is none.
         generation: which generation of the isolate.
         time: seconds since the epoch, by the wall clock.
     """
@@ -79,7 +79,7 @@ class LimitBreached(Event):
 
     Attributes:
         limit: its name, as in `IsolationLimits`.
-        hard: whether the generation is ended for it; False also where the kernel only refused what went beyond.
+        hard: whether the generation is ended for it; False also if the kernel only refused the excess.
         allowed, observed: in the limit's unit: bytes, seconds or tasks.
         culprit_pid, culprit: pid and command line of the process of the tree that used most, as last sampled.
     """
@@ -99,7 +99,7 @@ class CallTimedOut(Event):
     Attributes:
         call: what was called, such as ``resize``.
         call_timeout: seconds that it was allowed to run.
-        stack: the Python stacks of all threads, as far as they could be had.
+        stack: the Python stacks of all threads, as far as available.
     """
 
     call: str
@@ -157,10 +157,10 @@ class EventBus:
     def subscribe(
         self, callback: Callback, *types: type[Event], run: Executor | None = None
     ) -> Callable[[], None]:
-        """Have `callback` called with each event of the given types (all, where none is given).
+        """Have `callback` called with each event of the given types (all, if none is given).
 
         Callbacks run one after the other, in order, on one thread that piactors keeps for all of them: one that takes
-        long delays the others (and is told of in the log after a second).  Whatever a callback raises is logged.
+        long delays the others (and is logged after a second).  Whatever a callback raises is logged.
 
         Args:
             callback: gets each event.
@@ -174,13 +174,13 @@ class EventBus:
             A function that ends the subscription.
 
         Raises:
-            TypeError: where `callback` cannot be called, a type is no event class, or `run` is no executor.
+            TypeError: if `callback` cannot be called, a type is not an event class, or `run` is not an executor.
         """
         if not callable(callback):
             raise TypeError(f"subscribe: {callback!r} cannot be called")
         for cls in types:
             if not (isinstance(cls, type) and issubclass(cls, Event)):
-                raise TypeError(f"subscribe: {cls!r} is no event class; use those of piactors.events")
+                raise TypeError(f"subscribe: {cls!r} is not an event class; use those of piactors.events")
         if run is not None and (isinstance(run, type) or not callable(getattr(run, "submit", None))):
             raise TypeError(f"subscribe: run={run!r} is not an executor: an object with a method submit(fn, *args)")
         key = object()
@@ -277,7 +277,7 @@ class InTurn:
                     event = self._waiting.popleft()
                     self._lines -= isinstance(event, OutputReceived)
             if dropped:
-                logger.warning("a subscriber is slower than output comes: dropped %d lines of output", dropped)
+                logger.warning("a subscriber is slower than the output: dropped %d lines of output", dropped)
             if event is None:
                 return
             try:

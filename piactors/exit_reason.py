@@ -76,7 +76,7 @@ class ExitReason:
             (the process called exit), ``signaled``, ``error`` (an exception that nobody waited
             for), ``limit``, ``call_timeout``, ``start_failed``, ``killed`` (by its host, on purpose)
             or ``host_stopped``.
-        exitcode: what the process exited with, or None where a signal ended it or nobody knows.
+        exitcode: what the process exited with, or None if a signal ended it or nobody knows.
         signal: the number of the signal that ended it, or None.
         limit: the name of the limit that it broke, or None.
         breach: how it broke that limit, or None.
@@ -85,8 +85,8 @@ class ExitReason:
         stderr_tail: the last lines that it wrote to stderr.
         fault: what faulthandler wrote at a fatal error, or an empty text.
         stack: where a start was that took longer than `start_timeout`: the Python stacks of all threads, as far as
-            they could be had; or an empty text.
-        usage: CPU times and peak memory of the process, or None where the kernel did not tell.
+            available; or an empty text.
+        usage: CPU times and peak memory of the process, or None if the kernel did not tell.
     """
 
     kind: Kind = attrs.field(validator=attrs.validators.in_(KINDS))

@@ -54,7 +54,7 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
     _hook_done: bool = False
 
     def __init__(self) -> None:
-        """Make one without an outcome; those of pykka and the standard library would only set what is there already."""
+        """Make one without an outcome; pykka's and the standard library's own would only set what is there already."""
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "done" if self.done() else "pending"
@@ -62,16 +62,16 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if _leaves is None:
-            raise TypeError("a Future can be pickled for an isolate alone, and this program has none")
+            raise TypeError("a Future can be pickled only for an isolate, and this program has none")
         return _leaves(self)
 
     # Asking
 
     def get(self, *, timeout: float | None = None) -> T:
-        """Return the value, waiting for it for at most `timeout` seconds; None or `math.inf`: for ever.
+        """Return the value, waiting for it for at most `timeout` seconds; None or `math.inf`: no limit.
 
         Raises:
-            Timeout: if the time is over first; the call goes on.
+            Timeout: if the time runs out first; the call goes on.
             concurrent.futures.CancelledError: if the call was cancelled.
             Exception: what the call raised.
         """
@@ -85,7 +85,7 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
             del self  # the traceback of an error holds this frame, and the future the error
 
     def get_or_cancel(self, timeout: float | None, until: float | None = None) -> T:
-        """Return the value as `get` does, and give up on the call if `timeout` seconds are over first.
+        """Return the value as `get` does, and give up on the call if `timeout` seconds pass first.
 
         Args:
             until: when they are over, on the monotonic clock, if they have begun already.
@@ -160,7 +160,7 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
         return self._forget_all(lambda listener: listener.callback == callback)
 
     def __await__(self) -> Generator[Any, None, T]:
-        import asyncio  # whoever awaits has it; an isolate mostly does without
+        import asyncio  # code that awaits has it; an isolate mostly does without it
 
         if "trio" in sys.modules or "curio" in sys.modules:
             waiting.refuse_another_kind_of_loop("future.get")
@@ -315,7 +315,7 @@ class Derived(Future[T]):
         return any(isinstance(source, Future) and source._raised(error) for source in self._sources)
 
     def done(self) -> bool:
-        """Whether `get` returns or raises at once, but for the function that makes its value."""
+        """Whether `get` returns or raises at once, except for the function that makes its value."""
         return self._hook_done or all(isinstance(source, Future) and source.done() for source in self._sources)
 
     def _is_done(self) -> bool:

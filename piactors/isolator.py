@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ProcessIsolator:
-    """Runs functions in a process of its own.
+    """Runs functions in a separate process.
 
     Example:
         ::
@@ -62,8 +62,8 @@ class ProcessIsolator:
         """Start the process and return self.
 
         Raises:
-            StartError: where it does not start.
-            PiactorsError: where it has been started before.
+            StartError: if it does not start.
+            PiactorsError: if it has been started before.
         """
         self._check_new()
         self._ref = spawning.start_toolbox(self.options, "isolator", self._passes_stdin)
@@ -138,7 +138,7 @@ class ProcessIsolator:
         try:
             _, found = hosting.resolved_name(target)
             if not isinstance(found, str) and not callable(found):
-                raise InvalidTarget(f"{target!r} is no target; pass a function or a name such as 'package.module:name'")
+                raise InvalidTarget(f"{target!r} is not a target; use a function or a name like 'package.module:name'")
         except InvalidTarget as error:
             failed: Future[Any] = Future()
             failed.fail(error)
@@ -165,7 +165,7 @@ class ProcessIsolator:
         """Return a value that was set here, or put into ``pihost_data.data`` by isolated code.
 
         Raises:
-            KeyError: where there is none of that key.
+            KeyError: if there is no such key.
         """
         return self.ref.get_data(key)
 
@@ -185,11 +185,11 @@ class ProcessIsolator:
         return await self.ref._ends.wait()
 
     def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
-        """End the whole process tree at once, and return why it ended; None where that takes over `timeout` seconds."""
+        """End the whole process tree at once; return why it ended, None if that takes more than `timeout` seconds."""
         return self.ref.terminate(timeout)
 
     def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
-        """Wait until it has ended for good and return why; None where `timeout` seconds are over first."""
+        """Wait until it has ended for good and return why; None if `timeout` seconds pass first."""
         return self.ref.wait_for_exit(timeout)
 
     def __enter__(self) -> Self:

@@ -51,7 +51,7 @@ class IsolationLimits:
     """What an isolate may use of the machine, all its descendants included where the mechanism can count them.
 
     An instance never changes; `attrs.evolve` makes another. `ref.enforcement()` says what holds each limit, and
-    docs/limits.md what happens where one is broken.
+    docs/limits.md what happens if one is broken.
 
     A bad value raises at construction: TypeError for a wrong type, ValueError for a wrong value. Sizes are bytes or
     text such as "256 MiB". Limits hash and compare by value, and pickle (a callable `on_soft_memory` only if it
@@ -76,7 +76,7 @@ class IsolationLimits:
         max_file_size: Bytes that a file may grow to, 0 to 2**62.
         nice: Priority for the CPU, from -20, the first, to 19, the last.
         io_class: Priority for disks: "realtime" first, "best-effort", or "idle" only when no one else needs them.
-        strict: Whether a limit that cannot be set fails the start, where otherwise it is logged; default False.
+        strict: Whether a limit that cannot be set fails the start; otherwise it is logged; default False.
         mechanisms: What limits may be set by: a name of `MECHANISMS` or a list of them, where "cgroup" stands for both
             versions of that; kept in the order of `MECHANISMS`; default None: for each limit the best that works.
     """
@@ -198,9 +198,9 @@ class Enforcement:
 
     Attributes:
         limit: the name of the limit, as in `IsolationLimits`.
-        mechanism: ``cgroup v2``, ``cgroup v1``, ``rlimit``, ``scheduler`` or ``monitor``; None where nothing can.
-        scope: ``tree`` where the isolate and all its descendants count together, ``process`` where each counts alone.
-        why: why nothing better enforces it, one mechanism after the other; empty where the best one does.
+        mechanism: ``cgroup v2``, ``cgroup v1``, ``rlimit``, ``scheduler`` or ``monitor``; None if nothing can.
+        scope: ``tree`` if the isolate and all its descendants count together, ``process`` if each counts alone.
+        why: why nothing better enforces it, one mechanism after the other; empty if the best one does.
     """
 
     limit: str

@@ -68,7 +68,7 @@ class Backoff:
 
     Attributes:
         initial: Seconds before the first restart, default 0.1.
-        factor: By how much each wait is longer than the one before; a number of at least 1, default 2.0.
+        factor: How many times as long each wait is as the one before; a number of at least 1, default 2.0.
         maximum: Seconds that no wait exceeds, the first included, default 30.0.
         jitter: Fraction, 0 to 1, by which a wait varies at random, so that many do not restart at once; default 0.2.
         reset_after: Seconds of stable running after which the waits start again at `initial`, default 60; None: never.
@@ -88,7 +88,7 @@ class Backoff:
 
 
 def _room_for_calls(options: Any, field: Any, limits: IsolationLimits | None) -> None:
-    """Each call that may run at once has a thread, besides those that an isolate has anyhow."""
+    """Each call that may run at once has a thread, besides those that an isolate has anyway."""
     least = options.concurrency + 3
     if limits is not None and limits.max_processes is not None and limits.max_processes < least:
         raise ValueError(
@@ -138,7 +138,7 @@ class IsolationOptions:
         within: Seconds of the window in which restarts are counted, more than 0; default 60.0.
         backoff: Waits between restarts, default None: restart at once.
         concurrency: Threads that run calls in the isolate, 1 to 256; default 1.
-        spin: Whether caller and isolate may stay awake for some microseconds while they wait for each other, where
+        spin: Whether caller and isolate may stay awake for some microseconds while they wait for each other, if
             the recent calls were that quick and there is more than one core; default True.
         mailbox_capacity: Messages that may wait for the isolate, at least 1; default None: no limit.
         overflow: What a sender meets at a full mailbox: "block" waits (for the `timeout` of `ask` or `tell` at most),
@@ -148,7 +148,7 @@ class IsolationOptions:
         limits: What the isolate may use of the machine, default None: anything.
         recycle: When the isolate is renewed between two calls, default None: never.
         standby: Whether a second process is kept ready beside the one that runs (its `on_start` has run), so that a
-            restart takes only a handover; it takes as much memory again. Of use only where a restart or a recycling may
+            restart takes only a handover; it takes as much memory again. Useful only if a restart or a recycling may
             follow: an isolate that is started with "temporary" and without `recycle` refuses it. Default False.
         heartbeat: How often the isolate has to show that it lives while it runs no call: a `Heartbeat`, or its number
             of seconds, more than 0; default None: it need not.
@@ -259,7 +259,7 @@ def check_standby(options: IsolationOptions, restart: RestartType, whose: str = 
         whose: of which child the options are, for the text.
 
     Raises:
-        ValueError: where neither a restart nor a recycling can follow.
+        ValueError: if neither a restart nor a recycling can follow.
     """
     soft = None if options.limits is None else options.limits.on_soft_memory
     if options.standby and restart == "temporary" and options.recycle is None and soft != "recycle":

@@ -39,15 +39,15 @@ def run(tree: SupervisorRef | Supervisor | type[Supervisor], /, *args: Any, **kw
             `Supervisor.start` returns.
 
     Returns:
-        128 + the number of the signal that ended the tree; 1 where it has used up its restarts, or ended abnormally;
+        128 + the number of the signal that ended the tree; 1 if it has used up its restarts, or ended abnormally;
         0 otherwise.  In another thread than the main one it knows of no signals: what the program exits with is then
         decided by its main thread (by KeyboardInterrupt, unless that is caught).
 
     Raises:
-        TypeError: where `tree` is none of these, or arguments come with what is not a class.
-        TypeError, ValueError: where a setting or a child's specification is wrong; nothing was started.
-        StartError: where a child does not start, and no signal has come; those before it have been stopped again.
-        RuntimeError: where an event loop runs in this thread: ``await run_async(tree)`` there.
+        TypeError: if `tree` is none of these, or arguments are given and it is not a class.
+        TypeError, ValueError: if a setting or a child's specification is wrong; nothing was started.
+        StartError: if a child does not start, and no signal has come; those before it have been stopped again.
+        RuntimeError: if an event loop runs in this thread: ``await run_async(tree)`` there.
 
     Example:
         ::
@@ -74,7 +74,7 @@ def run(tree: SupervisorRef | Supervisor | type[Supervisor], /, *args: Any, **kw
 async def run_async(tree: SupervisorRef | Supervisor | type[Supervisor], /, *args: Any, **kwargs: Any) -> int:
     """Do what `run` does, in an event loop: the loop goes on meanwhile.
 
-    Where it is cancelled, it stops the tree first; where it is cancelled again meanwhile, the stop goes on.
+    If it is cancelled, it stops the tree first; if it is cancelled again meanwhile, the stop goes on.
     """
     _check(tree, args, kwargs, "run_async")
     waiting.refuse_another_kind_of_loop("piactors.run, tree")
@@ -93,7 +93,7 @@ async def run_async(tree: SupervisorRef | Supervisor | type[Supervisor], /, *arg
         finally:
             unwatch()
             loop.remove_reader(signals.fileno())
-    await state.tree.stop_async()  # it has told of its end, and is over in a moment
+    await state.tree.stop_async()  # it has reported its end, and is over in a moment
     return state.code()
 
 
@@ -115,7 +115,7 @@ class _State:
     """What the signals so far mean.
 
     Args:
-        ready: tells how the start went, or fails where that did not succeed; None of a tree that was started before.
+        ready: tells how the start went, or fails if that did not succeed; None of a tree that was started before.
     """
 
     def __init__(self, tree: SupervisorRef, ready: Future[None] | None = None) -> None:
@@ -141,7 +141,7 @@ class _State:
         """Return the exit code, once all is gone.
 
         Raises:
-            StartError: where it did not start, and no signal was the reason.
+            StartError: if it did not start, and no signal was the reason.
         """
         reason = self.tree.wait_for_exit()
         if self._signal is not None:
@@ -198,7 +198,7 @@ class _Signals:
         os.close(self._write)
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when there are news."""
+        """Return the descriptor that is readable when there is news."""
         return self._read
 
     def put(self, news: int) -> None:
@@ -206,7 +206,7 @@ class _Signals:
         os.write(self._write, bytes([news]))
 
     def take(self) -> list[int]:
-        """Return the news that have come; signals that are not ours go on to who had them before."""
+        """Return the news that has come; signals that are not ours go on to their previous handlers."""
         try:
             numbers = os.read(self._read, 256)
         except BlockingIOError:
@@ -233,8 +233,8 @@ def _check(tree: Any, args: tuple[Any, ...], kwargs: dict[str, Any], what: str) 
     is_class = isinstance(tree, type) and issubclass(tree, Supervisor)
     if not is_class and not isinstance(tree, (SupervisorRef, Supervisor)):
         raise TypeError(
-            f"{what}: {tree!r} is no supervisor; pass what Supervisor.start(...) returns, a subclass of Supervisor or "
+            f"{what}: {tree!r} is not a supervisor; pass what Supervisor.start(...) returns, a Supervisor subclass or "
             "an instance of one"
         )
     if not is_class and (args or kwargs):
-        raise TypeError(f"{what}: arguments are for a class, which is made with them, and {tree!r} is not a class")
+        raise TypeError(f"{what}: arguments are for a class, which is called with them, and {tree!r} is not a class")

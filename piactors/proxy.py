@@ -32,7 +32,7 @@ class IsolateProxy(ActorProxy[Any], Generic[A_co]):
     """
 
     def __init__(self, *, actor_ref: Any, attr_path: Any = None) -> None:
-        # Not pykka's own __init__: it could not say why the isolate has ended, and looks at attributes one by one.
+        # Not pykka's own __init__, which could not say why the isolate has ended, and looks at attributes one by one.
         actor_ref._check_alive()
         self.actor_ref = actor_ref
         self._actor = actor_ref._actor_weakref()
@@ -80,8 +80,8 @@ class CallProxy(CallableProxy[Any], Generic[P, T_co]):
         """Return the same method, to be called with other options; what is not given stays as it is.
 
         Args:
-            call_timeout: seconds that a call may run, until its process is ended; `math.inf` for as long as it likes.
-            retries: how often a call may be tried again where its process ended while it ran.
+            call_timeout: seconds that a call may run, until its process is ended; `math.inf` for no limit.
+            retries: how often a call may be tried again if its process ended while it ran.
 
         Example:
             ::
@@ -118,7 +118,7 @@ def method_path(method: object) -> tuple[str, ...]:
     if not callable(method) or isinstance(method, type) or not isinstance(name, str):
         raise TypeError(f"call: {method!r} is not a method; pass one of the class, such as Calc.add, or its name")
     if not name.isidentifier():
-        raise TypeError(f"call: {method!r} has no name that the isolate would know it by; pass a method of its class")
+        raise TypeError(f"call: {method!r} has no name by which the isolate would know it; pass a method of its class")
     owner = getattr(method, "__self__", None)
     if owner is not None and not isinstance(owner, type):
         bound = type(owner).__name__
@@ -132,11 +132,11 @@ def _about(ref: object) -> str:
 
 
 def check_call_options(retries: object, call_timeout: object) -> None:
-    """Raise where options of a call are none.
+    """Raise if the options of a call are not valid.
 
     Raises:
-        TypeError: where a value is no number.
-        ValueError: where it is a number that is not allowed.
+        TypeError: if a value is not a number.
+        ValueError: if a number is not allowed.
     """
     if type(retries) is not int or retries < 0:
         kind = ValueError if isinstance(retries, int | float) else TypeError

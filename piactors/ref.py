@@ -58,7 +58,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         return f"<ActorRef for {self.name} ({about})>"
 
     def __reduce__(self) -> NoReturn:
-        raise NotSendable(f"{self!r} cannot leave its process: a ref is of use only where it was made")
+        raise NotSendable(f"{self!r} cannot leave its process: a ref is useful only where it was made")
 
     @property
     def actor_stopped(self) -> Any:  # type: ignore[override]
@@ -75,7 +75,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         raise AttributeError("the mailbox of an isolate cannot be replaced")
 
     def _actor_weakref(self) -> RemoteAttributes:  # type: ignore[override]
-        """Stand in for the actor, which lives elsewhere, where pykka looks at its attributes."""
+        """Stand in for the actor, which lives elsewhere, when pykka looks at its attributes."""
         return RemoteAttributes(self, self._isolate.description(), self._describe_again)
 
     def _describe_again(self) -> Described:
@@ -134,7 +134,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         return self._history.samples()
 
     def enforcement(self) -> dict[str, Enforcement]:
-        """Return what enforces each of its limits, by the limit's name; nothing where it has none.
+        """Return what enforces each of its limits, by the limit's name; nothing if it has none.
 
         What works is found out once, before the first process is started.
         """
@@ -144,9 +144,9 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         return dict((plan or self._isolate.runtime.confiner.plan(limits)).enforcement)
 
     def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
-        """Wait until it has ended for good, and return why; None where `timeout` seconds are over first.
+        """Wait until it has ended for good, and return why; None if `timeout` seconds pass first.
 
-        A restart is no exit.
+        A restart is not an exit.
         """
         return self._isolate.last_reason if self._isolate.wait_ended(timeout) else None
 
@@ -164,9 +164,9 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
             timeout: seconds to wait for room in a full mailbox.
 
         Raises:
-            ActorDeadError: where the isolate takes no messages (any more).
-            MailboxFull: where the mailbox is full, and the options or a running event loop forbid to wait.
-            Timeout: where the mailbox was full for that time; the message was not sent.
+            ActorDeadError: if the isolate takes no messages (any more).
+            MailboxFull: if the mailbox is full, and the options or a running event loop forbid to wait.
+            Timeout: if the mailbox was full for that time; the message was not sent.
         """
         if not self.is_alive():
             raise dead.takes_nothing(self._isolate)
@@ -191,19 +191,19 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0,
         call_timeout: float | None = None,
     ) -> Any:  # fmt: skip
-        """Send a message and wait for the answer, or return a `Future` of it where `block` is False.
+        """Send a message and wait for the answer, or return a `Future` of it if `block` is False.
 
         Args:
             timeout: seconds to wait, for room in a full mailbox too; a call that has not begun by then never will.
-            retries: how often the message may be tried again where the process ended while it ran.
+            retries: how often the message may be tried again if the process ended while it ran.
             call_timeout: seconds that it may run, until its process is ended; default None: as the method's
-                `call_options` or the isolate's options say, `math.inf` for as long as it likes.
+                `call_options` or the isolate's options say, `math.inf` for no limit.
 
         Raises:
-            Timeout: where the time is over first.
-            ActorDeadError: where the isolate takes no messages, or ended before it handled this one.
-            IsolateCrashed: where the process ended while it handled the message.
-            CallTimeout: where it ran longer than its `call_timeout`.
+            Timeout: if the time runs out first.
+            ActorDeadError: if the isolate takes no messages, or ended before it handled this one.
+            IsolateCrashed: if the process ended while it handled the message.
+            CallTimeout: if it ran longer than its `call_timeout`.
             Exception: what the handler raised.
         """
         until = None if timeout is None or self._isolate.delivery.capacity is None else waiting.until(timeout)
@@ -257,7 +257,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         """Have a fresh process take over between two calls, and return a future of its generation.
 
         No message is lost: what has not begun waits for it.  The future fails with `PiactorsError` if the new process
-        does not start, whereupon the old one goes on, or if the isolate ends before.
+        does not start, whereupon the old one goes on, or if the isolate ends first.
         """
         return self._isolate.replace("asked for")
 
@@ -277,7 +277,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
 
         Raises:
             InvalidTarget: if there is no such class or function.
-            ValueError: if the options differ in what concerns the isolate and not one process of it.
+            ValueError: if the options differ in something that concerns the isolate rather than one process of it.
         """
         spec = other_spec(self._isolate.spec, self.actor_class, target, options, args, kwargs)
         return self._isolate.replace("replaced", spec)
@@ -314,7 +314,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         with `IsolateCrashed`, and what has not begun with `ActorDeadError`.
 
         Raises:
-            Timeout: if `timeout` seconds are over first; the stop goes on.
+            Timeout: if `timeout` seconds pass first; the stop goes on.
         """
         future = self._ask_stop()
         if future.is_settled() and isinstance(future.exception(), ActorDeadError):
@@ -325,7 +325,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     async def stop_async(self) -> bool:
         """Stop it as `stop` does, and let the event loop run meanwhile; if this is cancelled, the stop goes on.
 
-        Returns True if it was alive, False if it was not.  Bound it with `asyncio.timeout` where you like.
+        Returns True if it was alive, False if it was not.  Bound it with `asyncio.timeout` if you like.
         """
         stopped: bool = await self.stop(block=False)
         return stopped
@@ -339,7 +339,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         return future
 
     def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
-        """End its whole process tree at once, and return why it ended; None where that takes over `timeout` seconds."""
+        """End its whole process tree at once; return why it ended, None if that takes more than `timeout` seconds."""
         self._isolate.terminate()
         return self.wait_for_exit(timeout)
 
@@ -357,7 +357,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         """Return a value that was set, or that isolated code has put into ``pihost_data.data``.
 
         Raises:
-            KeyError: where there is none of that key.
+            KeyError: if there is no such key.
         """
         try:
             return self._isolate.control("get_data", key).get(timeout=self._isolate.options.start_timeout)
@@ -375,7 +375,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
 
 
 def _settled(future: Future[Any]) -> None:
-    """Wait for an answer, and let be that there is no process to give one."""
+    """Wait for an answer, and accept that there may be no process to give one."""
     try:
         future.get(timeout=30)
     except (ActorDeadError, Timeout):

@@ -64,8 +64,8 @@ def spawn(  # type: ignore[misc]  # `P` has no `options`
         the method `call`.
 
     Raises:
-        InvalidTarget: where there is no such class or function.
-        StartError: where the isolate does not start; the cause is what its code raised.
+        InvalidTarget: if there is no such class or function.
+        StartError: if the isolate does not start; the cause is what its code raised.
         TypeError: if an option of the isolate is among the arguments, and the class does not take it.
     """
     importing.check()
@@ -93,7 +93,7 @@ def prepare_target(
     """Return the ref of a hosted class or function that is still to be started.
 
     Raises:
-        InvalidTarget: where there is no such class or function.
+        InvalidTarget: if there is no such class or function.
     """
     return prepare(object_target(target, options, args, kwargs, hosting_class), options, link)
 

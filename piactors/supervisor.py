@@ -36,7 +36,7 @@ _FIELDS = ("name", "strategy", "max_restarts", "within", "auto_shutdown", "backo
 
 
 class Supervisor:
-    """Starts children and starts them again.
+    """Starts children and restarts them.
 
     Use it as it is, with `Supervisor.start(children=[...])`, or as a base class: set the attributes, and return the
     children from `children`.
@@ -49,7 +49,7 @@ class Supervisor:
         within: Seconds of that window, more than 0; default 5.0.
         auto_shutdown: When the end of significant children ends the supervisor: "never", "any_significant",
             "all_significant"; default "never".
-        backoff: How long restarts wait, where a child says nothing; default None: not at all.
+        backoff: How long restarts wait, unless the child says otherwise; default None: not at all.
         name: Its name in logs; default None: chosen for you.
 
     Example:
@@ -118,8 +118,8 @@ class Supervisor:
         """Make the supervisor with these arguments, start it, and return its ref once all children are ready.
 
         Raises:
-            StartError: where a child does not start; those before it have been stopped again, in reverse order.
-            TypeError, ValueError: where a setting or a child's specification is wrong; nothing was started.
+            StartError: if a child does not start; those before it have been stopped again, in reverse order.
+            TypeError, ValueError: if a setting or a child's specification is wrong; nothing was started.
         """
         waiting.warn_if_it_blocks_a_loop(f"{cls.__name__}.start()", f"{cls.__name__}.start_async()")
         root: RootSupervisor = cls._root(args, kwargs)
@@ -196,7 +196,7 @@ class DynamicSupervisor(Supervisor):
             self.max_children = max_children
 
     def template(self) -> ChildSpec | None:
-        """Return what `start_child` starts where it is given no specification."""
+        """Return what `start_child` starts if it is given no specification."""
         return getattr(self, "_template", None)
 
     def _settings(self) -> Settings:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class SupervisorRef(pykka.ActorRef[Any]):
-    """Reference to a supervisor; it stays valid where its own supervisor restarts it.
+    """Reference to a supervisor; it stays valid when its own supervisor restarts it.
 
     Its methods may be called from any thread but the supervisor's own (that of `children`, `restart_on`).
     """
@@ -55,7 +55,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         return f"supervisor {name} ({self.state}, generation {self.generation}{why}, {self.actor_urn})"
 
     def __reduce__(self) -> Any:
-        raise TypeError(f"{self!r} cannot leave its process: a ref is of use only where it was made")
+        raise TypeError(f"{self!r} cannot leave its process: a ref is useful only where it was made")
 
     @property
     def name(self) -> str:
@@ -78,7 +78,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         """Return the ref of a child: the same before and after a restart.
 
         Raises:
-            ChildNotFound: where there is none of that id.
+            ChildNotFound: if there is no child with that id.
         """
         runner = self._runner.runners.get(id)
         if runner is None:
@@ -88,10 +88,10 @@ class SupervisorRef(pykka.ActorRef[Any]):
         return runner.ref
 
     def which_children(self) -> list[ChildInfo]:
-        """Return what there is to know of each child, in their order; never waits for a start or a stop.
+        """Return what there is to know of each child, in order; never waits for a start or a stop.
 
         Raises:
-            ActorDeadError: where the supervisor does not run.
+            ActorDeadError: if the supervisor does not run.
         """
         found = [(child, self._runner.runners.get(child.id)) for child in self._runner.children()]
         return [
@@ -104,7 +104,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         """Return how many children there are.
 
         Raises:
-            ActorDeadError: where the supervisor does not run.
+            ActorDeadError: if the supervisor does not run.
         """
         children = self._runner.children()
         supervisors = sum(child.rule.type == "supervisor" for child in children)
@@ -119,10 +119,10 @@ class SupervisorRef(pykka.ActorRef[Any]):
                 are then added to those of the template, and the child gets an id of its own.
 
         Raises:
-            StartError: where it does not start; it is no child then.
-            ChildAlreadyStarted, ChildAlreadyPresent: where there is a child of that id.
-            TooManyChildren: where `max_children` allows no more.
-            ActorDeadError: where the supervisor does not run, or ends first.
+            StartError: if it does not start; it is not a child then.
+            ChildAlreadyStarted, ChildAlreadyPresent: if there is a child with that id.
+            TooManyChildren: if `max_children` allows no more.
+            ActorDeadError: if the supervisor does not run, or ends first.
         """
         runner = self._made_child(spec, args, kwargs)
         return self._call(lambda machine, at, call: machine.start_child(at, runner.link.rule, call))
@@ -150,7 +150,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         if not isinstance(spec, ChildSpec):
             spec = self._from_template(settings.template, (() if spec is None else (spec, *args)), kwargs)
         elif args or kwargs:
-            raise TypeError("start_child: arguments belong into the ChildSpec; alone they go with a template")
+            raise TypeError("start_child: arguments belong in the ChildSpec; on their own they need a template")
         settings.check_child(spec)
         return self._runner.make_child(spec, listed=not settings.dynamic)
 
@@ -184,7 +184,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
             child: its id or its ref.
 
         Raises:
-            ChildNotFound: where there is none.
+            ChildNotFound: if there is none.
         """
         id = self._id_of(child)
         self._call(lambda machine, at, call: machine.terminate_child(at, id, call))
@@ -205,8 +205,8 @@ class SupervisorRef(pykka.ActorRef[Any]):
         """Start a child that is stopped, and return its ref.
 
         Raises:
-            ChildNotFound, ChildRunning, ChildRestarting: where there is none that is stopped.
-            StartError: where it does not start.
+            ChildNotFound, ChildRunning, ChildRestarting: if there is none that is stopped.
+            StartError: if it does not start.
         """
         id = self._id_of(child)
         return self._call(lambda machine, at, call: machine.restart_child(at, id, call))
@@ -237,7 +237,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         """Forget a child that is stopped.
 
         Raises:
-            ChildNotFound, ChildRunning, ChildRestarting: where there is none that is stopped.
+            ChildNotFound, ChildRunning, ChildRestarting: if there is none that is stopped.
         """
         id = self._id_of(child)
         self._call(lambda machine, at, call: machine.delete_child(at, id, call))
@@ -268,7 +268,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         for id, runner in list(self._runner.runners.items()):
             if runner.ref is child:
                 return id
-        raise ChildNotFound(f"supervisor {shown.line(self.name)}: {child!r} is no child of it")
+        raise ChildNotFound(f"supervisor {shown.line(self.name)}: {child!r} is not a child of it")
 
     def _call(self, give: Callable[[SupervisorMachine, Moment, Future[Any]], Any]) -> Any:
         return self._begin(give).get()
@@ -288,7 +288,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         return not self._runner.stopped.is_set()
 
     def tell(self, message: Any) -> None:
-        """Stop it, where the message says so; a supervisor takes no other, and logs that, as pykka's actors do."""
+        """Stop it, if the message says so; a supervisor takes no other message, and logs that, as pykka's actors do."""
         if isinstance(message, _ActorStop):
             self.stop(block=False)
         else:
@@ -322,7 +322,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
     def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | Future[bool]:
         """Stop it: its children in reverse order, each within its shutdown time; no restart follows.
 
-        Returns True where it was alive, False where it was not; a future of that where `block` is False.
+        Returns True if it was alive, False if it was not; a future of that if `block` is False.
         """
         future = StopFuture(f"supervisor {shown.line(self.name)}")
         if not self.is_alive():
@@ -337,14 +337,14 @@ class SupervisorRef(pykka.ActorRef[Any]):
         return stopped
 
     def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
-        """End it and all that is below it at once; return why it ended, None where that takes over `timeout` s."""
+        """End it and all that is below it at once; return why it ended, None if that takes more than `timeout` s."""
         if self.is_alive():
             self._runner.stop_wanted()
             self._runner.kill()
         return self.wait_for_exit(timeout)
 
     def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
-        """Wait until it has ended for good, and return why; None where `timeout` seconds are over first."""
+        """Wait until it has ended for good, and return why; None if `timeout` seconds pass first."""
         return self._ends.reason if self._runner.over.wait(waiting.seconds_of(timeout)) else None
 
     def render(self, *, memory: bool = True) -> str:

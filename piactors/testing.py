@@ -2,7 +2,7 @@
 
 In a `Lab` time stands still until a test moves it, so backoff, intensity and shutdown times take no
 real time; a `ProcessActor` runs in a thread of the test instead of a process; and children crash or
-fail to start where the test says so.
+fail to start when the test says so.
 
 Example:
     ::
@@ -57,7 +57,7 @@ def wait_until(predicate: Callable[[], T], timeout: float = 5.0) -> T:
     What comes without an event is noticed a little later.
 
     Raises:
-        AssertionError: where it is still false after `timeout` seconds of real time.
+        AssertionError: if it is still false after `timeout` seconds of real time.
     """
     happened = threading.Event()
     unsubscribe = events.subscribe(lambda _: happened.set())
@@ -74,7 +74,7 @@ def wait_until(predicate: Callable[[], T], timeout: float = 5.0) -> T:
 
 
 class InjectedFault(Exception):
-    """What fails a start that a test wanted to fail."""
+    """Raised by a start that a test wanted to fail."""
 
 
 @attrs.define
@@ -83,7 +83,7 @@ class _Timer:
     callback: Callable[[], object] | None
 
     def cancel(self) -> None:
-        """Have the call not made."""
+        """Cancel the call."""
         self.callback = None
 
 
@@ -101,7 +101,7 @@ class VirtualClock:
         return self._now
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> _Timer:
-        """Have `callback()` called when the clock has been moved by so many seconds."""
+        """Have `callback()` called when the clock has been moved by that many seconds."""
         with self._lock:
             timer = _Timer(self._now + seconds, callback)
             heapq.heappush(self._timers, (timer.due, next(self._order), timer))
@@ -223,7 +223,7 @@ class Lab:
         """
         runner = next((runner for runner in self._runners() if runner.ref is ref), None)
         if not isinstance(runner, ThreadRunner):
-            raise ValueError(f"crash: {ref!r} is no worker of a tree in this lab")
+            raise ValueError(f"crash: {ref!r} is not a worker of a tree in this lab")
         runner.crash(_reason(kind))
         self.settle()
 
@@ -249,13 +249,13 @@ class Lab:
     # Time
 
     def settle(self) -> None:
-        """Wait (in real time) until all that was asked for has been done, as far as no time has to go by for it."""
+        """Wait (in real time) until all that was asked for is done, as far as no virtual time has to pass for it."""
         deadline = time.monotonic() + self._patience
         while self._is_busy() and time.monotonic() < deadline:
             time.sleep(0.0005)
 
     def advance(self, seconds: float) -> None:
-        """Let time go by, and everything happen that is due meanwhile, in its order."""
+        """Let time pass, and everything that is due meanwhile happen, in order."""
         end = self.clock.now() + seconds
         self.settle()
         while (due := self.clock.next_due()) is not None and due <= end:
@@ -264,7 +264,7 @@ class Lab:
         self.clock.move_to(end)
 
     def finish(self, call: Callable[[], T]) -> T:
-        """Return what a call returns that needs time to go by, such as ``tree.stop`` with a child that hangs."""
+        """Return what a call returns that needs time to pass, such as ``tree.stop`` with a child that hangs."""
         outcome: list[T] = []
         errors: list[BaseException] = []
 

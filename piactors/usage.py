@@ -36,7 +36,7 @@ class TreeUsage:
         processes: how many they are.
         user, system: their CPU time, with that of descendants that have ended and were waited for.
         rss: the sum of their memory in RAM; what they share counts for each of them.
-        pss: the sum of their shares of it, so the memory that they take together; None where that cannot be read.
+        pss: the sum of their shares of it, so the memory that they take together; None if that cannot be read.
     """
 
     processes: int
@@ -72,16 +72,16 @@ class ResourceUsage:
         user, system: CPU time spent in its own code and in the kernel.
         rss, vms: memory in RAM (shared pages included), and address space.
         threads: of the operating system.
-        descriptors: open files, sockets and the like; None where that cannot be read.
+        descriptors: open files, sockets and the like; None if that cannot be read.
         children: its descendants.
         pss, uss: memory with each shared page divided among those who share it, and memory that nobody shares; None
-            where the kernel does not tell.
-        read_bytes, written_bytes: what was read from and written to storage, the cache aside; None where that cannot
+            if the kernel does not tell.
+        read_bytes, written_bytes: what was read from and written to storage, the cache aside; None if that cannot
             be read.
         tree: the process with its descendants.
-        gc: of its garbage collector; None where its interpreter has none like it, or did not answer in time.
+        gc: of its garbage collector; None if its interpreter has nothing like it, or did not answer in time.
         heap_blocks: how many blocks its Python objects take (`sys.getallocatedblocks`); None as for `gc`.
-        heap_traced: bytes that tracemalloc knows of; None as for `gc`, and where it does not trace.
+        heap_traced: bytes that tracemalloc knows of; None as for `gc`, and if it does not trace.
     """
 
     pid: int
@@ -110,7 +110,7 @@ class ResourceUsage:
 def snapshot() -> dict[str, ResourceUsage]:
     """Return what each isolate uses now, by its name; those without a process are left out.
 
-    The isolates are asked together, so it takes 0.2 seconds for those that do not answer, however many they are.  Where
+    The isolates are asked together, so it takes 0.2 seconds for those that do not answer, however many they are.  If
     several have one name, those after the first are ``name#pid``.
     """
     found = [getattr(ref, "_isolate", None) for ref in ActorRegistry.get_all()]
@@ -124,7 +124,7 @@ def snapshot() -> dict[str, ResourceUsage]:
 
 
 def measured(isolates: Sequence[Isolate]) -> list[ResourceUsage | None]:
-    """Return what each of `isolates` uses now, or None where it has no process."""
+    """Return what each of `isolates` uses now, or None if it has no process."""
     asked = [_ask(isolate) for isolate in isolates]
     deadline = time.monotonic() + _ANSWER_SECONDS
     pids = [None if generation is None else generation.pid for generation, _ in asked]
@@ -183,7 +183,7 @@ class Inside(NamedTuple):
 
 
 _unanswered: weakref.WeakKeyDictionary[Process, Future[Inside]] = weakref.WeakKeyDictionary()
-"""The question that a process was asked last: where it does not answer, questions must not pile up."""
+"""The question that a process was asked last: if it does not answer, questions must not pile up."""
 
 
 def _ask(isolate: Isolate) -> tuple[Process | None, Future[Inside] | None]:
@@ -191,7 +191,7 @@ def _ask(isolate: Isolate) -> tuple[Process | None, Future[Inside] | None]:
     body = isolate.life.current
     generation = None if body is None else body.process
     ready = body is not None and body.is_ready
-    if generation is None or not ready or isolate.loop.is_current():  # on the I/O thread nobody must wait
+    if generation is None or not ready or isolate.loop.is_current():  # on the I/O thread nothing may wait
         return generation, None
     future = _unanswered.get(generation)
     if future is None or future.done():
@@ -201,7 +201,7 @@ def _ask(isolate: Isolate) -> tuple[Process | None, Future[Inside] | None]:
 
 
 def _answered(future: Future[Inside], frame: wire.Frame | None) -> None:
-    """On the I/O thread: an answer has come; whoever asked for it decodes it, unless it is too long for that."""
+    """On the I/O thread: an answer has come; the asking caller decodes it, unless it is too long for that."""
     if frame is None or frame.kind != wire.RESPONSE or len(frame.payload) > _MAX_ANSWER or frame.flags != wire.PLAIN:
         future.set(Inside())
     else:
@@ -224,7 +224,7 @@ def _answer(future: Future[Inside] | None, deadline: float) -> Inside:
 
 
 def check_inside(found: Any) -> Inside:
-    """Return what an isolate said of itself, as far as it can be that: the rest is None."""
+    """Return what an isolate said of itself, as far as it is plausible: the rest is None."""
     if type(found) is not dict:
         return Inside()
     return Inside(_gc_stats(found), _count(found.get("heap_blocks")), _count(found.get("heap_traced")))

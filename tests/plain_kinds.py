@@ -212,7 +212,7 @@ REFUSED = [
     Refused("", lambda: (i for i in ()), r"send list\(value\)"),
     Refused("`memoryview`", lambda: memoryview(b"x"), r"send bytes\(value\)", "`bytes(value)`"),
     Refused("`types.MappingProxyType`", lambda: types.MappingProxyType({}), r"send dict\(value\)", "`dict(value)`"),
-    Refused("`ipaddress` addresses", lambda: ipaddress.ip_address("::1"), "no plain value", "`str(value)`"),
+    Refused("`ipaddress` addresses", lambda: ipaddress.ip_address("::1"), "not a plain value", "`str(value)`"),
     Refused("subclasses of `date`, `datetime` (such as `pandas.Timestamp`)", lambda: Day(2024, 1, 1),
             SUBCLASS + "date; send a date", "a plain one"),
     Refused("", lambda: Moment(2024, 1, 1), SUBCLASS + "datetime; send a datetime"),

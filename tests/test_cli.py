@@ -84,7 +84,7 @@ def test_other_result_is_an_error(name: str, said: str) -> None:
     done = run(name)
     assert done.returncode == 1
     assert said in done.stderr
-    assert "which is no exit code" in done.stderr or "that is no exit code" in done.stderr
+    assert "which is not an exit code" in done.stderr or "that is not an exit code" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -254,8 +254,8 @@ def test_exception_of_an_unknown_class() -> None:
         ("no_such_module:x", "there is no module 'no_such_module'"),
         ("cli_targets:no_such_name", "has no 'no_such_name'"),
         ("no/such/file.py:x", "there is no file"),
-        ("cli_targets", "is no target"),
-        ("cli_targets:1x", "is no target"),
+        ("cli_targets", "is not a target"),
+        ("cli_targets:1x", "is not a target"),
         ("cli_targets:signal", "is a module"),
     ],
 )
@@ -274,7 +274,7 @@ def test_bad_target(target: str, said: str) -> None:
         (["--timeout", "0"], "above 0"),
         (["--timeout", "nan"], "above 0"),
         (["--cwd", "/no/such/folder"], "does not exist"),
-        (["--python", "/no/such/python"], "no program"),
+        (["--python", "/no/such/python"], "not a program"),
         (["--start-method", "magic"], "magic"),
         (["--log-level", "LOUD"], "LOUD"),
         (["--max-restart-attempts", "-1"], "-1"),

@@ -239,4 +239,4 @@ def test_limits_in_words(limits: IsolationLimits, text: str) -> None:
 def test_how_to_enforce_without_a_limit(option: str) -> None:
     done = run("allocate", options=(option,))
     assert done.returncode == 2
-    assert "and there is no limit" in done.stderr
+    assert "but there is no limit" in done.stderr

@@ -31,7 +31,7 @@ def class_head(cls: type) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _raw(cls: Any, member: Any) -> Any:
-    """Return what makes a member: its value, or of an enumeration of numbers or texts that number or text."""
+    """Return what makes a member: its value, or in an enumeration of numbers or texts that number or text."""
     kind = cls._member_type_
     if kind is object:
         return member._value_
@@ -41,7 +41,7 @@ def _raw(cls: Any, member: Any) -> Any:
 
 
 _FROM_THE_BEGINNING = ("__module__", "__slots__", "__parameters__", "_is_protocol")
-"""What a class needs for its making, or for the making of others that refer to it."""
+"""What a class needs in order to be made, or for others that refer to it to be made."""
 
 
 def _is_bare(cls: type) -> bool:

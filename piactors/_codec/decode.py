@@ -24,7 +24,7 @@ _TIMES_OF_TEXT = 4
 
 
 def host_object(key: str, copy: bytes | None = None) -> Any:
-    """Return this process's own object of a key, or the copy that came along where it has let go of it.
+    """Return this process's own object of a key, or the copy that came along if it has let go of it.
 
     Raises:
         LookupError: if there is neither.
@@ -89,11 +89,11 @@ class Decoder:
         """Return the value of a reply.
 
         Raises:
-            UntrustedReply: where the reply holds what the isolate's trust does not allow.
+            UntrustedReply: if the reply holds what the isolate's trust does not allow.
         """
         if flags == wire.PICKLE:
             if not self.code:
-                raise UntrustedReply(f"isolate {self.name} sent a pickle, and its trust is 'data'")
+                raise UntrustedReply(f"isolate {self.name} sent a pickle, but its trust is 'data'")
             if len(payload) < _SMALL and b"pihost." not in payload and b"piactors._values.futures" not in payload:
                 return pickle.loads(payload)  # nothing in it has another name here
             return _Unpickler(payload, self.requested).load()
@@ -110,7 +110,7 @@ class Decoder:
         except plain_decode.BadPlain as error:
             why = str(error)
         # Not within `except`: the context of the error would hold the frames that hold the reply, which may be large.
-        raise UntrustedReply(f"isolate {self.name} sent a reply that is no plain data: {why}")
+        raise UntrustedReply(f"isolate {self.name} sent a reply that is not plain data: {why}")
 
     def error(self, payload: wire.Payload) -> BaseException:
         """Return the exception that an ERROR or START_FAILED payload describes."""
@@ -120,8 +120,8 @@ class Decoder:
             return ProtocolError(f"isolate {self.name} sent an error that cannot be read: {str(error)[:_MAX_SHOWN]}")
         if described.untrusted is not None:
             return UntrustedReply(
-                f"isolate {self.name} would return a {described.untrusted}, and its trust allows plain data; "
-                "return plain data, name the class in accept=, or use trust='code' if you would run its code here"
+                f"isolate {self.name} would return a {described.untrusted}, but its trust allows only plain data; "
+                "return plain data, name the class in accept=, or use trust='code' if its code may run here"
             )
         rebuilt = self._rebuilt(described)
         cause = RemoteTraceback(described.traceback)
@@ -130,7 +130,7 @@ class Decoder:
         except Exception:  # its class does not let it have one
             rebuilt = RemoteError(described.type_name, described.text, described.traceback)
             rebuilt.__cause__ = cause
-        with contextlib.suppress(Exception):  # the state of an accepted class may hold anything, its notes too
+        with contextlib.suppress(Exception):  # the state of an accepted class may hold anything, notes included
             for note in described.notes:
                 rebuilt.add_note(note)
         return rebuilt
@@ -161,7 +161,7 @@ class Decoder:
                     return error
             except KeyboardInterrupt:
                 raise
-            except BaseException:  # whatever the making of it raises; such as SystemExit
+            except BaseException:  # whatever is raised when it is made, such as SystemExit
                 continue
         return RemoteError(described.type_name, described.text, described.traceback)
 
@@ -197,7 +197,7 @@ def _is(cls: type, *, optional: bool = False) -> Any:
 
 def _are_texts(_: object, field: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise TypeError(f"its {field.name} are no list of texts")
+        raise TypeError(f"its {field.name} are not a list of texts")
 
 
 @attrs.frozen(kw_only=True)
@@ -218,9 +218,9 @@ class Description:
 
     @classmethod
     def of(cls, fields: Any) -> Description:
-        """Check what was decoded and return it as a description; TypeError where it is none."""
+        """Check what was decoded and return it as a description; TypeError if it is not one."""
         if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
-            raise TypeError("no description of an exception")
+            raise TypeError("not a description of an exception")
         return cls(**fields)
 
     @property

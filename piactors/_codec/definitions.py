@@ -55,7 +55,7 @@ class Made:
         identity: those that it was made of (see `snapshots.identities`).
         pins: what keeps that comparison right.
         attributes: of a class.
-        absent: of a global variable: there is none of that name.
+        absent: of a global variable: there is none with that name.
         shared: variables that hold what it holds as well, and are sent in its place.
     """
 
@@ -68,7 +68,7 @@ class Made:
     shared: tuple[Global, ...] = ()
 
     def holds(self) -> bool:
-        """Whether it is as it was; False also where only pickling it again can tell."""
+        """Whether it is unchanged; False also if only pickling it again can tell."""
         if self.look is None:
             return True
         if self.shared and not _still_shared(self.shared):
@@ -79,7 +79,7 @@ class Made:
 
 @attrs.frozen(eq=False)
 class Needs:
-    """What a message needs besides itself.
+    """What a message needs besides its own bytes.
 
     Attributes:
         made: the definitions, as they were when the message was made.
@@ -152,7 +152,7 @@ class _Walk:
     references: tuple[Callable[[], Any], ...]
 
     def holds(self) -> bool:
-        """Whether all definitions are still as they were."""
+        """Whether all definitions are unchanged."""
         return all(map(Made.holds, self.made))
 
 
@@ -220,7 +220,7 @@ def _record(key: str, kind: str, head: bytes, body: bytes, children: Mapping[str
 
 
 def _finish(record: Record, look: Callable[[], tuple[Any, ...]] | None, **more: Any) -> Made:
-    """Return what was made, with the identity of its parts; `lenient` are those that count as what never changes."""
+    """Return what was made, with the identity of its parts; `lenient` are those that count as never changing."""
     pins, lenient = Pins(), more.pop("lenient", frozenset())
     parts = () if look is None else look()
     for place, part in enumerate(parts):
@@ -363,7 +363,7 @@ def _bind(met: dict[str, Any], thing: Any) -> None:
 
 
 def _forget(key: str) -> None:
-    """Something of this process is gone; in any thread, at any moment."""
+    """Something of this process is gone; called in any thread, at any moment."""
     for foreign in (False, True):
         if _made.pop((key, foreign), None) is not None:
             _plans.clear()

@@ -17,7 +17,7 @@ from piactors.pihost import byvalue, pieces, refusals
 _SIMPLE = frozenset({int, float, str, bytes, bool, type(None), tuple, list, dict, set, frozenset})
 """Types of arguments that plain pickle, which is faster, is tried on first."""
 _NAMES_A_GLOBAL = b"\x93"
-"""The step of a pickle that looks something up by its name: that may have to travel by value, or to be refused."""
+"""The step of a pickle that looks something up by its name: that may have to travel by value, or be refused."""
 _REFUSALS = (pickle.PicklingError, TypeError, AttributeError, RecursionError)
 
 
@@ -102,7 +102,7 @@ def _named_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[t
 
 
 def with_definitions(value: Any, *, foreign: bool, whole: str) -> bytes:
-    """Serialise a value in one piece with all that it needs, for a process that has nothing of it.
+    """Serialise a value in one piece with all that it needs, for a process that has none of it.
 
     Raises:
         NotSendable: naming what cannot be sent.
@@ -164,22 +164,22 @@ def pack_call(
     outbox: shared_memory.Outbox, operation: str, path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any],
     *, foreign: bool,
 ) -> Packed | None:  # fmt: skip
-    """Serialise one message into shared memory, if it is large; None if it is not, or none is to be had."""
+    """Serialise one message into shared memory, if it is large; None if it is not, or none is available."""
     chunks = pieces.Chunks()
     pickler = pickling.Pickler(chunks, foreign=foreign, buffer_callback=chunks.take)
     try:
         pickler.dump((operation, path, args, dict(kwargs)))
         needs = _needs(pickler, foreign)
     except _REFUSALS:
-        return None  # the error that there is, is for the usual way
+        return None  # the error is left to the usual way
     parcel = outbox.pack(chunks) if chunks.nbytes >= pieces.LEAST else None
     return None if parcel is None else Packed(parcel, needs)
 
 
 def may_be_large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether arguments may be worth the way through shared memory: large bytes, or objects that may hold some.
+    """Whether arguments may be worth a trip through shared memory: large bytes, or objects that may hold some.
 
-    It is asked of every call, so it makes no steps that it can do without.
+    It is asked of every call, so it does nothing that it can do without.
     """
     for arg in (*args, *kwargs.values()) if kwargs else args:
         kind = type(arg)
@@ -207,6 +207,6 @@ def _holds_large(items: Iterable[Any]) -> bool:
 
 
 def _nbytes(value: Any) -> int:
-    """How many bytes an array says that it has; 0 if it says nothing."""
+    """How many bytes an array claims to have; 0 if it says nothing."""
     found = getattr(value, "nbytes", 0)
     return found if type(found) is int else 0

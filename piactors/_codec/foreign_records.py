@@ -1,4 +1,4 @@
-"""Logging records of isolates, made again in the host: with the isolate's own times, and fit to be shown."""
+"""Logging records of isolates, rebuilt in the host: with the isolate's own times, and fit to be shown."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from piactors._text import shown
 from piactors.pihost import plain_decode
 
 UNREADABLE = (plain_decode.BadPlain, TypeError, KeyError, ValueError)
-"""What is raised where a record cannot be read."""
+"""What is raised if a record cannot be read."""
 MAX_LOGGERS = 1000
-"""How many logger names one isolate may bring: each name stays in the host's memory for good."""
+"""How many logger names one isolate may introduce: each name stays in the host's memory for good."""
 
 _FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "isolate", "raw_message"}
 _MAX_NAME, _MAX_PARTS = 256, 20
@@ -37,7 +37,7 @@ def rebuilt(
         known: the names of loggers that the isolate has used; one more is added.
 
     Raises:
-        BadPlain, TypeError, KeyError, ValueError: where it cannot be read.
+        BadPlain, TypeError, KeyError, ValueError: if it cannot be read.
     """
     fields = plain_decode.decode(payload, budget=_BUDGET)
     if not isinstance(fields, dict):
@@ -68,11 +68,11 @@ def _set_times(record: logging.LogRecord, fields: dict[Any, Any]) -> None:
     """Let the record have the isolate's times, in each of the fields that formatters look at."""
     created = _checked(fields, "created", float, int)
     if not 0 <= created < _MAX_TIME:
-        raise ValueError("its time is none")
+        raise ValueError("its time is not valid")
     msecs = _checked(fields, "msecs", float, int, default=created % 1 * 1000)
     relative = _checked(fields, "relative_created", float, int, default=0.0)
     if not 0 <= msecs < 1000 or not math.isfinite(relative):
-        raise ValueError("its milliseconds are none")
+        raise ValueError("its milliseconds are not valid")
     record.created, record.msecs, record.relativeCreated = float(created), msecs, float(relative)
 
 
@@ -99,7 +99,7 @@ _NEEDED: Any = object()
 
 
 def _checked(fields: dict[Any, Any], key: str, *types: type, default: Any = _NEEDED) -> Any:
-    """Return a field, which must be of exactly one of the types: calculating with others may take for ever."""
+    """Return a field, which must be of exactly one of the types: calculating with others may take forever."""
     if default is not _NEEDED and key not in fields:
         return default
     value = fields[key]

@@ -15,26 +15,26 @@ _PIHOST = "_pihost"
 _ON_THE_WAY = frozenset(
     ("importlib", "_frozen_importlib", "_frozen_importlib_external", "zipimport", "pickle", "cloudpickle")
 )
-"""Packages whose functions run between whoever has a module imported and the module."""
+"""Packages whose functions run between the code that imports a module and the module."""
 
 
 def check() -> None:
     """See to it that the calling thread may start isolates.
 
     Raises:
-        StartError: in an isolate that imports the module of what it hosts, or is to call.
+        StartError: in an isolate that imports the module of what it hosts, or of what it is to call.
     """
     importing = _importing_for_pihost(sys._getframe(1)) or _is_starting()
     if importing:
         raise StartError(
             f"an isolate was to be started while an isolate imports {importing}.  Each isolate that needs that module "
             "would start another one, without end.  Start isolates in a function, or below `if __name__ == "
-            '"__main__":` in the module that is the program, as multiprocessing wants it too'
+            '"__main__":` in the module that is the program, as multiprocessing requires, too'
         )
 
 
 def _is_starting() -> str:
-    """Return what is imported where this process is an isolate that is just loading what it is to host."""
+    """Return what is imported if this process is an isolate that is still loading what it is to host."""
     isolate = sys.modules.get(f"{_PIHOST}.isolate")
     return "what it is to host" if getattr(isolate, "is_loading", False) else ""
 

@@ -14,7 +14,7 @@ _counter = itertools.count(1)
 _keys: dict[int, tuple[str, Any]] = {}
 _by_key: dict[str, Any] = {}
 on_forgotten: list[Callable[[str], object]] = []
-"""Called with the key of what this process has let go of; in any thread, at any moment."""
+"""Called with the key of what this process has let go of; called in any thread, at any moment."""
 
 
 def key_of(obj: Any) -> str:
@@ -38,13 +38,13 @@ def key_of(obj: Any) -> str:
 
 
 def tell_of_forgotten(key: str) -> None:
-    """Tell of something that this process has let go of."""
+    """Report something that this process has let go of."""
     for callback in on_forgotten:
         callback(key)
 
 
 def reference_to(obj: Any) -> Callable[[], Any]:
-    """Return a weak reference, as far as there can be one."""
+    """Return a weak reference, if there can be one."""
     return _reference(obj, None)
 
 

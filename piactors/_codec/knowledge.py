@@ -29,14 +29,14 @@ class Knowledge:
         _everybody[number] = weakref.ref(self, lambda _: _everybody.pop(number, None))
 
     def forget(self, key: str) -> None:
-        """This process has let go of something; in any thread, at any moment."""
+        """This process has let go of something; called in any thread, at any moment."""
         if key in self._versions:
             self.forgotten.append(key)
 
     def missing(self, needs: Needs | None) -> tuple[bytes, tuple[list[str], dict[str, int]]]:
         """Return what the process has to be sent before a message with these needs; nothing if it has it all.
 
-        And what is to be noted once that is sent, with `note`.
+        Return also what is to be noted once that is sent, with `note`.
         """
         gone = [key for key in dict.fromkeys(tuple(self.forgotten)) if key in self._versions]
         records, versions = [], {}
@@ -51,7 +51,7 @@ class Knowledge:
         return news, (gone, versions)
 
     def note(self, sent: tuple[list[str], dict[str, int]]) -> None:
-        """The process has been sent what `missing` said; once more does no harm."""
+        """The process has been sent what `missing` said; calling it again does no harm."""
         gone, versions = sent
         while self.forgotten and (self.forgotten[0] in gone or self.forgotten[0] not in self._versions):
             self.forgotten.popleft()

@@ -32,7 +32,7 @@ class Pickler(pickle.Pickler):
     Attributes:
         met: what has to be sent along, by key.
         held: classes and functions within the pickle, which have to live until the answer has been read.
-        spawning: takes the descriptors that go along; None where none can.
+        spawning: takes the descriptors that go along; None if none can.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Pickler(pickle.Pickler):
         self.met.setdefault(f"{module}:{name}", Global(module, name))
 
     def function_state(self, function: types.FunctionType) -> dict[str, Any]:
-        """Return the content of a function, but for its closure."""
+        """Return the content of a function, except its closure."""
         names = function.__globals__
         used = [names[name] for name in snapshots.global_names(function.__code__) if name in names]
         state: dict[str, Any] = {
@@ -229,7 +229,7 @@ def _cell(pickler: Pickler, cell: Any) -> Any:
 
 
 _marshalled: weakref.WeakKeyDictionary[types.CodeType, bytes] = weakref.WeakKeyDictionary()
-"""Once for each code: the bytes depend on who else holds its parts."""
+"""Done once for each code object: the bytes depend on who else holds its parts."""
 
 
 def _code(pickler: Pickler, code: types.CodeType) -> Any:
@@ -307,7 +307,7 @@ _SPECIAL: dict[type, Callable[[Pickler, Any], Any]] = {
 
 @functools.cache
 def full() -> type[Pickler]:
-    """Return the pickler that also knows what cloudpickle does of odd types; loaded when something needs it."""
+    """Return the pickler that also knows what cloudpickle does with odd types; loaded when something needs it."""
     import cloudpickle
 
     table = cloudpickle.CloudPickler.dispatch_table

@@ -1,6 +1,6 @@
 """Large messages between host and isolate, through shared memory (see `piactors.pihost.segments`).
 
-Each isolate has segments of its own in either direction: what was written for one must not be read by another.
+Each isolate has segments of its own in each direction: what was written for one must not be read by another.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from piactors.options import IsolationOptions
 from piactors.pihost import pieces, segments, wire
 
 MOST = 1 << 30
-"""Bytes of segments that an isolate may have in each direction, where nothing limits its memory."""
+"""Bytes of segments that an isolate may have in each direction, if nothing limits its memory."""
 _SHARE_OF_LIMIT = 8
 _MOST_LOST = 10_000
 """Segments of one process for which there may be no room: their numbers are remembered."""
 
 
 def bound(options: IsolationOptions) -> int:
-    """Return how many bytes of segments an isolate may have in each direction; 0 where it is to have none.
+    """Return how many bytes of segments an isolate may have in each direction; 0 if it is to have none.
 
-    Segments count as memory of whoever maps them.  So where the isolate's memory is limited, they may take a part of
+    Segments count as memory of all that map them.  So if the isolate's memory is limited, they may take a part of
     it.
     """
     if not segments.available() or taken_away("memfd") or taken_away("segments"):
@@ -45,14 +45,14 @@ class Outbox:
         """Whether there is any shared memory for this isolate."""
 
     def pack(self, chunks: pieces.Chunks) -> segments.Parcel | None:
-        """Put a message into a segment; None where it has to go through the socket."""
+        """Put a message into a segment; None if it has to go through the socket."""
         if self._lock._is_owned():  # type: ignore[attr-defined]
             return None  # this is a signal handler, and has interrupted this very function
         with self._lock:
             return self._pool.pack(chunks)
 
     def trim(self, keep: int) -> int:
-        """Let go of segments that nobody uses, beyond `keep` bytes; return how many bytes there are then."""
+        """Let go of segments that are not used, beyond `keep` bytes; return how many bytes there are then."""
         with self._lock:
             return self._pool.trim(keep)
 
@@ -89,10 +89,10 @@ class ReplySegments:
         self._lost: dict[int, str] = {}
 
     def add(self, number: int, fds: list[int]) -> bool:
-        """Map a segment, whose descriptor has come along; False where this process has no room for it just now.
+        """Map a segment, whose descriptor has come along; False if this process has no room for it now.
 
         Raises:
-            ProtocolError: where it is none.
+            ProtocolError: if it is malformed.
         """
         if not fds:
             raise ProtocolError("it announces a segment and sends no descriptor")
@@ -121,7 +121,7 @@ class ReplySegments:
         self._table.close()
 
     def knows(self, frame: wire.Frame) -> bool:
-        """Whether the segment is here that a frame tells of; also where it tells of none."""
+        """Whether the segment that a frame refers to is here; true also if it refers to none."""
         try:
             number = segments.parse(frame.payload)[0]
             return number in self._table or number in self._lost
@@ -132,12 +132,12 @@ class ReplySegments:
         """Return a frame that came in a segment, with what lies there as its payload.
 
         Raises:
-            ProtocolError: where what it says cannot be.
+            ProtocolError: if what it says cannot be true.
         """
         received: segments.Received
         try:
             why = self._lost.get(segments.parse(frame.payload)[0])
             received = self._table.receive(frame.payload, self._max_frame) if why is None else segments.Lost(why)
         except segments.BadTable as error:
-            raise ProtocolError(f"it tells of {error}") from None
+            raise ProtocolError(f"it refers to {error}") from None
         return frame._replace(flags=frame.flags & ~wire.SHARED, payload=received)

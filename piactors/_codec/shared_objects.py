@@ -1,7 +1,7 @@
 """Shared objects of multiprocessing and multiprocess as arguments: their own reducers, with our way of handing over.
 
 These libraries know how to send a pipe's end, a lock, a queue, a value or a manager's proxy to a process that
-is just being spawned.  Here the isolate stands in for that process: what they would duplicate for it goes along
+is being spawned.  Here the isolate stands in for that process: what they would duplicate for it goes along
 with the message.
 """
 
@@ -24,7 +24,7 @@ _numbers = itertools.count(1)
 
 @attrs.define(eq=False)
 class Lent:
-    """A descriptor that goes along with a message; ours until nobody needs the message any more."""
+    """A descriptor that goes along with a message; ours until the message is no longer needed."""
 
     number: int
     fd: int
@@ -36,7 +36,7 @@ class Lent:
 
 
 class Spawning:
-    """What the libraries take for the process that is being spawned; it notes what has to go along."""
+    """What the libraries take to be the process that is being spawned; it notes what has to go along."""
 
     def __init__(self) -> None:
         self.lent: list[Lent] = []
@@ -71,7 +71,7 @@ class Spawning:
         return bool(self._contexts)
 
     def end(self) -> None:
-        """Be it no longer."""
+        """Stop being that process."""
         while self._contexts:
             self._contexts.pop().set_spawning_popen(None)
 
@@ -101,7 +101,7 @@ def _reduced(spawning: Spawning, family: str, obj: Any) -> Any:
     """Reduce as the library does for a process that it spawns; what reduces itself is left to that.
 
     The thing has to live until the isolate has opened it: with its last user here, a semaphore loses its name, and
-    memory goes to the next value.
+    its memory goes to the next value.
     """
     spawning.begin(family)
     spawning.kept.append(obj)
@@ -111,7 +111,7 @@ def _reduced(spawning: Spawning, family: str, obj: Any) -> Any:
 
 
 def _shared_ctype(spawning: Spawning, obj: Any) -> Any:
-    """A value or an array in shared memory is one of ctypes that knows what wraps its memory."""
+    """A value or an array in shared memory is a ctypes object that knows what wraps its memory."""
     family = type(getattr(obj, "_wrapper", None)).__module__.partition(".")[0]
     return _reduced(spawning, family, obj) if family in _FAMILIES else NotImplemented
 
@@ -155,4 +155,4 @@ _WAYS: dict[str, Callable[[Spawning, Any], Any]] = {
     "synchronize": _as_spawned,
     "process": _as_spawned,
 }
-"""By module: what has a way.  Contexts, exceptions and the like are copied as anything else is."""
+"""By module: what is handed over.  Contexts, exceptions and the like are copied as anything else is."""

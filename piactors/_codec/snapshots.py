@@ -144,7 +144,7 @@ def _content(cell: Any) -> Any:
 
 
 def submodules(function: types.FunctionType, values: Iterable[Any]) -> tuple[str, ...]:
-    """Return the modules that code reaches through their packages: ``package.part`` where `package` is a value."""
+    """Return the modules that code reaches through their packages: ``package.part`` if `package` is a value."""
     found: list[str] = []
     names = frozenset(function.__code__.co_names)
     for value in values:
@@ -156,7 +156,7 @@ def submodules(function: types.FunctionType, values: Iterable[Any]) -> tuple[str
 
 
 def function_parts(function: types.FunctionType) -> tuple[Any, ...]:
-    """Return what a function is made of, but for its globals."""
+    """Return what a function is made of, except its globals."""
     named, attributes = function.__kwdefaults__ or {}, function.__dict__
     if not (named or attributes or function.__closure__):  # as most are
         return function.__code__, function.__defaults__
@@ -172,7 +172,7 @@ def class_parts(cls: type) -> tuple[Any, ...]:
 
 
 def identities(parts: Iterable[Any]) -> tuple[int, ...]:
-    """Return what tells that these are the very things that they were, while nothing of them is gone (see `Pins`)."""
+    """Return what shows that these are the same things as before, as long as none of them is gone (see `Pins`)."""
     found = [*map(id, parts)]
     for part in parts:
         kind = type(part)
@@ -210,12 +210,12 @@ def _mangled(cls: type, name: str) -> str:
 
 
 def is_special(name: str) -> bool:
-    """Whether an attribute belongs to Python's own protocols, and is changed, if at all, by being set anew."""
+    """Whether an attribute belongs to Python's own protocols, and is changed, if at all, by being set again."""
     return name.startswith("__") and name.endswith("__")
 
 
 def is_steady(value: Any) -> bool:
-    """Whether a value stays what it is for as long as it is the same object."""
+    """Whether a value never changes for as long as it is the same object."""
     pins = Pins()
     pins.add(value)
     return not pins.watched and type(value) not in _CONTAINERS

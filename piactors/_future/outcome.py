@@ -26,20 +26,20 @@ _lock = reentry.lock()
 """Held for the few steps that settle an outcome or add a callback, and never while foreign code runs."""
 
 is_held_by_me: Callable[[], bool] = _lock._is_owned
-"""Whether this thread has that lock: then this is a signal handler that has interrupted it."""
+"""Whether this thread holds that lock: then this is a signal handler that has interrupted it."""
 
 _run_callback: Callable[..., object] = lambda callback, *args: callback(*args)  # noqa: E731
 """Runs done-callbacks; the runtime puts its dispatcher here, so that they never run on the I/O thread."""
 
 
 def run_callbacks_with(submit: Callable[..., object]) -> None:
-    """Say who runs done-callbacks."""
+    """Set what runs done-callbacks."""
     global _run_callback
     _run_callback = submit
 
 
 def run_callback(callback: Callable[..., object], *args: Any) -> None:
-    """Have a callback run by whoever runs done-callbacks."""
+    """Have a callback run by what runs done-callbacks."""
     _run_callback(callback, *args)
 
 
@@ -68,11 +68,11 @@ class Outcome:
     _wakers: tuple[Callable[[], object], ...] = ()
     """How to wake those who wait in `get`."""
     _listeners: dict[OutcomeListener, None] | None = None
-    """Whom `add_done_callback` has added, until they are called."""
+    """What `add_done_callback` has added, until it is called."""
     _canceller: Callable[[], bool] | None = None
 
     def is_settled(self) -> bool:
-        """Whether there is an outcome; unlike `done`, of this very future, and nobody is asked for it."""
+        """Whether there is an outcome; unlike `done`, only of this very future, and without asking for it."""
         return self._settled
 
     def settle_with(self, producer: Producer) -> bool:
@@ -101,7 +101,7 @@ class Outcome:
     # Inside
 
     def _is_done(self) -> bool:
-        """Whether whoever is told of the outcome need not wait for it."""
+        """Whether the receiver of the outcome need not wait for it."""
         return self._settled
 
     def _give_up(self) -> bool:
@@ -126,7 +126,7 @@ class Outcome:
             self._tell()
 
     def _tell(self) -> None:
-        """It has an outcome: tell who waits.  Nobody is added any more."""
+        """It has an outcome: wake those who wait.  No more are added."""
         if self._canceller is not None:
             self._canceller = None
         if self._wakers:
@@ -158,7 +158,7 @@ class Outcome:
         _call_quick(callback)
 
     def _listen(self, listener: OutcomeListener) -> None:
-        """Have a listener told once there is an outcome."""
+        """Have a listener called once there is an outcome."""
         with _lock:
             if self._listeners is None:
                 self._listeners = {}
@@ -166,13 +166,13 @@ class Outcome:
         self._when_done(listener)
 
     def _forget(self, listener: OutcomeListener) -> None:
-        """Let one go that is called."""
+        """Remove one that is being called."""
         listeners = self._listeners
         if listeners is not None:
             listeners.pop(listener, None)
 
     def _forget_all(self, unwanted: Callable[[OutcomeListener], bool]) -> int:
-        """Let those go that are `unwanted`, and return how many they were."""
+        """Remove those that are `unwanted`, and return how many there were."""
         with _lock:
             listeners = self._listeners or {}
             gone = [listener for listener in listeners if unwanted(listener)]
@@ -186,7 +186,7 @@ class Outcome:
         """Wait until there is an outcome.
 
         Raises:
-            Timeout: if `timeout` seconds are over first.
+            Timeout: if `timeout` seconds pass first.
         """
         if not self._wait_until_settled(waiting.seconds_of(timeout)):
             raise self._late(timeout)
@@ -202,7 +202,7 @@ class Outcome:
             self._let_sleep(latch.release)
 
     def _late(self, timeout: float | None) -> BaseException:
-        """Return the error of somebody who has waited for long enough."""
+        """Return the error for a caller that has waited long enough."""
         return waiting.too_late("no answer", timeout)
 
     def _wake_with(self, wake: Callable[[], object]) -> None:
@@ -241,7 +241,7 @@ class Outcome:
                 if self._wakers:
                     self._tell()
                 return
-        except BaseException:  # this thread was interrupted, and that is no outcome: the next one makes the result
+        except BaseException:  # this thread was interrupted, and that is not an outcome: the next one makes the result
             if self._producer is not None and self.__dict__.get("_maker") == me:
                 del self.__dict__["_maker"]
             self._tell_again()
@@ -250,7 +250,7 @@ class Outcome:
 
     def _await_maker(self) -> None:
         """Wait until the thread has made the result that was the first to ask for it, or has left that to others."""
-        while self._producer is not None and "_maker" in self.__dict__:  # who settles it may wake this one too early
+        while self._producer is not None and "_maker" in self.__dict__:  # the settling thread may wake this too early
             latch = threading.Lock()
             latch.acquire()
             with _lock:
@@ -264,7 +264,7 @@ class OutcomeListener:
     """A function of the user that is called once with a future that has an outcome.
 
     One that was added in a thread with a running event loop is called by that loop, in the context in which it was
-    added, as asyncio's own futures do; any other one by whoever runs done-callbacks.
+    added, as asyncio's own futures do; any other one by what runs done-callbacks.
     """
 
     __slots__ = ("_context", "_future", "_loop", "callback")
@@ -302,7 +302,7 @@ def _call(callback: Callable[..., object], args: tuple[Any, ...], complaint: str
 
 
 def _call_quick(callback: Callable[[], object]) -> None:
-    """Call one that is ours, or has another thread call what is the user's."""
+    """Call one that is ours, or have another thread call the user's."""
     _call(callback, (), "a done-callback has failed: %r", callback)
 
 

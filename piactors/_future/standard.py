@@ -1,7 +1,7 @@
-"""What makes a `Future` one of `concurrent.futures`, at no cost for those that nobody uses as such.
+"""What makes a `Future` one of `concurrent.futures`, at no cost for those that are never used as such.
 
 `concurrent.futures.wait` and `as_completed` look into the futures themselves: at a condition, a state and a list of
-those who wait.  Here these are made when they are first looked at.
+those that wait.  Here these are made when they are first looked at.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from piactors._future.outcome import Outcome, run_callback
 
 
 class _Book:
-    """Who waits for a future by the means of `concurrent.futures`."""
+    """Those who wait for a future by means of `concurrent.futures`."""
 
     __slots__ = ("condition", "state", "waiters")
 
@@ -62,7 +62,7 @@ class StandardFuture(Outcome, concurrent.futures.Future):  # type: ignore[type-a
             book.condition.notify_all()
 
     def _see_to_outcome(self) -> None:
-        """See to it that the outcome comes about, if somebody has to ask for that."""
+        """See to it that the outcome comes about, if it has to be asked for."""
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]

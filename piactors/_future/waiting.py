@@ -1,4 +1,4 @@
-"""How long somebody is willing to wait, and what is said when that is over."""
+"""How long a caller is willing to wait, and the error when that time is over."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from piactors.errors import Timeout
 if TYPE_CHECKING:
     import asyncio
 
-_ALLOWED = "use a number of seconds, math.inf, or None to wait for ever"
+_ALLOWED = "use a number of seconds, math.inf, or None to wait forever"
 _LONGEST = min(threading.TIMEOUT_MAX, 1e9)
 
 
 def seconds_of(timeout: float | None) -> float | None:
-    """Return how many seconds to wait, at least 0; None for ever, which `math.inf` means too.
+    """Return how many seconds to wait, at least 0; None for no limit, which `math.inf` means too.
 
     Raises:
-        TypeError: if it is no number of seconds.
+        TypeError: if it is not a number of seconds.
         ValueError: if it is not a number (NaN).
     """
     if timeout is None:
@@ -36,7 +36,7 @@ def seconds_of(timeout: float | None) -> float | None:
 
 
 def until(timeout: float | None) -> float | None:
-    """Return when so many seconds will be over, on the monotonic clock.
+    """Return when that many seconds will be over, on the monotonic clock.
 
     Raises:
         TypeError, ValueError: as `seconds_of`.
@@ -52,7 +52,7 @@ def told(timeout: float | None) -> str:
 
 
 def too_late(what: str, timeout: float | None) -> Timeout:
-    """Return the error of somebody who has waited for `timeout` seconds."""
+    """Return the error for a caller that has waited for `timeout` seconds."""
     return Timeout(f"{what} within {told(timeout)}")
 
 
@@ -86,7 +86,7 @@ def refuse_another_kind_of_loop(instead: str) -> None:
     if library is not None:
         to_thread = {"trio": "trio.to_thread.run_sync", "curio": "curio.run_in_thread"}[library]
         raise RuntimeError(
-            f"piactors is awaited on asyncio's event loop, and {library} runs here; call what blocks in a thread: "
+            f"piactors needs asyncio's event loop, and {library} runs here; make blocking calls in a thread: "
             f"await {to_thread}({instead})"
         )
 
@@ -108,5 +108,5 @@ def _another_kind_of_loop() -> str | None:
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """Return the event loop that runs in the calling thread, which must not be blocked, or None."""
-    events = sys.modules.get("asyncio.events")  # an isolate mostly does without
+    events = sys.modules.get("asyncio.events")  # an isolate mostly does without it
     return None if events is None else events._get_running_loop()

@@ -30,7 +30,7 @@ class Plan:
 
     @property
     def refusal(self) -> str | None:
-        """Why an isolate with these limits must not start, or None where it may."""
+        """Why an isolate with these limits must not start, or None if it may."""
         if not self.limits.strict or not self.missing:
             return None
         return "strict=True, and " + "; ".join(map(str, self.missing))
@@ -78,7 +78,7 @@ class Confiner:
         """Make what one process needs.
 
         Raises:
-            OSError: where a group cannot be made.
+            OSError: if a group cannot be made.
         """
         orders: dict[str, Any] = {}
         group = self._make_group(plan, label)
@@ -102,7 +102,7 @@ class Confiner:
         return JoinedGroups(groups) if len(groups) > 1 else groups[0] if groups else None
 
     def pen(self) -> str | None:
-        """Return a new group for a launcher, or None where none can be made."""
+        """Return a new group for a launcher, or None if none can be made."""
         with self._lock:
             folder = pen.make()
             if folder is not None:
@@ -113,7 +113,7 @@ class Confiner:
     def remove_pen(self, folder: str) -> None:
         """Remove the group of a launcher that is gone; what is still in it is left for `close`.
 
-        The folder around it goes too, if nothing is in it: else nobody would remove it if the host was killed before
+        The folder around it goes too, if nothing is in it: nobody else would remove it if the host was killed before
         it has another launcher.
         """
         base = os.path.dirname(folder)

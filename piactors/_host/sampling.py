@@ -25,7 +25,7 @@ SAMPLES = 300
 _AT_ONCE = 8
 """Isolates that are looked at before the I/O thread turns to its channels again."""
 _MOST_THREADS = 256
-"""How many threads of one tree are looked at for their children: nobody's processes may keep the I/O thread busy."""
+"""How many threads of one tree are looked at for their children: no isolate may keep the I/O thread busy."""
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +34,7 @@ class UsageSample:
 
     Attributes:
         time: seconds since the epoch.
-        pid, generation: the process, and which one of the isolate's it is.
+        pid, generation: the process, and which of the isolate's processes it is.
         user, system: CPU time that the process has spent in its own code and in the kernel.
         rss: its memory in RAM, shared pages included.
         tree_rss, processes: the memory, and the number, of it and its descendants.  Of a tree of hundreds of threads
@@ -113,7 +113,7 @@ class Sampler:
             self._loop.call_later(INTERVAL, self._tick)
 
     def _failed(self, error: BaseException) -> None:
-        """A look has failed, for want of descriptors or memory; whoever asks next begins anew."""
+        """A look has failed, for lack of descriptors or memory; the next one to ask starts again."""
         self._due = None
         logger.warning("no samples of what isolates use could be taken", exc_info=error)
 

@@ -1,6 +1,6 @@
 """A share of the processors, held by stopping a tree of processes and letting it continue.
 
-For where no control group can do it.  The tree has an account: it is credited with its share of each
+Used where no control group can do it.  The tree has an account: it is credited with its share of each
 second and charged with the CPU time that it uses.  When the account is empty, all is stopped until
 there is credit again; the credit is capped, so a share cannot be saved up.
 """
@@ -76,7 +76,7 @@ class Throttle:
         return self._act()
 
     def end(self) -> None:
-        """Let the tree continue where it is stopped, and let go of it."""
+        """Let the tree continue if it is stopped, and let go of it."""
         self._let_continue()
         self.abandon()
 
@@ -103,7 +103,7 @@ class Throttle:
     # Members
 
     def _update_members(self) -> bool:
-        """Know who belongs to the tree now; False where its root is gone."""
+        """Find out which processes belong to the tree now; False if its root is gone."""
         pids = process_stats.trees([self._pid])[self._pid]
         for pid in pids:
             if pid not in self._members:
@@ -111,7 +111,7 @@ class Throttle:
         return self._pid in self._members
 
     def _adopt(self, pid: int) -> None:
-        """Know one more process.  It is opened first and looked at then: its number may have passed on meanwhile."""
+        """Add one more process.  It is opened first and looked at then: its number may have passed on meanwhile."""
         process_fd, identity, stat = pidfd.open_pid(pid), Identity.of(pid), process_stats.stat(pid)
         if identity is not None and stat is not None and (pid == self._pid or stat.ppid in self._members):
             self._members[pid] = _Member(identity, process_fd)
@@ -142,7 +142,7 @@ class Throttle:
     # Stopping
 
     def _stop(self) -> None:
-        """Stop the root first: what it has started cannot grow in number then, but by what others start."""
+        """Stop the root first: what it has started cannot grow in number then, except by what others start."""
         self._stopped = True
         before = -1
         while len(self._members) != before:

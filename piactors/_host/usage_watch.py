@@ -1,6 +1,6 @@
 """What one process and its descendants use of memory, CPU time and tasks, and whether that is too much.
 
-Looking is cheap where nothing happens: the kernel keeps a clock of the CPU time of each process, and
+Looking is cheap when nothing happens: the kernel keeps a clock of the CPU time of each process, and
 while the clocks of a tree stand still, nothing in it can have grown.  Memory is bounded by what is
 resident, which counts shared pages several times; the exact share costs the kernel a walk through
 the pages, so it is only asked for near a limit.
@@ -36,12 +36,12 @@ _CPUS = os.cpu_count() or 1
 
 @attrs.frozen(kw_only=True)
 class Bounds:
-    """What to look for: sizes in bytes, times in seconds; None where nobody asks.
+    """What to look for: sizes in bytes, times in seconds; None if nobody asks.
 
     Attributes:
         memory, cpu_time, tasks: the hard limits.
-        soft_memory, recycle_memory: what to tell of, and nothing else.
-        held: the names of the hard limits that a control group holds; here it is watched what comes of that.
+        soft_memory, recycle_memory: what to report, and nothing else.
+        held: the names of the hard limits that a control group holds; here the outcome of that is watched.
     """
 
     memory: int | None = None
@@ -110,7 +110,7 @@ class UsageWatch:
     abandon = end
 
     def _clocks(self) -> float | None:
-        """Return the CPU time of the known members, or None where one of them is gone or cannot be asked."""
+        """Return the CPU time of the known members, or None if one of them is gone or cannot be read."""
         total = 0.0
         for pid in self._members:
             clock = self._clock_of(pid)
@@ -122,7 +122,7 @@ class UsageWatch:
     # Hard limits
 
     def kernel_kill(self) -> Breach | None:
-        """Return the breach where the kernel has ended a process at this limit; to be asked again when all is over."""
+        """Return the breach if the kernel has ended a process at this limit; to be asked again when all is over."""
         if self._group is None or "max_memory" not in self._bounds.held or not self._group.memory_kills():
             return None
         allowed, peak = self._bounds.memory or 0, self._group.memory_peak()
@@ -182,7 +182,7 @@ class UsageWatch:
         return self._breach("max_memory", bounds.memory, used), delay
 
     def _at_most(self, now: float, lowest: int) -> int:
-        """Return an upper bound of what is in use, for little money."""
+        """Return an upper bound of what is in use, at little cost."""
         charged = None if self._group is None else self._group.memory_charged()
         if charged is not None:
             return charged
@@ -193,7 +193,7 @@ class UsageWatch:
         return resident
 
     def _measure(self, now: float) -> int:
-        """Return what is in use: without what is cached of files, and with shared pages counted once."""
+        """Return what is in use: without cached files, and with shared pages counted once."""
         used = None if self._group is None else self._group.memory_used()
         if used is None:
             found = [memory for pid in self._members if (memory := process_stats.memory(pid)) is not None]
@@ -229,7 +229,7 @@ class UsageWatch:
     # Refusals
 
     def tell_refusals(self) -> None:
-        """Tell of tasks that the kernel has refused since the last look; to be asked again when all is over."""
+        """Report tasks that the kernel has refused since the last look; to be asked again when all is over."""
         if self._group is None or "max_processes" not in self._bounds.held:
             return
         count = self._group.refused_tasks()

@@ -1,4 +1,4 @@
-"""Threads for work that must not hold up the I/O thread, also when there is no task to be had for them just then."""
+"""Threads for work that must not hold up the I/O thread, even if no thread can be started for it at that moment."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _PAUSE = 0.2
 
 
 class TimerSource(Protocol):
-    """Makes calls later: the loop, or what supervisors live by."""
+    """Makes calls later: the loop, or the clock that supervisors live by."""
 
     def call_later(self, seconds: float, callback: Callable[[], object], /) -> object:
-        """Have `callback()` called after so many seconds."""
+        """Have `callback()` called after that many seconds."""
 
 
 def run(clock: TimerSource, name: str, work: Callable[..., object], *args: Any) -> None:
-    """Run `work(*args)` on a thread of its own; tried again until one can be had.
+    """Run `work(*args)` on a thread of its own; tried again until one can be started.
 
-    Where the interpreter ends and lets no thread start any more, it runs in this one.
+    If the interpreter ends and lets no thread start any more, it runs in this one.
     """
     thread = threading.Thread(target=work, args=args, name=name, daemon=True)
     start(clock, thread, lambda error: thread.run())
@@ -31,7 +31,7 @@ def start(clock: TimerSource, thread: threading.Thread, failed: Callable[[BaseEx
     """Start a thread; tried again until it can be.
 
     Args:
-        failed: called with the error where it never can be: the interpreter ends.
+        failed: called with the error if it never can be: the interpreter ends.
     """
     try:
         thread.start()

@@ -22,7 +22,7 @@ class Channel(Protocol):
     """What an isolate needs of a channel; there is one over a socket and one in memory."""
 
     def send(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> bool:
-        """Send a frame without blocking; False where part of it has to wait for `flush`."""
+        """Send a frame without blocking; False if part of it has to wait for `flush`."""
 
     def flush(self) -> bool:
         """Write what waits; False while some still does."""
@@ -42,7 +42,7 @@ class Channel(Protocol):
 
 
 class HasDescriptor(Protocol):
-    """What a descriptor is sent of; it stays open until then."""
+    """What holds a descriptor that is to be sent; it stays open until then."""
 
     @property
     def fd(self) -> int:
@@ -56,14 +56,14 @@ class SocketChannel:
     which is one step for Python, and the next one decodes that anew.
 
     So may whatever sends.  A frame will be sent once it is in `out`, which is one step for Python; how much of it the
-    kernel has taken is known by one step too, and whoever sends next takes account of it.
+    kernel has taken is known by one step too, and the next sender takes account of it.
     """
 
     def __init__(self, sock: socket.socket, max_frame: int, *, takes_fds: bool = False) -> None:
         sock.setblocking(False)
         self.sock = sock
         self.fds: list[int] = []
-        """Descriptors that came along, in their order."""
+        """Descriptors that came along, in order."""
         self._takes_fds = takes_fds
         self._rights: dict[int, tuple[bytes, HasDescriptor]] = {}
         self._decoder = wire.FrameDecoder(max_frame)
@@ -116,7 +116,7 @@ class SocketChannel:
         self.broken = self.broken or not isinstance(error, BlockingIOError)
 
     def has_taken(self, seq: int, payload: wire.Payload) -> bool:
-        """Whether the frame of a message will be sent, or has been; of the last one that was to be, which may have
+        """Whether the frame of a message will be sent, or has been; of the last one that was to be sent, which may have
         been interrupted.
         """
         last_seq, last_payload, begin = self.last
@@ -183,7 +183,7 @@ class SocketChannel:
         return pieces[:1], ([(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)],)
 
     def take_account(self) -> None:
-        """Take out of `out` what the kernel has taken; again and again with the same result."""
+        """Take out of `out` what the kernel has taken; repeating it gives the same result."""
         pieces, sent = self.attempt
         if not sent:
             return
@@ -195,7 +195,7 @@ class SocketChannel:
                     out[0] = memoryview(piece)[left:]
                 break
             left -= len(piece)
-            if piece is self.last[2]:  # though somebody else may have taken it out of `out`, who was interrupted then
+            if piece is self.last[2]:  # though another sender may have taken it out of `out` and been interrupted then
                 self.last = (*self.last[:2], None)
             if first:
                 self._rights.pop(id(piece), None)
@@ -245,7 +245,7 @@ class SocketChannel:
         self.ended = count == 0
 
     def _rewind(self) -> None:
-        """What was read has perhaps been decoded, and whoever did was interrupted: it will be decoded once more."""
+        """What was read has perhaps been decoded, and that was interrupted: it will be decoded once more."""
         state, count = self._undo
         self._decoder.restore(state)
         while len(self.frames) > count:
@@ -256,7 +256,7 @@ class SocketChannel:
         self.out.clear()
         self.broken = True
         for fd in self.fds:
-            with contextlib.suppress(OSError):  # one that was lost on its way
+            with contextlib.suppress(OSError):  # one that was lost in transit
                 os.close(fd)
         self.fds.clear()
         self._rights.clear()

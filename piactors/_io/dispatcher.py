@@ -1,4 +1,4 @@
-"""The threads that run what users hand in, and never the I/O thread: what is slow delays its like and nothing else.
+"""The threads that run what users hand in, and never the I/O thread: what is slow delays only others of its kind.
 
 One calls done-callbacks, subscribers and watches. The other one writes output and records of isolates to the program's
 log, which may be slow, and of which there may be more than anybody can read: it serves the isolates in turn.
@@ -25,7 +25,7 @@ Job = tuple[Callable[..., object], tuple[Any, ...]]
 Later = Callable[[float, Callable[[], object]], object]
 
 SLOW_SECONDS = 1.0
-"""How long a callback may run until that is told: those after it wait."""
+"""How long a callback may run before that is reported: those after it wait."""
 _MOST_TOLD = 1000
 _MOST_NOTES = 1000
 
@@ -38,11 +38,11 @@ class Source(Protocol):
 
 
 class Working:
-    """What a thread that runs callbacks does just now."""
+    """What a thread that runs callbacks is doing now."""
 
     def __init__(self) -> None:
         self.callback: object = None
-        """The callback that runs, or None."""
+        """The callback that is running, or None."""
         self.since = 0.0
         self.ident = 0
 
@@ -80,7 +80,7 @@ def call(callback: Callable[..., object], args: tuple[Any, ...], complaint: str,
 class Dispatcher:
     """Runs jobs in order on a thread of its own; `rota` is its slower companion.
 
-    Both threads begin at once: later there may be no task to be had for them.
+    Both threads begin at once: later it may not be possible to start them.
 
     Args:
         later: has a function called on the I/O thread after some seconds.
@@ -124,7 +124,7 @@ class Dispatcher:
         return threading.current_thread() in (self._thread, self.rota.thread)
 
     def drain(self, timeout: float) -> bool:
-        """Wait until all that has come from isolates has been passed on; False where that takes longer."""
+        """Wait until all that has come from isolates has been passed on; False if that takes longer."""
         deadline = time.monotonic() + timeout
         while True:
             told = threading.Event()
@@ -188,7 +188,7 @@ class Rota:
         self._turns.put(source)
 
     def count(self, change: int) -> None:
-        """One more source has something to do, or one less."""
+        """One more source has something to do, or one fewer."""
         with self._changed:
             self._busy += change
             if not self._busy:
@@ -220,14 +220,14 @@ class Rota:
             try:
                 more = source.serve()
             except BaseException:
-                logger.error("piactors failed at passing on what an isolate has written", exc_info=True)
+                logger.error("piactors failed to pass on what an isolate has written", exc_info=True)
             if more:
                 self._turns.put(source)
             source = None
 
 
 class Notes:
-    """What piactors itself has to log, and what of it is about no isolate: a source like the others, and bounded."""
+    """What piactors itself has to log that is not about an isolate: a source like the others, and bounded."""
 
     def __init__(self, rota: Rota) -> None:
         self._rota = rota
@@ -267,7 +267,7 @@ class Notes:
 
 
 class SlowCalls:
-    """Tells of callbacks that run for long, while they run.
+    """Reports callbacks that run for long, while they run.
 
     There is one timer while anything is called, and it is set again at most once a second: a callback costs a look at
     the clock.
@@ -311,7 +311,7 @@ class SlowCalls:
         frame = sys._current_frames().get(ident)
         stack = "" if frame is None else "".join(traceback.format_stack(frame))
         text = (
-            "a callback runs for %.1f s by now, and delays all other callbacks: %s; let it hand its work to other "
+            "a callback has been running for %.1f s, and delays all other callbacks: %s; let it hand its work to other "
             "threads (see `run=` of piactors.events.subscribe).  Where it is:\n%s"
         )
         # A thread of its own: a log handler is the user's code too, and the threads for that may be what is slow.
@@ -321,7 +321,7 @@ class SlowCalls:
 
 
 def _key(callback: object) -> object:
-    """What tells one callback from another; another closure of the same function is the same."""
+    """What distinguishes one callback from another; another closure of the same function is the same."""
     function = getattr(callback, "__func__", callback)
     owner = id(getattr(callback, "__self__", None))
     return (owner, getattr(function, "__code__", None) or id(function))

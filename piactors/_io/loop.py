@@ -1,7 +1,7 @@
 """The one I/O thread: descriptors, timers, and calls from other threads.  Nothing here polls.
 
-What a callback raises costs whoever it belongs to, and nobody else: each user of the loop has a `Share` of it, which
-says who is told.  The thread goes on; it ends only where it cannot wait for anything any more.
+What a callback raises costs only the user it belongs to: each user of the loop has a `Share` of it, which
+says who is told.  The thread goes on; it ends only if it cannot wait for anything any more.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ OnError = Callable[[BaseException], object]
 """Gets what a callback has raised; on the loop's thread."""
 
 _MANY_CANCELLED = 100
-"""From how many cancelled timers on they are taken out before they are due, where they are more than half of all."""
+"""From how many cancelled timers on they are taken out before they are due, if they are more than half of all."""
 _MOST_FAILURES = 100
-"""So many times in a row the thread itself may fail, and not a callback, before it gives up."""
+"""How many times in a row the thread itself, not a callback, may fail before it gives up."""
 _AFTER_FAILURE = 0.01
 _MOST_OF_ONE = 3
-"""So many times in a row the callback of one descriptor may fail before that is not watched any more."""
+"""How many times in a row the callback of one descriptor may fail before that is no longer watched."""
 
 _PAUSED = 0.25
 """Seconds by which a turn of the loop comes too late only if this program could not run."""
@@ -50,7 +50,7 @@ class Timer:
         self.cancelled = False
 
     def cancel(self) -> None:
-        """Have the call not made, where it has not begun."""
+        """Cancel the call, if it has not begun."""
         if not self.cancelled:
             self.cancelled = True
             self.callback = None
@@ -72,7 +72,7 @@ class _Watched:
 
 
 class Share:
-    """The loop as one of its users has it: the same methods, and whatever its callbacks raise goes to `on_error`."""
+    """The loop as one of its users sees it: the same methods, and whatever its callbacks raise goes to `on_error`."""
 
     def __init__(self, loop: Loop, on_error: OnError) -> None:
         self._loop = loop
@@ -107,8 +107,8 @@ class Loop:
     """The I/O thread.  `call_soon`, `call_later`, `pause` and `resume` work from any thread, the rest from its own.
 
     Args:
-        on_failure: called once, on the thread, where that cannot go on.
-        on_error: told of what a callback has raised that belongs to nobody (see `share`).
+        on_failure: called once, on the thread, if that cannot go on.
+        on_error: told of what a callback that belongs to nobody has raised (see `share`).
     """
 
     def __init__(self, on_failure: OnError, on_error: OnError) -> None:
@@ -135,7 +135,7 @@ class Loop:
         os.set_blocking(self._wake_write, False)
         self.watch(self._wake_read, self._drain_wakes)
         self.ident: int | None = None
-        """Of its thread, once that runs."""
+        """The ident of its thread, once that runs."""
         self.thread = threading.Thread(target=self._run, name="piactors-io", daemon=True)
 
     def start(self) -> None:
@@ -144,7 +144,7 @@ class Loop:
         self.ident = self.thread.ident
 
     def share(self, on_error: OnError) -> Share:
-        """Return the loop for a user who is told of what its callbacks raise."""
+        """Return the loop for a user that is told what its callbacks raise."""
         return Share(self, on_error)
 
     def stop(self) -> None:
@@ -155,7 +155,7 @@ class Loop:
 
     def abandon(self) -> None:
         """In a forked copy, where the thread does not exist: close the descriptors, and nothing more."""
-        self._awake = True  # nobody writes any more
+        self._awake = True  # nothing writes any more
         self._poller.close()
         for fd in (self._wake_read, self._wake_write):
             if self._is_of_its_pipe(fd):  # else its number is the next one's
@@ -185,12 +185,12 @@ class Loop:
                             self._awake = False  # as below
                             raise
                         self._lost(error)
-                    except BaseException:  # a KeyboardInterrupt in a caller's thread: who comes next has to write
+                    except BaseException:  # a KeyboardInterrupt in a caller's thread: the next caller has to write
                         self._awake = False
                         raise
 
     def _has_its_pipe(self) -> bool:
-        """Whether nobody has closed what wakes the thread: its numbers may be other files' by now."""
+        """Whether what wakes the thread is still open: its numbers may be other files' by now."""
         return all(map(self._is_of_its_pipe, (self._wake_read, self._wake_write)))
 
     def _is_of_its_pipe(self, fd: int) -> bool:
@@ -200,7 +200,7 @@ class Loop:
             return False
 
     def _lost(self, error: OSError) -> None:
-        """Somebody has closed what wakes the thread: nobody could call it any more, and it is given up."""
+        """What wakes the thread has been closed: nobody could call it any more, and it is given up."""
         if not self._stopping:
             self._stopping = True  # `_awake` stays: nobody else tries
             threading.Thread(target=self._on_failure, args=(error,), name="piactors-lost", daemon=True).start()
@@ -210,11 +210,11 @@ class Loop:
         return self._timed(Timer(self, time.monotonic() + delay, callback, on_error or self._on_error))
 
     def deadline(self, seconds: float, callback: Handler, on_error: OnError | None = None) -> Timer:
-        """Call later, as `call_later`, what judges somebody who had to do something by then.
+        """Call later, as `call_later` does, a function that judges whether something was done by then.
 
         Time in which this program did not run is not counted: it was stopped, or one of its threads held Python's lock.
-        What comes much too late is put off by as much, so that what was done meanwhile is heard of before; once it was
-        put off for `seconds` in all, it is not any more.
+        What comes much too late is put off by as much, so that what was done meanwhile is heard of first; once it was
+        put off for `seconds` in all, it is put off no more.
         """
         return self._timed(Timer(self, time.monotonic() + seconds, callback, on_error or self._on_error, seconds))
 
@@ -244,7 +244,7 @@ class Loop:
     def pause(self, fd: int) -> None:
         """Do not call `on_read` of a watched descriptor until `resume`, unless it hangs up: somebody else reads it.
 
-        Works from any thread, where `can_pause`.  The caller sees to it that nobody unwatches `fd` meanwhile.
+        Works from any thread, if `can_pause`.  The caller sees to it that nobody unwatches `fd` meanwhile.
         """
         watched = self._watched[fd]
         watched.paused = True
@@ -286,7 +286,7 @@ class Loop:
         except BaseException as error:
             self._on_failure(error)
         finally:
-            with self._wake_lock:  # nobody is left between his look at `_awake` and his write to what is closed here
+            with self._wake_lock:  # no thread is left between its look at `_awake` and its write to what is closed here
                 self.abandon()
 
     def _turn_until_stopped(self) -> None:
@@ -327,7 +327,7 @@ class Loop:
                 self._tell(on_error, error)
 
     def _watched_failed(self, fd: int, watched: _Watched, error: BaseException) -> None:
-        """Tell whose it is; without an end to it, what is ready all the time would keep the thread busy for ever."""
+        """Tell its owner; without an end to it, what is ready all the time would keep the thread busy forever."""
         watched.failures += 1
         if watched.failures >= _MOST_OF_ONE and fd != self._wake_read and self._watched.get(fd) is watched:
             self.unwatch(fd)
@@ -337,7 +337,7 @@ class Loop:
         try:
             on_error(error)
         except BaseException as second:
-            # There is no other who could be told; `logging` itself may have been what failed.
+            # There is nobody else to tell; `logging` itself may have been what failed.
             with contextlib.suppress(BaseException):
                 self._on_error(second)
 
@@ -372,6 +372,6 @@ class Loop:
 
 
 def _file_of(fd: int) -> tuple[int, int]:
-    """Return what tells the file behind a descriptor from all others; both ends of a pipe are one."""
+    """Return what distinguishes the file behind a descriptor from all others; both ends of a pipe are one."""
     found = os.fstat(fd)
     return found.st_dev, found.st_ino

@@ -13,7 +13,7 @@ MAX_LINE = 65_536
 TAIL_LINES = 20
 TAIL_BYTES = 2_000
 _READ = 65_536
-_DRAIN_READS = 64  # a pipe holds 64 KiB, or 1 MiB where somebody without privileges has enlarged it
+_DRAIN_READS = 64  # a pipe holds 64 KiB, or 1 MiB if somebody without privileges has enlarged it
 _READS_A_TURN = 8
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
@@ -48,7 +48,7 @@ class LineSplitter:
         self._rest = b""
 
     def end(self) -> list[str]:
-        """Return the last line, where it had no newline."""
+        """Return the last line, if it had no newline."""
         rest, self._rest = self._rest, b""
         return [rest.removesuffix(b"\r").decode("utf-8", "replace")] if rest else []
 
@@ -76,7 +76,7 @@ def lines_ended(data: bytes) -> int:
 
 
 def _after(data: bytes, lines: int) -> int:
-    """Return where so many lines end."""
+    """Return where that many lines end."""
     end = next(islice(_LINE_END.finditer(data), lines - 1, None), None)
     return len(data) if end is None else end.end()
 
@@ -88,16 +88,16 @@ class Taker(Protocol):
         """Lines have come."""
 
     def output_room(self) -> int:
-        """How many more lines can be taken just now."""
+        """How many more lines can be taken now."""
 
     def on_dropped(self, lines: int) -> None:
-        """So many lines have come, and could not be taken."""
+        """That many lines have come, and could not be taken."""
 
 
 class OutputPipe:
     """The host's end of an isolate's stdout or stderr.
 
-    What one read completes goes to the taker.  If nobody can take more just now, what is read is counted and thrown
+    What one read completes goes to the taker.  If nothing more can be taken now, what is read is counted and thrown
     away unsplit: a flood must cost less than it takes to write.
     """
 
@@ -157,7 +157,7 @@ class OutputPipe:
 
     def _take(self, data: bytes) -> None:
         data = self._held + data
-        # It may be the first half of "\r\n"; all below sees line ends as a whole.
+        # It may be the first half of "\r\n"; everything below sees line ends as a whole.
         self._held = b"\r" if data.endswith(b"\r") else b""
         self._take_whole(data[:-1] if self._held else data)
 

@@ -1,8 +1,8 @@
 """The reading of one data channel: by the loop, or by a caller that waits for an answer and reads it itself.
 
 A caller saves the two thread switches to the I/O thread and back.  It takes the turn (`piactors._rules.read_turns`),
-has the loop pause, and handles what comes: its own answer, and those of others, whose futures it settles.  What is no
-answer is for the loop, and so is all that came after it.
+has the loop pause, and handles what comes: its own answer, and those of others, whose futures it settles.  The rest is
+for the loop, and so is all that came after it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _DRAIN_READS = 64
 _TURN_SECONDS = 0.002
 """How long the loop handles what one channel has brought: others wait too."""
 _REST_SECONDS = 0.005
-"""How long nobody watches a channel after a caller has read it: what comes unasked is seen after twice that."""
+"""How long nobody watches a channel after a caller has read it: what comes unasked is seen after at most twice that."""
 ANSWERS = frozenset({wire.REPLY, wire.ERROR, wire.DONE, wire.SKIPPED})
-"""What comes for a message that was sent: whoever reads may handle it."""
+"""What comes for a message that was sent: whichever thread reads may handle it."""
 
 
 class Waiting(Protocol):
-    """A future whose outcome somebody waits for."""
+    """A future whose outcome is waited for."""
 
     _settled: bool
     """Whether it has an outcome."""
@@ -63,16 +63,16 @@ class Reader:
         self._wanted = False
         self._again_due = False
         self.answers_only = True
-        """Whether callers may handle the answers; not once somebody else owns the process."""
+        """Whether callers may handle the answers; not once the process has another owner."""
 
     # Callers
 
     def lend(
         self, future: Waiting, waker: wake.Waker, spin: Spin, deadline: float | None, answers_due: Callable[[], int]
     ) -> None:
-        """Read for the caller that waits for `future`, until that is done or the time is over, where nobody else reads.
+        """Read for the caller that waits for `future`, until that is done or the time runs out, if nobody else reads.
 
-        It may return before, too: where the channel has ended, or somebody else is to read it.
+        It may return before, too: if the channel has ended, or somebody else is to read it.
 
         Args:
             waker: of this thread.
@@ -128,7 +128,7 @@ class Reader:
             if watched:
                 try:
                     self._loop.pause(self._fd)
-                except (OSError, ValueError):  # the loop is gone, or about to fail: it tells of the end
+                except (OSError, ValueError):  # the loop is gone, or about to fail: it reports the end
                     self._turns.close()
                     return -1
         return self._fd
@@ -171,8 +171,8 @@ class Reader:
     def watch(self) -> None:
         """Have the loop read what comes: answers are due that nobody waits for, or not in a way that reads them.
 
-        It never waits, because it may be called while the caller handles an answer.  Who holds the lock meanwhile
-        does this after it.
+        It never waits, because it may be called while the caller handles an answer.  The current holder of the lock
+        does this afterwards.
         """
         self._wanted = True
         while self._wanted and not self._is_mine():
@@ -192,7 +192,7 @@ class Reader:
                     self._lock.release()
 
     def _watch_again(self) -> None:
-        """On the loop: whoever wanted that was interrupted, perhaps in the middle of it."""
+        """On the loop: the thread that wanted that was interrupted, perhaps in the middle of it."""
         with self._lock:
             self._turns.watch()
             if self._turns.watched and not self._turns.closed:
@@ -213,7 +213,7 @@ class Reader:
         self.watch()
 
     def _read_once(self) -> bool:
-        """Read and handle what is there; False where nothing was."""
+        """Read and handle what is there; False if nothing was."""
         with self._lock:
             turns, channel = self._turns, self._channel
             if turns.closed or turns.handed:
@@ -281,9 +281,9 @@ class Reader:
         self.read()
 
     def read_all(self) -> None:
-        """Handle all that has come, on the loop: somebody is about to be judged by it."""
+        """Handle all that has come, on the loop: a decision is about to depend on it."""
         if self._is_mine():
-            return  # that is just being done
+            return  # that is being done already
         with self._lock:
             if self._turns.closed:
                 return
@@ -300,7 +300,7 @@ class Reader:
         """Read until nothing is there, or the end.
 
         Raises:
-            ProtocolError: where what came should not have come.
+            ProtocolError: if what came should not have come.
         """
         with self._lock:
             if self._turns.closed:
@@ -313,7 +313,7 @@ class Reader:
                 raise
 
     def _take_over(self) -> None:
-        """Go on where a caller has left off, who may have been interrupted while he received."""
+        """Go on where a caller has left off, perhaps because it was interrupted while it received."""
         self._turns.taken_over()
         if self._interrupted:
             self._channel.receive()  # before any frame is handled: it counts them, and may decode the last ones anew
@@ -333,7 +333,7 @@ class Reader:
         self._handle_until(math.inf)
 
     def _handle_until(self, until: float) -> bool:
-        """Handle frames until then, but at least one; whether that were all.
+        """Handle frames until then, but at least one; whether that was all.
 
         Raises:
             ProtocolError: if after them comes what should not have come.
@@ -349,7 +349,7 @@ class Reader:
         return True
 
     def want_write(self, wanted: bool) -> None:
-        """Have the loop tell when there is room to write, or not any more."""
+        """Have the loop tell when there is room to write, or no longer."""
         with self._lock:
             if not self._turns.closed:
                 self._loop.want_write(self._channel.fileno(), wanted)

@@ -1,7 +1,7 @@
-"""Waiting for an answer: awake for some microseconds where answers come that fast, asleep otherwise.
+"""Waiting for an answer: awake for some microseconds when answers come that fast, asleep otherwise.
 
 A sleeping core takes longer to wake than a small call takes to run.  So a caller looks a few times before it sleeps,
-and gives its core up between two looks, for where the isolate has to run on the same one.  It does so only while
+and gives its core up between two looks, in case the isolate has to run on the same one.  It does so only while
 the recent answers came in that time, and never on a machine, or in a set of CPUs, with a single core.
 """
 
@@ -33,7 +33,7 @@ def several_cores() -> bool:
 
 
 class Spin:
-    """How the waits for one isolate go: what the last ones taught.  A race between two callers costs a lesson."""
+    """How the waits for one isolate go: learnt from the last ones.  A race between two callers costs a lesson."""
 
     __slots__ = ("_misses", "_shorts", "allowed")
 
@@ -43,7 +43,7 @@ class Spin:
         self._shorts = 0
 
     def wait(self, waker: Waker, timeout: float | None) -> bool:
-        """Wait until there is something to read or somebody wakes the caller; False where the time is over first."""
+        """Wait until there is something to read or somebody wakes the caller; False if the time runs out first."""
         if not self.allowed or waker.nested:
             return waker.wait(timeout)
         begin = time.monotonic()

@@ -1,4 +1,4 @@
-"""The writing of one channel, from any thread: at once where the socket has room, else when the loop says so.
+"""The writing of one channel, from any thread: at once when the socket has room, else when the loop says so.
 
 Messages that follow each other closely may be held back for a moment, to leave in one system call.
 """
@@ -15,7 +15,7 @@ from piactors._platform.reentry import Reentered
 from piactors.pihost import wire
 
 HOLD_SECONDS = 50e-6
-"""How long a message may be held back, where a thread sends many and others are on their way already."""
+"""How long a message may be held back, when a thread sends many and others are in flight already."""
 _HOLD_BYTES = 32_768
 _pack = wire.HEADER.pack
 
@@ -133,7 +133,7 @@ class Writer:
         self.flush()
 
     def _mend(self) -> None:
-        """On the loop: somebody who sent was interrupted, by a KeyboardInterrupt; send what he had to leave."""
+        """On the loop: a sender was interrupted by a KeyboardInterrupt; send what it had to leave."""
         self._flush_due = False
         with self._lock:
             done = self._channel.flush()

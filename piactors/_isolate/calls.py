@@ -24,7 +24,7 @@ class Calls:
         self._defaults: dict[str, tuple[int, float]] = {}
         """What the authors of its methods have said of their calls: retries and seconds."""
         self._defaults_of: Any = _NOT_KNOWN
-        """The description that they are from; another process may have said another one."""
+        """The description that they are from; another process may have given a different one."""
 
     def call(
         self, path: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any], retries: int = 0,
@@ -131,6 +131,6 @@ class Calls:
             return self._defaults
         described = self._isolate.description()
         found = {path: entry[2:] for path, entry in described.items() if any(entry[2:])}
-        if raw is not None:  # and not before it has been ready once
+        if raw is not None:  # not before it has been ready once
             self._defaults, self._defaults_of = found, raw
         return found

@@ -1,4 +1,4 @@
-"""Room in a full mailbox: who waits for it, how they are told, and what is too large for any."""
+"""Room in a full mailbox: who waits for it, how they are told, and what is too large for any mailbox."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from piactors.pihost.segments import Parcel
 
 
 class Bounded(Protocol):
-    """Whose mailbox may be full (see `sending`)."""
+    """Something whose mailbox may be full (see `sending`)."""
 
     name: str
     lock: threading.RLock
@@ -30,17 +30,17 @@ class Bounded(Protocol):
     max_frame: int
 
     def go_on(self) -> None:
-        """Do what somebody was kept from who was interrupted."""
+        """Do what an interrupted caller did not get to."""
 
 
 class Room:
-    """Those who wait for room; used under the isolate's lock, but for the waiting itself."""
+    """Those who wait for room; used under the isolate's lock, except for the waiting itself."""
 
     def __init__(self) -> None:
         self._places: deque[tuple[int, threading.Lock]] = deque()
 
     def enter(self) -> threading.Lock:
-        """Stand in the queue; what is returned can be acquired once there may be room."""
+        """Join the queue; what is returned can be acquired once there may be room."""
         latch, me = threading.Lock(), threading.get_ident()
         latch.acquire()
         if any(thread == me for thread, _ in self._places):  # a signal handler: what it interrupted can only wait
@@ -63,7 +63,7 @@ class Room:
             self.notify()
 
     def leave(self, latch: threading.Lock) -> None:
-        """Wait no longer; the next one is told if this one had been."""
+        """Wait no longer; the next one is told if this one had been told."""
         place = (threading.get_ident(), latch)
         if place in self._places:
             self._places.remove(place)
@@ -79,14 +79,14 @@ def check_size(delivery: Bounded, payload: Any) -> None:
     """
     size = payload.nbytes if type(payload) is Parcel else len(payload)
     if size > delivery.max_frame:
-        raise ValueError(f"{delivery.name}: a message of {size:,} bytes, and max_frame is {delivery.max_frame:,}")
+        raise ValueError(f"{delivery.name}: a message of {size:,} bytes, but max_frame is {delivery.max_frame:,}")
 
 
 def make_room(delivery: Bounded, may_block: bool) -> threading.Lock | None:
     """See to it that there is room for one more message; return where to wait if there is none.
 
     Raises:
-        MailboxFull: if the options say to fail, or nobody may wait here.
+        MailboxFull: if the options say to fail, or waiting is not allowed here.
     """
     mailbox = delivery.mailbox
     if len(mailbox) < (delivery.capacity or 0):
@@ -104,7 +104,7 @@ def make_room(delivery: Bounded, may_block: bool) -> threading.Lock | None:
 
 def _tell_of_drop(delivery: Bounded, message: Message) -> None:
     with delivery.lock:
-        if message in delivery.mailbox:  # it was to be dropped, and somebody was interrupted
+        if message in delivery.mailbox:  # it was to be dropped, and a thread was interrupted
             return
     text = f"{delivery.name}: dropped for a newer message, as overflow='drop_oldest' says"
     if message.sink is not None:
@@ -121,7 +121,7 @@ def wait_for_room(delivery: Bounded, message: Message, place: threading.Lock, un
     try:
         found = place.acquire(timeout=-1.0 if until is None else max(0.0, min(until - began, threading.TIMEOUT_MAX)))
     except BaseException:
-        delivery.loop.call_soon(delivery.go_on)  # somebody else may have to look
+        delivery.loop.call_soon(delivery.go_on)  # another thread may have to look
         raise
     message.has_waited(time.monotonic() - began)
     if found:

@@ -1,8 +1,8 @@
-"""What becomes of an isolate if piactors itself fails on it: that isolate pays for it, and nobody else.
+"""What becomes of an isolate if piactors itself fails on it: only that isolate is affected.
 
-A callback of the I/O thread that raises, for want of memory or by a defect, may have left things half done.  So the
+A callback of the I/O thread that raises, for lack of memory or by a defect, may have left things half done.  So the
 process is ended, and its end is handled as any other; if that fails too, or if there is no process, the isolate ends
-for good, whoever waits is told, and a supervisor may start it again.  All of it runs on the I/O thread.
+for good, everybody who waits is told, and a supervisor may start it again.  All of it runs on the I/O thread.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Containment:
         self._give_up(_cause(f"the I/O thread of piactors has failed: {error!r}", error))
 
     def _give_up(self, cause: PiactorsError) -> None:
-        """End the isolate for good, whatever has been done of that already: each step is taken, though others fail."""
+        """End the isolate for good, whatever has been done already: each step is taken, even if others fail."""
         mailbox = self._delivery.mailbox
         self._news.started.fail(cause)
         for message in [*mailbox.leaving, *mailbox.unanswered(), *self._delivery.close(self._takes_nothing)]:

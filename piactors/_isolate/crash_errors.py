@@ -1,4 +1,4 @@
-"""The texts and errors of ends that were not wished for, and `die_on_crash`."""
+"""The texts and errors of unwanted ends, and `die_on_crash`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def crashed(name: str, pid: int | None, generation: int, reason: ExitReason) -> 
     text = (
         f"{who} ended while the call ran in it: {reason.report()}\n"
         "The call may have been executed in part and is not tried again; mark its method with "
-        "@piactors.idempotent(retries=1), or ask with retries=1, where trying again is safe."
+        "@piactors.idempotent(retries=1), or ask with retries=1, if trying again is safe."
     )
     fields: dict[str, Any] = {"name": name, "pid": pid, "generation": generation, "reason": reason}
     breach = reason.breach
@@ -64,7 +64,7 @@ def poisoned(name: str, pid: int | None, generation: int, reason: ExitReason, at
 
 
 def raise_start_error(spec: IsolateSpec, decoder: Decoder, reason: ExitReason, start_failure: bytes | None) -> NoReturn:
-    """Raise what a failed start means to whoever started it."""
+    """Raise what a failed start means to its caller."""
     made = "forked from the launcher" if not spec.order.fresh else " ".join(spec.order.argv)
     who = f"isolate {shown.line(spec.name)} did not start"
     if start_failure is None and reason.detail is not None and reason.exitcode is None and reason.signal is None:
@@ -84,11 +84,11 @@ def _where(reason: ExitReason) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    """Return class and text of an exception; its text may be one that cannot be had."""
+    """Return class and text of an exception; its text may not be available."""
     try:
         text = str(error)
     except Exception:
-        text = "(its text cannot be had)"
+        text = "(its text is not available)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from piactors._isolate.view import IncarnationView
 
 _MOST_TIMES_TOLD = 3
-"""So many times in a row what was set is waited for."""
+"""How many times in a row what was set is waited for."""
 
 
 class DataSync:
@@ -31,7 +31,7 @@ class DataSync:
     def sync(self, body: IncarnationView, then: Callable[[], None]) -> None:
         """Tell it what it does not have, and call `then()` once it has that; end it if that takes too long.
 
-        If somebody sets values without a pause, the last ones are told and not waited for.
+        If somebody sets values without a pause, the last ones are sent and not waited for.
         """
         unknown = [(key, value) for key, value in list(self._data.items()) if self.known.get(key) is not value]
         if not unknown or self._times_told >= _MOST_TIMES_TOLD:
@@ -69,4 +69,4 @@ class DataSync:
 
 
 def _nothing(_: wire.Frame | None) -> None:
-    """What follows, nobody waits for."""
+    """Nobody waits for what follows."""

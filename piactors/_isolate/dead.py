@@ -1,4 +1,4 @@
-"""The error of what takes no messages, or ended before it began one; and how an isolate is named in texts."""
+"""The error of something that takes no messages, or ended before it began one; and how an isolate is named in texts."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def not_begun(isolate: NamedIsolate, reason: ExitReason | None = None) -> ActorD
 
 
 def restarts(isolate: NamedIsolate) -> ActorDeadError:
-    """Return the error of a message to an isolate that restarts, if its options say that none waits then."""
+    """Return the error of a message to an isolate that restarts, if its options say that messages do not wait then."""
     return dead(isolate.spec.name, "is restarting, and while_restarting is 'fail'", None)
 
 

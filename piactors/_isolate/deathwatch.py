@@ -1,4 +1,4 @@
-"""Who waits for the end of an actor, of whichever kind."""
+"""Those who wait for the end of an actor of any kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KILLED_SECONDS = 2.0
 
 
 class DeathWatch:
-    """Whoever waits for the end of one actor.  An actor that is started again can end again."""
+    """Those who wait for the end of one actor.  An actor that is started again can end again."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a signal handler may come while its thread has it
@@ -23,7 +23,7 @@ class DeathWatch:
         """Why it has ended, or None while it lives."""
 
     def add(self, callback: Callable[[ExitReason], object]) -> Callable[[], None]:
-        """Have `callback` called once with the reason of the end, now where that has come; returns how to call it off.
+        """Have `callback` called once with the reason of the end, now if that has come; returns how to call it off.
 
         It is called in the thread that finds the end, so it must be quick.
         """
@@ -50,7 +50,7 @@ class DeathWatch:
             call_off()
 
     async def wait_briefly(self) -> None:
-        """Wait for the end of what was killed because somebody was cancelled, but not for what does not come."""
+        """Wait for the end of what was killed because a task was cancelled, but not for what does not come."""
         import asyncio
 
         with contextlib.suppress(TimeoutError):

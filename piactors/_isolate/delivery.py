@@ -2,7 +2,7 @@
 
 Callers come in on their own threads and hold the lock for a few steps; it is never held while foreign code runs.
 Whether anything may leave is one flag, `flows`, and whether anything is taken at all is `refusal`: both are set by
-whoever knows why (`life`), so that a call looks at nothing else.
+whatever knows why (`life`), so that a call looks at nothing else.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Delivery(Sending):
         self._on_drained: Callable[[], object] | None = None
         self._is_shut = False
         self.is_closed = False
-        """Whether what is left has been taken out, so that nobody would look at a message that comes now."""
+        """Whether what is left has been taken out, so that a message that comes now would not be looked at."""
 
-    # For whoever waits for an answer
+    # For those who wait for an answer
 
     def lend(self, future: Future[Any], waker: Waker, deadline: float | None) -> None:
         """Let the caller that waits for `future` read the answers of the process that runs now."""
@@ -71,7 +71,7 @@ class Delivery(Sending):
             raise Reentered(f"isolate {self.name}")
         with self.lock:
             if message.attempts:
-                return False  # its caller is told what comes of it
+                return False  # its caller is told the outcome
             if self.mailbox.give_up(message):
                 message.cancel()
                 self.room.notify()
@@ -85,11 +85,11 @@ class Delivery(Sending):
             return True
 
     def has_given_up(self, message: Message) -> bool:
-        """Whether a message will never begin because its caller gave up on it; he may have been interrupted."""
+        """Whether a message will never begin because its caller gave up on it; the caller may have been interrupted."""
         with self.lock:
             return message.given_up or not (message in self.mailbox or self.mailbox.is_on_way(message))
 
-    # Answers back, on the thread of whoever has read them
+    # Answers back, on the thread that has read them
 
     def answered(self, frame: wire.Frame, again: bool) -> None:
         """Handle an answer.
@@ -168,7 +168,7 @@ class Delivery(Sending):
             self.pump()
 
     def _skipped(self, message: Message, doubt: Doubt) -> BaseException:
-        """The error of a call that was given up on in the very moment when it was to begin, and has not begun."""
+        """The error of a call that was given up on at the very moment when it was to begin, and has not begun."""
         return self._not_run(message) if doubt == "stopped" else CancelledError()
 
     def _look_whether_drained(self) -> None:
@@ -208,7 +208,7 @@ class Delivery(Sending):
         return aftermath
 
     def all_settled(self) -> None:
-        """Whoever waited for what the last process has taken with it has been told."""
+        """Those who waited for what the last process has taken with it have been told."""
         self.mailbox.leaving.clear()
 
     def shut(self) -> None:
@@ -254,9 +254,9 @@ class Delivery(Sending):
         self.mailbox.recall(recalled, in_doubt)
 
     def recall(self, why: Doubt) -> list[Message]:
-        """Give up on everything in flight that has not begun; return it in its order.  Under the lock.
+        """Give up on everything in flight that has not begun; return it in order.  Under the lock.
 
-        The last one first: else the isolate could skip one that was given up on, and begin the next one before that is.
+        The last one first: otherwise the isolate could skip one that was given up on, and begin the next one too soon.
 
         Args:
             why: what becomes of a message that is skipped though it counts as begun.
@@ -284,7 +284,7 @@ class Delivery(Sending):
             return self.mailbox.take_calls(tried=False)
 
     def refuse(self, refusal: MakeError | None) -> None:
-        """Take no message any more, or take them again; whoever waits for room looks again."""
+        """Take no message any more, or take them again; those who wait for room look again."""
         with self.lock:
             self.refusal = refusal
             self.room.notify_all()

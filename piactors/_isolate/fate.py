@@ -131,7 +131,7 @@ class Fate:
         self.facts.note_stack(stack)
 
     def let_run(self) -> None:
-        """Hold it to its share of the processors no more: it has to say where it is."""
+        """No longer hold it to its share of the processors: it has to say where it is."""
         if self.guard is not None:
             self.guard.let_run()
 

@@ -1,4 +1,4 @@
-"""What the small frames of a process say.  All of it is input from code that may be hostile, so all is checked."""
+"""What the small frames of a process say.  All of it is input from code that may be hostile, so it is all checked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_PATH = 4096
 
 
 def small(frame: wire.Frame) -> dict[Any, Any]:
-    """Decode what has to be known on the I/O thread; its size is bounded, so its cost is.
+    """Decode what has to be known on the I/O thread; its size is bounded, so its cost is too.
 
     Raises:
         ProtocolError: if it is too large, or not a dictionary.

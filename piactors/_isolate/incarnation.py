@@ -32,7 +32,7 @@ from piactors.pihost import PROTOCOL, inherit, wire
 
 
 class IncarnationListener(Protocol):
-    """Who hears of an incarnation; called on the I/O thread, but for `doomed`."""
+    """What hears of an incarnation; called on the I/O thread, except `doomed`."""
 
     def incarnation_ready(self, body: Incarnation) -> None:
         """Its start is complete."""
@@ -189,7 +189,7 @@ class Incarnation(Fate):
                 return  # it is being asked where it was, and ended then
         self.description = description
         if self._start_timer is not None:
-            self._start_timer.cancel()  # else each start wakes the I/O thread once more, `start_timeout` later
+            self._start_timer.cancel()  # otherwise each start wakes the I/O thread once more, `start_timeout` later
         self._listener.incarnation_ready(self)
 
     def _on_start_failed(self, frame: wire.Frame) -> None:
@@ -208,7 +208,7 @@ class Incarnation(Fate):
 
     def _on_request(self, frame: wire.Frame) -> None:
         if not self.spec.takes_requests or self.process is None:
-            raise ProtocolError("it asks things of the host, which code that was called by name may not")
+            raise ProtocolError("it asks things of the host, which code that was called by name may not do")
         self._home.services.handle(self.process, frame)
 
     def _on_log(self, frame: wire.Frame) -> None:
@@ -224,7 +224,7 @@ class Incarnation(Fate):
             self.doom("killed", f"ProtocolError: {error}")  # before its caller knows, and may end the isolate
             sink.fail(error)
         if not isinstance(error, ProtocolError):
-            self._home.reports.defect("piactors failed on what isolate %s sent", error)
+            self._home.reports.defect("piactors failed to handle what isolate %s sent", error)
         kind: Kind = "start_failed" if isinstance(error, Unconfined) else "killed"
         self.kill(kind, f"{type(error).__name__}: {error}")
 

@@ -48,7 +48,7 @@ from piactors.future import Future, run_callbacks_with
 from piactors.options import IsolationOptions
 
 _RELEASE_SECONDS = 5.0
-"""For an I/O thread that has failed meanwhile; one that works answers in much less."""
+"""For an I/O thread that has failed meanwhile; a working one answers in much less."""
 
 
 class Isolate(Looks):
@@ -57,7 +57,7 @@ class Isolate(Looks):
     Attributes:
         delivery: its messages.
         life: its processes.
-        stop_requested: whether somebody has asked for its end.
+        stop_requested: whether its end has been asked for.
         data: what was set with `set_data`, serialised.
     """
 
@@ -170,7 +170,7 @@ class Isolate(Looks):
             raise
 
     def begin(self) -> None:
-        """Begin to start the first process; `started` tells what came of it."""
+        """Begin to start the first process; `started` tells the outcome."""
         reentry.refuse(f"isolate {self.spec.name}")
         plan = self._planned(self.spec)
         self.life.use_plan(plan)
@@ -193,7 +193,7 @@ class Isolate(Looks):
         self.life.feed("begin")
 
     def _call_off(self) -> None:
-        """Nobody wants it any more who started it; he was perhaps interrupted, at any step of that."""
+        """The caller that started it no longer wants it, and was perhaps interrupted, at any step of that."""
         self.loop.call_soon(self._begin_here)
         self.terminate()
 
@@ -305,7 +305,7 @@ class Isolate(Looks):
         self.life.continue_from(earlier.life)
         self.news.continue_from(earlier.news)
         self.data.update(earlier.data)
-        self.reports.continue_with(earlier.relay)  # what the earlier one has written is told first
+        self.reports.continue_with(earlier.relay)  # what the earlier one has written is reported first
 
     # Another process in place of this one
 
@@ -319,14 +319,14 @@ class Isolate(Looks):
         self.loop.call_soon(self.life.replace, future, reason, spec, plan)
         return future
 
-    # For the runtime, and what is told of it
+    # For the runtime, and what is reported of it
 
     def io_failed(self, error: BaseException) -> None:
         """See `runtime.Member`: nobody may be left waiting."""
         self._containment.io_failed(error)
 
     def has_failed(self, error: BaseException) -> None:
-        """Something on the I/O thread that belongs to it has raised: it pays for that, and nobody else."""
+        """Something on the I/O thread that belongs to it has raised: only this isolate pays for that."""
         self._containment.has_failed(error)
 
     def _leave(self) -> None:

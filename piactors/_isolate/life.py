@@ -1,6 +1,6 @@
 """Gives the rules of an isolate's life their inputs, one after the other; `performing` does what they ask for.
 
-All of it runs on the I/O thread, but for `doomed` and `request_replacement`, which only post.
+All of it runs on the I/O thread, except `doomed` and `request_replacement`, which only post.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Life(Telling):
     # When the host itself has failed
 
     def end_process(self, detail: str) -> bool:
-        """End the process that runs, and what is beside it; False if there is none whose end would still be told of."""
+        """End the process that runs, and what is beside it; False if there is none whose end will be reported."""
         body = self.current
         if body is None or body.process is None or body.process.is_over:
             return False
@@ -153,13 +153,13 @@ class Life(Telling):
         return True
 
     def give_up(self, reason: ExitReason) -> list[Callable[[], object]]:
-        """End it for good, whatever has been done of that; return the steps, each to be taken though others fail."""
+        """End it for good, whatever has been done; return the steps, each to be taken even if others fail."""
         self._inputs.clear()
         self._actions.clear()
         actions = self.machine.fail(Moment(time.monotonic()), reason)
         kills = [partial(body.kill, "killed", reason.detail or "") for body in self._bodies.values()]
         closed = next((action for action in actions if isinstance(action, do.Closed)), None)
-        # It may have stopped before, and the action been lost that says so.
+        # It may have stopped before, and the action that says so may have been lost.
         self._end = self._end or closed or do.Closed(self.machine.ending, wanted=self._stops())
         timers = [timer.cancel for timer in (self._restart_timer, self._standby_timer) if timer is not None]
         steps: list[Callable[[], object]] = [*timers, *kills, self._settle_lost]

@@ -20,7 +20,7 @@ class Looks:
     Attributes:
         life: its processes.
         news: who has been told what of them.
-        stop_requested: whether somebody has asked for its end.
+        stop_requested: whether its end has been asked for.
     """
 
     life: Life
@@ -76,7 +76,7 @@ class Looks:
 
     @property
     def shown_state(self) -> str:
-        """Its state as users see it: it stops from the moment on at which somebody asks for that."""
+        """Its state as users see it: it counts as stopping from the moment it is asked to."""
         state, current = self.state, self.life.current
         wanted = self.stop_requested or (current is not None and current.stop_wanted)
         halted = self.life.machine.halting and state == "running"

@@ -1,4 +1,4 @@
-"""Options of an isolate that were given as arguments of its class: a newcomer's mistake, told at once."""
+"""Options of an isolate that were given as arguments of its class: a newcomer's mistake, reported at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OPTIONS = frozenset(field.name for field in attrs.fields(IsolationOptions))
 
 
 def check_actor(actor_class: type[pykka.Actor], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """See that an actor's class takes the arguments of `start`, as far as that shows here.
+    """See that an actor's class takes the arguments of `start`, as far as that can be seen here.
 
     pykka's own ``__init__`` takes anything and uses nothing, so a class without one of its own takes no arguments.
 

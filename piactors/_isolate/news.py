@@ -1,4 +1,4 @@
-"""Who hears of an isolate's life: its ref, pykka's registry, its supervisor, whoever started it, and subscribers."""
+"""Those who hear of an isolate's life: its ref, pykka's registry, its supervisor, its starter, and subscribers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from piactors.pihost import stdio
 
 
 class News:
-    """Tells of one isolate, on the I/O thread, but for `begin` and what it calls.
+    """Tells of one isolate, on the I/O thread, except `begin` and what it calls.
 
     Attributes:
         actor_stopped: set once it takes no message any more.
@@ -59,12 +59,12 @@ class News:
         self._ref._ends.begin_again()
 
     def begin_again(self) -> None:
-        """Do so once more: whoever did may have been interrupted in that."""
+        """Do so once more: the first attempt may have been interrupted."""
         ActorRegistry.unregister(self._ref)
         self.begin()
 
     def continue_from(self, earlier: News) -> None:
-        """Know why the last process of an isolate of the same ref has ended."""
+        """Take over why the last process of an isolate of the same ref has ended."""
         self.last_reason = earlier.last_reason
 
     def abandon(self) -> None:
@@ -81,13 +81,13 @@ class News:
             ActorRegistry.unregister(self._ref)
 
     def tell_of_missing(self, plan: Plan | None) -> None:
-        """Log what its options ask for and this machine or program does not have."""
+        """Log what its options ask for that this machine or program does not have."""
         for found in plan.missing if plan is not None and plan.refusal is None else ():
             self._reports.warn("isolate %s: %s", self._spec.name, found)
         if self._spec.options.output == "inherit":
             missing = [name for number, name in ((1, "stdout"), (2, "stderr")) if stdio.is_missing(number)]
             if missing:
-                text = "isolate %s: output='inherit', and this program has no %s: that output is discarded"
+                text = "isolate %s: output='inherit', but this program has no %s: that output is discarded"
                 self._reports.warn(text, self._spec.name, " and no ".join(missing))
 
     # A process runs, or has ended
@@ -98,11 +98,11 @@ class News:
             self._reports.publish(events.IsolateStarted, body.pid, body.number)
             self.started.settle_with(_nothing)
             begin()
-        finally:  # whatever fails of that ends this process: its end must not be what the supervisor hears first
+        finally:  # whatever fails in that ends this process: its end must not be what the supervisor hears first
             self.announce(body)
 
     def announce(self, body: Incarnation) -> None:
-        """Tell the supervisor that a process has started, if it does not know: of no other can it hear the end."""
+        """Tell the supervisor that a process has started, if it does not know: it hears of the end of no other."""
         if self._link is not None and not body.announced:
             self._link.started()
             body.note_announced()
@@ -114,7 +114,7 @@ class News:
         self._reports.ended(body.pid, body.number, ending.reason, started=ending.started, wanted=calm)
 
     def expect_start(self) -> None:
-        """Its supervisor has it start again, and waits for what comes of that."""
+        """Its supervisor has it start again, and waits for the outcome."""
         self._is_told = False
 
     def held(self, body: Incarnation | None, ending: ProcessEnding, aftermath: Aftermath, *, halted: bool) -> None:
@@ -127,7 +127,7 @@ class News:
             by_message = link.quarantine and bool(aftermath.retried or aftermath.poisoned)
             self.announce(body)
             link.exited(Exit(ending.reason, charged=not by_message and self._losses.charged(ending)))
-        self._is_told = True  # only now: if the telling fails, the isolate ends, and the supervisor hears of that
+        self._is_told = True  # only now: if the report fails, the isolate ends, and the supervisor hears of that
         crashed = not (ending.reason.is_normal or halted)
         if ending.started and self._spec.options.die_on_crash and crashed:
             crash_errors.die(ending.reason)
@@ -147,12 +147,12 @@ class News:
     def steps_of_end(
         self, body: Incarnation | None, number: int, ending: ProcessEnding, *, wanted: bool
     ) -> list[Callable[[], object]]:
-        """Return what is told at its end, step by step, in order: each is taken, whatever becomes of the others."""
+        """Return what is reported at its end, step by step, in order: each is taken, whatever becomes of the others."""
         self.last_reason = self.final_reason = ending.reason
         steps: list[Callable[[], object]] = [
             partial(self._tell_parent, body, ending, wanted=wanted),
             partial(self._publish_exceeded, number),
-            # nobody may be left waiting for the start, however far it came
+            # nobody may be left waiting for the start, however far it got
             partial(self.started.settle_with, partial(self._raise_start_error, body, ending)),
             self.ended.set,
             partial(self._ref._ends.tell, ending.reason),

@@ -1,4 +1,4 @@
-"""Who decides on an isolate's restarts: its own options, or the supervisor that it is a child of."""
+"""What decides on an isolate's restarts: its own options, or the supervisor that it is a child of."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ParentLink(Protocol):
     """Whether a death in a call that is tried again is left to that call's retries, and costs no budget."""
 
     def wants_restart(self, reason: ExitReason) -> bool:
-        """Whether the child may start again after such an exit; the budget is another matter."""
+        """Whether the child may start again after such an exit; the budget is a separate question."""
 
     def started(self) -> None:
         """The child is ready."""
@@ -45,7 +45,7 @@ class ParentLink(Protocol):
         """The child ran, and has ended."""
 
     def terminated(self) -> None:
-        """Somebody stops the child by its ref: no restart may follow."""
+        """Somebody stops the child through its ref: no restart may follow."""
 
 
 class Losses:

@@ -73,20 +73,20 @@ class Performing:
         """The process that ran the calls last, or was to."""
         self._refuses = False
         self._lost: tuple[Incarnation, Aftermath] | None = None
-        """What the last process has taken with it, until that is told."""
+        """What the last process has taken with it, until that is reported."""
         self._old_pid: int | None = None
-        """Of the process that has retired last."""
+        """The pid of the process that retired last."""
         self._gone: Incarnation | None = None
         """The process that has ended last."""
         self._restart_timer: Timer | None = None
         self._standby_timer: Timer | None = None
         self._end: do.Closed | None = None
         self._steps: deque[Callable[[], object]] = deque()
-        """What has still to be done of its end for good."""
+        """What has still to be done for its end for good."""
 
     @property
     def spec(self) -> IsolateSpec:
-        """Of what runs, or is to run next."""
+        """The specification of what runs, or is to run next."""
         return self._specs[self.machine.version]
 
     @property
@@ -109,7 +109,7 @@ class Performing:
         self._plans[0] = plan
 
     def add_version(self, spec: IsolateSpec, plan: Plan | None) -> int:
-        """Know another specification, and return its version; what is older than what runs is not needed any more."""
+        """Add another specification, and return its version; what is older than what runs is not needed any more."""
         version = max(self._specs) + 1
         self._specs[version], self._plans[version] = spec, plan
         in_use = {self.machine.version, version, *(body.version for body in self._bodies.values())}
@@ -124,7 +124,7 @@ class Performing:
 
     @property
     def _listener(self) -> IncarnationListener:
-        """Who hears of the processes."""
+        """What hears of the processes."""
         raise NotImplementedError
 
     # What the rules ask in the middle of a decision
@@ -178,7 +178,7 @@ class Performing:
     # Messages
 
     def _attach(self, action: do.Attach) -> None:
-        body = self._bodies.get(action.number) or self._gone  # it may have come to nothing at once
+        body = self._bodies.get(action.number) or self._gone  # it may have failed at once
         self.generation_number = action.number
         if body is None or body.number != action.number:
             return
@@ -196,7 +196,7 @@ class Performing:
         # What was in flight in one that is gone, and of which no more is known, may have begun.
         unknown = None if ending is None or not ending.made else Evidence(0, credible=False)
         aftermath = self._home.delivery.detach(unknown if end is None else end.evidence, where)
-        if ending is not None:  # else it only retires
+        if ending is not None:  # otherwise it only retires
             self._losses.note(ending)
             self._lost = (body, aftermath)
             self._news.process_ended(body, ending, wanted=self._stops())

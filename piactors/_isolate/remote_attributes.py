@@ -17,7 +17,7 @@ class Known(NamedTuple):
 
 
 class RemoteAttributes:
-    """Has the public attributes of the remote object, as names; none of them is its value.
+    """Has the public attributes of the remote object, as names; without their values.
 
     The second look at its names asks the remote object again: pykka looks again when it is asked for
     an attribute that it does not know.
@@ -82,7 +82,7 @@ class _Method:
     """An attribute that a proxy calls."""
 
     def __call__(self) -> None:
-        """Be callable; nobody calls it here."""
+        """Be callable; it is never called here."""
 
 
 class _Branch:

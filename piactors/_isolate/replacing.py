@@ -17,7 +17,7 @@ OF_A_PROCESS = frozenset({
     "python", "sys_path", "cwd", "env", "inherit_env", "start_method", "preload", "start_timeout", "shutdown_timeout",
     "limits", "heartbeat", "log_level", "die_on_crash", "debug",
 })  # fmt: skip
-"""The options that another process of the same isolate may have otherwise; the others are the isolate's own."""
+"""The options that may differ for another process of the same isolate; the others are the isolate's own."""
 
 
 def check_options(old: IsolationOptions, new: IsolationOptions) -> None:
@@ -31,8 +31,8 @@ def check_options(old: IsolationOptions, new: IsolationOptions) -> None:
     if changed:
         allowed = ", ".join(sorted(OF_A_PROCESS))
         raise ValueError(
-            f"replace: {', '.join(changed)} cannot change while the isolate lives, which keeps its mailbox and its "
-            f"rules for restarts; what can is {allowed}"
+            f"replace: {', '.join(changed)} cannot change while the isolate lives, since it keeps its mailbox and its "
+            f"rules for restarts; what can change is {allowed}"
         )
 
 
@@ -44,7 +44,7 @@ def other_spec(
 
     Raises:
         InvalidTarget: if there is no such class or function.
-        ValueError: if the options differ in what concerns the isolate, or other code would be trusted otherwise.
+        ValueError: if the options differ in what concerns the isolate, or other code would be trusted differently.
     """
     options = options or spec.options
     target = getattr(target, "actor_class", target)  # of an `ActorStarter`
@@ -59,12 +59,12 @@ def same_isolate(spec: IsolateSpec, new: IsolateSpec) -> IsolateSpec:
     """Return what the next process of an isolate is to be made of, if it can be of this.
 
     Raises:
-        ValueError: if the options differ in what concerns the isolate, or other code would be trusted otherwise.
+        ValueError: if the options differ in what concerns the isolate, or other code would be trusted differently.
     """
     check_options(spec.options, new.options)
     if (new.code, new.takes_requests) != (spec.code, spec.takes_requests):
         how = "an object" if spec.takes_requests else "a name"
-        raise ValueError(f"replace: {spec.name} hosts what was given as {how}, and is trusted so: give {how} again")
+        raise ValueError(f"replace: {spec.name} hosts what was given as {how}, and trusted as such: give {how} again")
     order = attrs.evolve(new.order, member=spec.urn)
     return attrs.evolve(new, name=spec.name, urn=spec.urn, order=order)
 

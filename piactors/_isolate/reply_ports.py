@@ -47,11 +47,11 @@ class Trust(Protocol):
         """What decodes the answers of functions that were handed over."""
 
     def note_call_by_name(self) -> None:
-        """Code runs in it from now on that was called by name; under the isolate's lock."""
+        """From now on code runs in it that was called by name; under the isolate's lock."""
 
 
 class Line(Trust, Protocol):
-    """The data path of an isolate, as those see it who wait for an answer (see `delivery`)."""
+    """The data path of an isolate, as those who wait for an answer see it (see `delivery`)."""
 
     name: str
 
@@ -74,7 +74,7 @@ class Line(Trust, Protocol):
 class CallFuture(Future[Any]):
     """The future of one message to an isolate, and where its outcome goes.
 
-    Whoever waits for it in a thread reads the isolate's answers itself, where nobody else does.
+    A thread that waits for it reads the isolate's answers itself, if nobody else does.
     """
 
     message: Message | None = None
@@ -92,7 +92,7 @@ class CallFuture(Future[Any]):
         return wire.PICKLE
 
     def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
-        """See `ReplyPort`; decoding is left to whoever asks for the result."""
+        """See `ReplyPort`; decoding is left to the thread that asks for the result."""
         message = self.message
         if message is None or message.needs is None:
             self.settle_with(partial(decoder.value, flags, payload))
@@ -160,7 +160,7 @@ class CallFuture(Future[Any]):
             if outcome.is_held_by_me():
                 raise Reentered(f"isolate {self._delivery.name}")
             waker = waking.mine()
-            if waker is not None:  # else the I/O thread reads the answer
+            if waker is not None:  # otherwise the I/O thread reads the answer
                 wake = waker.wake
                 try:
                     self._wake_with(wake)
@@ -209,7 +209,7 @@ class PeerReply:
 
     def fail(self, error: BaseException) -> None:
         """See `ReplyPort`."""
-        if not self.future.done():  # else it has been told before: the isolate gets one answer
+        if not self.future.done():  # otherwise it has been told before: the isolate gets one answer
             self.generation.answer(wire.FAILURE, wire.PICKLE, self.number, pickle.dumps(error))
             self.future.fail(error)
 
@@ -226,7 +226,7 @@ class StopFuture(Future[bool]):
 
 
 class StopReply:
-    """Tells whoever asked for a stop that it has happened.  A stop is never answered, only ended."""
+    """Tells the caller that asked for a stop that it has happened.  A stop is never answered, only ended."""
 
     __slots__ = ("future",)
 
@@ -249,7 +249,7 @@ def _true() -> bool:
 def fail_all(
     messages: list[Message], error: Callable[[], BaseException], *, unless_given_up: bool = True
 ) -> None:
-    """Fail whoever waits for these messages; if their caller gave up on them, nobody does."""
+    """Fail those who wait for these messages; if their caller gave up on them, nobody does."""
     for message in messages:
         # Cancelled, that is: one that was only told to be skipped, so that it waits again, still has its caller.
         if message.sink is not None and not (unless_given_up and message.given_up and message.cancelled):

@@ -1,4 +1,4 @@
-"""What is told of an isolate: events, lines of the log, and the errors of calls that its ends have cost."""
+"""What is reported of an isolate: events, lines of the log, and the errors of calls that its ends have cost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Reports:
-    """Tells of one isolate, after what it wrote and what was told of it before."""
+    """Reports on one isolate, after what it wrote and what was reported of it before."""
 
     def __init__(self, spec: IsolateSpec, runtime: Runtime, relay: Relay) -> None:
         self._spec = spec
@@ -31,7 +31,7 @@ class Reports:
         self.relay = relay
 
     def continue_with(self, relay: Relay) -> None:
-        """Tell what there is to tell after what an isolate of the same ref has told."""
+        """Report what there is after what an isolate of the same ref has reported."""
         self.relay = relay
 
     def publish(self, cls: type[events.Event], pid: int | None, generation: int, **fields: Any) -> None:

@@ -33,7 +33,7 @@ MakeError = Callable[[], BaseException]
 
 
 class CallClockPort(Protocol):
-    """Who wants to know when calls begin."""
+    """What wants to know when calls begin."""
 
     runs: bool
     """Whether any call has a time limit, or a stop is wanted; until then nothing is noted."""
@@ -103,13 +103,13 @@ class Sending:
         return attrs.evolve(self.decoder, code=True)
 
     def note_call_by_name(self) -> None:
-        """Code runs in the isolate from now on that was called by name."""
+        """From now on code runs in the isolate that was called by name."""
         self.named = True
-        if self.concurrency > 1:  # else what was sent before is answered before this begins
+        if self.concurrency > 1:  # otherwise what was sent before is answered before this begins
             trusting.take_back(self.mailbox.unanswered())
 
     def watch_calls(self, clock: CallClockPort, on_done: Callable[[], object] | None) -> None:
-        """Have a clock know when calls begin, and somebody when one is done, under the lock."""
+        """Have a clock know when calls begin, and have `on_done` called when one is done, under the lock."""
         self._clock, self._on_done = clock, on_done
 
     # Messages out, on the threads of callers
@@ -175,7 +175,7 @@ class Sending:
             self._clock.run()
 
     def pump(self) -> None:
-        """Send what has room in flight; under the lock, so messages leave in their order."""
+        """Send what has room in flight; under the lock, so messages leave in order."""
         process = self.process
         if process is None:
             return
@@ -210,7 +210,7 @@ class Sending:
         self.mailbox.mend(taken=taken)
 
     def go_on(self) -> None:
-        """On the loop: do what somebody was kept from who was interrupted."""
+        """On the loop: do what an interrupted sender did not get to."""
         with self.lock:
             self.room.notify_all()
             self.pump()

@@ -71,7 +71,7 @@ class HostServices:
         found = self._futures.get(number)
         if found is None:
             found = Future()
-            text = f"the answer to request {number} of {self._delivery.name} is not kept any more"
+            text = f"the answer to request {number} of {self._delivery.name} is no longer kept"
             found.fail(PiactorsError(text))
         return found
 

@@ -43,7 +43,7 @@ class IsolateSpec:
         init: makes the first frame of a generation: of the urn of the ref, its number, what was set with `set_data`.
         code: whether replies may be pickles.
         trusts_objects: whether functions that are handed over with a call are trusted more than that (see `trusting`).
-        takes_requests: whether the isolate may ask things of the host: where that has handed over its code.
+        takes_requests: whether the isolate may ask things of the host: if that has handed over its code.
         needs: the definitions that what is hosted needs; they live as long as the isolate does.
     """
 
@@ -140,7 +140,7 @@ def _holds_copies(packed: encode.Packed) -> bool:
 
 
 def _unmeasured(options: IsolationOptions) -> bool:
-    """Whether an isolate may use the processor while it waits: not where its use of that is limited."""
+    """Whether an isolate may use the processor while it waits: not if its use of that is limited."""
     limits = options.limits
     return limits is None or (limits.max_cpu is None and limits.max_cpu_time is None)
 

@@ -65,7 +65,7 @@ class Telling(Performing):
     def _lacking(self, action: do.Lacking) -> None:
         text = (action.reason.error or action.reason.detail or "").strip().rpartition("\n")[2]
         place = (self.spec.name, text)
-        self._home.reports.warn("isolate %s cannot be restarted now, and is tried again until it can: %s", *place)
+        self._home.reports.warn("isolate %s cannot be restarted now, and will be retried until it can: %s", *place)
 
     def _standby_lost(self, action: do.StandbyLost) -> None:
         self._home.reports.warn(
@@ -112,11 +112,11 @@ class Telling(Performing):
         steps: list[Callable[[], object]] = [home.leave, home.reports.relay.tell_dropped, *told[:2]]
         steps += [partial(self._fail_not_run, rest, reason), *told[2:]]
         steps.append(lambda: self.replacements.fail_all(self._texts.not_begun(reason)))
-        # last: whoever stopped it finds all of this done
+        # last: the caller that stopped it finds all of this done
         return [*steps, partial(fail_all, stops, partial(self._texts.not_begun, reason))]
 
     def _tell_of_companion(self, body: Incarnation, ending: ProcessEnding) -> None:
-        """One that does not run the calls has ended: the rules say what of it is news."""
+        """One that does not run the calls has ended: the rules say what of it is worth reporting."""
         reason, reports = ending.reason, self._home.reports
         if body.role is Role.SUCCESSOR and reason.kind != "shutdown":
             reports.publish(events.IsolateStartFailed, body.pid, body.number, reason=reason)

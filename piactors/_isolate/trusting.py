@@ -1,4 +1,4 @@
-"""How far the answers of a `ProcessIsolator` are trusted, call by call, where its trust is "auto".
+"""How far the answers of a `ProcessIsolator` are trusted, call by call, if its trust is "auto".
 
 A function that the host handed over is the host's own code, so its answers may be pickles, as those of
 ``spawn(function)`` may.  Code that was called by name may stay in the process when its call has ended, and could forge
@@ -6,7 +6,7 @@ any later answer.  So the rule is: answers to functions that were handed over ar
 leaves for the isolate, and never again after that, also not in a later generation.  With `concurrency` above 1 such
 a call may still run beside the one by name, and its answer is not trusted from then on either.
 
-Trusted answers do not come through shared memory: they are decoded when somebody asks for them, and code that was
+Trusted answers do not come through shared memory: they are decoded when they are asked for, and code that was
 called by name meanwhile could write there.
 """
 

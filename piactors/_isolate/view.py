@@ -46,7 +46,7 @@ class IncarnationView(Protocol):
         """Record why it will be killed, and for which call; False if there is a reason already."""
 
     def let_run(self) -> None:
-        """Hold it to its share of the processors no more."""
+        """No longer hold it to its share of the processors."""
 
     def note_stack(self, stack: str) -> None:
         """Record where it was when its end was decided."""

@@ -18,7 +18,7 @@ WRITE = 2
 
 
 class Poller(Protocol):
-    """Tells which descriptors are ready.  All of it is for one thread, but for `pause` and `resume`."""
+    """Tells which descriptors are ready.  All of it is for one thread, except `pause` and `resume`."""
 
     can_pause: bool
     """Whether `pause` and `resume` work, from any thread."""
@@ -67,7 +67,7 @@ class EpollPoller:
             self._epoll.unregister(fd)
 
     def pause(self, fd: int) -> None:
-        """See `Poller`: the kernel tells of a hang-up whatever it is asked."""
+        """See `Poller`: the kernel reports a hang-up whatever it is asked."""
         self._epoll.modify(fd, 0)
 
     def resume(self, fd: int, events: int) -> None:
@@ -107,11 +107,11 @@ class SelectorPoller:
 
     def pause(self, fd: int) -> None:
         """See `Poller`."""
-        raise NotImplementedError("a selector may not be changed while another thread waits on it")
+        raise NotImplementedError("a selector must not be changed while another thread waits on it")
 
     def resume(self, fd: int, events: int) -> None:
         """See `Poller`."""
-        raise NotImplementedError("a selector may not be changed while another thread waits on it")
+        raise NotImplementedError("a selector must not be changed while another thread waits on it")
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """See `Poller`."""

@@ -1,4 +1,4 @@
-"""What is asked of whoever makes processes, and what he tells."""
+"""What is asked of whatever makes processes, and what it reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from piactors.exit_reason import Rusage
 
 MARKER_PREFIX = "PIACTORS_"
 RESOURCES = "resources"
-"""Why there is no process: there is too little of something just now."""
+"""Why there is no process: there is too little of something at the moment."""
 
 
 @attrs.frozen
@@ -20,11 +20,11 @@ class Order:
     """One process to be made.
 
     Attributes:
-        interpreter: the absolute path of the interpreter; empty where this program has none (see `own_python`).
+        interpreter: the absolute path of the interpreter; empty if this program has none (see `own_python`).
         env: the process's environment.
         fresh: whether to start a fresh interpreter rather than fork a warm one.
         orders: what it does to itself before it runs anything (see `piactors.pihost.confine`).
-        needs: modules that its launcher imports before it forks, where it can.
+        needs: modules that its launcher imports before it forks, if it can.
         flags: options for a fresh interpreter.
         stdin: whether its stdin is the host's; otherwise it is empty.
         whole_env: whether it may have all of the host's environment.
@@ -48,7 +48,7 @@ class Order:
 
 
 class ProcessListener(Protocol):
-    """Who wants to know of one process; called on the loop's thread."""
+    """What wants to know of one process; called on the loop's thread."""
 
     @property
     def pid(self) -> int | None:
@@ -65,13 +65,13 @@ class ProcessListener(Protocol):
         """There is no process; `why` is a word for it, `RESOURCES` among them."""
 
     def failed(self, error: BaseException, *, over: bool = False) -> None:
-        """One of these has raised this; with `over`, the last one: nothing more is told of the process."""
+        """One of these has raised this; with `over`, the last one: nothing more is reported of the process."""
 
     def spared(self) -> None:
         """A signal that `Backend.signal` was to have sent could not be sent either."""
 
     def exited(self, status: int | None, usage: Rusage | None, *, lost: bool, note: str = "") -> None:
-        """The process and all that it left are gone; `lost` where its launcher died with it.
+        """The process and all that it left are gone; `lost` if its launcher died with it.
 
         If it cannot be ended or waited for, `note` says so, and this comes all the same.
         """
@@ -87,17 +87,17 @@ class Backend(Protocol):
         """
 
     def kill_tree(self, pid: int) -> bool:
-        """Kill a process with all that it has started; False where killing it alone is enough.
+        """Kill a process with all that it has started; False if killing it alone is enough.
 
         Raises:
-            PermissionError: where it belongs to a user whose processes this host may not end (any more).
+            PermissionError: if it belongs to a user whose processes this host may not end (any more).
         """
 
     def expect(self, listener: ProcessListener, *, kill: bool) -> None:
-        """The process has ended, or is to (`kill`), on the loop's thread: see to it that news of that come."""
+        """The process has ended, or is to (`kill`), on the loop's thread: see to it that news of that comes."""
 
     def signal(self, listener: ProcessListener, number: int) -> bool:
-        """Have a signal sent by whoever made the process, from any thread; False where that is the host itself."""
+        """Have a signal sent by whatever made the process, from any thread; False if that is the host itself."""
 
     def close(self) -> None:
         """End every process that is left, and what makes them."""

@@ -1,6 +1,6 @@
 """The host's end of an isolate's control channel: questions and their answers, log records, news of segments.
 
-It works while a call runs, and while megabytes are on their way in the data channel.
+It works while a call runs, and while megabytes are in flight in the data channel.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TURN_SECONDS = 0.002
 _KINDS = frozenset({wire.HELLO, wire.STOPPING, wire.LOG, wire.RESPONSE, wire.FAILURE, wire.MAP, wire.UNMAP, wire.LOST})
 
 Answer = Callable[[wire.Frame | None], None]
-"""Gets the frame that answers a request of the host, or None where no answer will come."""
+"""Gets the frame that answers a request of the host, or None if no answer will come."""
 
 
 class ControlChannel:
@@ -60,7 +60,7 @@ class ControlChannel:
         self._mapped: set[int] = set()
 
     def watch(self, on_read: Callable[[], None]) -> None:
-        """Have the loop call `on_read` where something has come."""
+        """Have the loop call `on_read` when something has come."""
         self._on_read = on_read
         self._loop.watch(self.channel.fileno(), on_read, self._writer.write)
 
@@ -93,7 +93,7 @@ class ControlChannel:
         try:
             self._writer.send_descriptor(wire.MAP, segment.number, segment)
             self._mapped.add(segment.number)
-        except BaseException:  # a KeyboardInterrupt: it is announced once, by whoever comes next if not now
+        except BaseException:  # a KeyboardInterrupt: it is announced once, by the next caller if not now
             if self._writer.has_taken(segment.number, b""):
                 self._mapped.add(segment.number)
             raise
@@ -118,7 +118,7 @@ class ControlChannel:
         """Read once and pass on what has come; of many frames only some, and the rest in the loop's next turn.
 
         Raises:
-            ProtocolError: where it should not have come.
+            ProtocolError: if something came that should not have come.
         """
         if self._closed:
             return
@@ -138,7 +138,7 @@ class ControlChannel:
         """Read until nothing is there, or the end.
 
         Raises:
-            ProtocolError: where what came should not have come.
+            ProtocolError: if what came should not have come.
         """
         self._pass_on()
         for _ in range(_DRAIN_READS):
@@ -150,7 +150,7 @@ class ControlChannel:
             self._pass_on()
 
     def _pass_on(self, until: float = math.inf) -> bool:
-        """Pass on frames until then, but at least one; whether that were all."""
+        """Pass on frames until then, but at least one; whether that was all."""
         channel = self.channel
         while channel.frames:
             frame = channel.frames.popleft()
@@ -187,7 +187,7 @@ class ControlChannel:
     # Answers in shared memory
 
     def knows_segment_of(self, frame: wire.Frame) -> bool:
-        """Whether the segment is here in which the answer lies that a frame tells of."""
+        """Whether the segment is here that holds the answer that a frame refers to."""
         return self._inbox.knows(frame)
 
     def unpacked(self, frame: wire.Frame, read_later: Callable[[], None]) -> wire.Frame:
@@ -196,7 +196,7 @@ class ControlChannel:
         Its segment was announced before it, but here, where the loop may not have read yet.
 
         Raises:
-            ProtocolError: where it cannot be.
+            ProtocolError: if that is not allowed.
         """
         if frame.kind != wire.REPLY:
             raise ProtocolError(f"a frame of kind {frame.kind} that lies in shared memory")

@@ -19,9 +19,9 @@ class Ends:
 
     Attributes:
         data, control: our ends of the channels.
-        outputs: our ends of the pipes behind stdout and stderr; empty where the output goes elsewhere.
+        outputs: our ends of the pipes behind stdout and stderr; empty if the output goes elsewhere.
         page: our descriptor of the sequence page.
-        theirs: the process's data, control, stdout, stderr and page, and its stdin where that is ours; to be closed
+        theirs: the process's data, control, stdout, stderr and page, and its stdin if that is ours; to be closed
             here once it has them.
     """
 
@@ -48,14 +48,14 @@ class Ends:
 
 
 def open_ends(output: str, stdin: bool = False) -> Ends:
-    """Open the descriptors of one process; where that fails half-way, nothing stays open.
+    """Open the descriptors of one process; if that fails half-way, nothing stays open.
 
     Args:
         output: ``inherit`` and ``discard`` as in the options; anything else makes pipes.
         stdin: whether the process gets our stdin, if we have one.
 
     Raises:
-        OSError: where the system has no more descriptors.
+        OSError: if the system has no more descriptors.
     """
     stdio.fill()  # once more: a program may become a daemon at any time
     with contextlib.ExitStack() as undo:

@@ -1,7 +1,7 @@
-"""What a process says before its launcher has told that there is one.
+"""What a process says before its launcher has reported that there is one.
 
 A spare takes its orders from the launcher and goes ahead, so it may be ready while the launcher, which has other things
-to do or is stopped, has yet to tell of its pid.  Nobody could say then which process has started, and nothing could end
+to do or is stopped, has yet to report its pid.  Nobody could say then which process has started, and nothing could end
 it but the launcher.
 """
 
@@ -31,14 +31,14 @@ class EarlyFrames:
         """Take a frame, in the order in which they have come.
 
         Raises:
-            ProtocolError: if there are too many, and what `pass_on` raises.
+            ProtocolError: if there are too many; also what `pass_on` raises.
         """
         if self._kept is None or frame.kind == wire.LOG:
             self._pass_on(frame)
         elif len(self._kept) < _MOST:
             self._kept.append(frame._replace(payload=bytes(frame.payload)))
         else:
-            raise ProtocolError(f"it has sent more than {_MOST} frames, and its launcher has not told of it")
+            raise ProtocolError(f"it has sent more than {_MOST} frames, and its launcher has not reported it")
 
     def known(self) -> None:
         """Pass on what was kept: the process is known now.

@@ -7,9 +7,9 @@ import sys
 
 _FOR_ANY = {"optimize": "-O", "dont_write_bytecode": "-B", "isolated": "-I", "ignore_environment": "-E",
             "no_user_site": "-s"}  # fmt: skip
-"""What each Python since 3.4 and PyPy understand, and what does not depend on the modules that are there.
+"""What every Python since 3.4 and PyPy understand, and what does not depend on the modules that are there.
 
-Not ``-W``, whose categories may not be importable there, and not ``-X``, which is the matter of one implementation.
+Not ``-W``, whose categories may not be importable there, and not ``-X``, which is specific to one implementation.
 """
 
 

@@ -30,14 +30,14 @@ from piactors.pihost import inherit, lacks, wire
 WARM_MODULES = ("piactors.actor",)
 """What a launcher of the host's own interpreter imports besides `preload`: what actors need in an isolate.
 
-Little: each page that a launcher has makes each fork slower.  What only some isolates need, these ask for.
+Little: each page that a launcher has makes each fork slower.  Isolates ask for what only some of them need.
 """
 
 _END_SECONDS = 3.0
 _MOST_REQUEST = 1 << 25
 """Bytes of a request to the launcher, half of what it takes at once."""
 _LAST_NEWS = frozenset({wire.EXITED, wire.REFUSED})
-"""After these nothing more is told of a process."""
+"""After these nothing more is reported of a process."""
 
 
 class LauncherBackend(LauncherChannel):
@@ -55,7 +55,7 @@ class LauncherBackend(LauncherChannel):
         self._copies: dict[int, int] = {}
         self._own: frozenset[int] = frozenset()
         self._has_to_sweep = False
-        """Whether it is lost, and nobody has begun yet to end what escaped."""
+        """Whether it is lost, and nothing has been done yet to end what escaped."""
         self._is_swept = False
         self._exit_code = -signal.SIGKILL
         self._pen, self._remove_pen = confiner.pen(), confiner.remove_pen
@@ -132,7 +132,7 @@ class LauncherBackend(LauncherChannel):
         data = wire.encode(wire.LAUNCH, 0, 0, launch_id, pickle.dumps(request, 4))
         if len(data) > _MOST_REQUEST:
             self._forget(launch_id)
-            text = f"its environment and its limits take {len(data):,} bytes, and {_MOST_REQUEST:,} are allowed"
+            text = f"its environment and its limits take {len(data):,} bytes, but only {_MOST_REQUEST:,} are allowed"
             self._loop.call_soon(lambda: listener.refused("os", text))
             return
         self._outbox.append((data, fds, launch_id))
@@ -141,7 +141,7 @@ class LauncherBackend(LauncherChannel):
             self._watch.expect(launch_id)
 
     def _failed(self, error: BaseException) -> None:
-        """What this did on the loop has failed, for want of memory perhaps: it is done once more in a moment."""
+        """What this did on the loop has failed, perhaps for lack of memory: it is done once more in a moment."""
         self._failures += not lacks.is_lack(error)
         if self._failures <= MOST_FAILURES:
             self._loop.unwatch(self._sock.fileno())  # what waits there would have this fail again at once
@@ -231,7 +231,7 @@ class LauncherBackend(LauncherChannel):
         if self._is_warm:
             self._watch.expect(launch_id, kill=kill)
         else:
-            self.conclude(launch_id, "its launcher still imports what is in preload")
+            self.conclude(launch_id, "its launcher is still importing what is in preload")
 
     def _pid_if_ended(self, launch_id: int) -> int | None:
         listener = self._listeners.get(launch_id)
@@ -257,12 +257,12 @@ class LauncherBackend(LauncherChannel):
 
     def replace(self, why: str) -> None:
         """See `launcher_watch.WatchedLauncher`."""
-        text = "the launcher (pid %s) %s, and news of it are due: it is ended"
+        text = "the launcher (pid %s) %s, and news of it is due: it is ended"
         background.run(self._loop, "piactors-log", logger.error, text, self.pid, why)
         self._lose()
 
     def _ended(self) -> None:
-        """The launcher is gone: hear first what it had told, so that all its processes are known."""
+        """The launcher is gone: hear first what it had reported, so that all its processes are known."""
         while not self.lost and self._read():
             pass
         self._lose()
@@ -283,7 +283,7 @@ class LauncherBackend(LauncherChannel):
             if fd >= 0 and fd not in self._copies:
                 try:
                     self._copies[fd] = os.dup(fd)
-                except OSError:  # nobody can wait for its end then; else it may reap its own children first
+                except OSError:  # nobody can wait for its end then; otherwise it may reap its own children first
                     with contextlib.suppress(PermissionError):
                         pidfd.kill(fd)
         self._close_descriptors()
@@ -306,7 +306,7 @@ class LauncherBackend(LauncherChannel):
 
     def _tell_lost(self) -> None:
         """Tell all listeners; each is forgotten only once it has heard, so that this can be done once more."""
-        with contextlib.suppress(Exception):  # who is suspect is a matter of later starts
+        with contextlib.suppress(Exception):  # which ones are suspect matters to later starts
             known = self._watch.statuses
             self._on_lost([member for launch_id, member in self._members.items() if launch_id not in known])
         self._members.clear()
@@ -344,7 +344,7 @@ class LauncherBackend(LauncherChannel):
 
     def close(self) -> None:
         """See `Backend`: the launcher sees the end of its channel, kills what is left, and ends."""
-        seconds = _END_SECONDS if self._is_warm else 0.0  # one that imports yet sees nothing of it
+        seconds = _END_SECONDS if self._is_warm else 0.0  # one that is still importing sees nothing of it
         if not self.lost:
             self.lost = True
             state = launcher_watch.state_of(self.pid)
@@ -356,7 +356,7 @@ class LauncherBackend(LauncherChannel):
         self._await_end(seconds)
 
     def retire(self) -> None:
-        """End a launcher that serves nobody any more, on the loop's thread, which does not wait for that."""
+        """End a launcher that no longer serves anybody, on the loop's thread, which does not wait for that."""
         if not self.lost:
             self.lost = True
             self._close_descriptors()

@@ -15,7 +15,7 @@ from piactors.pihost import lacks, segments, wire
 
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 MOST_FAILURES = 10
-"""So many times in a row what a launcher tells may not be taken before that launcher counts as lost."""
+"""How many times in a row taking what a launcher reports may fail before that launcher counts as lost."""
 AFTER_FAILURE = 0.05
 
 _Received = tuple[bytes, list[tuple[int, int, bytes]], int]
@@ -60,7 +60,7 @@ class LauncherChannel:
             except BlockingIOError:
                 self._loop.want_write(self._sock.fileno(), True)
                 return
-            except OSError as error:  # if it has ended, that is heard of besides
+            except OSError as error:  # if it has ended, that is reported separately
                 self._failures += not lacks.is_lack(error)
                 if self._failures <= MOST_FAILURES:
                     self._loop.call_later(AFTER_FAILURE, self._flush)
@@ -74,7 +74,7 @@ class LauncherChannel:
         self._loop.want_write(self._sock.fileno(), False)
 
     def _read(self) -> bool:
-        """Take what the launcher has told; False where nothing was there."""
+        """Take what the launcher has reported; False if nothing was there."""
         try:
             data, ancillary, flags, _ = self._sock.recvmsg(65_536, socket.CMSG_SPACE(64 * 4), _CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
@@ -92,7 +92,7 @@ class LauncherChannel:
         return True
 
     def _sort(self) -> None:
-        """Take over what was read; where that fails it is done once more, and nothing of it is lost or comes twice."""
+        """Take over what was read; if that fails it is done once more, and nothing of it is lost or comes twice."""
         if self._unsorted is None:
             return
         data, ancillary, flags = self._unsorted
@@ -103,7 +103,7 @@ class LauncherChannel:
         self._unsorted = None
 
     def _watch_it(self) -> None:
-        """Hear of it; also where that was so before, in part."""
+        """Hear of it; even if that was so before, in part."""
         for fd, on_read, on_write in (
             (self._sock.fileno(), self._read, self._flush), (self.process_fd, self._ended, None)
         ):  # fmt: skip
@@ -120,5 +120,5 @@ class LauncherChannel:
             self._lose()
 
     def _next_fd(self) -> int:
-        """Return the descriptor that came with what is being handled; -1 where there are no pidfds."""
+        """Return the descriptor that came with what is being handled; -1 if there are no pidfds."""
         return self._fds.pop(0) if self._fds else -1

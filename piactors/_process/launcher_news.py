@@ -1,4 +1,4 @@
-"""What a launcher tells, frame by frame; whatever fails while one is handled, none is lost and none comes twice."""
+"""What a launcher reports, frame by frame; whatever fails while one is handled, none is lost and none comes twice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LauncherNews:
         """Return the frames that are whole, one by one; each counts as handled once the next one is asked for.
 
         Raises:
-            WireError: where what came is no frame.
+            WireError: if what came is not a frame.
         """
         while (frame := self._first()) is not None:
             yield frame

@@ -48,7 +48,7 @@ def sweep(
 def _reap_adopted(session: int, own: Collection[int]) -> None:
     """Reap what came to this process from the launcher, as it does to the first process of a container.
 
-    A spare may be among it of which the launcher had not told yet.  Most have the launcher's session; what has made
+    A spare may be among it that the launcher had not reported yet.  Most have the launcher's session; what has made
     one of its own is known by being new here, and dead or about to be.
     """
     me, mine = os.getpid(), os.getsid(0)
@@ -73,10 +73,10 @@ def _is_ending(pid: int) -> bool:
 
 
 def end_process(process: subprocess.Popen[bytes], seconds: float) -> int:
-    """Kill a launcher and return its exit code, as far as that is to be had.
+    """Kill a launcher and return its exit code, as far as that is available.
 
     One that was started before the host gave up its rights cannot be killed: it ends with its channel, unless
-    somebody has stopped it, and is left to itself then; so is one that is frozen, or that somebody traces.
+    it has been stopped, and is left to itself then; so is one that is frozen or traced.
     """
     fd = pidfd.open_pid(process.pid) if process.returncode is None else -1
     with contextlib.suppress(PermissionError):
@@ -85,7 +85,7 @@ def end_process(process: subprocess.Popen[bytes], seconds: float) -> int:
         ended = pidfd.await_readable(fd, seconds) if fd >= 0 else False
         return process.wait(_AT_ONCE if fd >= 0 else seconds)
     except subprocess.TimeoutExpired:
-        if not ended:  # else it has, but cannot be waited for: somebody traces it
+        if not ended:  # otherwise it has, but cannot be waited for: it is being traced
             logger.error("the launcher (pid %s) does not end: it is left to itself", process.pid)
         process.returncode = -signal.SIGKILL
         return process.returncode

@@ -1,4 +1,4 @@
-"""News of a launcher that are due: what is done if they do not come (see `piactors._rules.patience`)."""
+"""News of a launcher that is due: what is done if it does not come (see `piactors._rules.patience`)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class WatchedLauncher(Protocol):
 
 @attrs.define
 class _Due:
-    """News that are due; `waited` counts only while this program itself runs."""
+    """News that is due; `waited` counts only while this program itself runs."""
 
     looked_at: float
     waited: float = 0.0
@@ -53,7 +53,7 @@ class _Due:
 
 
 class LauncherWatch:
-    """Watches one launcher, on the loop's thread; nothing is looked at while no news are due.
+    """Watches one launcher, on the loop's thread; nothing is looked at while no news is due.
 
     Attributes:
         statuses: how processes ended that had ended before their launcher was lost, as far as the kernel tells.
@@ -71,7 +71,7 @@ class LauncherWatch:
         self.statuses: dict[int, int | None] = {}
 
     def expect(self, launch_id: int, *, kill: bool = False) -> None:
-        """News of a process are due: of its launch, or of its end, which is wanted if `kill`."""
+        """News of a process is due: of its launch, or of its end, which is wanted if `kill`."""
         due = self._due.get(launch_id)
         if due is None or (kill and not due.kill):
             self._due[launch_id] = _Due(time.monotonic(), kill=kill)
@@ -81,7 +81,7 @@ class LauncherWatch:
             self._loop.call_later(patience.FIRST_LOOK, self._look)
 
     def came(self, launch_id: int) -> None:
-        """News have come."""
+        """News has come."""
         self._due.pop(launch_id, None)
 
     def looked(self, launch_id: int, state: str) -> None:
@@ -112,7 +112,7 @@ class LauncherWatch:
             self._loop.call_later(_LATER, self._look)
 
     def _step(self, launch_id: int, due: _Due, state: str) -> bool:
-        """Do what is to be done about one; False if nothing is left to be done about any."""
+        """Do what is to be done about one process; False if nothing is left to be done about any."""
         pid = self._has_ended(launch_id)
         if pid is not None and launch_id not in self.statuses:
             self.statuses[launch_id] = linux.state(pid)[1]
@@ -141,7 +141,7 @@ def state_of(pid: int) -> str:
 
 
 def wake(process_fd: int) -> None:
-    """Let a launcher go on that somebody has stopped; to one that runs this is nothing."""
+    """Let a launcher go on that somebody has stopped; to a running one this is nothing."""
     if process_fd >= 0:
         pidfd.send(process_fd, signal.SIGCONT)
 

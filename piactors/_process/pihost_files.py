@@ -27,11 +27,11 @@ def _command() -> list[str]:
 
 
 COMMAND = _command()
-"""What follows the interpreter on the command line, before the name of the part; empty where it cannot be run."""
+"""What follows the interpreter on the command line, before the name of the part; empty if it cannot be run."""
 
 
 def why_missing() -> str | None:
-    """Return why pihost cannot be run, and what to do; None where it can."""
+    """Return why pihost cannot be run, and what to do; None if it can."""
     if COMMAND:
         return None
     return (

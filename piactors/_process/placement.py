@@ -1,4 +1,4 @@
-"""The port to processes, wherever they run: what is asked of whoever places them, what can be done with one of them,
+"""The port to processes, wherever they run: what is asked of whatever places them, what can be done with one of them,
 and what its owner hears of it.
 
 Opening the wires to a process belongs to its placement.  A process that is not of this machine has a `node` and no pid:
@@ -35,7 +35,7 @@ class ProcessOrder:
         how: what is made: the interpreter, its environment, what it does to itself.
         init: the payload of the first frame that it gets.
         needs: the definitions that go with that.
-        preload: modules that whoever makes it imports before.
+        preload: modules that its maker imports beforehand.
         own_interpreter: whether it runs in this program's interpreter.
         concurrency: how many calls may run in it at once.
         output: ``inherit``, ``discard``, or anything else: its owner takes the lines.
@@ -79,7 +79,7 @@ class Process(Protocol):
 
     number: int
     pid: int | None
-    """Of this machine, once it exists; None for ever if it runs on another one."""
+    """Of this machine, once it exists; None forever if it runs on another one."""
     node: str
     """Where it runs; empty on this machine."""
     knowledge: Knowledge
@@ -123,10 +123,10 @@ class Process(Protocol):
         """See to it that answers are read that no caller reads."""
 
     def read_now(self) -> None:
-        """Handle what has come already, whoever is to read it; on the I/O thread."""
+        """Handle what has come already, whatever is to read it; on the I/O thread."""
 
     def hand_over(self, owner: ProcessOwner) -> None:
-        """Let somebody else own it from here on."""
+        """Let another owner have it from here on."""
 
     def after(self, seconds: float, callback: Callable[[], object]) -> None:
         """Have `callback()` called on the I/O thread later, unless it has ended by then."""
@@ -158,14 +158,14 @@ class Process(Protocol):
         """Whether it is gone, and its owner has been told."""
 
     def has_ended(self) -> bool:
-        """Whether it has ended, as far as is known now; the news of that come later."""
+        """Whether it has ended, as far as is known now; the news of that comes later."""
 
     def abandon(self) -> None:
         """In a forked copy of the host: close the descriptors, and nothing more."""
 
 
 class ProcessOwner(Taker, Protocol):
-    """Who a process belongs to; called on the loop's thread, but for `on_answer`."""
+    """Who a process belongs to; called on the loop's thread, except `on_answer`."""
 
     @property
     def answers_anywhere(self) -> bool:
@@ -184,23 +184,23 @@ class ProcessOwner(Taker, Protocol):
     def on_answer(self, frame: wire.Frame, again: bool) -> None:
         """An answer to a message has come; `again` if it may have been handled, and was interrupted.
 
-        Called by whoever reads the data channel: the loop, or a caller that waits for an answer.
+        Called by whatever reads the data channel: the loop, or a caller that waits for an answer.
 
         Raises:
             ProtocolError: if it should not have come.
         """
 
     def on_refused(self, text: str, lack: bool) -> None:
-        """There will be no process; with `lack`, because there is too little of something just now."""
+        """There will be no process; with `lack`, because there is too little of something."""
 
     def on_end(self, end: End) -> None:
         """The process is gone."""
 
     def on_fault(self, error: Exception) -> None:
-        """What came from the process cannot be; it should be ended."""
+        """What came from the process is not possible; it should be ended."""
 
     def on_failure(self, error: BaseException) -> None:
-        """The host itself has failed at something that concerns the process, on its way or at its end."""
+        """The host itself has failed at something that concerns the process, during its life or at its end."""
 
 
 class Placement(Protocol):
@@ -212,7 +212,7 @@ class Placement(Protocol):
         """Return why no process can be made of this order; None if one can."""
 
     def launch(self, order: ProcessOrder, owner: ProcessOwner) -> Process:
-        """Have a process made and open the wires to it; news of it come to its owner, on the I/O thread.
+        """Have a process made and open the wires to it; news of it comes to its owner, on the I/O thread.
 
         Raises:
             OSError: if the system refuses.

@@ -1,8 +1,8 @@
 """Processes without a launcher: each is a child of the host, a fresh interpreter.
 
 What is kept: the exact exit status, a kill of the whole tree, the end of an isolate with its host
-(the kernel's parent-death signal where there is one, and the isolate's control thread).  What is
-not: processes that left an isolate's tree as daemons are found only by their mark, and nobody looks
+(the kernel's parent-death signal if there is one, and the isolate's control thread).  What is
+not: processes that left an isolate's tree as daemons are found only by their mark, and nothing looks
 for them when the host is killed.
 """
 
@@ -104,12 +104,12 @@ class PortableBackend:
         return True
 
     def expect(self, listener: ProcessListener, *, kill: bool) -> None:
-        """See `Backend`: what somebody traces is not waited for for ever."""
+        """See `Backend`: a traced process is not waited for forever."""
         self._loop.call_later(_END_SECONDS, partial(self._give_up, listener), partial(listener.failed, over=True))
 
     def _give_up(self, listener: ProcessListener) -> None:
         if listener.pid is not None and listener.pid in self._children:
-            text = "its process does not end, or somebody traces it, so that its end cannot be waited for"
+            text = "its process does not end, or is being traced, so that its end cannot be waited for"
             listener.exited(None, None, lost=False, note=text)
 
     def signal(self, listener: ProcessListener, number: int) -> bool:

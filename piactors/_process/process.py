@@ -1,6 +1,6 @@
 """One process of an isolate, from the host: its channels, its output, its page, its end.
 
-All of it runs on the loop's thread, but for `send`, `request`, `give_up` and `kill`.  The owner gets
+All of it runs on the loop's thread, except `send`, `request`, `give_up` and `kill`.  The owner gets
 what arrives, in this order at the end: all that was still in the channels, then the news of the end.
 """
 
@@ -119,7 +119,7 @@ class LocalProcess(Wires):
             self._loop.watch(pipe.fd, lambda pipe=pipe: self._read_output(pipe))  # type: ignore[misc]
 
     def hand_over(self, owner: ProcessOwner) -> None:
-        """Let somebody else own it from here on."""
+        """Let another owner have it from here on."""
         self._owner = owner
         self._reader.hold(answers_only=owner.answers_anywhere)
 
@@ -128,7 +128,7 @@ class LocalProcess(Wires):
         self._loop.deadline(seconds, lambda: None if self._ended else callback())
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process, where there is one."""
+        """Send a signal to the process, if there is one."""
         with self._lock:
             try:
                 if self._process_fd >= 0:
@@ -140,11 +140,11 @@ class LocalProcess(Wires):
 
     @property
     def is_over(self) -> bool:
-        """Whether the process and its channels are gone, and their end has been told of."""
+        """Whether the process and its channels are gone, and their end has been reported."""
         return self._ended
 
     def has_ended(self) -> bool:
-        """Whether the process has ended, as far as the kernel tells now; the news of that come later."""
+        """Whether the process has ended, as far as the kernel tells now; the news of that comes later."""
         return self._ended or pidfd.has_ended(self._process_fd)
 
     @property
@@ -180,7 +180,7 @@ class LocalProcess(Wires):
     # Ending what the host may not end: it has become another user since that process began
 
     def _kill_by_others(self) -> None:
-        """Have whoever made the process kill it; where nobody may, it has to end by itself."""
+        """Have its maker kill the process; if it may not, the process has to end by itself."""
         asked = self._backend.signal(self, signal.SIGKILL)
         self._loop.deadline(_ASKED_SECONDS if asked else 0, self.spared)
 
@@ -215,7 +215,7 @@ class LocalProcess(Wires):
         self._timers.append(self._loop.deadline(_NEWS_SECONDS, self._closed_and_alive))
 
     def _closed_and_alive(self) -> None:
-        """A channel has ended: so has the process, of which there are no news yet, or it has to: it cannot answer."""
+        """A channel has ended: so has the process, without any news of it yet, or it has to end: it cannot answer."""
         if not self._ended and not pidfd.has_ended(self._process_fd):
             self._owner.on_fault(ProtocolError("it has closed its channel"))
 
@@ -320,7 +320,7 @@ class LocalProcess(Wires):
             self._read_rest()
             seen, fault = self._evidence(), page.fault_text(self._page)
             tail = self._pipes["stderr"].tail if "stderr" in self._pipes else ""
-        except Exception as error:  # of ours, or no memory: then whatever was on its way may have begun
+        except Exception as error:  # of ours, or no memory: then whatever was in flight may have begun
             self._owner.on_fault(error)
             seen, fault, tail = Evidence(0, credible=False), "", ""
         end = End(status=status, usage=usage, lost=lost, evidence=seen, fault=fault, stderr_tail=tail, note=note)
@@ -331,7 +331,7 @@ class LocalProcess(Wires):
         self._owner.on_end(end)
 
     def _log_defect(self, error: BaseException) -> None:
-        logger.error("piactors has failed at letting go of process %s", self.pid, exc_info=error)
+        logger.error("piactors has failed to let go of process %s", self.pid, exc_info=error)
 
     def _read_rest(self) -> None:
         control = self._control

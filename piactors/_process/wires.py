@@ -79,7 +79,7 @@ class Wires:
         self._reader.lend(future, waker, spin, deadline, answers_due)
 
     def read_now(self) -> None:
-        """Handle what is in the data channel already, whoever is to read it; on the loop's thread."""
+        """Handle what is in the data channel already, whatever is to read it; on the loop's thread."""
         self._reader.read_all()
 
     def watch(self) -> None:
@@ -92,7 +92,7 @@ class Wires:
         self._control.request(operation, args, answer)
 
     def give_up(self, seq: int) -> bool:
-        """Publish that the caller of `seq` gave up; True where the call will never begin."""
+        """Publish that the caller of `seq` gave up; True if the call will never begin."""
         with self._lock:
             if self._page < 0:
                 return False

@@ -1,4 +1,4 @@
-"""What the rules of an isolate ask for.  Whoever performs them does so in their order."""
+"""What the rules of an isolate ask for.  They are performed in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from piactors.exit_reason import ExitReason, Kind
 
 @attrs.frozen
 class Launch:
-    """Make process `number` of this `version`; report `ready` and `gone`, also if it cannot be made."""
+    """Make process `number` of this `version`; report `ready` and `gone`, even if it cannot be made."""
 
     number: int
     role: Role
@@ -69,7 +69,7 @@ class Attach:
 
 @attrs.frozen
 class Detach:
-    """The process that had the messages has ended: sort what was on its way, and keep what has not begun."""
+    """The process that had the messages has ended: sort what was in flight, and keep what has not begun."""
 
 
 @attrs.frozen
@@ -158,11 +158,11 @@ class Replaced:
 
 @attrs.frozen
 class NotReplaced:
-    """A replacement has come to nothing, and the isolate goes on as before, or to its end.
+    """A replacement has failed, and the isolate goes on as before, or to its end.
 
     Attributes:
         version: that it was to change to, or None if it was to be the same again.
-        ending: of the process that was to take over; None if something else came between.
+        ending: of the process that was to take over; None if something else intervened.
     """
 
     reason: str
@@ -179,7 +179,7 @@ class Lacking:
 
 @attrs.frozen
 class StandbyLost:
-    """What stood by has ended by itself; another one is started after `delay` seconds."""
+    """The standby has ended by itself; another one is started after `delay` seconds."""
 
     number: int
     reason: ExitReason

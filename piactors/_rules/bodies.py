@@ -26,7 +26,7 @@ class Role(StrEnum):
     STANDBY = "standby"
     """It is kept ready for the next restart or replacement."""
     RETIRING = "retiring"
-    """It runs no call any more and may end in peace."""
+    """It no longer runs any call and may end in its own time."""
 
 
 @attrs.define
@@ -51,12 +51,12 @@ class Body:
 
 @attrs.frozen
 class ProcessEnding:
-    """That a process, and all that it has started, is gone.
+    """The fact that a process, and all that it has started, is gone.
 
     Attributes:
         started: whether it had become ready.
         made: whether there was a process at all.
-        lost: whether that is for the loss of its launcher, and for nothing else.
+        lost: whether that is because of the loss of its launcher, and nothing else.
         lacked: whether it did not start because there was too little of something, and not by what its code did.
         by_own_word: whether only the process itself says that it lacked something.
     """

@@ -1,6 +1,6 @@
-"""The facts of one process of an isolate, and which of them may change how: whatever comes from it is input.
+"""The facts of one process of an isolate, and how each of them may change: whatever comes from it is input.
 
-What must not come in a state raises `ProtocolError` there and changes nothing; the first reason to kill it stands.
+What must not come in some state raises `ProtocolError` there and changes nothing; the first reason to kill it stands.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class IncarnationFacts:
         greeted: whether it speaks this host's protocol, and has taken its limits.
         ready_at: when its start was complete, in seconds on a monotonic clock.
         start_failure: the exception that it failed to start with, as it came.
-        lacked: whether it says that this is for want of something, and not by what its code did.
+        lacked: whether it says that this is for lack of something, and not by what its code did.
         report: what it said of its stop: ``error`` and ``code``.
         kill_kind, detail, breach, stack: why it is killed, once that is decided.
-        by_loss: whether it has ended for the loss of its launcher, and for nothing else.
+        by_loss: whether it has ended because of the loss of its launcher, and nothing else.
     """
 
     greeted: bool = False
@@ -67,10 +67,10 @@ class IncarnationFacts:
             raise Unconfined(f"its limits could not be applied: {greeting['unconfined']}")
 
     def become_ready(self, now: float) -> bool:
-        """Its start is complete; False if that is too late, as it is being ended for just that.
+        """Its start is complete; False if that is too late, as it is being ended for exactly that.
 
         Raises:
-            ProtocolError: if it was before, or had failed.
+            ProtocolError: if it was ready before, or had failed.
         """
         if self.ready_at is not None:
             raise ProtocolError("it became ready twice")
@@ -92,7 +92,7 @@ class IncarnationFacts:
         self.start_failure, self.lacked = failure, lacked
 
     def stop(self, report: dict[str, Any]) -> None:
-        """It says that it stops, and how it came to that.
+        """It says that it stops, and why.
 
         Raises:
             ProtocolError: if it has said so before, or does not run yet.
@@ -129,7 +129,7 @@ class IncarnationFacts:
 
     @property
     def only_lacks(self) -> bool:
-        """Whether it has ended for want of something, before any code of users ran in it."""
+        """Whether it has ended for lack of something, before any code of users ran in it."""
         return self.lacked and self.kill_kind is None
 
     def findings(

@@ -1,8 +1,8 @@
 """Which isolates share a launcher once launchers are lost in a row: the suspects are divided until one is alone.
 
-All isolates begin in lane 0, and each lane has a launcher of its own.  Whoever was there at two losses within a minute
-is a suspect; suspects of one lane are divided among two new ones at each further loss.  So whoever ends launchers is
-alone after a few losses, and only then the losses count against it, as its own exits would.
+All isolates begin in lane 0, and each lane has a launcher of its own.  One that was there at two losses within a minute
+is a suspect; suspects of one lane are divided among two new ones at each further loss.  So one that ends launchers is
+alone after a few losses, and only then do the losses count against it, as its own exits would.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Collection
 WINDOW = 60.0
 """Seconds after which a loss is forgotten."""
 _SHARED = 2
-"""Losses after which isolates do not share a launcher with all others any more."""
+"""Losses after which isolates no longer share a launcher with all others."""
 FREE = 3
-"""Losses in a row that count against nobody."""
+"""Losses in a row that count against no isolate."""
 
 
 class Lanes:
@@ -49,12 +49,12 @@ class Lanes:
                 self._next += 1
 
     def counts(self, member: str, within: float, now: float) -> bool:
-        """Whether the loss just now counts against this isolate, whose budget is for so many seconds."""
+        """Whether the last loss counts against this isolate, whose budget is for that many seconds."""
         recent = [moment for moment in self._losses.get(member, []) if now - moment <= within]
         return member in self._alone and len(recent) > FREE
 
     def forget(self, member: str) -> None:
-        """This isolate has ended for good, or has done nothing wrong for long."""
+        """This isolate has ended for good, or has done nothing wrong for a long time."""
         self._lanes.pop(member, None)
         self._losses.pop(member, None)
         self._alone.discard(member)

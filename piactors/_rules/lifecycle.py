@@ -138,7 +138,7 @@ class Lifecycle(Succession):
 
     @_input
     def fail(self, reason: ExitReason) -> None:
-        """The host itself has failed on it: end it for good, whatever has been done of that."""
+        """The host itself has failed on it: end it for good, however much of that has been done."""
         if self.phase is Phase.STOPPED:
             return
         current = None if self.current is None else self.bodies[self.current]
@@ -197,7 +197,7 @@ class Lifecycle(Succession):
 
     @_input
     def stop_begun(self, number: int, guess: ExitReason) -> None:
-        """The current process has said that it stops, which looks as if its end would be `guess`."""
+        """The current process has said that it stops, and its end will probably be `guess`."""
         if number != self.current or self.phase is not Phase.RUNNING:
             return
         self.phase = Phase.STOPPING

@@ -1,7 +1,7 @@
-"""The accounting of one isolate's messages: which waits, which is on its way, which may be lost.
+"""The accounting of one isolate's messages: which waits, which is in flight, which may be lost.
 
-A message waits here until the isolate has room for it, is then on its way under a number of this
-generation, and leaves with its answer.  When the generation ends, each message on its way has
+A message waits here until the isolate has room for it, is then in flight under a number of this
+generation, and leaves with its answer.  When the generation ends, each message in flight has
 either begun (then it may have been executed, and fails or is retried) or not (then it goes to the
 next generation, in order).  What had begun is read from the sequence page, which is input from the
 isolate and is checked here against what the host knows.
@@ -21,7 +21,7 @@ from piactors._rules.message import Message
 MAX_HEAD_RETURNS = 2
 """How often a message may come back as not begun though it was the next to begin.
 
-The page of a lying isolate can claim for ever that a call never began.  An honest one says so only
+The page of a lying isolate can claim forever that a call never began.  An honest one says so only
 when its process was killed in the instant between two calls."""
 
 
@@ -30,7 +30,7 @@ _COST_OF_A_MESSAGE = 400
 
 
 class UnknownSequence(Exception):
-    """An answer carries the number of no message that is on its way."""
+    """An answer does not carry the number of a message in flight."""
 
 
 class Evidence(NamedTuple):
@@ -41,7 +41,7 @@ class Evidence(NamedTuple):
 
 
 class Aftermath(NamedTuple):
-    """What a generation's end means for the messages that were on their way."""
+    """What a generation's end means for the messages that were in flight."""
 
     crashed: list[Message]
     poisoned: list[Message]
@@ -59,7 +59,7 @@ class Mailbox:
         self._in_hand: Message | None = None
         self._on_way: dict[int, Message] = {}
         self.count_on_way = self._on_way.__len__
-        """How many messages are on their way, without a step of Python."""
+        """How many messages are in flight, without a step of Python."""
         self._on_way_bytes = 0
         self._last_seq = 0
         self._highest_answered = 0
@@ -67,10 +67,10 @@ class Mailbox:
         self._in_doubt = 0
         self._recalled: dict[int, None] = {}  # in ascending order
         self.leaving: list[Message] = []
-        """What a generation's end has taken out: whoever settles all of it clears this, so that none is ever lost."""
+        """What a generation's end has taken out: what settles all of it clears this, so that none is ever lost."""
 
     def __len__(self) -> int:
-        """How many messages wait or are on their way."""
+        """How many messages wait or are in flight."""
         return len(self._waiting) + len(self._on_way)
 
     def held_bytes(self) -> int:
@@ -84,12 +84,12 @@ class Mailbox:
 
     @property
     def on_way(self) -> int:
-        """How many messages are on their way."""
+        """How many messages are in flight."""
         return len(self._on_way)
 
     @property
     def stop_sent(self) -> bool:
-        """Whether a stop is on its way, after which this generation gets nothing more."""
+        """Whether a stop is in flight, after which this generation gets nothing more."""
         return self._stop_sent
 
     @property
@@ -106,11 +106,11 @@ class Mailbox:
         return message in self._waiting
 
     def oldest(self) -> Message | None:
-        """Return the longest waiting message that is no stop and has not begun: it may make room for a new one."""
+        """Return the longest waiting message that is not a stop and has not begun: it may make room for a new one."""
         return next((message for message in self._waiting if message.kind != "stop" and not message.attempts), None)
 
     def next_to_send(self) -> Message | None:
-        """Take the next message, numbered, where the window has room for it; nothing follows a stop."""
+        """Take the next message, numbered, if the window has room for it; nothing follows a stop."""
         if not self._waiting or self._stop_sent:
             return None
         first = next(iter(self._waiting))
@@ -121,7 +121,7 @@ class Mailbox:
         return first
 
     def put_and_send(self, message: Message) -> bool:
-        """Add a message; True where it may be sent at once, and is numbered, because none waits before it."""
+        """Add a message; True if it may be sent at once, and is numbered, because none waits before it."""
         taken = self._on_way or self._recalled
         if self._waiting or self._stop_sent or (taken and not self._has_room(message)):
             self._waiting[message] = None
@@ -181,18 +181,18 @@ class Mailbox:
         self._stop_sent = any(other.kind == "stop" for other in self._on_way.values())
 
     def expect(self, seq: int) -> Message:
-        """Return the message of this number, which is on its way.
+        """Return the message of this number, which is in flight.
 
         Raises:
-            UnknownSequence: where none is on its way under it.
+            UnknownSequence: if none is in flight under it.
         """
         message = self._on_way.get(seq)
         if message is None or message.kind == "stop":
-            raise UnknownSequence(f"an answer to message {seq}, which is not on its way")
+            raise UnknownSequence(f"an answer to message {seq}, which is not in flight")
         return message
 
     def take_off(self, message: Message) -> bool:
-        """Take a message off its way: it is answered.  Returns whether others wait."""
+        """Take a message out of flight: it is answered.  Returns whether others wait."""
         if message.seq > self._highest_answered:
             self._highest_answered = message.seq
         on_way, size = self._on_way, len(message.payload)
@@ -202,7 +202,7 @@ class Mailbox:
         return bool(self._waiting)
 
     def give_up(self, message: Message) -> bool:
-        """Take out a message whose caller gave up on it; False where it does not wait here (any more)."""
+        """Take out a message whose caller gave up on it; False if it does not wait here (any more)."""
         if self.is_on_way(message) or message not in self._waiting:
             return False
         del self._waiting[message]
@@ -212,7 +212,7 @@ class Mailbox:
         """Let messages wait again, in front: they were sent, and the isolate has been told to skip them.
 
         Args:
-            messages: in their order.
+            messages: in order.
             in_doubt: the highest number that may be skipped as well; nothing is sent until all up to it are answered.
         """
         recalled = {message.seq: None for message in messages}
@@ -221,7 +221,7 @@ class Mailbox:
         try:
             self._recalled.update(recalled)
             self._put_all_first(messages)
-        except BaseException:  # for want of memory: they are on their way as before, and not here as well
+        except BaseException:  # for lack of memory: they are in flight as before, and not here as well
             for message in messages:
                 self._waiting.pop(message, None)
                 self._recalled.pop(message.seq, None)
@@ -240,14 +240,14 @@ class Mailbox:
         return True
 
     def put_back(self, message: Message) -> None:
-        """Let a message on its way wait again that the isolate has skipped: in front, but for its own stop."""
+        """Let a message in flight that the isolate has skipped wait again: in front, except its own stop."""
         first = next(iter(self._waiting), None)
         size = len(message.payload)
         try:
             self.put_first(message)
             if first is not None and first.kind == "stop" and first.own_wish:
                 self._waiting.move_to_end(first, last=False)
-        except BaseException:  # for want of memory: it is on its way as before
+        except BaseException:  # for lack of memory: it is in flight as before
             self._waiting.pop(message, None)
             raise
         if message.seq > self._highest_answered:
@@ -272,7 +272,7 @@ class Mailbox:
         return self._on_way.get(message.seq) is message
 
     def take_calls(self, *, tried: bool = True) -> list[Message]:
-        """Take out everything that waits but the stops.
+        """Take out everything that waits except the stops.
 
         Args:
             tried: whether also what has begun in an earlier generation, and is to be tried again.
@@ -290,7 +290,7 @@ class Mailbox:
         return stops
 
     def generation_ended(self, evidence: Evidence) -> Aftermath:
-        """Sort what was on its way; what has to be tried in the next generation waits again, in order."""
+        """Sort what was in flight; what has to be tried in the next generation waits again, in order."""
         begun = self._believed(evidence)
         retried: list[Message] = []
         result = Aftermath([], [], self.take_own_stops(), retried)
@@ -304,7 +304,7 @@ class Mailbox:
         return result
 
     def next_generation(self) -> None:
-        """Number what is sent from 1 again: it goes to another process, and nothing is on its way to that."""
+        """Number what is sent from 1 again: it goes to another process, and nothing is in flight to that."""
         self._on_way.clear()
         self._in_hand = None
         self._recalled.clear()
@@ -346,9 +346,9 @@ class Mailbox:
         return left
 
     def running(self, threads: int) -> list[Message]:
-        """Return what is on its way and may have begun, oldest first, where `threads` calls run at once."""
+        """Return what is in flight and may have begun, oldest first, if `threads` calls run at once."""
         return [message for message in islice(self._on_way.values(), threads) if message.kind != "stop"]
 
     def unanswered(self) -> Iterable[Message]:
-        """Return what is on its way, oldest first."""
+        """Return what is in flight, oldest first."""
         return list(self._on_way.values())

@@ -17,7 +17,7 @@ class Message:
     own_wish: bool = False
     """Of a stop: the actor asked for it itself, so it concerns this generation only."""
     call_timeout: float | None = None
-    """Seconds that it may run; None for as long as it likes."""
+    """Seconds that it may run; None for no limit."""
     needs: Any = None
     """Definitions that have to be sent ahead of it (see `piactors._codec.definitions`)."""
     path: tuple[str, ...] = ()
@@ -25,7 +25,7 @@ class Message:
     of_attribute: bool = False
     """Whether it reads or sets an attribute."""
     deadline: float = 0.0
-    """When it will have run too long in this generation; 0 where that is not known yet."""
+    """When it will have run too long in this generation; 0 if that is not known yet."""
     limit: float = 0.0
     """Seconds that it may run in this generation, if there is a deadline: its own, or those that a stop allows."""
     by_stop: bool = False
@@ -46,9 +46,9 @@ class Message:
     cancelled: bool = False
     """Whether its caller has given up on it."""
     doubt: Doubt = ""
-    """Why the isolate was told to skip it, where it said at the same time that it begins: either may have come first.
+    """Why the isolate was told to skip it, if it said at the same time that it begins: either may have come first.
 
-    Where it is skipped after all, its caller has cancelled it, the isolate is shut down, or it waits again."""
+    If it is skipped after all, its caller has cancelled it, the isolate is shut down, or it waits again."""
 
     def __init__(self, kind: Kind, payload: Any, sink: Any = None, retries: int = 0, **more: Any) -> None:
         self.kind = kind
@@ -60,9 +60,9 @@ class Message:
             self.__dict__.update(more)
 
     def claim(self, fate: Fate) -> bool:
-        """Decide whether a call with a deadline is answered or late, in this generation; False where it is the other.
+        """Decide whether a call with a deadline is answered or late, in this generation; False if it is the other.
 
-        Without a lock: whoever settles calls holds none, and this is one step for Python.
+        Without a lock: a thread that settles calls holds none, and this is one step for Python.
         """
         decided: Fate = self.__dict__.setdefault("fate", fate)
         return decided == fate
@@ -101,7 +101,7 @@ class Message:
         return self.grace
 
     def limit_to(self, seconds: float | None, endless: float) -> None:
-        """It may run for so long; `endless` stands for as long as it likes."""
+        """It may run for so long; `endless` stands for no limit."""
         self.call_timeout = None if seconds == endless else seconds
 
     def cancel(self, *, sent: bool = False) -> None:
@@ -111,7 +111,7 @@ class Message:
             self.given_up, self.doubt = True, ""
 
     def skip(self, doubt: Doubt, *, given_up: bool = False) -> None:
-        """The isolate is told to skip it (`given_up`), or may find it so in the moment when it begins it (`doubt`)."""
+        """The isolate is told to skip it (`given_up`), or may find it so at the moment when it begins it (`doubt`)."""
         self.given_up, self.doubt = given_up, doubt
 
     def lose(self, where: Any) -> None:

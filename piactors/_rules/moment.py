@@ -1,4 +1,4 @@
-"""When an input of a pure machine is handled, and the luck that it has."""
+"""When an input of a pure machine is handled, and the random number that it uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What whoever decides on restarts may say: an isolate's own options, or its supervisor."""
+"""What the one that decides on restarts may say: an isolate's own options, or its supervisor."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Decision = Again | Later | StayDown | Exhausted
 
 
 class Parent(Protocol):
-    """Whoever decides on restarts: the isolate's own options, or its supervisor."""
+    """What decides on restarts: the isolate's own options, or its supervisor."""
 
     def decide(self, moment: Moment, ending: ProcessEnding, ran_for: float) -> Decision:
         """Say what follows the end of a process that was ready for `ran_for` seconds."""
 
     def wants_restart(self, reason: ExitReason) -> bool:
-        """Whether another process may follow such an end; the budget is another matter."""
+        """Whether another process may follow such an end; the budget is a separate question."""

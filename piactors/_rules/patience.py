@@ -1,4 +1,4 @@
-"""How long news of a launcher are waited for, and what follows if they do not come.
+"""How long news of a launcher is waited for, and what follows if it does not come.
 
 A launcher on a busy machine is slow and must not be ended for that; one that is stopped, traced or frozen will never
 answer.  The letter of its state in /proc tells these apart, and a frozen one, which looks as if it slept, gets an F.
@@ -11,7 +11,7 @@ import enum
 import attrs
 
 FIRST_LOOK = 0.25
-"""Seconds after which it is looked why news do not come; as a rule they take milliseconds."""
+"""Seconds after which to check why news does not come; as a rule it takes milliseconds."""
 HALTED = frozenset("TtF")
 """Letters of a launcher that is stopped, traced or frozen."""
 _HALTED = 1.0
@@ -21,7 +21,7 @@ _ASLEEP = 10.0
 _BUSY = 30.0
 """Seconds in which it may run, or wait for a processor."""
 _HELD = 2.0
-"""Seconds for a process that somebody traces: it does not end before he lets it."""
+"""Seconds for a process that is being traced: it does not end before its tracer lets it."""
 
 
 class Step(enum.Enum):
@@ -37,13 +37,13 @@ class Step(enum.Enum):
 
 @attrs.frozen
 class Seen:
-    """What is known while news are due.
+    """What is known while news is due.
 
     Attributes:
-        waited: for how many seconds they have been.
+        waited: for how many seconds it has been due.
         halted: for how many seconds the launcher was found stopped, traced or frozen at each look.
         launcher: the letter of the launcher's state in /proc, "" if it is gone or there is no /proc.
-        process: that of the process, as the launcher has told since; None if it has not answered since.
+        process: that of the process, as the launcher has reported since; None if it has not answered since.
     """
 
     waited: float
@@ -56,7 +56,7 @@ def decide(seen: Seen) -> Step:
     """Return what to do now."""
     if seen.process is not None and seen.waited >= _patience_with_process(seen.process):
         return Step.CONCLUDE
-    if seen.launcher in HALTED:  # also one that has answered: somebody may stop it again whenever it goes on
+    if seen.launcher in HALTED:  # also one that has answered: it may be stopped again whenever it goes on
         return Step.WAKE if seen.halted < _HALTED else Step.REPLACE
     if seen.process is not None:
         return Step.WAIT

@@ -1,6 +1,6 @@
-"""Whose turn it is to read a channel: the loop's, or that of one caller who waits for an answer.
+"""Whose turn it is to read a channel: the loop's, or that of one caller that waits for an answer.
 
-    watched ──take──> lent to a caller ──give back──> watched, where more answers are due
+    watched ──take──> lent to a caller ──give back──> watched, if more answers are due
        ▲  ▲             │        ▲                      or
        │  └──answers────┼──────take                     │
        │      due       │        │                      │
@@ -12,8 +12,8 @@ The loop watches a channel unless a caller reads it.  After its turn the channel
 because the next call's caller will read it, and a loop that woke for that answer would be in the way.  It is
 watched again as soon as answers are due that nobody waits for, and after a moment without use.
 
-One reads at a time, so frames are handled in the order in which they came.  Whoever has the turn, the loop may
-read as well where it must (at the end of a process): what is received is handled under one lock, and this object
+One reads at a time, so frames are handled in the order in which they came.  Regardless of the turn, the loop may
+read as well if it must (at the end of a process): what is received is handled under one lock, and this object
 is only touched under that lock.  What a caller must not handle is `handed` to the loop, and goes first then.
 
 Pure: no lock, no thread and no descriptor of its own.
@@ -23,13 +23,13 @@ from __future__ import annotations
 
 
 class ReadTurn:
-    """Who reads one channel."""
+    """Which thread reads one channel."""
 
     __slots__ = ("closed", "depth", "handed", "reader", "used", "watched")
 
     def __init__(self) -> None:
         self.reader: int | None = None
-        """The thread of the caller who reads; None where none does."""
+        """The thread of the caller that reads; None if none does."""
         self.watched = True
         """Whether the loop reads what comes."""
         self.closed = False
@@ -41,7 +41,7 @@ class ReadTurn:
         """How many turns within each other the reader has."""
 
     def take(self, thread: int) -> bool:
-        """Let a caller read; False where it cannot.  A caller may take its turn again (in a signal handler)."""
+        """Let a caller read; False if it cannot.  A caller may take its turn again (in a signal handler)."""
         if self.closed or self.handed or self.reader not in (None, thread):
             return False
         self.reader = thread
@@ -51,10 +51,10 @@ class ReadTurn:
         return True
 
     def give_back(self, depth: int, *, answers_due: bool) -> bool:
-        """A caller ends its turn; True where the loop has to watch the channel from here on.
+        """A caller ends its turn; True if the loop has to watch the channel from here on.
 
         Args:
-            depth: how many turns the caller had when it took this one; so nothing comes of ending one twice.
+            depth: how many turns the caller had when it took this one; so ending one twice does nothing.
         """
         self.depth = depth
         if depth:
@@ -63,14 +63,14 @@ class ReadTurn:
         return (answers_due or self.handed) and self.watch()
 
     def watch(self) -> bool:
-        """Answers are due that nobody waits for; True where the loop has to watch the channel from here on."""
+        """Answers are due that nobody waits for; True if the loop has to watch the channel from here on."""
         if self.closed or self.watched or self.reader is not None:
             return False
         self.watched = True
         return True
 
     def unused(self) -> bool:
-        """A moment has passed; True where there was no turn in it, and nobody has one."""
+        """A moment has passed; True if there was no turn in it, and nobody has one."""
         used, self.used = self.used, False
         return not used and self.reader is None
 
@@ -83,5 +83,5 @@ class ReadTurn:
         self.handed = False
 
     def close(self) -> None:
-        """There is nothing to read any more; whoever reads finds out."""
+        """There is nothing to read any more; the reader finds out."""
         self.closed = True

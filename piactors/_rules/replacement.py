@@ -43,7 +43,7 @@ PAUSE_AFTER_FAILURE = 5.0
 FIRST_PAUSE = 1.0
 """Seconds until another standby is launched after one that has ended; twice as many after each that follows it."""
 LONGEST_PAUSE = 30.0
-"""Seconds that no pause exceeds; a standby that was ready for as long is not a failure any more."""
+"""Seconds that no pause exceeds; a standby that was ready for as long no longer counts as a failure."""
 
 
 _PAUSED = (Swap.DRAINING, Swap.HANDING_OVER, Swap.COLD_DRAINING)
@@ -64,7 +64,7 @@ class World(Protocol):
         """Whether there is memory for another process beside this one."""
 
     def lives(self, number: int) -> bool:
-        """Whether a process lives, as far as the kernel tells now; the news of its end come later."""
+        """Whether a process lives, as far as the kernel tells now; the news of its end comes later."""
 
 
 class Replacement:
@@ -168,7 +168,7 @@ class Replacement:
             self._next = request
 
     def _go_on(self) -> None:
-        """Something is over that a request may have waited for."""
+        """Something that a request may have waited for is over."""
         ready = self.swap is Swap.NONE and self._in_role(Role.RETIRING) is None and self._may_replace()
         if self._next is not None and ready:
             request, self._next = self._next, None
@@ -210,7 +210,7 @@ class Replacement:
         """All that was sent has been answered."""
         current, successor = self.current, self._in_role(Role.SUCCESSOR)
         if current is None or self.bodies[current].doomed:
-            return  # what it is killed for is told with its end
+            return  # what it is killed for is reported with its end
         if self.swap is Swap.DRAINING and successor is not None:
             self.swap = Swap.HANDING_OVER
             self._do(Sync(successor[0]))
@@ -251,7 +251,7 @@ class Replacement:
             self._do(Resume())
 
     def _dismiss(self, number: int, body: Body) -> None:
-        """A process is not needed now: it stands by if it may be of use, else it ends, by its own stop if it can."""
+        """A process is not needed now: it stands by if it may be useful, else it ends, by its own stop if it can."""
         if self._may_stand_by(number, body):
             self.version = body.version  # what a restart runs is what was to run
             self._assign(number, Role.STANDBY)

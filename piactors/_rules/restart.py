@@ -52,7 +52,7 @@ class Exhausted:
 
 @attrs.frozen
 class Policy:
-    """What the options of an isolate that is alone say on restarts."""
+    """What the options of an isolate that is alone say about restarts."""
 
     restart: Restart
     budget: Budget
@@ -77,7 +77,7 @@ def decide(
         now: seconds on a monotonic clock.
         ran_for: seconds that the process was ready for; 0 if it never was.
         uniform: a random number in [0, 1), for the jitter.
-        charged: False if the exit was no fault of the isolate's, so that it costs no budget.
+        charged: False if the exit was not the isolate's fault, so that it costs no budget.
     """
     if not wants_restart(policy.restart, reason):
         return StayDown(), past

@@ -30,7 +30,7 @@ _FIRST_LACK, _LONGEST_LACK = 0.05, 1.0
 MOST_LAUNCHERS_LOST = 5
 """Launchers that may be lost in a row before a start succeeds, until it counts as the isolate's own doing."""
 _MOST_LACKS_OF_ITSELF = 100
-"""So often in a row a process may say itself that it lacks something: its own limits may be too narrow."""
+"""How often in a row a process itself may say that it lacks something: its own limits may be too narrow."""
 
 
 
@@ -62,7 +62,7 @@ class Succession(Replacement):
         return self._is_over() or self.stays_down
 
     def _is_over(self, wish: Wish = Wish.NONE) -> bool:
-        """Whether it closes or has stopped; a wish that comes in between is noted, for who hears of the end."""
+        """Whether it closes or has stopped; a wish that comes in between is noted, for those who hear of the end."""
         if self.phase is Phase.CLOSING:
             self.wish = max(self.wish, wish)
         return self.phase in (Phase.CLOSING, Phase.STOPPED)
@@ -111,7 +111,7 @@ class Succession(Replacement):
         current = self.current
         if self.phase is Phase.NEW:
             return
-        if self.phase is Phase.WAITING:  # it lacked something: there is no process whose end would be told of
+        if self.phase is Phase.WAITING:  # it lacked something: there is no process whose end would be reported
             self._do(CancelWait())
             self._leave(attrs.evolve(self.ending, started=False))
         elif current is None:
@@ -154,7 +154,7 @@ class Succession(Replacement):
         self._after_end(ending, self._moment.now - body.ready_at if body.ready else 0.0)
 
     def _only_lacks(self, body: Body, ending: ProcessEnding) -> bool:
-        """Whether a start has come to nothing for a lack alone.  A first one does not wait for that: who asked is told.
+        """Whether a start has failed only for a lack.  A first one does not wait for that: the caller is told.
 
         One that its launcher had not made when that was lost has run nothing: it is tried again in any case.
         """
@@ -166,7 +166,7 @@ class Succession(Replacement):
         return self.has_run and ending.lacked and believed
 
     def _wait_for_what_lacks(self, number: int, ending: ProcessEnding) -> None:
-        """The isolate does not answer for that: its restart is charged once, and tried again until it works."""
+        """The isolate is not to blame: its restart is charged once, and tried again until it works."""
         if number == self.last_number:
             self.last_number -= 1  # the next one has the number of the one that was not made
         if self.lacks == 0 and ending.lacked:
@@ -211,7 +211,7 @@ class Succession(Replacement):
         self._do(Held(self.ending))
 
     def _close_without_process(self) -> None:
-        """It ends while no process runs the calls; what had ended by its supervisor's will has its own reason."""
+        """It ends while no process runs the calls; what its supervisor had ended has its own reason."""
         if self.phase is not Phase.NEW and not self.halting:
             reason = ExitReason(kind="shutdown", detail="stopped while it waited to be restarted")
             self.ending = attrs.evolve(self.ending, reason=reason)

@@ -15,12 +15,12 @@ class Findings:
     """What is known when a process has ended.
 
     Attributes:
-        intent: what the host had decided before it ended the process, or None where it had not.
+        intent: what the host had decided before it ended the process, or None if nothing was decided.
         detail: one line about the intent.
-        breach: the limit that it broke, where that is the intent.
+        breach: the limit that it broke, if that is the intent.
         told_to_stop: whether the host asked it to stop.
         report: what the isolate reported before it stopped, or None: ``error`` (text) and ``code``.
-        status: the wait status, or None where nobody could tell.
+        status: the wait status, or None if nobody could tell.
         started: whether it had become ready.
         stderr_tail, fault, usage, stack: as in `ExitReason`.
     """

@@ -41,7 +41,7 @@ class GuardedLogger(_Adapter):
 
 
 def complain(text: str) -> None:
-    """Say on stderr what cannot be said in the log, with the exception that is being handled."""
+    """Write to stderr what cannot be written to the log, with the exception that is being handled."""
     with contextlib.suppress(BaseException):
         print(f"piactors: {text}\n{shown.below(traceback.format_exc())}", file=sys.stderr)
 

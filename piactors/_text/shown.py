@@ -19,7 +19,7 @@ _LINE_END = re.compile("\r\n|\n")
 
 
 def line(text: str) -> str:
-    """Return a text as one line: whatever is no harmless character is escaped, line ends too."""
+    """Return a text as one line: whatever is not a harmless character is escaped, line ends too."""
     return text if text.isprintable() else _UNSAFE.sub(_escaped, text)
 
 

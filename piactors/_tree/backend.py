@@ -44,7 +44,7 @@ def tree_runner(spec: ChildSpec, link: Link, backend: TreeBackend) -> TreeRunner
 
 
 def thread_runner(spec: ChildSpec, link: Link, clock: Clock, options: IsolationOptions) -> ThreadRunner:
-    """Return what runs a child in a thread; of the options, those that mean something there."""
+    """Return what runs a child in a thread; of the options, it takes those that mean something there."""
     return ThreadRunner(
         link, clock, spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target, spec.args,
         dict(spec.kwargs), _seconds(spec, options.shutdown_timeout), queues=options.while_restarting == "queue",
@@ -84,5 +84,5 @@ def enter(backend: TreeBackend) -> None:
 
 
 def leave(backend: TreeBackend) -> None:
-    """Take back `enter`."""
+    """Undo `enter`."""
     _current.remove(backend)

@@ -46,8 +46,8 @@ class Engine:
     """One incarnation of a supervisor, from its start to its end.
 
     Args:
-        runners: those of its children, which it adds to and takes from.
-        on_ended: called with the reason, and the child whose start failed where that is why, on its own thread.
+        runners: those of its children, which it adds to and removes from.
+        on_ended: called with the reason, and the child whose start failed if that is why, on its own thread.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Engine:
         return future
 
     def sync(self) -> bool:
-        """Wait until the news that have come so far are known; False where the supervisor has ended."""
+        """Wait until the news that has come so far is known; False if the supervisor has ended."""
         if self.is_current():
             return True
 
@@ -128,7 +128,7 @@ class Engine:
     # On its own thread
 
     def run(self, rules: list[ChildRule]) -> None:
-        """Start the children in their order, and supervise them until the end; in the thread that calls it."""
+        """Start the children in order, and supervise them until the end; in the thread that calls it."""
         self._thread = threading.current_thread()
         try:
             self._handle(lambda machine, at: machine.start(at, rules))
@@ -233,7 +233,7 @@ class Engine:
             future.fail(dead.supervisor(self.name, "ended before it could do what was asked", ended.reason))
         self._on_ended(ended.reason, ended.failed)
 
-    # What others get to know
+    # What others learn
 
     def _tell_exceeded(self, action: BudgetExceeded) -> None:
         child = self.machine.children[action.id]

@@ -41,7 +41,7 @@ class IsolateRunner:
         """See `Runner`."""
         isolate = self._isolate
         if isolate.ended.is_set():
-            return  # it has told already
+            return  # it has reported already
         if keep and self._kill:
             isolate.kill_process("stopped with shutdown='kill'")
         elif keep:

@@ -22,7 +22,7 @@ from piactors.future import Future
 
 
 class RootSupervisor(Link):
-    """Stands where a supervisor above would: it starts the tree once, and lets its end be."""
+    """Stands in for a supervisor above: it starts the tree once, and accepts its end."""
 
     def __init__(self, backend: TreeBackend, name: str, make: Callable[[], Any]) -> None:
         super().__init__(ChildRule(id=name, type="supervisor", restart="temporary"))
@@ -34,7 +34,7 @@ class RootSupervisor(Link):
         """Start the tree and return its ref once all of it is ready.
 
         Raises:
-            StartError: where a child does not start.
+            StartError: if a child does not start.
         """
         try:
             self._begin()
@@ -65,7 +65,7 @@ class RootSupervisor(Link):
         return self.runner.ref
 
     def begin(self) -> tuple[Any, Future[None]]:
-        """Begin to start the tree; return its ref, and a future that fails where it does not start."""
+        """Begin to start the tree; return its ref, and a future that fails if it does not start."""
         self._begin()
         return self.runner.ref, self._ready
 
@@ -80,7 +80,7 @@ class RootSupervisor(Link):
         return not self._called_off
 
     def _call_off(self) -> None:
-        """Whoever starts it does not want it any more, and was perhaps interrupted, at any step of that."""
+        """The caller that starts it no longer wants it, and was perhaps interrupted, at any step of that."""
         self.kill_now()
         if not self.runner.begun:
             runtime.current().remove_tree(self)  # its thread will not come, or puts it there again
@@ -118,7 +118,7 @@ class RootSupervisor(Link):
 
     def kill_now(self) -> None:
         """See `Member`."""
-        self._called_off = True  # also where whoever starts it was interrupted before the tree had come to life
+        self._called_off = True  # even if the caller that starts it was interrupted before the tree had come to life
         self.runner.kill()
 
     def wait_ended(self, timeout: float | None) -> bool:

@@ -1,4 +1,4 @@
-"""What an engine asks of one child, and how the child's news get back to it."""
+"""What an engine asks of one child, and how the child's news gets back to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from piactors.future import Future
 class Runner(Protocol):
     """Runs one child, whatever it is; it keeps its ref over all restarts.
 
-    None of its methods but `await_end` blocks.  What comes of them is reported to `link`.
+    None of its methods except `await_end` blocks.  Their outcomes are reported to `link`.
     """
 
     link: Link
@@ -31,9 +31,9 @@ class Runner(Protocol):
         """Begin to start it, anew or in place of what has ended; report `started` or `start_failed`."""
 
     def stop(self, keep: bool) -> None:
-        """Begin to stop it within its shutdown time, also where it is starting; report `exited`.
+        """Begin to stop it within its shutdown time, even if it is starting; report `exited`.
 
-        With `keep` what waits for it goes on waiting, until `start` or `put_down`.
+        With `keep`, what waits for it goes on waiting, until `start` or `put_down`.
         """
 
     def put_down(self) -> None:
@@ -49,7 +49,7 @@ class Runner(Protocol):
         """End it at once; report `exited`."""
 
     def take_over(self, other: Runner) -> bool:
-        """Run from the next start on what `other` was made for; False where that is of another kind."""
+        """Run from the next start on what `other` was made for; False if that is of another kind."""
 
     def swap_for(self, other: Runner) -> Callable[[], Future[int]]:
         """Return what has another process take over, of what `other` was made for; its future gets the generation.
@@ -79,7 +79,7 @@ class Link:
         """Makes the error of the last start that failed."""
 
     def report_to(self, post: Callable[[Input], object]) -> None:
-        """Tell this supervisor from now on; what was told to an earlier one is over."""
+        """Report to this supervisor from now on; what was reported to an earlier one no longer counts."""
         self.post, self.error = post, None
 
     def redeclare(self, rule: ChildRule, quarantine: bool, *, asks: bool) -> None:

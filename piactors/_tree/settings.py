@@ -46,7 +46,7 @@ class Settings:
         seen: set[str] = set()
         for spec in self.children:
             if spec.id in seen:
-                raise ValueError(f"Supervisor.children: the id {spec.id!r} is there twice; every child needs its own")
+                raise ValueError(f"Supervisor.children: the id {spec.id!r} occurs twice; every child needs its own")
             seen.add(spec.id)
             self.check_child(spec)
 

@@ -55,7 +55,7 @@ class ThreadRunner:
         self.args = args
         self.kwargs = kwargs
         self.queues = queues
-        """Whether messages wait while it restarts; where not, they fail."""
+        """Whether messages wait while it restarts; if not, they fail."""
         self.faults = faults
         self.start_timeout = start_timeout
         """Seconds until a start is given up, or None: a thread cannot be killed."""
@@ -87,7 +87,7 @@ class ThreadRunner:
             return
         try:
             life.thread.start()
-        except BaseException:  # whoever starts it is told so: nobody waits for this life
+        except BaseException:  # the caller that starts it is told so: nobody waits for this life
             life.over = life.told = True
             for timer in life.timers:
                 timer.cancel()
@@ -98,7 +98,7 @@ class ThreadRunner:
         self.told_to_stop = True
         life = self._life
         if life is None or life.over:
-            return  # it has told already
+            return  # it has reported already
         if not keep:
             fail_all(self.ref.take_no_more(), self.ref)
         if self._shutdown == 0:
@@ -111,13 +111,13 @@ class ThreadRunner:
             life.timers.append(timer)
 
     def _wanted_stop(self) -> None:
-        """Somebody stops it by its ref: nothing reads that message while it waits for a restart."""
+        """Somebody stops it through its ref: nothing reads that message while it waits for a restart."""
         life = self._life
         if life is None or life.over:
             self.link.terminated()
 
     def _terminate(self) -> None:
-        """Somebody ends it at once by its ref."""
+        """Somebody ends it at once through its ref."""
         life = self._life
         if life is None or life.over:
             self.link.terminated()
@@ -200,7 +200,7 @@ class ThreadLife:
         self._ref.actor_inbox.wake()
 
     def abandon(self, detail: str = "", reason: ExitReason | None = None, *, wanted: bool = False) -> None:
-        """A thread cannot be killed: let it run on where nobody listens to it any more."""
+        """A thread cannot be killed: let it run on, with nobody listening to it any more."""
         if not self._end(reason or ExitReason(kind="killed", detail=detail)):
             return
         envelope = self._current  # none is taken on any more
@@ -284,7 +284,7 @@ class ThreadLife:
                 return
             if isinstance(envelope.message, messages._ActorStop):
                 wanted = isinstance(envelope.message, WantedStop)
-                if wanted:  # whoever asked learns it when the supervisor knows
+                if wanted:  # the caller that asked learns it when the supervisor knows
                     self._ref._stoppers.append(envelope)
                 self._stop(actor, ExitReason(kind="shutdown" if wanted else "normal"), wanted=wanted)
                 return
@@ -301,7 +301,7 @@ class ThreadLife:
             fail_all([envelope], self._ref)
 
     def _handle(self, actor: pykka.Actor, envelope: Any) -> bool:
-        """Handle one message; False where the generation has ended with it."""
+        """Handle one message; False if the generation has ended with it."""
         try:
             value = actor._handle_receive(envelope.message)
         except Exception as error:

@@ -111,7 +111,7 @@ class TreeRunner:
         self.link.start_failed(ExitReason(kind="start_failed", detail=str(error)), made(error))
 
     def start_wholly(self, enter: Callable[[], bool]) -> None:
-        """Start a tree in one step, so that whoever does may be interrupted: all of it happens on its own thread.
+        """Start a tree in one step, so that the caller may be interrupted: all of it happens on its own thread.
 
         Args:
             enter: is called there first, and returns whether the tree is still wanted.
@@ -219,9 +219,9 @@ class TreeRunner:
     # For its ref
 
     def stop_wanted(self, future: Future[bool] | None = None) -> None:
-        """Somebody stops the supervisor by its ref; `future` gets True when it has ended.
+        """Somebody stops the supervisor through its ref; `future` gets True when it has ended.
 
-        Where the supervisor above is being restarted just then, that starts this one again, as all its children.
+        If the supervisor above is being restarted at that moment, that starts this one again, like all its children.
         """
         if future is not None:
             self._stoppers.append(future)
@@ -244,16 +244,16 @@ class TreeRunner:
             future.settle_with(lambda: True)
 
     def take_no_more(self) -> None:
-        """Be dead for those who look."""
+        """Appear dead to those who look."""
         if not self.stopped.is_set():
             self.stopped.set()
             pykka.ActorRegistry.unregister(self.ref)
 
     def children(self) -> list[Child]:
-        """Return the children, as the decisions know them after all news that have come so far.
+        """Return the children, as the decisions know them after all news that has come so far.
 
         Raises:
-            ActorDeadError: where the supervisor does not run.
+            ActorDeadError: if the supervisor does not run.
         """
         engine = self.engine
         if engine is None or not engine.sync() or engine.machine.ended is not None:

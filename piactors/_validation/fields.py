@@ -1,11 +1,11 @@
 """Converters and validators of the options: small rules, one factory per kind.
 
 A converter widens what a caller may write (a list for a tuple, "256 MiB" for a number) and never refuses: what it
-cannot convert it hands on unchanged. Only validators refuse, and all through `_refuse`, so every error has one shape
+cannot convert it passes on unchanged. Only validators refuse, and all through `_refuse`, so every error has one shape
 and names the class, the field, the value and what is allowed.
 
 Annotations are not postponed here: attrs copies those of the converters into the signatures of the option classes,
-where their text could not be resolved.
+if their text could not be resolved.
 """
 
 import functools
@@ -87,7 +87,7 @@ def _refuse(error: type[Exception], where: str, value: object, allowed: str) -> 
 
 
 def explains_unknown(hint: Callable[[str], str | None]) -> Callable[[type[C]], type[C]]:
-    """Have a class say more of a keyword that it does not take: what `hint` returns, or which one is meant."""
+    """Have a class say more about a keyword that it does not take: what `hint` returns, or which one is meant."""
 
     def decorate(cls: type[C]) -> type[C]:
         plain: Callable[..., None] = cls.__init__
@@ -101,7 +101,7 @@ def explains_unknown(hint: Callable[[str], str | None]) -> Callable[[type[C]], t
                 unknown = next((name for name in kwargs if name not in names), None)
                 if unknown is None:
                     raise
-                import difflib  # of use here alone
+                import difflib  # useful only here
 
                 close = difflib.get_close_matches(unknown, names, 1)
                 meant = hint(unknown) or (f"did you mean {close[0]!r}?" if close else f"it has {', '.join(names)}")
@@ -128,7 +128,7 @@ def _place(instance: object, field: "attrs.Attribute[Any]") -> str:
 
 
 def _is_a(value: object, types: tuple[type, ...]) -> bool:
-    """`isinstance`, but True and False are no numbers."""
+    """`isinstance`, but True and False are not numbers."""
     return isinstance(value, types) and (bool in types or not isinstance(value, bool))
 
 
@@ -143,7 +143,7 @@ def _anything(value: object) -> bool:
 
 
 def _without_nul(value: str) -> bool:
-    """Whether the system takes a text: it has no NUL, and every character can be encoded (no lone surrogate can)."""
+    """Whether the system accepts a text: it has no NUL, and every character can be encoded (no lone surrogate can)."""
     try:
         os.fsencode(value)
     except UnicodeEncodeError:
@@ -354,7 +354,7 @@ def to_optional_float(value: float | None) -> float | None:
 
 
 def to_level(value: int | str | None) -> int | None:
-    # getLevelName maps both ways: for an unknown name it answers a str.
+    # getLevelName maps both ways: for an unknown name it returns a str.
     found = logging.getLevelName(value.upper()) if isinstance(value, str) else value
     return cast("int | None", found if isinstance(found, int) else value)
 
@@ -377,8 +377,8 @@ def parse_size(value: int | str) -> int:
     spaces do not matter.
 
     Raises:
-        TypeError: it is no int or str.
-        ValueError: it is negative, no whole number, or its unit is unknown.
+        TypeError: if it is not an int or str.
+        ValueError: if it is negative or not a whole number, or its unit is unknown.
     """
     if error := _fault(value, (int, str), _is_size):
         _refuse(error, "parse_size", value, f"use {_SIZE_ALLOWED}")

@@ -31,7 +31,7 @@ def machine_cpus() -> frozenset[int]:
 
 
 def tasks() -> Validator:
-    """How many tasks there may be; less than the isolate itself has would end every start."""
+    """How many tasks there may be; fewer than the isolate itself has would end every start."""
     allowed = "a whole number of at least 4 (threads count too, and the isolate itself needs 3)"
     return check(allowed, (int,), lambda value: value >= 4, also=NONE)
 
@@ -65,7 +65,7 @@ def mechanisms() -> Validator:
 
 
 def below(other: str) -> Validator:
-    """Less than another field, where both are given; the other one comes first, so that it is checked already."""
+    """Less than another field, if both are given; the other one comes first, so that it is checked already."""
 
     def validate(instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
         most = getattr(instance, other)
@@ -76,7 +76,7 @@ def below(other: str) -> Validator:
 
 
 def only_with(other: str, *, unless: object) -> Validator:
-    """Nothing but `unless` where another field is None."""
+    """Nothing but `unless` if another field is None."""
 
     def validate(instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
         if value != unless and getattr(instance, other) is None:
@@ -96,7 +96,7 @@ def check_any_given(instance: object, names: Sequence[str]) -> None:
 def _check_some(
     instance: object, field: "attrs.Attribute[Any]", value: Any, items: str, types: tuple[type, ...], test: Test
 ) -> None:
-    """`each` of at least one item; a str that is left over is text that nobody could read."""
+    """`each` of at least one item; a str that is left over is text that could not be read."""
     if isinstance(value, str) or value == ():
         _refuse(ValueError, _place(instance, field), value, f"pass a list of {items}, or None")
     each(items, types, test, also=NONE)(instance, field, value)
@@ -133,7 +133,7 @@ def to_mechanisms(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
 
 
 def _read_cpus(text: str) -> tuple[int, ...] | str:
-    """Return what a text such as "cpu0 cpu2" or "0-3,5" names, or the text itself where it is not like that."""
+    """Return what a text such as "cpu0 cpu2" or "0-3,5" names, or the text itself if it is not like that."""
     cpus: set[int] = set()
     for part in _BETWEEN_CPUS.split(text.strip(" ,")):
         found = _CPUS.fullmatch(part)

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class AnyArgument:
-    """The type of an argument that no constructor takes, but one whose parameter may be of any type.
+    """The type of an argument that no constructor takes, except one whose parameter may be of any type.
 
     A class that is called through a variable (``cls.start(...)``), and a generic one, show a type checker no
     parameters that it could check.  In both cases it takes the class for a callable that accepts an `AnyArgument`, and

@@ -26,7 +26,7 @@ def serve_with(control: Any) -> None:
 
 
 def _serving() -> Any:
-    """Return what sends requests to the host; None where this is no isolate, or its code may ask nothing."""
+    """Return what sends requests to the host; None if this is not an isolate, or its code may ask nothing."""
     return _control or getattr(sys.modules.get("_pihost.control"), "serving", None)
 
 
@@ -45,13 +45,13 @@ def received(token: str) -> Future[Any]:
 
 
 def sent(token: str) -> Future[Any] | None:
-    """Return the future of a token, where it was sent from here and somebody still holds it."""
+    """Return the future of a token, if it was sent from here and is still held by something."""
     return _sent.get(token)
 
 
 def requested(number: int) -> NoReturn:
     """Stand in for the host's future of a request; the host's decoder puts it in place."""
-    raise PiactorsError(f"the future of request {number} is known to the host alone")
+    raise PiactorsError(f"the future of request {number} is known only to the host")
 
 
 class SettableFuture(Future[Any]):

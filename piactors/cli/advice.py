@@ -14,8 +14,8 @@ _KERNEL = {
     "also a seccomp profile that lets pidfd_open and pidfd_send_signal pass (Docker from 20.10 on has one).",
     "subreaper": "Without subreapers, daemons that an isolate starts are found only by a mark in their environment.  "
     "They need Linux 3.4, and a seccomp profile that lets prctl pass.",
-    "children file": "Without /proc/PID/task/TID/children, whole trees are found by a look at every process.  It needs "
-    "a kernel with CONFIG_PROC_CHILDREN, and a /proc of one's own pid namespace.",
+    "children file": "Without /proc/PID/task/TID/children, whole trees are found by reading every process.  It needs "
+    "a kernel with CONFIG_PROC_CHILDREN, and a /proc of the same pid namespace.",
     "process CPU clock": "Without it, the monitor looks more closely, and more often, than it needs to.",
     "smaps_rollup": "Without /proc/PID/smaps_rollup (Linux 4.14), shared memory counts for each process that has it.",
 }
@@ -84,11 +84,11 @@ def _has_group(facts: Facts, limit: str) -> bool:
 def _with_systemd(root: bool, about: str, names: str) -> Advice:
     scope = "systemd-run --scope" if root else "systemd-run --user --scope"
     text = (
-        "Have systemd delegate a group, and in it move the shell into a subgroup: version 2 lets no processes be in a "
+        "Have systemd delegate a group, and in it move the shell into a subgroup: version 2 allows no processes in a "
         "group that is divided."
     )
     more = "" if root else (
-        "  Where a controller is still missing then, an administrator has to delegate it to users: "
+        "  If a controller is still missing then, an administrator has to delegate it to users: "
         "`systemctl edit user@.service` with `[Service]` and `Delegate=cpu cpuset io memory pids`."
     )  # fmt: skip
     return Advice(
@@ -108,7 +108,7 @@ def _by_hand(root: bool, about: str, unified: Cgroups, names: str) -> Advice:
     if root:
         return Advice(
             about=about,
-            text="Move the shell into a subgroup: version 2 lets no processes be in a group that is divided.",
+            text="Move the shell into a subgroup: version 2 allows no processes in a group that is divided.",
             commands=(
                 f"mkdir -p {own}/host && for pid in $(cat {own}/cgroup.procs); do echo $pid > {own}/host/cgroup.procs; "
                 "done 2>/dev/null",
@@ -134,7 +134,7 @@ def _in_container(facts: Facts, about: str, unified: Cgroups | None, names: str)
     if unified is None or not unified.writable:
         return Advice(
             about=about,
-            text="This container must not make control groups.  Start it with a writable /sys/fs/cgroup and a "
+            text="This container is not allowed to make control groups.  Start it with a writable /sys/fs/cgroup and a "
             "namespace of its own, and in it, as root, leave the root group free of processes.",
             commands=(
                 "docker run --cgroupns=private --security-opt writable-cgroups=true ...  # from Docker 28 on",
@@ -149,8 +149,8 @@ def _in_container(facts: Facts, about: str, unified: Cgroups | None, names: str)
 
 
 _CROWDED = (
-    "Leave the container's own group free of processes, as the first thing that it runs: version 2 lets no processes "
-    "be in a group that is divided."
+    "Leave the container's own group free of processes, as the first thing that it runs: version 2 allows no processes "
+    "in a group that is divided."
 )
 
 
@@ -158,7 +158,7 @@ def _version_1(root: bool, about: str, divided: list[Cgroups]) -> Advice:
     folders = list(dict.fromkeys(found.own or found.folder for found in divided if not found.writable))
     if root or not folders:
         return Advice(
-            about=about, text="Version 1 is mounted, but no groups can be made there; above it says why.  Mount it "
+            about=about, text="Version 1 is mounted, but no groups can be made there; the report says why.  Mount it "
             "writable, or boot with version 2 (systemd.unified_cgroup_hierarchy=1).",
             commands=tuple(f"mount -o remount,rw {folder}" for folder in folders),
         )  # fmt: skip
@@ -219,7 +219,7 @@ def _for_starts(facts: Facts) -> Iterator[Advice]:
     if broken:
         yield Advice(
             about=f"start methods: {', '.join(broken)}",
-            text="Isolates cannot be started so.  See what a start says of itself:",
+            text="Isolates cannot be started this way.  See what a start reports:",
             commands=tuple(f"piactors run --start-method {name} --log-level DEBUG builtins:len" for name in broken),
         )
 

@@ -71,8 +71,8 @@ def as_object(facts: Facts, found: list[Advice]) -> dict[str, Any]:
 
 
 def _print(text: list[str]) -> None:
-    """Print lines, in colours on a terminal where `rich` is installed."""
-    text = [shown.line(line) for line in text]  # other interpreters have had their say in them
+    """Print lines, in colour on a terminal if `rich` is installed."""
+    text = [shown.line(line) for line in text]  # they hold text from other interpreters
     try:
         from rich.console import Console
         from rich.text import Text

@@ -106,10 +106,10 @@ _OPTIONS = (
     click.option(
         "--io-class", callback=_limit(str), metavar="CLASS", help="Priority for disks: realtime, best-effort or idle.",
     ),
-    click.option("--strict", is_flag=True, help="Do not start where a limit cannot be enforced; else it is a warning."),
+    click.option("--strict", is_flag=True, help="Do not start if a limit cannot be enforced; default: only warn."),
     click.option(
         "--mechanism", "mechanisms", multiple=True, callback=_mechanisms, metavar="NAME",
-        help="Enforce limits by this only: cgroup, cgroup-v2, cgroup-v1, rlimit, scheduler or monitor. Repeatable.  "
+        help="Enforce limits only by this: cgroup, cgroup-v2, cgroup-v1, rlimit, scheduler or monitor. Repeatable.  "
         "[default: for each limit the best that works; see `piactors doctor`]",
     ),
     click.option(
@@ -127,17 +127,17 @@ def limit_options(command: _Command) -> _Command:
 
 
 def taken(context: click.Context, given: dict[str, Any]) -> IsolationLimits | None:
-    """Take the limits out of what was typed; None where there are none.
+    """Take the limits out of what was typed; None if there are none.
 
     Raises:
-        click.UsageError: where they contradict each other.
+        click.UsageError: if they contradict each other.
     """
     fields = {name: given.pop("affinity_mask" if name == "affinity" else name) for name in LIMITS}
     strict, mechanisms = given.pop("strict"), given.pop("mechanisms")
     if all(value is None for value in fields.values()):
         if strict or mechanisms:
             typed = "--strict" if strict else "--mechanism"
-            raise click.UsageError(f"{typed} says how limits are enforced, and there is no limit", context)
+            raise click.UsageError(f"{typed} says how limits are enforced, but there is no limit", context)
         return None
     try:
         return IsolationLimits(**fields, strict=strict, mechanisms=mechanisms)

@@ -20,8 +20,8 @@ class Note:
 
     Attributes:
         label: the first word of a plain line.
-        facts: what a plain line says, in its order.
-        title: the first words on a terminal, or None where it is not shown there.
+        facts: what a plain line says, in order.
+        title: the first words on a terminal, or None if it is not shown there.
         text: what follows them.
         style: their colour.
         more: text of the crash itself, shown below.
@@ -38,7 +38,7 @@ class Note:
 
 
 def note_of(event: events.Event) -> Note | None:
-    """Return what is to be shown of an event, or None where it is nothing."""
+    """Return what is to be shown of an event, or None if it is nothing."""
     place: dict[str, object] = {"pid": event.pid, "generation": event.generation}
     if isinstance(event, events.IsolateStarted):
         return Note(label="started", facts=place, title="started", text=f"pid {event.pid}", style="green")

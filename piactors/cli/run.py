@@ -119,7 +119,7 @@ class _CommandRun:
         return self._end(code)
 
     def _call(self) -> int | None:
-        """Call the target once and return the exit code, or None where it is to be called again."""
+        """Call the target once and return the exit code, or None if it is to be called again."""
         self._wait_for_start()
         try:
             with self._interrupts.allowed():
@@ -137,7 +137,7 @@ class _CommandRun:
     def _wait_for_start(self) -> None:
         """Wait until the start of the (next) generation has been shown, or that there is none: its output follows.
 
-        It looks up once in a while only for the case that piactors itself has failed, which no event tells.
+        It wakes up once in a while only in case piactors itself has failed, which no event reports.
         """
         with self._interrupts.allowed():
             while (left := self._time_left()) != 0.0:
@@ -174,7 +174,7 @@ class _CommandRun:
             self._screen.error(str(error))
             return USAGE
         if isinstance(error, UntrustedReply):
-            self._screen.error(f"{self._job.target} returned an object that is no exit code; return an int or None")
+            self._screen.error(f"{self._job.target} returned an object that is not an exit code; return an int or None")
             return FAILED
         if isinstance(error, BrokenPipeError) and _nobody_reads_stdout():
             return _BROKEN_PIPE
@@ -186,7 +186,7 @@ class _CommandRun:
         if code is None:
             shown = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
             self._screen.error(
-                f"{self._job.target} returned {shown}, a {type(value).__name__}, which is no exit code; "
+                f"{self._job.target} returned {shown}, a {type(value).__name__}, which is not an exit code; "
                 "return an int or None"
             )
             return FAILED
@@ -208,14 +208,14 @@ class _CommandRun:
 
 
 def exit_code(value: Any) -> int | None:
-    """Return the exit code that a function's result means, or None where it means none."""
+    """Return the exit code that a function's result means, or None if it means none."""
     if value is None:
         return 0
     return value & 0xFF if isinstance(value, int) else None
 
 
 def crash_code(reason: ExitReason) -> int:
-    """Return the exit code that stands for the end of a process, as a shell has it where it knows one."""
+    """Return the exit code that stands for the end of a process, as a shell would show it, if it has one."""
     if reason.kind == "limit":
         return LIMIT_BROKEN
     if reason.kind == "call_timeout":
@@ -234,7 +234,7 @@ def start_code(error: PiactorsError) -> int:
 
 
 def _traceback_of(error: Exception) -> str:
-    """Return the traceback in the isolate as text, or where there is none, the error."""
+    """Return the traceback in the isolate as text, or if there is none, the error."""
     text = getattr(error.__cause__, "text", "")
     return text or f"{type(error).__name__}: {error}"
 

@@ -27,7 +27,7 @@ _PIHOST = os.path.dirname(pihost.__file__)
 
 
 class Screen:
-    """Shows one run.  Any thread may call; nobody listening (a broken pipe) is no error."""
+    """Shows one run.  Any thread may call; nobody listening (a broken pipe) is not an error."""
 
     def __init__(self, stream: TextIO, name: str, *, quiet: bool, level: int | None) -> None:
         self._stream = stream
@@ -54,7 +54,7 @@ class Screen:
         self._over = self._over or (isinstance(event, events.IsolateExited) and exited_with_0(event.reason))
 
     def timed_out(self, seconds: float) -> None:
-        """Show that the time was over."""
+        """Show that the time has run out."""
         facts: dict[str, object] = {"seconds": f"{seconds:g}"}
         self._note(Note(label="timeout", facts=facts, title="timed out", text=f"after {seconds:g} s", style="bold red"))
 
@@ -69,7 +69,7 @@ class Screen:
             self._note(note)
 
     def not_enforced(self, found: Enforcement) -> None:
-        """Warn of a limit that nothing enforces, also where no events are shown."""
+        """Warn of a limit that nothing enforces, even if no events are shown."""
         self._print(f"piactors: WARNING: {found}", "yellow")
 
     def error(self, text: str) -> None:

@@ -14,7 +14,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def _load_package() -> None:
-    """Load this folder as `_pihost`, whatever it is called where it stands."""
+    """Load this folder as `_pihost`, whatever its own name is."""
     if not os.path.isdir(_HERE):
         _load_from_archive()
         return
@@ -41,7 +41,7 @@ def _load_from_archive() -> None:
 def main() -> None:
     """Run the part named by the first argument; it ends the process itself."""
     if sys.version_info < (3, 8):
-        raise SystemExit("isolates need Python 3.8 or later, and {} is {}.{}".format(sys.executable, *sys.version_info))
+        raise SystemExit("isolates need Python 3.8 or later, but {} is {}.{}".format(sys.executable, *sys.version_info))
     if sys.path and os.path.abspath(sys.path[0] or ".") == _HERE:
         del sys.path[0]
     _load_package()

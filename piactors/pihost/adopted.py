@@ -4,7 +4,7 @@ An isolate is a subreaper, so that nothing of its tree escapes; so what a descen
 and a zombie once it ends.  Nobody else waits for it.  But the isolate's own children are waited for by
 the code that started them, and must be left to it: a wrong reap is worse than a zombie.
 
-The kernel does not tell adopted children from own ones.  These things do, and all have to hold before one is reaped:
+The kernel does not tell adopted children from its own.  These things do, and all have to hold before one is reaped:
 
 - The kernel hands orphans to the main thread; what another thread has started is in that thread's own list.
 - What Python starts is noted when it is started: here, around `os.fork` and below `subprocess`.
@@ -13,7 +13,7 @@ The kernel does not tell adopted children from own ones.  These things do, and a
   has ended while the main thread is in no such call is nobody's, nor is one that is still there after a moment.
 
 The end of each process that may leave orphans is told by its pidfd.  Orphans of what is further below are found when
-there is something else to look for, and by looks that grow rare where they find nothing.
+there is something else to look for, and by looks that grow rare when they find nothing.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ with contextlib.suppress(ImportError):
     import _posixsubprocess  # noqa: F401  # below `subprocess`, which takes a function from it when it is imported
 
 _GRACE = 1.0
-"""Seconds for which one that nobody knows has to have been seen dead, where the main thread might be waiting for it: on
+"""Seconds for which one that nobody knows has to have been seen dead, if the main thread might be waiting for it: on
 a busy machine a thread that has something to do may get no processor for a while."""
 _AGAIN = 0.05
 """Seconds until such a one is looked at again."""
 _FIRST_LOOK, _LAST_LOOK = 1.0, 60.0
 _HARMLESS = frozenset(("_pihost", "subprocess", "threading", "selectors", "asyncio"))
-"""Packages in whose code the main thread is when it does not run code of others."""
+"""Packages in whose code the main thread is when it does not run other people's code."""
 _MOST_SPANS = 256
 _FOREVER = sys.maxsize
 _AVAILABLE = hasattr(select, "epoll") and hasattr(os, "waitid")
@@ -47,14 +47,14 @@ _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 class _Own(NamedTuple):
-    """When an own child was born, in ticks: between the two."""
+    """When a child of this process was born, in ticks: between the two."""
 
     after: int
     before: int
 
 
 class Adopted:
-    """Watches the children of this process for its control thread, and reaps those that it was left."""
+    """Watches the children of this process for its control thread, and reaps those that it has adopted."""
 
     def __init__(self) -> None:
         self._list = "/proc/self/task/{}/children".format(os.getpid())
@@ -65,7 +65,7 @@ class Adopted:
         self._spans: List[Tuple[int, int]] = []
         """When children have lived that have ended: who was born in one of these may be what it left."""
         self._dead: Dict[int, Tuple[int, float]] = {}
-        """Those that nobody knows: when they were born, and since when they are known to be dead."""
+        """Those that nobody has noted: when they were born, and since when they are known to be dead."""
         self._earlier: Dict[int, Set[int]] = {}
         """By thread: the children that it had before the fork that it is making."""
         self._making: Dict[int, int] = {}
@@ -78,7 +78,7 @@ class Adopted:
         self._wake: Tuple[int, int] = (-1, -1)
 
     def fileno(self) -> int:
-        """Return the descriptor that tells when to call `look`, or -1 where nothing can be done."""
+        """Return the descriptor that tells when to call `look`, or -1 if nothing can be done."""
         return -1 if self._epoll is None else int(self._epoll.fileno())
 
     def abandon(self) -> None:
@@ -92,7 +92,7 @@ class Adopted:
                 os.close(fd)
 
     def patience(self) -> Optional[float]:
-        """Return for how many seconds the control thread may wait until it should `look`; None: until it is told."""
+        """Return how many seconds the control thread may wait before it should `look`; None: until it is told."""
         if self._dead:
             return _AGAIN
         left = self._next_look - time.monotonic()
@@ -157,7 +157,7 @@ class Adopted:
     # Looking, on the control thread
 
     def look(self) -> None:
-        """Reap what has ended and is nobody's."""
+        """Reap what has ended and belongs to nobody."""
         ended = self._take_ended()
         now = time.monotonic()
         due = (self._watched or self._is_unsettled) and now >= self._next_look
@@ -201,7 +201,7 @@ class Adopted:
             del self._dead[pid]
 
     def _consider(self, pid: int, now: float) -> bool:
-        """Look at one child; True where it is one to reap, now or soon."""
+        """Look at one child; True if it is one to reap, now or soon."""
         found = _stat(pid)
         if found is None:
             return False
@@ -244,7 +244,7 @@ _MAKERS = (
 
 
 current: Optional[Adopted] = None
-"""Of this process, where it is an isolate, or going to be one."""
+"""The one of this process, if it is an isolate, or going to be one."""
 
 
 def install() -> None:
@@ -309,9 +309,9 @@ def _in_fork() -> None:
 
 
 def _main_thread_is_in_python() -> bool:
-    """Whether the main thread runs nothing that could wait for a child of its own below Python.
+    """Whether the main thread is running nothing that could wait for a child of its own below Python.
 
-    It does not where it waits for a message, or in a module that waits for known children only.
+    That is so when it waits for a message, or in a module that waits for known children only.
     """
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     module = "" if frame is None else str(frame.f_globals.get("__name__"))
@@ -341,7 +341,7 @@ def _children_of_thread() -> Set[int]:
 
 
 def _stat(pid: int) -> Optional[Tuple[str, int]]:
-    """Return the state of a process and when it was born, in ticks; None where it is gone."""
+    """Return the state of a process and when it was born, in ticks; None if it is gone."""
     try:
         with open("/proc/{}/stat".format(pid), "rb", buffering=0) as file:
             fields = file.read(4096).rpartition(b")")[2].split()

@@ -2,7 +2,7 @@
 
 NumPy's own pickles name modules that are private to it: those of NumPy 2 cannot be loaded by NumPy 1.  What
 `reduce_array` makes names nothing but this module; NumPy is told a dtype, a shape and a buffer.  The buffer is a
-`pickle.PickleBuffer`, so that a large one goes out of band where the pickler has a `buffer_callback`.
+`pickle.PickleBuffer`, so that a large one goes out of band if the pickler has a `buffer_callback`.
 
 It is meant for the `reducer_override` of a pickler (protocol 5) whose message goes to another interpreter::
 
@@ -36,7 +36,7 @@ def reduce_array(value: Any) -> Any:
     Subclasses that pickle as NumPy's own arrays do arrive as their class.
 
     Returns:
-        What `object.__reduce__` may return; NotImplemented for all else, masked arrays included: they pickle
+        What `object.__reduce__` may return; NotImplemented for everything else, masked arrays included: they pickle
         themselves, and come here with what they are made of.
 
     Raises:
@@ -76,7 +76,7 @@ def _class(numpy: Any, cls: Any) -> Any:
 
 
 def _dtype(numpy: Any, value: Any) -> Any:
-    """Return the description of a dtype, or the dtype itself if another package has made it."""
+    """Return the description of a dtype, or the dtype itself if it comes from another package."""
     dtype = value.dtype
     try:
         return dtypes.describe(numpy, dtype)

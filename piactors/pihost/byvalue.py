@@ -5,7 +5,7 @@ the messages that need them, each once and again when it has changed, under a ke
 one namespace for each of the host's modules, as if it had been imported.  What is local to a function of the
 host (closures, lambdas, classes within functions) is sent within the message, and let go of with it.
 
-Where such a class or function, or an instance, goes back, its key goes: so the host gets its own.
+If such a class or function, or an instance, goes back, its key goes: so the host gets its own.
 """
 
 from __future__ import annotations

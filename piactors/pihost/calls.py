@@ -22,7 +22,7 @@ from .streams import FrameStream
 
 _MOST_SHOWN = 1000
 _SMALL = frozenset((int, float, bool, type(None)))
-"""Types of results that are never large, or that cannot hold what is."""
+"""Types of results that are never large, or that cannot hold what is large."""
 
 
 class CallsEnding(NamedTuple):
@@ -66,7 +66,7 @@ class CallLoop:
         return self._ending
 
     def cut(self, returned: Callable[..., Any], ended: Callable[[Optional[BaseException]], None]) -> None:
-        """In a fork of the isolate: answer nothing, and call one of these where the code that forked comes back.
+        """In a fork of the isolate: answer nothing, and call one of these when the code that forked comes back.
 
         What is not a fork does not look whether it is one: here the steps that follow a call are replaced.
         """
@@ -75,7 +75,7 @@ class CallLoop:
         self.coroutines.cut(ended)
 
     def settle(self, value: Any) -> Any:
-        """Return a result as it is, or what a coroutine comes to."""
+        """Return a result as it is, or the result of a coroutine."""
         return self.coroutines.run(value) if type(value) is hosted.CoroutineType else value
 
     def _serve(self, slot: int) -> None:
@@ -162,7 +162,7 @@ class CallLoop:
 
     @staticmethod
     def _told(hook: Callable[[BaseException], None], error: BaseException) -> None:
-        """Call what tells of an exception; what that raises (a broken `__str__`, a log handler) is of no account."""
+        """Call what reports an exception; what that raises (a broken `__str__`, a log handler) does not matter."""
         with contextlib.suppress(BaseException):
             hook(error)
 

@@ -1,4 +1,4 @@
-"""What an isolate does to itself before it runs anything else: be as its host is, join its cgroups, take its limits.
+"""What an isolate does to itself before it runs anything else: become like its host, join its cgroups, take its limits.
 
 It works from plain data that the host has made (see `piactors._platform.limits`), in the process that
 is to be confined, while that has one thread: priorities belong to threads, and are inherited.

@@ -52,7 +52,7 @@ class HostLink:
         threading.Thread(target=self._serve, name="pihost-control", daemon=True).start()
 
     def cut(self, refuse: Callable[..., Any]) -> None:
-        """In a fork of the isolate: close the channels, and have `refuse` raise where somebody would send."""
+        """In a fork of the isolate: close the channels, and have `refuse` raise when somebody would send."""
         self._lock = threading.Lock()
         self._data.cut(refuse)
         self._stream.cut(refuse)
@@ -73,7 +73,7 @@ class HostLink:
             Refused: if it is larger than the host takes.
         """
         if len(payload) > self._replies.most:
-            text = "what is sent to the host takes {:,} bytes, and max_frame is {:,}"
+            text = "what is sent to the host takes {:,} bytes, but max_frame is {:,}"
             raise refusals.Refused(text.format(len(payload), self._replies.most))
         with self._lock:
             number, self._next_request = self._next_request, self._next_request + 1
@@ -167,7 +167,7 @@ class HostLink:
             else:
                 flags, payload = self._replies.value(self._perform(operation, args))
             if len(payload) > self._most():
-                text = "the answer takes {:,} bytes, and {:,} may come on this channel"
+                text = "the answer takes {:,} bytes, but only {:,} may come on this channel"
                 raise refusals.Refused(text.format(len(payload), self._most()))
         except BaseException as error:
             described = self._replies.error(error, room=self._replies.most - self._most())
@@ -193,7 +193,7 @@ class HostLink:
 
 
 serving: Optional[HostLink] = None
-"""What sends requests to the host for code that may, but for an actor's, which has its own."""
+"""What sends requests to the host for code that may; an actor's code has its own."""
 
 parent_pid = 0
 """Who made this process; set at its start."""
@@ -254,7 +254,7 @@ def usage(_: int) -> Dict[str, Any]:
 
 
 def _heap_traced() -> Optional[int]:
-    """Return the bytes that tracemalloc knows of, or None where it does not trace."""
+    """Return the bytes that tracemalloc knows of, or None if it does not trace."""
     try:
         import _tracemalloc  # built in; the module around it is not imported for this
     except ImportError:

@@ -86,7 +86,7 @@ def _cell(cell: Any) -> Any:
 
 
 def _with_its_cells(function: Any, reduced: Any) -> Any:
-    """Have the copy of a closure share its variables with the copies of others that do."""
+    """Have the copy of a closure share its variables with the copies of other closures that do."""
     maker, (code, names, *_), (attributes, slots), *rest = reduced
     slots = {**slots, "__closure__": None}
     return (maker, (code, names, None, None, function.__closure__), (attributes, slots), *rest)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class CancelledError(Exception):
-    """A coroutine of a call was cancelled in the isolate: no word of the host's, whose future nobody has cancelled."""
+    """A coroutine of a call was cancelled in the isolate: not the host's doing, as nobody has cancelled its future."""
 
     def __reduce__(self) -> Any:
         """Refuse: it arrives as described."""
@@ -30,7 +30,7 @@ class _Run:
         self._over = threading.Event()
 
     def settle(self, result: Any, error: Optional[BaseException]) -> None:
-        """Wake who waits; what comes after the first outcome is of no account."""
+        """Wake the waiting thread; what comes after the first outcome is ignored."""
         if not self._over.is_set():
             self._result, self._error = result, error
             self._over.set()
@@ -61,7 +61,7 @@ class CoroutineRunner:
 
     What isolated code does to the loop leaves no call without an outcome.  A loop that is stopped goes on.  One that is
     closed, or broken, is replaced when the next coroutine comes.  What ends a program (SystemExit, KeyboardInterrupt)
-    is told to `ends`, also where no call waits for the task that raised it, and raised in all that wait here.
+    is told to `ends`, even if no call waits for the task that raised it, and raised in all that wait here.
     """
 
     def __init__(self, ends: Callable[[BaseException], None]) -> None:
@@ -75,7 +75,7 @@ class CoroutineRunner:
         self._forking: Any = None
 
     def cut(self, ended: Callable[[Optional[BaseException]], None]) -> None:
-        """In a fork of the isolate: run nothing more, but for the task that forked, to its next `await`.
+        """In a fork of the isolate: run nothing more, except the task that forked, to its next `await`.
 
         The fork shares the loop's epoll with the isolate, so it cannot wait in it.
         """
@@ -169,7 +169,7 @@ class CoroutineRunner:
                 run.settle(None, error)
 
     def _lose(self, loop: asyncio.AbstractEventLoop, error: Optional[BaseException]) -> None:
-        """The loop cannot go on: whoever waits for it is told so."""
+        """The loop cannot go on: those who wait for it are told."""
         text = "the event loop of this isolate was closed, or broken, by code that ran in it"
         with self._lock:
             if self._loop is loop:

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Set, Tuple
 from . import confine, linux, quell
 
 _LAST_ROUNDS = 1000
-"""Rounds of killing at the end; a process stuck in the kernel must not keep the launcher for ever."""
+"""Rounds of killing at the end; a process stuck in the kernel must not keep the launcher forever."""
 
 
 class Dead(NamedTuple):
@@ -24,7 +24,7 @@ class Isolates:
     """The isolates of one launcher.
 
     Attributes:
-        spares: returns the pids of spares, which are no isolates yet.
+        spares: returns the pids of spares, which are not isolates yet.
         by_pid: the launches of those that live, as far as is known.
     """
 
@@ -37,7 +37,7 @@ class Isolates:
         self._dead: List[Dead] = []
 
     def born(self, pid: int, launch_id: int, groups: List[str]) -> None:
-        """There is a new one, which joins these control groups."""
+        """There is a new isolate, which joins these control groups."""
         self.by_pid[pid] = launch_id
         self._groups[launch_id] = groups
 
@@ -85,7 +85,7 @@ class Isolates:
         state, status = linux.state(pid)
         if state in ("Z", "X"):
             gone = self.reap()
-            if pid in self.by_pid:  # it cannot be waited for: whoever traces it has to end, and may be what it left
+            if pid in self.by_pid:  # it cannot be waited for: its tracer has to end, and may be what it left
                 del self.by_pid[pid]
                 self._unkillable.add(pid)
                 self._dead.append(Dead(launch_id, status, ()))

@@ -25,7 +25,7 @@ _FIELD_COST = 1024
 """Bytes that a field takes in the dtypes that hold it, generously."""
 _MOST_SHOWN = 200
 _UNIQUE = "?bBhHefdFD"
-"""Codes of NumPy's own dtypes that are all that there is to know."""
+"""Codes of NumPy's own dtypes that say all that there is to know."""
 _OF_ONE_SIZE = "iIlLqQ"
 """Two of C's types of integers have the same size, and are different types to NumPy all the same."""
 
@@ -160,7 +160,7 @@ class _Builder:
             return self._numpy.dtype((self.dtype(parts[0], level + 1), _sizes(parts[1], 32)))
         if kind == "M" and len(parts) == 2 and type(parts[1]) is dict:
             return self._numpy.dtype(self.dtype(parts[0], level + 1), metadata=parts[1])
-        raise ValueError("the description of a dtype is of no known kind")
+        raise ValueError("the description of a dtype is of an unknown kind")
 
     def _structure(
         self, kind: str, level: int, itemsize: Any, aligned: Any, names: Any, formats: Any, offsets: Any, titles: Any
@@ -192,7 +192,7 @@ class _Builder:
 def _sizes(numbers: Any, most: int) -> Tuple[int, ...]:
     """Check that these are sizes: ints that NumPy could take for a number of bytes."""
     if type(numbers) is not tuple or len(numbers) > most:
-        raise ValueError(f"a shape, or a list of offsets, that is not a tuple of {most} at the most")
+        raise ValueError(f"a shape, or a list of offsets, that is not a tuple of at most {most}")
     if not all(type(number) is int and 0 <= number <= _MOST_BYTES for number in numbers):
         raise ValueError("a size that is beyond bounds")
     return numbers
@@ -221,7 +221,7 @@ _NATIVE = "<" if sys.byteorder == "little" else ">"
 def raw(numpy: Any, value: Any) -> Any:
     """Return the bytes of an array or scalar as an array of uint8, in Fortran's order if that is its order.
 
-    It shares the memory of what is contiguous, and copies all else.
+    It shares the memory of what is contiguous, and copies everything else.
     """
     if not value.nbytes:  # of an empty text, which NumPy would make an array of one character of
         return numpy.empty(0, numpy.uint8)

@@ -1,4 +1,4 @@
-"""The environment of an isolate that was forked: another one than that of the process that it was forked from."""
+"""The environment of an isolate that was forked: it differs from that of the process that it was forked from."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What an exception says, as text of bounded length, whatever its class does when it is asked.
 
-An exception of isolated code may raise, recurse or exit where somebody looks at it, may have a text of a gigabyte, and
+An exception of isolated code may raise, recurse or exit when somebody looks at it, may have a text of a gigabyte, and
 may be linked to a million others.  Nothing here raises, and nothing takes long.
 """
 
@@ -12,16 +12,16 @@ from typing import Any, Callable, List, Set, Tuple, TypeVar
 T = TypeVar("T")
 
 MOST_LINKED = 100
-"""Exceptions that are shown with the one that was raised: its causes, and the members of groups."""
+"""How many exceptions are shown with the one that was raised: its causes, and the members of groups."""
 _MOST_SHOWN = 10
-"""How many of them are named where there are more than that."""
+"""How many of them are named if there are more than that."""
 _MOST_FRAMES = 500
 _MOST_NOTES = 50
 _MOST_NAME = 500
 
 
 def attempt(look: Callable[[], T], otherwise: T) -> T:
-    """Return what `look` returns, or something else where it raises: user code may run in it, and raise anything."""
+    """Return what `look` returns, or something else if it raises: user code may run in it, and raise anything."""
     try:
         return look()
     except BaseException:
@@ -57,19 +57,19 @@ def _name(value: Any) -> str:
 
 
 def title(error: BaseException) -> str:
-    """Return the name of an exception's class, with its module where that is of interest."""
+    """Return the name of an exception's class, with its module if that is of interest."""
     module, name = class_of(error)
     return name if module in ("builtins", "__main__") else "{}.{}".format(module, name)
 
 
 def text_of(error: BaseException, most: int) -> str:
-    """Return what an exception says."""
-    lost = "<the text of this {} cannot be had>".format(class_of(error)[1])
+    """Return the text of an exception."""
+    lost = "<the text of this {} is not available>".format(class_of(error)[1])
     return attempt(lambda: shortened(str(error), most), lost)
 
 
 def notes_of(error: BaseException, most: int) -> List[str]:
-    """Return the notes of an exception, `most` characters of each at the most."""
+    """Return the notes of an exception, at most `most` characters of each."""
     notes = attempt(lambda: getattr(error, "__notes__", None), None)
     if type(notes) is not list:
         return []
@@ -108,7 +108,7 @@ def _linked(error: BaseException) -> int:
 
 
 def _plainly(error: BaseException) -> List[str]:
-    """Return the lines of an exception without the help of what may take for ever, or cannot be had."""
+    """Return the lines of an exception without the help of what may take forever, or fail."""
     none: List[str] = []
     lines = attempt(lambda: traceback.format_tb(_own_frames(error), -_MOST_FRAMES), none)
     lines = ["Traceback (most recent call last):\n", *lines] if lines else []
@@ -139,7 +139,7 @@ def _causes(error: BaseException) -> List[BaseException]:
 
 
 def _own_frames(error: BaseException) -> Any:
-    """Leave out the frames of this folder at the outer end: the reader's own code is of interest."""
+    """Leave out the frames of this folder at the outer end: the reader's own code is what matters."""
     frame = error.__traceback__
     here = {__package__, "piactors", "piactors.pihost"}  # an actor's host has its own copy of some modules
     while frame is not None and frame.tb_next is not None:

@@ -1,7 +1,7 @@
 """A fork that isolated code makes of the isolate: a process of the user's, which never speaks for the isolate.
 
-The copy has the isolate's channels and would answer its calls.  So they are cut in it, and whoever uses
-them there is told so.  The copy has the isolate's stack as well: where the code that forked returns or raises,
+The copy has the isolate's channels and would answer its calls.  So they are cut in it, and code that uses
+them there gets an error.  The copy has the isolate's stack as well: when the code that forked returns or raises,
 it is back in the call loop, whose place is taken here: the copy ends, as a program of its own
 would, with the exit code of `sys.exit`, or 1 and a traceback.
 
@@ -33,7 +33,7 @@ _REFUSAL = "this process was forked by code of an isolate; only the isolate itse
 
 
 class Forks:
-    """What happens in forks of this isolate; the isolate itself never sees it.
+    """What happens in forks of this isolate; the isolate itself never sees any of it.
 
     Args:
         loop: what a fork must not go on with.
@@ -60,7 +60,7 @@ class Forks:
         os.register_at_fork(after_in_child=self._in_fork)
 
     def end_if_fork(self, error: Optional[BaseException] = None) -> None:
-        """End this process where it is a fork that has come back from the code that made it."""
+        """End this process if it is a fork that has come back from the code that made it."""
         if self._is_fork:
             _end(error)
 
@@ -142,7 +142,7 @@ def _end(error: Optional[BaseException]) -> NoReturn:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process as an interpreter would, but for the objects that a fork shares with its parent."""
+    """End the process as an interpreter would, except for the objects that a fork shares with its parent."""
     # Nothing that user code does here, sys.exit() included, may keep the process.
     steps: List[Any] = [threading._shutdown, atexit._run_exitfuncs]  # type: ignore[attr-defined]
     for step in [*steps, lambda: sys.stdout.flush(), lambda: sys.stderr.flush()]:

@@ -16,7 +16,7 @@ def spawn(request: Dict[str, Any], fds: List[int], host_pidfd: int) -> int:
     """Start one with these descriptors and return its pid.
 
     Raises:
-        OSError: if that cannot be.
+        OSError: if that is not possible.
     """
     given = zip([*fds[:5], host_pidfd, *fds[5:]], _TARGETS)
     high = [(_raised(fd), target) for fd, target in given if fd >= 0]

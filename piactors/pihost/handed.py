@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Sequence, Set
 _known = threading.Condition()
 _here: Dict[int, int] = {}
 _unwanted: Set[int] = set()
-"""Numbers of such as have not come yet, and that nobody will take."""
+"""Numbers of descriptors that have not come yet, and that nobody will take."""
 _attaching = threading.Lock()
 
 
@@ -58,7 +58,7 @@ def came(number: int, fd: int) -> None:
 
 
 def drop(numbers: Sequence[int]) -> None:
-    """The message of these is over: close what nobody has taken, now or when it comes."""
+    """The message of these is done: close what nobody has taken, now or when it comes."""
     for number in numbers:
         with _known:
             fd = _here.pop(number, None)

@@ -23,7 +23,7 @@ _BYTES_OF_ENTRY = 32
 
 
 class Hosted:
-    """Hosts `obj`, an instance of some class that has no idea of it."""
+    """Hosts `obj`, an instance of some class that knows nothing of it."""
 
     def __init__(self, obj: Any) -> None:
         self.obj = obj
@@ -35,20 +35,20 @@ class Hosted:
         """Run after the last message."""
 
     def on_failure(self, error: BaseException) -> None:
-        """Run where a message that nobody waits for has raised."""
+        """Run when a message that nobody waits for has raised."""
 
     def on_returned_exception(self, error: BaseException) -> None:
-        """Run where an exception goes back to the caller."""
+        """Run when an exception goes back to the caller."""
 
     def on_base_exception(self, error: BaseException) -> None:
-        """Run where an exception that is no Exception ends the process."""
+        """Run when an exception that is not an Exception ends the process."""
 
     def receive(self, message: Any) -> Any:
-        """Handle a message that is no call."""
+        """Handle a message that is not a call."""
         handler = getattr(self.obj, "on_receive", None)
         if handler is None:
             raise TypeError(
-                "{} has no on_receive, so it takes calls through ref.proxy() and no messages".format(
+                "{} has no on_receive, so it takes calls through ref.proxy(), not messages".format(
                     type(self.obj).__name__
                 )
             )
@@ -82,7 +82,7 @@ class Hosted:
             else:
                 left_out += 1
         if left_out:
-            text = "%s: a proxy offers %d of its attributes, and there is no room in a description for %d more"
+            text = "%s: a proxy offers %d of its attributes, but a description has no room for %d more"
             logging.getLogger("piactors").warning(text, faults.class_name(type(self.obj)), len(found), left_out)
         return found
 

@@ -70,7 +70,7 @@ def folder(wanted: Optional[str] = None) -> str:
     """Return the working directory of an isolate that starts now; a relative one is the host's relative one."""
     try:
         here = os.getcwd()
-    except OSError:  # it was removed, and is still there for whoever is in it
+    except OSError:  # it was removed, and is still there for processes that are in it
         here = "/proc/{}/cwd".format(os.getpid())
     return here if wanted is None else os.path.join(here, wanted)
 
@@ -78,7 +78,7 @@ def folder(wanted: Optional[str] = None) -> str:
 def absolute(paths: List[str]) -> List[str]:
     """Return the entries of `sys.path` as they lead from here, wherever they are used.
 
-    What is no path stays as it is: editable installations put names in it that only their own finders know.
+    What is not a path stays as it is: editable installations put names in it that only their own finders know.
     """
     return [_absolute(path) if isinstance(path, str) and not os.path.isabs(path) else path for path in paths]
 
@@ -96,7 +96,7 @@ def _absolute(path: str) -> str:
 
 
 def without_known(orders: Dict[str, Any], known: Dict[str, Any]) -> Dict[str, Any]:
-    """Return the orders of an isolate without what it inherits anyhow from a process that has `known`."""
+    """Return the orders of an isolate without what it inherits anyway from a process that has `known`."""
     wanted = orders.get("inherited")
     if not wanted:
         return orders

@@ -65,7 +65,7 @@ class Descriptors(NamedTuple):
 
 
 def main(arguments: List[str]) -> None:
-    """Run an isolate in a fresh interpreter: its parent's pid, the numbers of its descriptors, and its orders."""
+    """Run an isolate in a fresh interpreter: given its parent's pid, the numbers of its descriptors, and its orders."""
     parent, *numbers = map(int, arguments[:-1])
     fds = Descriptors(*numbers)
     try:
@@ -109,7 +109,7 @@ def run_forked(fds: List[int], host_pidfd: int, orders: Dict[str, Any]) -> None:
 def tell_failure(
     data: int, error: BaseException, replies: Optional[Replies] = None, generation: int = 0, ours: bool = True
 ) -> NoReturn:
-    """Tell the host why this process does not become ready, whatever there is of it already, and end it.
+    """Tell the host why this process does not become ready, however far it has got, and end it.
 
     Args:
         data: the descriptor of the data channel; -1 if it has none yet.
@@ -176,7 +176,7 @@ class IsolateProcess:
             self._forks.end_if_fork(error)
 
     def rehearse(self) -> None:
-        """Do what `run` does, but for its end and its thread (see `rehearsal`)."""
+        """Do what `run` does, except its end and its thread (see `rehearsal`)."""
         init = self._greet()
         self._set_up(init)
         loop, control = self._make_loop(init)

@@ -1,4 +1,4 @@
-"""What this machine or this process has none of at the moment: it may have some again in a second."""
+"""What this machine or this process lacks at the moment: it may be available again in a second."""
 
 from __future__ import annotations
 

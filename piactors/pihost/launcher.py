@@ -2,7 +2,7 @@
 
 It is the parent of every isolate of one host, whether forked warm from here or started as a fresh
 interpreter.  It is also the subreaper of all of them: what a dead isolate leaves behind becomes
-its child.  Since every living isolate is a subreaper too, any child here that is no isolate was
+its child.  Since every living isolate is a subreaper too, any child here that is not an isolate was
 left by a dead one, and is killed.  That needs no list of who forked whom, and `setsid` or a double
 fork do not escape it.
 
@@ -90,7 +90,7 @@ class Launcher:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.siginterrupt(signal.SIGCHLD, False)
-        # What the host's thread has blocked came along: blocked, SIGCHLD would never tell of a death.
+        # What the host's thread has blocked came along: if blocked, SIGCHLD would never report a death.
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
     # Requests of the host
@@ -136,7 +136,7 @@ class Launcher:
                 self._tell(wire.SPARED, launch_id, {})
 
     def _look(self, launch_id: int, kill: bool) -> None:
-        """The host waits for news of an isolate, and none come: do what can be done, and say how it stands."""
+        """The host waits for news of an isolate, and none comes: do what can be done, and report its state."""
         if kill:
             self._isolates.kill(launch_id)
         state, dead = self._isolates.look_after(launch_id)
@@ -144,7 +144,7 @@ class Launcher:
         self._tell(wire.LOOKED, launch_id, {"state": state})
 
     def _take_descriptors(self, count: int) -> List[int]:
-        """Return those of one launch; -1 stands last where this process could not have all of them."""
+        """Return those of one launch; -1 stands last if this process could not have all of them."""
         fds = self._fds[:count]
         if -1 in fds:
             fds = fds[: fds.index(-1) + 1]
@@ -166,7 +166,7 @@ class Launcher:
         self._tell(wire.WARM, 0, {"refusal": self._refusal})
 
     def _import_more(self, names: Sequence[str]) -> None:
-        """Import what the next isolate needs; what cannot be imported here, that will tell."""
+        """Import what the next isolate needs; what cannot be imported here, the isolate will report."""
         missing = [name for name in names if name not in sys.modules]
         for name in missing:
             with contextlib.suppress(Exception):
@@ -228,7 +228,7 @@ class Launcher:
     def _make_spare(self) -> None:
         pid = self._spares.make(self._fork_spare)
         if pid:
-            # The host has its descriptor from now on: where this launcher dies, it sees to the spare's end as well.
+            # The host has its descriptor from now on: if this launcher dies, it sees to the spare's end as well.
             self._tell_with(wire.WARM, 0, {"spare": pid}, linux.pidfd_open(pid))
 
     def _fork_spare(self, channel: socket.socket, launchers: socket.socket) -> int:

@@ -55,7 +55,7 @@ def name_process(name: str) -> bool:
 
 
 def pidfd_open(pid: int) -> int:
-    """Return a descriptor of the process `pid`, or -1 where the kernel has none."""
+    """Return a descriptor of the process `pid`, or -1 if the kernel has none."""
     try:
         if hasattr(os, "pidfd_open"):
             return os.pidfd_open(pid, 0)
@@ -71,7 +71,7 @@ def children() -> List[int]:
     """Return the pids of this process's children, zombies included.
 
     The caller must be the one that reaps them, on this thread: the kernel's list is exact only
-    while nothing on it is reaped.  Where there is no /proc, the list is empty; so it is where /proc is that
+    while nothing on it is reaped.  If there is no /proc, the list is empty; so it is if /proc is that
     of another pid namespace, in which the numbers mean other processes.
     """
     found: List[int] = []

@@ -1,7 +1,7 @@
 """Fills the holes in this process's memory, so that what a fork allocates lies together.
 
 Imports leave memory full of holes.  A fork that puts its objects into them gets a copy of a page for
-each hole, which costs more than all else that it does at its start.
+each hole, which costs more than anything else that it does at its start.
 """
 
 from __future__ import annotations

@@ -22,12 +22,12 @@ import threading
 from typing import FrozenSet, NamedTuple
 
 WINDOW = 1024
-"""How many consecutive messages may be on their way to an isolate at once."""
+"""How many consecutive messages may be in flight to an isolate at once."""
 MAX_THREADS = 256
 SIZE = 32768
 FAULT_OFFSET = 12288
 DUMP_SIGNAL = int(signal.SIGRTMAX) - 5 if hasattr(signal, "SIGRTMAX") else 0
-"""The signal at which faulthandler writes all stacks into the page; 0 where there is none to spare."""
+"""The signal at which faulthandler writes all stacks into the page; 0 if there is none to spare."""
 _BEGUN = 1
 _SLOTS = 8
 _CANCELLED = 512
@@ -55,7 +55,7 @@ class SequencePage:
         self._map.close()
 
     def begin(self, slot: int, seq: int) -> bool:
-        """Publish that the thread `slot` begins `seq`; False where its caller has given up on it.
+        """Publish that the thread `slot` begins `seq`; False if its caller has given up on it.
 
         The order matters.  The host writes that a call is given up and then reads what has begun;
         here it is the other way round, so that at least one side sees the other's word.
@@ -70,7 +70,7 @@ class SequencePage:
 
 
 def snapshot(fd: int, threads: int) -> Snapshot:
-    """Read the page, from the host."""
+    """Read the page; called by the host."""
     data = os.pread(fd, (_SLOTS + threads) * 8, 0)
     if len(data) < (_SLOTS + threads) * 8:
         return Snapshot(0, frozenset())
@@ -79,13 +79,13 @@ def snapshot(fd: int, threads: int) -> Snapshot:
 
 
 def begun(fd: int) -> int:
-    """Read the highest number begun, from the host."""
+    """Read the highest number begun; called by the host."""
     data = os.pread(fd, 8, _BEGUN * 8)
     return int(_WORD.unpack(data)[0]) if len(data) == 8 else 0
 
 
 def give_up(fd: int, seq: int) -> None:
-    """Write that the caller of `seq` has given up on it, from the host."""
+    """Write that the caller of `seq` has given up on it; called by the host."""
     os.pwrite(fd, _WORD.pack(seq), (_CANCELLED + seq % WINDOW) * 8)
 
 

@@ -1,6 +1,6 @@
 """Whether a library has put functions of its own in place of those of the standard library (monkey patching).
 
-gevent and eventlet do so: their threads are no threads, and what waits lets others run.  What piactors does in a
+gevent and eventlet do so: their threads are not real threads, and what waits lets others run.  What piactors does in a
 thread, with a socket or with a process, would then wait for itself.
 """
 
@@ -18,7 +18,7 @@ _MATTER = ("thread", "_thread", "threading", "select", "socket", "os", "subproce
 
 
 def patched_by() -> Optional[str]:
-    """Return the library and what it has patched, as text; None where nothing that matters is patched.
+    """Return the library and what it has patched, as text; None if nothing that matters is patched.
 
     Neither library is imported for this.
     """
@@ -40,7 +40,7 @@ def _listed(names: List[str]) -> str:
 
 
 def imported(name: str) -> Optional[str]:
-    """Import a module for all isolates; return why that cannot be, or None."""
+    """Import a module for all isolates; return why that is not possible, or None."""
     try:
         importlib.import_module(name)
     except BaseException as error:

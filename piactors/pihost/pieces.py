@@ -28,7 +28,7 @@ class Chunks:
         return sum(memoryview(piece).nbytes for piece in [*self.pieces, *self.apart])
 
     def take(self, buffer: pickle.PickleBuffer) -> bool:
-        """Keep a large buffer apart; True where it is to stay in the pickle (see `pickle.Pickler`)."""
+        """Keep a large buffer apart; True if it is to stay in the pickle (see `pickle.Pickler`)."""
         try:
             view = buffer.raw()
         except BufferError:

@@ -1,7 +1,7 @@
 """Arrays as plain values, there and back: those of the array module, NumPy's, and NumPy's scalars.
 
 An array of NumPy travels as its dtype (see `dtypes`), its shape and its bytes.  Nothing here imports NumPy.
-`plain_decode` tells what the reading half must guarantee.
+`plain_decode` says what the reading half must guarantee.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def _check_items(r: PlainReader, numpy: Any, result: Any) -> None:
     """
     kind = result.dtype.kind
     if kind == "b" and result.size and result.view(numpy.uint8).max() > 1:
-        raise r.bad("an array of bool with other bytes than 0 and 1")
+        raise r.bad("an array of bool with bytes other than 0 and 1")
     if kind == "U" and result.size and result.dtype.itemsize:
         if not result.flags.c_contiguous:
             r.charge(result.nbytes)  # a field, or Fortran's order: the next line copies it

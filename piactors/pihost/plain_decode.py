@@ -66,7 +66,7 @@ def decode(
     except (BadPlain, MemoryError):
         raise
     except Exception as error:
-        # Texts of foreign errors may show much of the data, so only the kind is told.
+        # Texts of foreign errors may show much of the data, so only the kind is reported.
         reason = _REASONS.get(type(error)) or f"malformed value ({type(error).__name__})"
         raise r.bad(reason) from None
 

@@ -138,7 +138,7 @@ _PACKERS: Dict[type, Tuple[str, int]] = {float: ("d", t.FLOATS8), int: ("q", t.I
 
 
 def _packed(items: Tuple[Any, ...], put: Put) -> bool:
-    """Write floats, or ints of 64 bits, as one block; say whether that was possible."""
+    """Write floats, or ints of 64 bits, as one block; return whether that was possible."""
     kind = type(items[0])
     if kind not in _PACKERS or type(items[-1]) is not kind or len(set(map(type, items))) != 1:
         return False
@@ -272,12 +272,12 @@ def _why_not(value: Any) -> str:
         return "it is a member of an enum whose class is not accepted; name the class in accept, or send its value"
     instead = _INSTEAD.get(name_of(type(value)))
     if instead is not None:
-        return f"it is no plain value; send {instead}"
+        return f"it is not a plain value; send {instead}"
     for base in type(value).__mro__[1:]:
         if base in WRITERS:
             accept = "name its class in accept, or " if t.is_made_by_new(base) else ""
             return f"it is of a subclass of {base.__name__}; {accept}send a {base.__name__} itself"
-    return "it is no plain value and its class is not accepted"
+    return "it is not a plain value and its class is not accepted"
 
 
 def _enum(value: Any, key: str, put: Put, depth: int, accept: Accept) -> None:

@@ -1,6 +1,6 @@
 """The state of decoding one message, and the steps that all decoding is made of.
 
-`plain_decode` tells what these must guarantee.
+`plain_decode` says what these must guarantee.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from . import plain_tags as t
 
 
 class BadPlain(ValueError):
-    """The bytes are not a plain value that may be built; the text says what is wrong, where."""
+    """The bytes are not a plain value that may be built; the text says what is wrong, and where."""
 
 
 class PlainReader:
-    """How far the reading has come, and what it may still use."""
+    """How far the reading has got, and what it may still use."""
 
     __slots__ = (
         "accept", "batch", "big_int_at", "data", "depth", "end", "key_count", "key_seconds",

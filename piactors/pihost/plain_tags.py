@@ -28,7 +28,7 @@ NDARRAY_FORTRAN, RECARRAY, RECARRAY_FORTRAN, ZONE, UUID_SAFE = range(44, 49)
 #: Containers inside containers, and objects inside objects, may nest this deep.
 MAX_DEPTH = 100
 
-#: The longest int, in bytes, where arithmetic follows: range, Fraction, keys.  Division, gcd and
+#: The longest int, in bytes, if arithmetic follows: range, Fraction, keys.  Division, gcd and
 #: the comparison with a Decimal take quadratic time.
 MAX_COMPUTED_INT = 4096
 

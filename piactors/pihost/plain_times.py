@@ -57,7 +57,7 @@ def _key(value: Any, zone: Any) -> str:
         )
         raise not_plain(zone, why).of(value)
     try:
-        zone.__reduce__()  # it refuses where the data did not come by the key, but from a file
+        zone.__reduce__()  # it refuses if the data did not come by the key, but from a file
         key: Any = zone.key
     except Exception:
         key = None
@@ -123,7 +123,7 @@ WRITERS_HERE: Dict[type, Writer] = {
 
 
 def writer_of_zone(value: Any) -> Any:
-    """Return the writer of a ZoneInfo, None of anything else; the class is known only where it has been imported."""
+    """Return the writer of a ZoneInfo, None of anything else; the class is known only if it has been imported."""
     return _write_timezone if _is_zone_info(value) else None
 
 

@@ -1,6 +1,6 @@
 """Decoding of other values of the standard library, and of objects of accepted classes.
 
-`plain_decode` tells what these must guarantee.
+`plain_decode` says what these must guarantee.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DECIMAL = re.compile(r"-?(?:[0-9]+(?:\.[0-9]+)?(?:E[+-][0-9]+)?|Infinity|s?NaN[
 def _decimal(r: PlainReader) -> Any:
     text: str = leaf(r, STR_TAGS, "the text of a Decimal")
     if len(text) > t.MAX_DECIMAL or not _DECIMAL.fullmatch(text):
-        raise r.bad("a text that is no Decimal")
+        raise r.bad("a text that is not a Decimal")
     r.charge(120 + len(text))
     return made(r, decimal.Decimal, text)
 
@@ -144,13 +144,13 @@ def _set_state(target: Any, cls: Any, state: Any) -> None:
     for name, item in _attributes(slots or {}).items():
         slot = t.owner_of(cls, name).__dict__.get(name)
         if not isinstance(slot, types.MemberDescriptorType):
-            raise TypeError("a state for what is no slot")
+            raise TypeError("a state for something that is not a slot")
         slot.__set__(target, item)  # not setattr, which frozen classes refuse
 
 
 def _attributes(state: Any) -> Dict[str, Any]:
     if type(state) is not dict or not all(type(name) is str for name in state):
-        raise TypeError("a state that is no dict of attributes")
+        raise TypeError("a state that is not a dict of attributes")
     return state
 
 

@@ -1,8 +1,8 @@
 """Ending processes that may fork faster than they can be killed.
 
-Killed one by one, each makes room for another one.  So first nobody may fork any more, then all are killed: a control
-group is left no room, or is killed as a whole; without groups, a tree is stopped until a look at it finds nobody new,
-because a process to which a signal is on its way cannot fork.
+Killed one by one, each makes room for another one.  So first all are kept from forking, then all are killed: a control
+group is left no room, or is killed as a whole; without groups, a tree is stopped until a look at it finds nothing new,
+because a process with a pending signal cannot fork.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Dict, Iterable, List, Set
 from . import linux
 
 _MOST_LOOKS = 500
-"""Looks at a tree that has somebody new each time, until those who were found are killed all the same."""
+"""Looks at a tree that has new processes each time, until those that were found are killed all the same."""
 _SYS_PIDFD_SEND_SIGNAL = 424  # the same number on every architecture
 _FREEZER = "freezer.state"
 
@@ -26,7 +26,7 @@ def close_groups(groups: Iterable[str]) -> None:
     """Leave no room for forks in these control groups, and kill all that is in them, as far as the kernel can."""
     for group in groups:
         _write(group, "pids.max", "0")
-        _write(group, "cgroup.kill", "1")  # version 2, since Linux 5.14: also what they are just forking
+        _write(group, "cgroup.kill", "1")  # version 2, since Linux 5.14: also what they are forking at that moment
 
 
 def kill_group(group: str) -> None:
@@ -43,7 +43,7 @@ def kill_group(group: str) -> None:
 
 
 def quell(pids: Iterable[int]) -> Set[int]:
-    """Stop and then kill these children of this process and all that they have started; return who may not be killed.
+    """Stop and then kill these children of this process and all that they have started; return what it may not kill.
 
     They are not waited for, and what is killed leaves its own children, which have been killed too, to this process.
     """
@@ -56,7 +56,7 @@ def quell(pids: Iterable[int]) -> Set[int]:
 
 
 def wait(pid: int) -> None:
-    """Wait for a killed child, a second at the most: one stuck in the kernel must not hold the rest."""
+    """Wait for a killed child, at most a second: one stuck in the kernel must not hold the rest."""
     fd = linux.pidfd_open(pid)
     if fd >= 0:
         poller = select.poll()
@@ -68,7 +68,7 @@ def wait(pid: int) -> None:
 
 
 def _stop(roots: Set[int]) -> Dict[int, int]:
-    """Stop trees until nobody new is found in them; return all of them, with their parents."""
+    """Stop trees until no new process is found in them; return all of them, with their parents."""
     me = os.getpid()
     seen: Dict[int, int] = {}
     new = dict.fromkeys(roots, me)
@@ -103,7 +103,7 @@ def _send(pid: int, parents: Dict[int, int], number: int) -> bool:
 
 
 def _send_below(pid: int, parents: Dict[int, int], number: int) -> None:
-    """Send a signal to what is no child of this process: only if it still is what was found."""
+    """Send a signal to what is not a child of this process: only if it still is what was found."""
     fd = linux.pidfd_open(pid)
     try:
         parent = _parent(pid)

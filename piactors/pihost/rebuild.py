@@ -30,7 +30,7 @@ class NotHere(TypeError):
 
 
 class Empty:
-    """Stands for the content of a cell that has none, and for an attribute that is not there."""
+    """Stands for the content of an empty cell, and for an attribute that is not there."""
 
 
 class Globals(dict):  # type: ignore[type-arg]
@@ -192,7 +192,7 @@ class ClassHead(NamedTuple):
 
 _making = threading.RLock()
 _PLAIN_MODULES = ("builtins", "enum")
-"""Of classes whose hooks do nothing."""
+"""Modules of classes whose hooks do nothing."""
 
 
 def new_class(head: ClassHead) -> Any:
@@ -346,7 +346,7 @@ def cached_property(function: Any, attribute: Optional[str], doc: Optional[str])
 
 
 def context_variable(name: str, default: Any) -> Any:
-    """Return a context variable, with its default where it has one."""
+    """Return a context variable, with its default if it has one."""
     return contextvars.ContextVar(name) if default is Empty else contextvars.ContextVar(name, default=default)
 
 

@@ -1,6 +1,6 @@
 """The isolate's logging records, sent to the host's logging.
 
-What sends them is no handler of the root logger: it stands behind it, as if the root logger had a parent.  So it gets
+The sender is not a handler of the root logger: it stands behind it, as if the root logger had a parent.  So it gets
 all that the root logger's handlers get, and isolated code sets up logging as in any program: `basicConfig` does what it
 says, `dictConfig` and `force=True` take nothing away, and the records go to the host besides.
 """
@@ -54,7 +54,7 @@ class HostHandler(logging.Handler):
         except OSError:
             pass  # the host is gone, and this process is about to go too
         except Exception:
-            faults.attempt(lambda: self.handleError(record), None)  # it writes to what may be no stderr any more
+            faults.attempt(lambda: self.handleError(record), None)  # it writes to stderr, which may be gone
         finally:
             self._busy.on = False
 
@@ -122,7 +122,7 @@ class _Behind:
 
 
 class _Hidden:
-    """Handlers that take records, and do not count where somebody asks whether there are any."""
+    """Handlers that take records, and do not count if somebody asks whether there are any."""
 
     def __init__(self, handler: logging.Handler) -> None:
         self._handler = handler
@@ -139,7 +139,7 @@ def _plain(value: Any) -> Any:
         plain_encode.encode(value)
         return value
     except Exception:
-        lost = "<the repr of a {} cannot be had>".format(faults.class_name(type(value)))
+        lost = "<the repr of a {} is not available>".format(faults.class_name(type(value)))
         return faults.attempt(lambda: str.__str__(repr(value)), lost)
 
 
@@ -151,7 +151,7 @@ def _text(value: Any) -> str:
 
 
 def _cut(value: Any, limit: int) -> Any:
-    """Return what an extra holds, or a text of it where it is long."""
+    """Return what an extra holds, or a text of it if it is long."""
     if type(value) in (int, float, bool, type(None)):
         return value
     text = value if type(value) is str else repr(value)

@@ -1,7 +1,7 @@
 """What cannot be sent, why, and where in a message it is: for both sides.
 
-Pickle would copy much of this, or an extension of it would: an open file as another file, a lock that is locked for
-ever.  What must not be copied is refused by its type, and its place is found by taking the message apart
+Pickle would copy much of this, or an extension of it would: an open file as another file, a lock that is locked
+forever.  What must not be copied is refused by its type, and its place is found by taking the message apart
 once more.
 """
 
@@ -14,12 +14,12 @@ import weakref
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 _LOCK = (
-    "it is of use within one process only; make it where it is used, or use one of multiprocess.get_context('spawn')"
+    "it is useful within one process only; make it where it is used, or use one of multiprocess.get_context('spawn')"
 )
-_QUEUE = "what one process puts into it no other sees; use a multiprocess.Queue, or call a method of an actor instead"
+_QUEUE = "no other process sees what is put into it; use a multiprocess.Queue, or call a method of an actor instead"
 _FILE = "open it where it is used, and send its path or its content"
 _IN_HOST = "it belongs to the process that made it; send plain values, and let the host pass on what comes back"
-_RUNNING = "it stands in the middle of running in this process; send what makes it, or a list of what it yields"
+_RUNNING = "it is in the middle of running in this process; send what makes it, or a list of what it yields"
 _LOOP = "it belongs to the event loop of one process"
 _FRAME = "it belongs to the running program"
 
@@ -36,11 +36,11 @@ _HINTS: Dict[str, Tuple[str, str]] = {
     "queue.Queue": ("a queue of threads", _QUEUE),
     "_queue.SimpleQueue": ("a queue of threads", _QUEUE),
     "queue._PySimpleQueue": ("a queue of threads", _QUEUE),
-    "asyncio.mixins._LoopBoundMixin": ("a thing of asyncio", _LOOP),
-    "asyncio.locks.Event": ("a thing of asyncio", _LOOP),
-    "asyncio.queues.Queue": ("a thing of asyncio", _LOOP),
+    "asyncio.mixins._LoopBoundMixin": ("an object of asyncio", _LOOP),
+    "asyncio.locks.Event": ("an object of asyncio", _LOOP),
+    "asyncio.queues.Queue": ("an object of asyncio", _LOOP),
     "asyncio.events.AbstractEventLoop": ("an event loop", _LOOP),
-    "asyncio.events.Handle": ("a thing of asyncio", _LOOP),
+    "asyncio.events.Handle": ("an object of asyncio", _LOOP),
     "_asyncio.Future": ("a future of asyncio", _LOOP),
     "asyncio.futures.Future": ("a future of asyncio", _LOOP),
     "concurrent.futures._base.Executor": ("an executor", _IN_HOST),
@@ -78,13 +78,13 @@ _CHANGING = frozenset(
         "symmetric_difference_update", "__setitem__", "__delitem__", "__iadd__", "__ior__",
     )
 )  # fmt: skip
-"""Methods of containers that would work on a copy: what is appended to that, nobody sees."""
+"""Methods of containers that would work on a copy: nobody sees what is appended to that."""
 
 _WITH_WAYS = frozenset(("multiprocessing", "multiprocess", "ctypes", "_ctypes"))
 """Packages whose things may be handed over, which is asked of each."""
 
 fine: Dict[int, None] = {}
-"""Types, by identity, whose instances are neither refused nor definitions; found out once for each."""
+"""Types, by identity, whose instances are neither refused nor definitions; determined once for each."""
 _refused: Dict[int, Tuple[str, str]] = {}
 _definitions: Dict[int, bool] = {}
 _alive: Dict[int, Any] = {}

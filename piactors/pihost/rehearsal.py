@@ -81,7 +81,7 @@ def _init() -> Dict[str, Any]:
 
 
 def _target() -> Tuple[str, bytes]:
-    """Return what is hosted: an actor without anything in it, where this launcher has actors."""
+    """Return what is hosted: an actor without anything in it, if this launcher has actors."""
     actors = sys.modules.get("piactors.actor")
     if actors is None:
         return "object", pickle.dumps((object, (), {}), 4)

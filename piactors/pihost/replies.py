@@ -41,7 +41,7 @@ class Replies:
         return wire.PLAIN, plain_encode.encode(value, self.accept)
 
     def chunks(self, value: Any) -> Tuple[int, Union[bytes, pieces.Chunks]]:
-        """Return the flags and the pieces for a result that may lie in shared memory; bytes where it is small."""
+        """Return the flags and the pieces for a result that may lie in shared memory; bytes if it is small."""
         if self.code:
             return wire.PICKLE, byvalue.dumps_chunks(value)
         chunks = pieces.Chunks()
@@ -50,13 +50,13 @@ class Replies:
         return wire.PLAIN, chunks
 
     def check_size(self, size: int, room: int = 0) -> None:
-        """See that the host takes a frame of so many bytes, and `room` more.
+        """See that the host takes a frame of that many bytes, and `room` more.
 
         Raises:
             ValueError: if it does not.
         """
         if size + room > self.most:
-            raise ValueError("it takes {:,} bytes, and max_frame is {:,}".format(size, self.most))
+            raise ValueError("it takes {:,} bytes, but max_frame is {:,}".format(size, self.most))
 
     def error(self, error: BaseException, untrusted: Optional[str] = None, room: int = 0) -> bytes:
         """Return the payload that describes an exception: as it is, or shortened so that the host takes it.
@@ -123,7 +123,7 @@ def _cut(described: Dict[str, Any], error: BaseException, limit: int) -> None:
 
 
 def _pickled(error: BaseException) -> Optional[bytes]:
-    """Pickle an exception, or return None where it would not come out of the pickle again."""
+    """Pickle an exception, or return None if it would not come out of the pickle again."""
     try:
         data = byvalue.dumps(error)
         if type(error).__reduce__ is BaseException.__reduce__ and _simple(error):
@@ -156,7 +156,7 @@ def _simple(error: BaseException) -> bool:
 
 
 def _builtin_args(error: BaseException) -> Optional[bytes]:
-    """Return the arguments that rebuild a builtin exception, where they are plain data."""
+    """Return the arguments that rebuild a builtin exception, if they are plain data."""
     module, name = faults.class_of(error)
     if module != "builtins" or getattr(sys.modules["builtins"], name, None) is not type(error):
         return None

@@ -51,14 +51,14 @@ _forbidden: Optional[bool] = None
 
 
 def _is_forbidden() -> bool:
-    """Whether this process may make no files in memory: filters of system calls, as of containers, have that effect."""
+    """Whether this process cannot make files in memory: filters of system calls, as of containers, have that effect."""
     global _forbidden
     if _forbidden is None:
         try:
             os.close(os.memfd_create("piactors-trial", os.MFD_CLOEXEC))
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EACCES):
-                return False  # there is too little of something just now, as whoever makes a segment will find
+                return False  # there is too little of something now, as making a segment will show
             _forbidden = True
         else:
             _forbidden = False
@@ -75,7 +75,7 @@ class Segment:
         self.pinned = False
         """Whether a message is in it that may have to be sent (again)."""
         self.unread = False
-        """Whether a message was in it that nobody took: the receiver may not have it at all."""
+        """Whether a message in it was not taken: the receiver may not have it at all."""
         self.fd = os.memfd_create("piactors-segment", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(self.fd, size)
@@ -168,7 +168,7 @@ class Pool:
 
     Args:
         most: how many bytes all of them may have; what is beyond goes through the socket.
-        drop: told of the number of each segment that is let go.
+        drop: called with the number of each segment that is let go.
     """
 
     def __init__(self, most: int, drop: Callable[[int], object]) -> None:
@@ -178,7 +178,7 @@ class Pool:
         self._segments: List[Segment] = []
 
     def pack(self, chunks: Chunks) -> Optional[Parcel]:
-        """Put a message into a segment; None where there is none to be had."""
+        """Put a message into a segment; None if none is available."""
         size = chunks.nbytes
         need = _START + size + (len(chunks.apart) + 1) * _ALIGN
         if need > self.most or len(chunks.apart) >= MOST_CHUNKS:
@@ -235,7 +235,7 @@ class Pool:
             self._drop(number)
 
     def trim(self, keep: int) -> int:
-        """Let go of what nobody uses, beyond `keep` bytes; return how many bytes there are then."""
+        """Let go of what is not used, beyond `keep` bytes; return how many bytes there are then."""
         self._let_go_unread()
         total = sum(segment.size for segment in self._segments)
         for segment in list(self._segments):
@@ -246,13 +246,13 @@ class Pool:
         return total
 
     def keep_pinned(self) -> None:
-        """The other process is gone: what it had taken is of no use, and what is still to be sent stays."""
+        """The other process is gone: what it had taken is useless, and what is still to be sent stays."""
         self._segments = [segment for segment in self._segments if segment.pinned]
         for segment in self._segments:
-            segment.mark(SENT)  # also what it had taken: nobody gives that back but the parcel
+            segment.mark(SENT)  # also what it had taken: only the parcel gives that back
 
     def close(self) -> None:
-        """Nobody will be sent anything any more."""
+        """Nothing will be sent any more."""
         self._segments = []
         self.most = 0
 
@@ -300,16 +300,16 @@ class Lost(Received):
         self.why = why
 
     def error(self) -> OSError:
-        """Return what whoever asks for it gets."""
+        """Return what the code that asks for it gets."""
         return OSError(errno.EMFILE, "it did not arrive: {}".format(self.why))
 
 
 class BadTable(Exception):
-    """What should tell of a message in a segment cannot be."""
+    """What should describe a message in a segment is not valid."""
 
 
 class NoRoom(BadTable):
-    """A segment cannot be taken, because there is too little of something just now."""
+    """A segment cannot be taken, because there is too little of something now."""
 
 
 class Table:
@@ -332,7 +332,7 @@ class Table:
         """Map a segment, and close its descriptor.
 
         Raises:
-            BadTable: where it cannot be one.
+            BadTable: if it is not a valid segment.
         """
         if fd < 0:
             raise NoRoom("no descriptor was left for its segment (RLIMIT_NOFILE, ulimit -n)")
@@ -367,10 +367,10 @@ class Table:
         self._maps.clear()
 
     def receive(self, table: Chunk, most: int) -> Received:
-        """Take the message that a table tells of.
+        """Take the message that a table describes.
 
         Raises:
-            BadTable: where it tells of none, or of one of more than `most` bytes.
+            BadTable: if it describes none, or one of more than `most` bytes.
         """
         number, entries = parse(table)
         mapped = self._maps.get(number)
@@ -384,10 +384,10 @@ class Table:
 
 
 def parse(table: Chunk) -> Tuple[int, List[Tuple[int, int]]]:
-    """Return the segment and the places that a table tells of.
+    """Return the segment and the places that a table describes.
 
     Raises:
-        BadTable: where it is none.
+        BadTable: if it is malformed.
     """
     if len(table) < _HEAD.size + _ENTRY.size:
         raise BadTable("a table that is too short")
@@ -430,7 +430,7 @@ def send_descriptor(sock: socket.socket, data: bytes, fd: int) -> None:
 
 
 def received_descriptors(ancillary: Sequence[Tuple[int, int, bytes]], flags: int) -> List[int]:
-    """Return the descriptors that came with a message; -1 last where this process could not have more of them."""
+    """Return the descriptors that came with a message; -1 last if this process could not have more of them."""
     numbers = array.array("i")
     for level, kind, block in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):

@@ -52,7 +52,7 @@ def described(root: Any, skips: Callable[[Any, Path], bool]) -> Dict[str, Entry]
             entry = _PLAIN if type(attribute) in _VALUES else _entry(attribute, path, skips)
             if entry is not None:
                 if entry[1] and any(attribute is holder for holder in owners):
-                    entry = (entry[0], False, *entry[2:])  # it leads back, and would do so for ever
+                    entry = (entry[0], False, *entry[2:])  # it leads back, and would do so forever
                 found[dotted] = entry
                 if entry[1]:
                     todo.append((path, [*owners, attribute]))
@@ -60,7 +60,7 @@ def described(root: Any, skips: Callable[[Any, Path], bool]) -> Dict[str, Entry]
 
 
 def _entry(attribute: Any, path: Path, skips: Callable[[Any, Path], bool]) -> Optional[Entry]:
-    """Return what there is to say of an attribute; None where it is left out."""
+    """Return what there is to say of an attribute; None if it is left out."""
     if type(attribute) is types.FunctionType and not attribute.__dict__:
         return _METHOD
     try:

@@ -24,7 +24,7 @@ class Sharing:
         self._pool = segments.Pool(most if segments.available() else 0, self._dropped)
 
     def mapped(self, number: int, fd: int) -> None:
-        """The host has sent a segment; on the control thread, which must go on where there is no room for it."""
+        """The host has sent a segment; on the control thread, which must go on if there is no room for it."""
         with self._known:
             try:
                 self._table.add(number, fd)
@@ -47,7 +47,7 @@ class Sharing:
         """Return the chunks of a message, once its segment is here: it comes on the other channel.
 
         Raises:
-            OSError: where this process could not take it: no descriptor or no memory was left.
+            OSError: if this process could not take it: no descriptor or no memory was left.
         """
         number, _ = segments.parse(table)
         with self._known:
@@ -57,7 +57,7 @@ class Sharing:
             return self._table.receive(table, _MOST_OF_HOST).chunks()
 
     def pack(self, chunks: pieces.Chunks) -> Optional[bytes]:
-        """Put a large answer into a segment and return the table of it; None where it has to go through the socket."""
+        """Put a large answer into a segment and return the table of it; None if it has to go through the socket."""
         with self._lock:
             parcel = self._pool.pack(chunks)
             if parcel is None or parcel.segment is None:
@@ -69,7 +69,7 @@ class Sharing:
             return parcel.hand_over()
 
     def trim(self, keep: int) -> None:
-        """Let go of segments for answers that nobody uses, beyond `keep` bytes."""
+        """Let go of segments for answers that are not used, beyond `keep` bytes."""
         with self._lock:
             self._pool.trim(keep)
 

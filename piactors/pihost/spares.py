@@ -26,14 +26,14 @@ _MANY = 3
 while the isolate before makes itself ready."""
 _LEISURE_OF_MANY_MS = 50
 """How long such a spare waits before it rehearses: in a row it is taken before, and a rehearsal is more work than it
-saves where all processors are busy with starts."""
+saves when all processors are busy with starts."""
 _MOST_FAILURES = 3
 _OF_THREADS = frozenset({"affinity", "nice", "io_class"})
 """Orders that hold for one thread and those that it starts: a spare has its second thread already."""
 
 
 class Spare(NamedTuple):
-    """The launcher's side of one."""
+    """The launcher's side of a spare."""
 
     pid: int
     channel: socket.socket
@@ -53,7 +53,7 @@ class Spares:
         return [] if self.current is None else [self.current.pid]
 
     def want(self) -> None:
-        """Have one made soon: somebody starts isolates here."""
+        """Have one made soon: isolates are being started here."""
         self._in_a_row += 1
         self._wanted = self._failures < _MOST_FAILURES and hasattr(socket, "SOCK_SEQPACKET")
 
@@ -68,7 +68,7 @@ class Spares:
         return 0 if self._in_a_row < _MANY else _LEISURE_OF_MANY_MS
 
     def make(self, fork: Callable[[socket.socket, socket.socket], int]) -> int:
-        """Have `fork` make one that waits at the first channel it gets and closes the second; return its pid, or 0."""
+        """Have `fork` make a spare that waits at its first channel and closes the second; return its pid or 0."""
         self._wanted = False
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -79,14 +79,14 @@ class Spares:
             theirs.setblocking(True)
             self.current = Spare(fork(theirs, ours), ours)
         except OSError:
-            ours.close()  # too many processes: whoever starts an isolate will be told
+            ours.close()  # too many processes: the one who starts an isolate will be told
             return 0
         finally:
             theirs.close()
         return self.current.pid
 
     def take(self, orders: Dict[str, Any]) -> Optional[Spare]:
-        """Return the spare, where there is one that can carry out these orders."""
+        """Return the spare, if there is one that can carry out these orders."""
         spare = self.current
         if spare is None or not _OF_THREADS.isdisjoint(orders) or len(pickle.dumps(orders, 4)) > _MAX_ORDER:
             return None
@@ -123,7 +123,7 @@ def _runs(pid: int) -> bool:
 
 
 def hand_over(spare: Spare, orders: Dict[str, Any], fds: List[int]) -> None:
-    """Have a spare be an isolate; where it has just died, its death will tell; if it was stopped, it goes on."""
+    """Have a spare be an isolate; if it has just died, its death will tell; if it was stopped, it goes on."""
     try:
         os.kill(spare.pid, signal.SIGCONT)  # a child that was not waited for
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
@@ -137,9 +137,9 @@ def hand_over(spare: Spare, orders: Dict[str, Any], fds: List[int]) -> None:
 def wait(
     channel: socket.socket, host_pidfd: int, end: Callable[[], None], leisure: int, rehearse: Callable[[], None]
 ) -> Tuple[Dict[str, Any], List[int]]:
-    """In the spare: wait for orders and descriptors, and rehearse where none have come after `leisure` milliseconds.
+    """In the spare: wait for orders and descriptors, and rehearse if none have come after `leisure` milliseconds.
 
-    `end` ends the process, where its host or launcher is gone.
+    `end` ends the process, if its host or launcher is gone.
     """
     poller = select.poll()
     poller.register(channel, select.POLLIN)

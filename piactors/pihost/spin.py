@@ -1,7 +1,7 @@
-"""Waiting for the next message: awake for some microseconds where messages come that fast, asleep otherwise.
+"""Waiting for the next message: awake for some microseconds when messages come that fast, asleep otherwise.
 
 A sleeping core takes longer to wake than a small call takes to run.  So an isolate looks a few times before it sleeps,
-and gives its core up between two looks, for where its host has to run on the same one.  It does so only after a
+and gives its core up between two looks, in case its host has to run on the same one.  It does so only after a
 message, and while the recent ones came in that time: an idle isolate sleeps.  (The host's `_io/spin.py` is alike.)
 """
 
@@ -13,7 +13,7 @@ from time import monotonic
 
 _SECONDS = 60e-6
 _TAKEN_AWAY = 8e-6
-"""How long giving up a core takes where somebody else then ran on it."""
+"""How long giving up a core takes if somebody else then ran on it."""
 _MISSES = 3
 """Waits in a row that were too long, or on a shared core, after which the next ones sleep at once."""
 _TRY_AGAIN = 16
@@ -25,7 +25,7 @@ _TAKES_BACK = 4
 
 
 class Spinner:
-    """The waits for one descriptor: what the last ones taught."""
+    """The waits for one descriptor: what was learnt from the last ones."""
 
     def __init__(self, fd: int) -> None:
         poll = select.poll()
@@ -36,7 +36,7 @@ class Spinner:
         self._begin = 0.0
 
     def wait(self) -> bool:
-        """Wait for a moment; True where the caller is to tell by `came` when there is something to read."""
+        """Wait for a moment; True if the caller is to tell by `came` when there is something to read."""
         begin = monotonic()
         if self._misses >= _MISSES:
             self._begin = begin
@@ -49,7 +49,7 @@ class Spinner:
                 return False
             pause()
             if now() - before > _TAKEN_AWAY and poll(0):
-                self._misses += 1  # whoever sent it runs on this very core
+                self._misses += 1  # the sender runs on this very core
                 return False
         self._misses = 0
         return False

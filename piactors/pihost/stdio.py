@@ -35,12 +35,12 @@ def _fill(number: int) -> None:
 
 
 def is_missing(number: int) -> bool:
-    """Whether this program has none of its own: it is what `fill` has put there."""
+    """Whether this program has no such descriptor of its own: it is what `fill` has put there."""
     return number in _filled and _filled[number] == _file(number)
 
 
 def above(fd: int) -> int:
-    """Return a descriptor of the same file that is none of the three, for what is kept open."""
+    """Return a descriptor of the same file that is not one of the three, for what is kept open."""
     if fd > 2 or fd < 0:
         return fd
     try:

@@ -35,7 +35,7 @@ class Record(NamedTuple):
 
 
 class _Circular(Exception):
-    """Something holds the value of a variable that is just being made, and holds it in turn."""
+    """Something holds the value of a variable that is still being made, and holds it in turn."""
 
 
 class Built:
@@ -51,7 +51,7 @@ class Built:
 
 
 class Store:
-    """All that has come by value and is still of use."""
+    """All that has come by value and is still needed."""
 
     def __init__(self) -> None:
         self.host = ""
@@ -103,7 +103,7 @@ class Store:
                 raise self._worded(error)
 
     def _worded(self, error: Exception) -> Exception:
-        """Say that it is the version, where another one than the host's cannot make something."""
+        """Say that it is the version, if another one than the host's cannot make something."""
         mine = sys.implementation.cache_tag
         if self.host in ("", mine) or isinstance(error, rebuild.NotHere):
             return error
@@ -136,7 +136,7 @@ class Store:
         return list(order)
 
     def _ensure(self, key: str) -> None:
-        """Make a thing without its content, then the content, which may need others whole, but for circles."""
+        """Make a thing without its content, then the content, which may need others whole, except in circles."""
         if key not in self.pending:
             return
         self._make(key)
@@ -324,7 +324,7 @@ def _fill_module(built: Built, body: Any) -> None:
 
 
 def _fill_nothing(built: Built, body: Any) -> None:
-    """It was made whole."""
+    """It has been made in full."""
 
 
 _FILL: Dict[str, Any] = {
@@ -341,7 +341,7 @@ _VARIABLES = ("global", "changed")
 _WITHOUT_HEAD = (*_VARIABLES, "module")
 
 store = Store()
-"""Of this process."""
+"""The store of this process."""
 
 
 class Unpickler(pickle.Unpickler):
@@ -366,5 +366,5 @@ class Unpickler(pickle.Unpickler):
 
 
 def unpickled(data: Any) -> Any:
-    """Return what a pickle of the host holds, and None for none."""
+    """Return what a pickle of the host holds, and None if there is none."""
     return Unpickler(io.BytesIO(data)).load() if data else None

@@ -26,7 +26,7 @@ class FrameStream:
         sock.setblocking(True)  # whatever time-out is the default of this process's sockets
         self.sock = sock
         self.fds: Deque[int] = deque()
-        """Descriptors that came along, in their order."""
+        """Descriptors that came along, in order."""
         self._takes_fds = takes_fds
         self.generation = 0
         self.spin: Optional[Spinner] = None
@@ -42,7 +42,7 @@ class FrameStream:
         return self.sock.fileno()
 
     def cut(self, refuse: Callable[..., Any]) -> None:
-        """In a fork of the isolate: close this copy, and have `refuse` raise where somebody would use it."""
+        """In a fork of the isolate: close this copy, and have `refuse` raise when somebody would use it."""
         self.sock.close()
         while self.fds:
             os.close(self.fds.popleft())

@@ -25,10 +25,10 @@ def split(target: str) -> Tuple[str, str]:
     place, colon, qualname = target.rpartition(":")
     if not colon or not place or not qualname:
         raise TargetError(
-            "{!r} is no target; write 'package.module:name' or 'path/to/file.py:name'".format(target)
+            "{!r} is not a target; write 'package.module:name' or 'path/to/file.py:name'".format(target)
         )
     if not all(part.isidentifier() for part in qualname.split(".")):
-        raise TargetError("{!r} is no target: {!r} is not the name of a class or function".format(target, qualname))
+        raise TargetError("{!r} is not a target: {!r} is not the name of a class or function".format(target, qualname))
     return place, qualname
 
 
@@ -87,7 +87,7 @@ def _load_file(path: str, target: str) -> Any:
 def _load_module(name: str, path: str, target: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise TargetError("{!r}: {} is no Python file".format(target, path))
+        raise TargetError("{!r}: {} is not a Python file".format(target, path))
     folder = os.path.dirname(path)
     if folder not in sys.path:
         sys.path.insert(0, folder)  # as for a script: what lies beside a file is importable from it

@@ -28,7 +28,7 @@ ERROR = 8
 DONE = 17
 SKIPPED = 9
 DEFINE = 20
-"""Definitions that the messages after it need, and the keys of such as the host has let go of.  Host to isolate."""
+"""Definitions that the messages after it need, and the keys of those that the host has let go of.  Host to isolate."""
 # Control channel.  REQUEST, RESPONSE and FAILURE go both ways: the protocol is symmetric.
 HELLO = 1
 STOPPING = 11
@@ -56,7 +56,7 @@ SIGNAL = 38
 SPARED = 39
 """The launcher may not send it either."""
 LOOK = 40
-"""To the launcher: news of an isolate are due and do not come; it is to look, and to end what holds that back."""
+"""To the launcher: news of an isolate is due and does not come; it is to look, and to end what holds that back."""
 LOOKED = 41
 """What it saw: the letter of the process's state in /proc, or nothing if there is no such process (any more)."""
 
@@ -90,7 +90,7 @@ Payload = Union[bytes, bytearray]
 
 
 class WireError(Exception):
-    """The peer sent bytes that are no frame of this protocol.
+    """The peer sent bytes that are not a frame of this protocol.
 
     `frames` holds what stood whole before them in the same bytes: it counts, however they were cut.
     """
@@ -135,7 +135,7 @@ def next_read(size: int, got: int) -> int:
 class FrameDecoder:
     """Turns a stream of bytes, however it was cut, into frames.
 
-    `feed` takes bytes from a scratch buffer.  While a large payload is on its way, `direct` returns
+    `feed` takes bytes from a scratch buffer.  While a large payload is arriving, `direct` returns
     the place where its next bytes belong, so that the reader can receive into it and call
     `received`.  After a `WireError` the decoder refuses everything: the stream has no next frame.
     """
@@ -143,9 +143,9 @@ class FrameDecoder:
     def __init__(self, max_frame: int) -> None:
         self.max_frame = max_frame
         self.rest = b""
-        """What has come of a frame that is not complete, but for a large payload."""
+        """What has come of a frame that is not complete, except a large payload."""
         self.head: Optional[Frame] = None
-        """Of the large payload that is on its way, where one is: only then `direct` has something to say."""
+        """Of the large payload that is arriving, if any: only then does `direct` return something."""
         self._length = 0
         self._body = bytearray()
         self._filled = 0
@@ -185,13 +185,13 @@ class FrameDecoder:
         return frames
 
     def direct(self) -> Optional[memoryview]:
-        """Return where the next bytes of a large payload belong, or None when none is on its way."""
+        """Return where the next bytes of a large payload belong, or None if none is arriving."""
         if self.head is None:
             return None
         if self._view is not None:
             self._view.release()
         if self._filled == len(self._body):
-            # Grown as bytes arrive, never at the word of a header: a lie costs its own length.
+            # Grown as bytes arrive, never on the word of a header: a lie costs its own length.
             grown = min(self._length, len(self._body) * 2)
             self._body.extend(bytes(grown - len(self._body)))
         self._view = memoryview(self._body)[self._filled :]
@@ -228,7 +228,7 @@ class FrameDecoder:
     def _check(self, length: int, kind: int, frames: List[Frame]) -> None:
         text = ""
         if length > self.max_frame:
-            text = "a frame of {:,} bytes is announced, and max_frame allows {:,}".format(length, self.max_frame)
+            text = "a frame of {:,} bytes is announced, but max_frame allows {:,}".format(length, self.max_frame)
         elif kind not in KINDS:
             text = "frame kind {} is not of this protocol".format(kind)
         if text:

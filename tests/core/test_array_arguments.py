@@ -173,5 +173,5 @@ def test_records_and_zones_come_back_as_they_were(isolator: ProcessIsolator) -> 
     ],
 )
 def test_a_refused_result_names_type_dtype_and_way(isolator: ProcessIsolator, name: str, text: str) -> None:
-    with pytest.raises(UntrustedReply, match=f"would return a .*{text}, and its trust allows plain data"):
+    with pytest.raises(UntrustedReply, match=f"would return a .*{text}, but its trust allows only plain data"):
         call(isolator, name)

@@ -59,6 +59,6 @@ def test_records_that_are_odd_harm_nobody(caplog: pytest.LogCaptureFixture) -> N
     wait_until(lambda: "the last one" in seen(caplog, "of.odd"))
     assert seen(caplog, "of.odd") == ["shown", "extra", "a level of an enum", "the last one"]
     extra, level = (record for record in caplog.records if record.getMessage() in ("extra", "a level of an enum"))
-    assert extra.__dict__["bad"] == "<the repr of a BadText cannot be had>"
+    assert extra.__dict__["bad"] == "<the repr of a BadText is not available>"
     assert (extra.__dict__["fine"], level.levelno) == (1, 35)
     wait_until(lambda: sum("--- Logging error ---" in line for line in lines) == 2)

@@ -303,7 +303,7 @@ def test_a_process_that_is_made_and_lacks_a_thread_is_tried_again(
         flag.unlink()
         assert ref.proxy().pid().get(timeout=RECOVERY_SECONDS) != pid
         assert ref.generation == 2
-        told = [record.getMessage() for record in caplog.records if "is tried again" in record.getMessage()]
+        told = [record.getMessage() for record in caplog.records if "will be retried" in record.getMessage()]
         assert len(told) == 1
         assert told[0].endswith("RuntimeError: can't start new thread")
     finally:

@@ -178,7 +178,7 @@ def test_a_template_is_what_children_are_made_of(lab: Lab) -> None:
     assert log == ["start x", "start x"]
     other = tree.start_child(child("other", Threaded))
     assert tree.child("other") is other
-    with pytest.raises(TypeError, match="arguments belong into the ChildSpec"):
+    with pytest.raises(TypeError, match="arguments belong in the ChildSpec"):
         tree.start_child(child("one more"), 1)
 
 
@@ -319,7 +319,7 @@ def test_calls_for_a_child_that_is_not_there(lab: Lab) -> None:
         with pytest.raises(ChildNotFound, match=text):
             call("c")
     stranger = lab.start(children=[child("a")]).child("a")
-    with pytest.raises(ChildNotFound, match="is no child of it"):
+    with pytest.raises(ChildNotFound, match="is not a child of it"):
         tree.terminate_child(stranger)
 
 
@@ -327,14 +327,14 @@ def test_calls_for_a_child_in_the_wrong_state(lab: Lab) -> None:
     """Each state has its errors, and each names the child and what to do first."""
     tree = shop(lab)
     for call in (tree.restart_child, tree.delete_child):
-        with pytest.raises(ChildRunning, match=r"^supervisor shop: child 'runs' runs: terminate_child it first$"):
+        with pytest.raises(ChildRunning, match=r"^supervisor shop: child 'runs' is running: call terminate_child"):
             call("runs")
         with pytest.raises(ChildRestarting, match="child 'waits' is being restarted: terminate_child calls that off"):
             call(tree.child("waits"))
-    with pytest.raises(ChildAlreadyStarted, match="child 'runs' has been started already, and runs"):
+    with pytest.raises(ChildAlreadyStarted, match="child 'runs' has been started already and is running"):
         tree.start_child(child("runs"))
     for id in ("waits", "stopped"):
-        with pytest.raises(ChildAlreadyPresent, match=f"child {id!r} is there already and does not run"):
+        with pytest.raises(ChildAlreadyPresent, match=f"child {id!r} already exists and does not run"):
             tree.start_child(child(id))
     tree.terminate_child("stopped")
     tree.delete_child("stopped")

@@ -249,10 +249,10 @@ def test_a_callback_may_watch_and_stop_others() -> None:
 def test_what_is_no_ref_cannot_be_watched_or_linked(bad: Any) -> None:
     """A TypeError that shows it; so is a callback that cannot be called."""
     ref = Plain.start()
-    with pytest.raises(TypeError, match=r"^watch: .* is no ref of an actor$"):
+    with pytest.raises(TypeError, match=r"^watch: .* is not a ref of an actor$"):
         watch(bad, print)
     for pair in ((ref, bad), (bad, ref)):
-        with pytest.raises(TypeError, match=r"^link: .* is no ref of an actor$"):
+        with pytest.raises(TypeError, match=r"^link: .* is not a ref of an actor$"):
             link(*pair)
     with pytest.raises(TypeError, match=r"^watch: None cannot be called$"):
         watch(ref, None)  # type: ignore[arg-type]

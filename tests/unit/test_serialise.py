@@ -79,7 +79,7 @@ def test_the_error_of_a_refused_reply_does_not_hold_the_reply() -> None:
     del data
     gc.disable()
     try:
-        with pytest.raises(UntrustedReply, match="no plain data") as caught:
+        with pytest.raises(UntrustedReply, match="not plain data") as caught:
             future.get()
         assert caught.value.__context__ is None
         assert alive() is None

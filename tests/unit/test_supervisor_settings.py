@@ -87,7 +87,7 @@ def test_a_dynamic_supervisor_takes_no_settings_of_the_other_kind(field: str) ->
 
 def test_an_id_that_is_there_twice_is_refused() -> None:
     """Siblings need ids of their own; cousins do not."""
-    with pytest.raises(ValueError, match=r"Supervisor\.children: the id 'b' is there twice"):
+    with pytest.raises(ValueError, match=r"Supervisor\.children: the id 'b' occurs twice"):
         Supervisor.check(children=[spec("a"), spec("b"), spec("b", Thread)])
     Supervisor.check(children=[spec("a"), spec("b", Supervisor, kwargs={"children": [spec("a")]})])
 
@@ -114,7 +114,7 @@ def below(*children: ChildSpec, depth: int = 3, **settings: Any) -> ChildSpec:
     ("tree", "error", "text"),
     [
         (below(spec("deep", Worker)), TypeError, "ChildSpec.args of child 'deep': they do not fit Worker"),
-        (below(spec("deep"), spec("deep")), ValueError, "the id 'deep' is there twice"),
+        (below(spec("deep"), spec("deep")), ValueError, "the id 'deep' occurs twice"),
         (below(spec("deep", restart="transient", significant=True)), ValueError, "significant of child 'deep': True"),
         (below(strategy="all"), ValueError, "Supervisor.strategy: 'all' is not allowed"),
         (below(spec("deep", DynamicSupervisor, kwargs={"max_children": -1})), ValueError, "max_children: -1 is not"),

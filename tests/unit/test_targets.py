@@ -239,7 +239,7 @@ def test_a_folder_is_no_file(write: Write) -> None:
 def test_a_file_that_is_no_python_file_is_refused(write: Write) -> None:
     """By its ending."""
     path = write("tf_notes.txt")
-    assert f"{path} is no Python file" in refusal(f"{path}:f")
+    assert f"{path} is not a Python file" in refusal(f"{path}:f")
 
 
 @pytest.mark.parametrize(

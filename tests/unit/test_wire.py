@@ -230,7 +230,7 @@ def test_any_bytes_are_frames_within_bounds_or_a_wire_error(stream: bytes, data:
 
 
 def test_the_errors_name_what_was_announced() -> None:
-    with pytest.raises(WireError, match="5,000 bytes is announced, and max_frame allows 4,096"):
+    with pytest.raises(WireError, match="5,000 bytes is announced, but max_frame allows 4,096"):
         FrameDecoder(MAX_FRAME).feed(header_with(5000, wire.REPLY))
     with pytest.raises(WireError, match="kind 99 is not of this protocol"):
         FrameDecoder(MAX_FRAME).feed(header_with(0, 99))

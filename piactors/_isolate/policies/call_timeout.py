@@ -3,7 +3,7 @@
 A call begins when those before it are answered, so its time is known without a word from the
 isolate.  One timer per isolate waits for the earliest deadline; it is set again only when it fires,
 so a call that ends in time costs next to nothing.  Before the process is ended, its stacks are taken:
-by asking its control thread, and where that does not answer, by a signal that faulthandler handles
+by asking its control thread, and if that does not answer, by a signal that faulthandler handles
 without Python's lock.
 
 Once a stop is asked for, no call may run longer than `shutdown_timeout`, counted from the request or from its own
@@ -33,9 +33,9 @@ _SIGNAL_SECONDS = 0.05
 _ARRIVES_AT_ONCE = 100_000
 """Bytes that a socket takes in one go."""
 _TRANSFER_SECONDS = 0.01
-"""How often it is looked whether a message that takes a while to arrive has begun."""
+"""How often to check whether a message that takes a while to arrive has begun."""
 _LONGEST_CLAIM = 2.0
-"""So many times its timeout, and a second, an isolate may neither read a message nor begin it."""
+"""For this many times its timeout, plus a second, an isolate may neither read a message nor begin it."""
 _LONGEST_ANSWER = 0.1
 """Seconds for which the answer of a call may be in the channel while the next one runs."""
 _MOST_TEXT = 1 << 18
@@ -72,7 +72,7 @@ class CallClock:
         self.runs = True
 
     def note(self) -> None:
-        """Something was sent or answered: what is in front now has begun, as far as the host can know."""
+        """Something was sent or answered: what is now in front has begun, as far as the host can know."""
         bound = self._bound()
         for message in self._delivery.mailbox.running(self._delivery.concurrency):
             if not message.deadline:
@@ -85,7 +85,7 @@ class CallClock:
             self._expect_stop(bound)
 
     def _bound(self) -> float | None:
-        """How long calls may run at the most because a stop is wanted; None if none is."""
+        """How long calls may run at most because a stop is wanted; None if none is."""
         body = self._body()
         wanted = self._stops() or (body is not None and body.stop_wanted)
         return self._shutdown_timeout() if wanted else None
@@ -130,7 +130,7 @@ class CallClock:
         delivery, now = self._delivery, time.monotonic()
         reads = delivery.process
         if reads is not None:
-            reads.read_now()  # an answer that is here came in time, also if nobody has looked yet
+            reads.read_now()  # an answer that is here came in time, even if nobody has looked yet
         with delivery.lock:  # whether it is late and that nothing more is sent is one decision
             self._timer = None
             late = self._doomed(now)
@@ -171,7 +171,7 @@ class CallClock:
         return message.indulge(_TRANSFER_SECONDS) <= _LONGEST_ANSWER
 
     def _is_late(self, message: Message, generation: Process) -> bool:
-        """Whether a call whose deadline has come has run for its whole time; where it has not, its deadline moves on.
+        """Whether a call whose deadline has come has run for its whole time; if it has not, its deadline moves on.
 
         One that had not begun at the last look gets its time from now on: a large message takes a while to arrive.
         """
@@ -207,7 +207,7 @@ class CallClock:
 
 
 def _limit(message: Message, bound: float | None) -> tuple[float | None, bool]:
-    """Return how long a call may run, None for as long as it likes; and whether that is because of a stop."""
+    """Return how long a call may run, None for no limit; and whether that is because of a stop."""
     own = message.call_timeout
     if bound is None or (own is not None and own <= bound):
         return own, False
@@ -215,7 +215,7 @@ def _limit(message: Message, bound: float | None) -> tuple[float | None, bool]:
 
 
 class Capture:
-    """Takes the Python stacks of one process, as far as they can be had, within about a tenth of a second."""
+    """Takes the Python stacks of one process, as far as available, within about a tenth of a second."""
 
     def __init__(self, generation: Process, done: Callable[[str], None]) -> None:
         self._generation = generation
@@ -260,7 +260,7 @@ class Capture:
         else:
             stat = None if self._generation.pid is None else process_stats.stat(self._generation.pid)
             state = "unknown" if stat is None else stat.state
-            self._finish(f"{why}\nNo stack could be had; the process is in state {state} (see proc(5)).")
+            self._finish(f"{why}\nNo stack was available; the process is in state {state} (see proc(5)).")
 
     def _finish(self, stack: str) -> None:
         if not self._finished:
@@ -275,4 +275,4 @@ def _readable(payload: wire.Payload) -> str:
         text = plain_decode.decode(payload, budget=4 * _MOST_TEXT)
     except plain_decode.BadPlain as error:
         return f"(stacks that cannot be read: {error})"
-    return text if isinstance(text, str) else "(stacks that are not a text)"
+    return text if isinstance(text, str) else "(malformed stacks)"

@@ -64,7 +64,7 @@ class HeartbeatWatch:
         generation.after(self._heartbeat.every, self._beat)
 
     def _fault(self, head: int) -> str | None:
-        """Return what is wrong, where nothing has run since the last beat."""
+        """Return what is wrong, if nothing has run since the last beat."""
         if head and time.monotonic() < self._arrives_by:
             return None  # a large message takes a while, in which it may well be deaf
         if self._unanswered:

@@ -1,6 +1,6 @@
 """Gives back the shared memory of an isolate when no large message has passed for a while.
 
-Segments are kept for the next large message, whose pages are there already then.  What stays when it is quiet is
+Segments are kept for the next large message, whose pages are then there already.  What stays when it is quiet is
 bounded by `IsolationOptions.keep_shared`, in each direction.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 1.0
 _LONGEST_SECONDS = 60.0
-"""Between two looks at what cannot be given back yet, because somebody keeps what lies in it."""
+"""Between two looks at what cannot be given back yet, because what lies in it is still held."""
 
 
 class IdleMemory:

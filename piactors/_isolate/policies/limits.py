@@ -1,4 +1,4 @@
-"""One process of an isolate and its limits: its group, who watches it, and what a breach leads to.
+"""One process of an isolate and its limits: its group, what watches it, and what a breach leads to.
 
 The kernel or the monitor finds a breach; here it becomes the reason of the generation's end, recorded
 before the kill, or an action of the user.
@@ -60,7 +60,7 @@ class LimitGuard:
             monitor.add(self._throttle)
 
     def _bounds(self) -> Bounds | None:
-        """Return what to watch, or None where nothing is."""
+        """Return what to watch, or None if nothing is."""
         recycle = self._options.recycle
         recycle_memory = None if recycle is None else recycle.above_memory
         plan = self._body.plan
@@ -77,7 +77,7 @@ class LimitGuard:
         )  # fmt: skip
 
     def let_run(self) -> None:
-        """Hold the tree to its share no more: it is about to be ended, and has to say where it was."""
+        """No longer hold the tree to its share: it is about to be ended, and has to say where it was."""
         throttle, self._throttle = self._throttle, None
         if throttle is not None:
             self._home.runtime.monitor.remove(throttle)
@@ -129,11 +129,11 @@ class LimitGuard:
         else:
             self._home.reports.error("processes %s stay in %s", group.members(), group.folders)
 
-    # What the monitor tells, on its thread
+    # What the monitor reports, on its thread
 
     def broken(self, breach: Breach) -> None:
         """See `UsageListener`."""
-        if self._body.doom("limit", str(breach), breach):  # else it is being ended already, and that is told of
+        if self._body.doom("limit", str(breach), breach):  # otherwise it is being ended already, and that is reported
             self.publish(breach, hard=True)
             self._body.kill("limit", str(breach))
 

@@ -1,6 +1,6 @@
 """When an isolate is to have a fresh process: after so many calls or seconds, or above so much memory.
 
-How one process takes over from another is a matter of the rules (`piactors._rules.replacement`).
+How one process takes over from another is up to the rules (`piactors._rules.replacement`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from piactors.options import IsolationOptions
 
 _SPARE = 2
-"""So many times what the old process has in RAM must be free for a new one beside it."""
+"""How many times what the old process has in RAM must be free for a new one beside it."""
 
 
 class RecyclePolicy:
@@ -59,7 +59,7 @@ class RecyclePolicy:
             body.after(self._after_seconds, partial(self._replace, body.number, "after_seconds"))
 
     def again(self) -> None:
-        """What was asked for has come to nothing: it may be asked for once more."""
+        """What was asked for has failed: it may be asked for once more."""
         self._is_asked = False
 
     def call_done(self) -> None:
@@ -75,7 +75,7 @@ class RecyclePolicy:
             self._replace(number, reason)
 
     def _look_at_birth(self, body: IncarnationView) -> None:
-        """See whether a fresh process is larger already than one should grow: then replacing it is of no use."""
+        """See whether a fresh process is larger already than one should grow: then replacing it is useless."""
         most, pid = self._most_memory, body.pid
         if most is None or pid is None or process_stats.resident(pid) <= most:
             return

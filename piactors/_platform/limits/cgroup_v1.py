@@ -99,7 +99,7 @@ class CgroupV1:
         return self._missing[controller]
 
     def orders(self, limits: IsolationLimits, mine: Collection[str]) -> dict[str, Any]:
-        """See `Mechanism`: whoever makes the group adds its folders."""
+        """See `Mechanism`: the maker of the group adds its folders."""
         return {}
 
     def make(self, label: str, limits: IsolationLimits, mine: Collection[str]) -> GroupV1:
@@ -145,7 +145,7 @@ class CgroupV1:
             return f"the controller {controller} is not mounted"
         own = cgroups.own_folder(mount, path)
         if own is None:
-            return f"the host's own group {path} lies outside of {mount.folder}"
+            return f"the host's own group {path} lies outside {mount.folder}"
         base = None
         try:
             base = cgroups.make_base(own)

@@ -1,7 +1,7 @@
 """Control groups, version 2: one folder per isolate, in a subtree that may be divided further.
 
 A group that has processes of its own cannot hand controllers down, unless it is the root.  So the
-groups are made beneath the host's own group only where that is possible, and else beside it.
+groups are made beneath the host's own group only if that is possible, and otherwise beside it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class CgroupV2:
         return self._missing.get(_CONTROLLERS[limit])
 
     def orders(self, limits: IsolationLimits, mine: Collection[str]) -> dict[str, Any]:
-        """See `Mechanism`: whoever makes the group adds its folders."""
+        """See `Mechanism`: the maker of the group adds its folders."""
         return {}
 
     def make(self, label: str, limits: IsolationLimits, mine: Collection[str]) -> GroupV2:
@@ -139,7 +139,7 @@ class CgroupV2:
             return dict.fromkeys(_FILES, "not mounted")
         own = cgroups.own_folder(mount, path)
         if own is None:
-            return dict.fromkeys(_FILES, f"the host's own group {path} lies outside of {mount.folder}")
+            return dict.fromkeys(_FILES, f"the host's own group {path} lies outside {mount.folder}")
         places = [own, *([os.path.dirname(own)] if own != mount.folder else [])]
         missing = dict.fromkeys(_FILES, "")
         for place in places:
@@ -184,7 +184,7 @@ def _enable(folder: str, controllers: set[str]) -> None:
 
 
 def _is_delegated(folder: str) -> bool:
-    """Whether whoever runs this system has left a group to us: by its owner, by its mark, or as the root of all."""
+    """Whether the administrator has left a group to us: by its owner, by its mark, or as the root of all."""
     if cgroups.is_inside_base(folder) or not os.access(folder, os.W_OK):
         return False  # beside an isolate that is itself a host, its own isolates would escape its limits
     for mark in ("user.delegate", "trusted.delegate"):

@@ -16,16 +16,16 @@ class Group(Protocol):
         """The folders of its hierarchies; a process is in the group once it has joined all of them."""
 
     def memory_charged(self) -> int | None:
-        """Bytes charged to it, what is cached of files included; None where it does not count memory."""
+        """Bytes charged to it, cached files included; None if it does not count memory."""
 
     def memory_used(self) -> int | None:
-        """Bytes in use that the kernel cannot simply drop; None where it does not count memory."""
+        """Bytes in use that the kernel cannot simply drop; None if it does not count memory."""
 
     def memory_peak(self) -> int | None:
         """The most bytes that were charged to it at once."""
 
     def cpu_seconds(self) -> float | None:
-        """CPU time of all its processes, those that have ended included; None where it does not count that."""
+        """CPU time of all its processes, those that have ended included; None if it does not count that."""
 
     def memory_kills(self) -> int:
         """How many of its processes the kernel has killed for memory."""
@@ -37,10 +37,10 @@ class Group(Protocol):
         """The pids of its processes."""
 
     def let_run(self) -> None:
-        """Hold it to its share of the processors no more."""
+        """No longer hold it to its share of the processors."""
 
     def remove(self) -> bool:
-        """Let go of it; False where processes are left in it."""
+        """Let go of it; False if processes are left in it."""
 
 
 class Mechanism(Protocol):
@@ -51,7 +51,7 @@ class Mechanism(Protocol):
     """The limits that it knows, and whether it holds them for the whole tree or for each process of it."""
 
     def why_not(self, limit: str, limits: IsolationLimits) -> str | None:
-        """Return why it cannot enforce a limit here, or None where it can: found by trying."""
+        """Return why it cannot enforce a limit here, or None if it can: found by trying."""
 
     def orders(self, limits: IsolationLimits, mine: Collection[str]) -> dict[str, Any]:
         """Return what the process has to do to itself, for `piactors.pihost.confine`."""
@@ -68,7 +68,7 @@ class GroupMaker(Mechanism, Protocol):
         """Make a group with these limits.
 
         Raises:
-            OSError: where the kernel refuses.
+            OSError: if the kernel refuses.
         """
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """A control group around a launcher and all that it ever starts.
 
-Nothing is limited by it.  It is there for the day on which a launcher is killed alone: what its
+Nothing is limited by it.  It is there for the case that a launcher alone is killed: what its
 isolates have started, daemons with an environment of their own among it, is then found here and
-killed.  Where no group can be made, the mark in the environment has to do (see `markers`).
+killed.  If no group can be made, the mark in the environment has to suffice (see `markers`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _HIERARCHIES = ("freezer", "pids", "systemd", "memory", "cpu")
 
 
 def make() -> str | None:
-    """Return the folder of a new group beneath the host's own one, or None where none can be made."""
+    """Return the folder of a new group beneath the host's own one, or None if none can be made."""
     if taken_away("pen"):
         return None
     for base in cgroups.possible_bases():  # of hosts that used another hierarchy as well

@@ -33,7 +33,7 @@ class Rlimits:
     scopes: Mapping[str, Scope] = dict.fromkeys(_RESOURCES, "process")
 
     def why_not(self, limit: str, limits: IsolationLimits) -> str | None:
-        """See `Mechanism`: a process can always lower its own limits, where the system has them."""
+        """See `Mechanism`: a process can always lower its own limits, if the system has them."""
         if taken_away("rlimit"):
             return "taken away by PIACTORS_PORTABLE"
         try:

@@ -1,4 +1,4 @@
-"""What the decisions of a supervisor ask for.  Whoever performs them reports back what came of it."""
+"""What the decisions of a supervisor ask for.  What performs them reports back the outcome."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Exit:
     """A child that ran has ended.
 
     Attributes:
-        wanted: somebody has stopped it by its ref, which acts as `terminate_child`.
+        wanted: somebody has stopped it through its ref, which acts as `terminate_child`.
         charged: whether a restart costs budget.
     """
 
@@ -28,7 +28,7 @@ class Exit:
 class Start:
     """Start the child; report `started` or `start_failed`.
 
-    `attempt` counts its restarts since it last ran stably; 0 is no restart after a death of its own.
+    `attempt` counts its restarts since it last ran stably; 0 is not a restart after a death of its own.
     """
 
     id: str
@@ -37,7 +37,7 @@ class Start:
 
 @attrs.frozen
 class Stop:
-    """Stop the child within its shutdown time, also where it is still starting; report `exited`.
+    """Stop the child within its shutdown time, even if it is still starting; report `exited`.
 
     `keep`: what waits in its mailbox stays there, since it may start again.
     """
@@ -65,7 +65,7 @@ class PutDown:
 
 @attrs.frozen
 class Forget:
-    """The child is no more: fail what waits for it, and keep nothing."""
+    """The child no longer exists: fail what waits for it, and keep nothing."""
 
     id: str
 
@@ -106,7 +106,7 @@ class Ended:
     """The supervisor has ended, and all its children before it.
 
     Attributes:
-        failed: the child whose start has failed, where that ended the supervisor's own start.
+        failed: the child whose start has failed, if that ended the supervisor's own start.
     """
 
     reason: ExitReason

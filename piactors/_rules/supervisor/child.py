@@ -44,12 +44,12 @@ class Child:
         job: what waits for the end of its start or stop.
         announced: False until its first start is complete; `which_children` does not list it before.
         comes_back: it is down because of a restart, and that will start it again.
-        unwanted: somebody has stopped it by its ref, so that no restart may start it.
+        unwanted: somebody has stopped it through its ref, so that no restart may start it.
         retry: of a waiting one, whether its last start has failed, so that the next has to be decided on.
-        epoch: grows with each start and each cancelled wait, so that late news can be told from new ones.
+        epoch: grows with each start and each cancelled wait, so that late news can be told from new.
         ready_at: when it was last ready, in seconds on a monotonic clock.
         attempt: restarts since it last ran stably.
-        ledger: its restarts, where it has a budget of its own.
+        ledger: its restarts, if it has a budget of its own.
     """
 
     rule: ChildRule

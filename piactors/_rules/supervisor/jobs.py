@@ -26,7 +26,7 @@ class Job:
     """Steps that are done one after the other.
 
     Attributes:
-        call: who wants to know how it ended, and `subject`: about which child.
+        call: the one that wants to know how it ended, and `subject`: about which child.
         keep: whether what is stopped may start again.
         after: what has to wait for the end of this job.
     """

@@ -2,11 +2,11 @@
 
 An input is the news of one child, a call of a user, or the end of a wait.  Each method takes one and
 returns the actions that it asks for, in order.  The rules are those of Erlang/OTP's `supervisor`;
-where a start or a stop takes time there, nothing else is handled meanwhile, and so it is here for
+when a start or a stop takes time there, nothing else is handled meanwhile, and so it is here for
 strategies that restart groups: what comes in between is put off until the job is done.  Under
 one_for_one each child goes its own way, so a slow start delays nobody else.
 
-An input that cannot be, such as news of a child that does not exist, changes nothing: it is late.
+An impossible input, such as news of a child that does not exist, changes nothing: it is late.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class SupervisorMachine(Steps):
 
     @_input
     def stop(self, keep: bool = False) -> None:
-        """Stop the supervisor: its children in reverse order, also where it is still starting."""
+        """Stop the supervisor: its children in reverse order, even if it is still starting."""
         self._end(ExitReason(kind="shutdown"), keep)
 
     # Inputs: news of children
@@ -109,7 +109,7 @@ class SupervisorMachine(Steps):
 
     @_input
     def stopped_by_ref(self, id: str) -> None:
-        """Somebody stops the child by its ref while it does not run: as `terminate_child`, and no job starts it."""
+        """Somebody stops the child through its ref while it is down: as `terminate_child`, and no job starts it."""
         child = self.children.get(id)
         if child is not None and not _is_being_put_down(child):
             child.unwanted = True
@@ -153,9 +153,9 @@ class SupervisorMachine(Steps):
         if present is not None and present.job is not None:
             present.job.after.append(lambda: self._start_child(rule, call))
         elif present is not None and present.is_active:
-            self._refuse(call, errors.ChildAlreadyStarted(f"child {rule.id!r} has been started already, and runs"))
+            self._refuse(call, errors.ChildAlreadyStarted(f"child {rule.id!r} has been started already and is running"))
         elif present is not None:
-            text = f"child {rule.id!r} is there already and does not run: restart_child or delete_child it"
+            text = f"child {rule.id!r} already exists and does not run: call restart_child or delete_child"
             self._refuse(call, errors.ChildAlreadyPresent(text))
         elif most is not None and len(self.children) >= most:
             text = f"child {rule.id!r}: there are {most} children already, as many as max_children allows"
@@ -177,7 +177,7 @@ class SupervisorMachine(Steps):
         self._begin(job)
 
     def _give_up_start(self, child: Child) -> None:
-        """A child that is starting is terminated: whoever waits for the start learns that it failed."""
+        """A child that is starting is terminated: those who wait for the start learn that it failed."""
         if child.phase is ChildPhase.WAITING:
             self._let_go_of_group(child)
         job, child.job = child.job, None
@@ -218,7 +218,7 @@ class SupervisorMachine(Steps):
 
     def _is_down(self, child: Child, call: Any) -> bool:
         if child.is_active:
-            self._refuse(call, errors.ChildRunning(f"child {child.id!r} runs: terminate_child it first"))
+            self._refuse(call, errors.ChildRunning(f"child {child.id!r} is running: call terminate_child first"))
         elif child.phase is not ChildPhase.DOWN:
             text = f"child {child.id!r} is being restarted: terminate_child calls that off"
             self._refuse(call, errors.ChildRestarting(text))
@@ -314,7 +314,7 @@ class SupervisorMachine(Steps):
         return ids if self.rule.strategy == "one_for_all" else ids[ids.index(child.id) :]
 
     def _shut_down_after(self, child: Child) -> None:
-        """End the supervisor where this child's end says so."""
+        """End the supervisor if this child's end says so."""
         how = self.rule.auto_shutdown
         if how == "never" or not child.rule.significant or self._ending is not None:
             return

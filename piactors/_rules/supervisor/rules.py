@@ -22,8 +22,8 @@ class ChildRule:
     """What decides about one child; see `ChildSpec` for the fields.
 
     Attributes:
-        budget: its own, or None where it shares that of its supervisor.
-        escalates: whether a used-up budget ends the supervisor; where not, only the child stays down.
+        budget: its own, or None if it shares that of its supervisor.
+        escalates: whether a used-up budget ends the supervisor; if not, only the child stays down.
         restart_on: decides on an exit in place of the restart type, or None.
         runner: whatever runs the child; nothing here looks at it.
         listed: False for one that leaves nothing behind when it ends, as a dynamic supervisor's children do.

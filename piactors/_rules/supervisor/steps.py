@@ -1,4 +1,4 @@
-"""How jobs are done step by step, and how a supervisor ends: the part of its decisions that is no rule."""
+"""How jobs are done step by step, and how a supervisor ends: the part of its decisions that is not a rule."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ class Steps:
             self._ledger = postpone(self._ledger, child.id, seconds)
 
     def _cut_wait_short(self, child: Child) -> None:
-        """What of its wait does not happen makes its past older again."""
+        """The part of its wait that does not happen makes its past older again."""
         until, child.waits_until = child.waits_until, None
         if until is not None and until > self._moment.now:
             self._postpone(child, self._moment.now - until)
