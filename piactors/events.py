@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -296,3 +296,55 @@ bus = EventBus()
 """The events of all isolates of this process."""
 
 subscribe = bus.subscribe
+
+
+# Watching calls
+
+
+CallOutcome: TypeAlias = Literal["returned", "raised", "failed", "cancelled"]
+"""What became of a call: a result, an exception of its handler, no answer at all, or its caller gave it up."""
+
+
+@attrs.frozen
+class CallInfo:
+    """One call, as an instrument sees it.
+
+    Attributes:
+        isolate: the isolate's name.
+        call: what is called: a method, a function, an attribute, or "a message".
+    """
+
+    isolate: str
+    call: str
+
+
+class Instrument(Protocol):
+    """Whoever watches all calls from this process to its isolates; as long as none is installed, that costs nothing.
+
+    Its methods come on the thread that sends a call or takes its answer, so they must be quick; what they raise is
+    logged, and nothing else happens.
+    """
+
+    def call_sent(self, call: CallInfo) -> None:
+        """A call is about to be sent."""
+
+    def call_settled(self, call: CallInfo, outcome: CallOutcome, seconds: float) -> None:
+        """It has an outcome, so many seconds after it was sent; a result has not been decoded yet."""
+
+
+instruments: list[Instrument] = []
+"""Those that are installed; nobody changes this list but `instrument`."""
+
+
+def instrument(new: Instrument) -> Callable[[], None]:
+    """Have an instrument see all calls that are sent from now on; returns what removes it again."""
+    for method in ("call_sent", "call_settled"):
+        if not callable(getattr(new, method, None)):
+            raise TypeError(f"instrument: {new!r} has no method {method}; see piactors.events.Instrument")
+    instruments.append(new)
+
+    def remove() -> None:
+        if new in instruments:
+            instruments.remove(new)
+
+    return remove

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from piactors import events
 from piactors._codec import encode
 from piactors._isolate import envelopes, trusting
+from piactors._isolate.instruments import put_watched
 from piactors._isolate.isolate import Isolate
 from piactors._isolate.reply_ports import CallFuture
 from piactors._rules.message import Message
@@ -69,7 +71,10 @@ class Calls:
         if of_attribute or needs is not None or call_timeout is not None:
             message.ask_for(call_timeout, needs, of_attribute=of_attribute)
         future.carry(message)
-        isolate.delivery.put(message, until=until)
+        if events.instruments:
+            put_watched(isolate.delivery, message, future, until)
+        else:
+            isolate.delivery.put(message, until=until)
 
     def tell(self, message: Any, retries: int, call_timeout: float | None, until: float | None) -> None:
         """Send a message that wants no answer."""
@@ -91,7 +96,10 @@ class Calls:
             message = Message("call", payload, future, path=(name,))
             message.ask_for(None, needs)
             future.carry(message)
-            delivery.put(message)
+            if events.instruments:
+                put_watched(delivery, message, future, None)
+            else:
+                delivery.put(message)
         except Exception as error:
             future.fail(error)
         return future

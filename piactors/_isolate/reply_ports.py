@@ -136,7 +136,9 @@ class CallFuture(Future[Any]):
             self._cancel_if_given_up()
             raise
         if cancelled:
-            self.message = None
+            sink, self.message = None if self.message is None else self.message.sink, None
+            if sink is not None and sink is not self:  # somebody watches it
+                sink.cancelled()
         return cancelled
 
     def _give_up(self) -> bool:

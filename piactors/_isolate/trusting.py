@@ -69,5 +69,6 @@ def future_of(delivery: Line, target: object) -> CallFuture:
 def take_back(messages: Iterable[Message]) -> None:
     """A call by name leaves, and may run beside these: their answers are not trusted any more."""
     for message in messages:
-        if type(message.sink) is HandedOver:
-            message.sink.take_back_trust()
+        take_back = getattr(message.sink, "take_back_trust", None)
+        if take_back is not None:
+            take_back()

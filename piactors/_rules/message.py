@@ -81,6 +81,10 @@ class Message:
         if of_attribute:
             self.of_attribute = True
 
+    def answer_to(self, sink: Any) -> None:
+        """Give the outcome to somebody else, who passes it on."""
+        self.sink = sink
+
     def begin(self, limit: float, deadline: float, *, by_stop: bool, in_transfer: bool) -> None:
         """It may run for `limit` seconds from now on, until `deadline`; or it has still to arrive by then."""
         self.limit, self.by_stop, self.in_transfer, self.deadline = limit, by_stop, in_transfer, deadline
