@@ -13,7 +13,7 @@ from piactors._io.loop import Share
 from piactors._rules.mailbox import Mailbox, Message
 from piactors.errors import MailboxFull, Timeout
 from piactors.options import OverflowPolicy
-from piactors.pihost.segments import Parcel
+from piactors.pihost.memory.segments import Parcel
 
 
 class Bounded(Protocol):

@@ -20,7 +20,7 @@ from piactors._isolate.sending import MakeError, Sending
 from piactors._platform.reentry import Reentered
 from piactors._rules.mailbox import Aftermath, Doubt, Evidence, Message, UnknownSequence
 from piactors.errors import ProtocolError
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 
 if TYPE_CHECKING:
     from piactors._isolate.spec import IsolateSpec

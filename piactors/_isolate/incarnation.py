@@ -29,7 +29,9 @@ from piactors._rules.mailbox import Message
 from piactors._rules.verdict import verdict
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Breach, ExitReason, Kind
-from piactors.pihost import PROTOCOL, inherit, wire
+from piactors.pihost import PROTOCOL
+from piactors.pihost.process import inherit
+from piactors.pihost.wire import wire
 
 
 class Listener(Protocol):

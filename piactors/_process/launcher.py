@@ -27,7 +27,9 @@ from piactors._process.launcher_news import News
 from piactors._process.launcher_watch import LauncherWatch
 from piactors._text.logs import logger
 from piactors.exit_reason import Rusage
-from piactors.pihost import inherit, lacks, segments, wire
+from piactors.pihost.memory import segments
+from piactors.pihost.process import inherit, lacks
+from piactors.pihost.wire import wire
 
 WARM_MODULES = ("piactors.actor",)
 """What a launcher of the host's own interpreter imports besides `preload`: what actors need in an isolate.
@@ -51,7 +53,7 @@ _Received = tuple[bytes, list[tuple[int, int, bytes]], int]
 
 
 class LauncherBackend:
-    """The host's end of a launcher process (see `piactors.pihost.launcher`), on the loop's thread."""
+    """The host's end of a launcher process (see `piactors.pihost.fork.launcher`), on the loop's thread."""
 
     def __init__(
         self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Confiner,

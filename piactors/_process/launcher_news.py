@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 
 
 class News:

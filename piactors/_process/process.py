@@ -37,7 +37,8 @@ from piactors._rules.mailbox import Evidence, Message
 from piactors._text.logs import logger
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Rusage
-from piactors.pihost import page, segments, wire
+from piactors.pihost.memory import segments
+from piactors.pihost.wire import page, wire
 
 _REFUSED_THREADS = "threads"
 _FOR_CALLERS = ANSWERS - {wire.SKIPPED}
