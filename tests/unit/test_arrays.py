@@ -19,7 +19,7 @@ from piactors.pihost.pickles import arrays
 from tests.plain_kinds import SENT, MyArray
 from tests.unit.test_plain_kinds import alike
 
-PIHOST = pathlib.Path(arrays.__file__).parent
+PIHOST = pathlib.Path(arrays.__file__).parent.parent
 
 
 class Pickler(pickle.Pickler):

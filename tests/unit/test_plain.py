@@ -39,7 +39,7 @@ from piactors.pihost.plain.decode import BadPlain, decode
 from piactors.pihost.plain.encode import NotPlain, encode
 
 MIB = 1 << 20
-PIHOST = pathlib.Path(sys.modules[encode.__module__].__file__ or "").parent
+PIHOST = pathlib.Path(sys.modules[encode.__module__].__file__ or "").parent.parent
 P = 2**61 - 1  # hash(i * P) == 0 for every int
 HEAD = bytes((t.HEADER,))
 
