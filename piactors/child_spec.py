@@ -18,7 +18,7 @@ from piactors._validation.fields import NONE
 from piactors.actor import ActorStarter, ProcessActor
 from piactors.exit_reason import KINDS, ExitReason, Kind
 from piactors.options import Backoff, IsolationOptions, RestartType, check_standby
-from piactors.pihost import targets
+from piactors.pihost.serve import targets
 
 Shutdown: TypeAlias = float | Literal["kill", "default"] | None
 OnExhausted: TypeAlias = Literal["escalate", "stop"]

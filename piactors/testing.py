@@ -40,7 +40,7 @@ from piactors._tree.thread_runner import ThreadRunner
 from piactors.actor import ActorStarter, ProcessActor
 from piactors.child_spec import ChildSpec
 from piactors.exit_reason import ExitReason, Kind
-from piactors.pihost import targets
+from piactors.pihost.serve import targets
 from piactors.supervisor import Supervisor
 from piactors.supervisor_ref import SupervisorRef
 

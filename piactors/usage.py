@@ -17,7 +17,8 @@ from piactors._platform import process_stats
 from piactors._platform.process_stats import Stat
 from piactors._process.placement import Process
 from piactors.future import Future
-from piactors.pihost import plain_decode, wire
+from piactors.pihost.plain import decode as plain_decode
+from piactors.pihost.wire import wire
 
 __all__ = ["GcStats", "ResourceUsage", "TreeUsage", "UsageSample", "snapshot"]
 

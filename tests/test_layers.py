@@ -86,9 +86,12 @@ ONLY_IN: dict[str, tuple[str, ...]] = {"click": ("cli",), "rich": ("cli", "_tree
 """Packages that come with an extra: the rest must do without them."""
 
 IN_FUNCTIONS_ONLY: frozenset[tuple[str, str]] = frozenset(
-    {("pihost.copies", "cloudpickle"), ("pihost.isolate", "debugpy"), ("pihost.arrays", "numpy")}
+    {("pihost.pickles.copies", "cloudpickle"), ("pihost.serve.isolate", "debugpy"), ("pihost.pickles.arrays", "numpy")}
 )
 """Packages that a module imports where it needs them, and does without where they are not installed."""
+
+ROOMS: dict[str, int] = {"memory": 0, "plain": 0, "process": 0, "wire": 1, "pickles": 1, "serve": 2, "fork": 3}
+"""The rank of each room of pihost: an import, for type checkers too, stays in its room or goes to a lower rank."""
 
 FROM_OS: dict[str, tuple[str, ...]] = {
     "_rules.verdict": ("WIFSIGNALED", "WTERMSIG", "WIFEXITED", "WEXITSTATUS", "waitstatus_to_exitcode")
@@ -290,6 +293,30 @@ def absolute_imports_of_pihost(tree: Tree) -> list[str]:
     ]
 
 
+def imports_out_of_rooms(tree: Tree) -> list[str]:
+    """Return the imports within pihost that do not go downwards, and those that a room itself makes."""
+    inside = f"{tree.package}.pihost."
+    found = []
+    for one in tree.imports:
+        here, there = one.importer, tree.target(one)
+        if not here.startswith(inside):
+            continue
+        if here.removeprefix(inside) in ROOMS:
+            found.append(f"{here}:{one.line} imports {there}: each import of a room costs time at each start")
+        elif there.startswith(inside):
+            mine, theirs = (name.removeprefix(inside).partition(".")[0] for name in (here, there))
+            if mine != theirs and ROOMS.get(theirs, 0) >= ROOMS.get(mine, -1):
+                found.append(f"{here}:{one.line} imports {there}: {mine!r} is not above {theirs!r}")
+    return found
+
+
+def modules_without_a_room(tree: Tree) -> list[str]:
+    """Return the modules of pihost that stand in no room that the table knows."""
+    inside = f"{tree.package}.pihost."
+    names = [module.removeprefix(inside) for module in tree.parsed if module.startswith(inside)]
+    return [name for name in names if name != "__main__" and name.partition(".")[0] not in ROOMS]
+
+
 def cycle(tree: Tree) -> list[str]:
     """Return the modules of one cycle of imports, or an empty list; those for type checkers and in functions count."""
     needs: dict[str, set[str]] = {module: set() for module in tree.parsed}
@@ -344,6 +371,11 @@ def test_the_isolates_side_imports_itself_relatively(package: Tree) -> None:
     assert absolute_imports_of_pihost(package) == []
 
 
+def test_the_rooms_of_the_isolates_side_import_downwards(package: Tree) -> None:
+    assert imports_out_of_rooms(package) == []
+    assert modules_without_a_room(package) == []
+
+
 def test_no_module_stands_in_two_rooms() -> None:
     names = [name for room in ROOMS.values() for name in room.modules]
     assert len(names) == len(set(names))
@@ -375,7 +407,7 @@ def planted(folder: Path, modules: Mapping[str, str]) -> Tree:
     root.mkdir()
     for name, source in {"__init__": "", **modules}.items():
         path = root.joinpath(*name.split("."))
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.with_suffix(".py").write_text(textwrap.dedent(source), encoding="utf-8")
     return Tree(root)
 
@@ -394,7 +426,7 @@ FORBIDDEN: dict[str, tuple[str, str, str]] = {
     "the package itself": ("ref", "from planted import top", "is not above"),
     "sideways": ("_values.futures", "from planted.proxy import side", "is not above"),
     "a package": ("errors", "import psutil", "does without psutil"),
-    "a package, not in a function": ("pihost.copies", "import cloudpickle", "does without cloudpickle"),
+    "a package, not in a function": ("pihost.pickles.copies", "import cloudpickle", "does without cloudpickle"),
     "a package of an extra": ("__main__", "import click", "comes with an extra"),
     "a clock": ("_rules.restart", "from time import monotonic", "is pure"),
     "a system call": ("_rules.mailbox", "import os", "is pure"),
@@ -438,7 +470,7 @@ ALLOWED = {
     "_text.shown": "line = 1",
     "proxy": "",
     "actor": "import planted.ref",
-    "pihost.copies": "def later():\n    import cloudpickle",
+    "pihost.pickles.copies": "def later():\n    import cloudpickle",
     "cli.main": "import click\nimport planted.actor",
 }
 
@@ -457,6 +489,39 @@ def test_checker_finds_a_use_of_os(tmp_path: Path) -> None:
 def test_checker_finds_an_absolute_import_of_pihost(tmp_path: Path) -> None:
     tree = planted(tmp_path, {"pihost.wire": "", "pihost.calls": "from planted.pihost import wire"})
     assert absolute_imports_of_pihost(tree) == ["planted.pihost.calls:1"]
+
+
+ROOM_FAULTS: dict[str, tuple[str, str, str]] = {
+    "upwards": ("pihost.wire.page", "from ..serve import calls", "'wire' is not above 'serve'"),
+    "sideways": ("pihost.wire.page", "from ..pickles.store import store", "'wire' is not above 'pickles'"),
+    "for type checkers": (
+        "pihost.wire.page",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..fork import launcher",
+        "'wire' is not above 'fork'",
+    ),
+    "in a room itself": ("pihost.wire.__init__", "import os", "costs time at each start"),
+}
+
+
+@pytest.mark.parametrize(("module", "source", "complaint"), ROOM_FAULTS.values(), ids=ROOM_FAULTS)
+def test_checker_finds_an_import_out_of_a_room(tmp_path: Path, module: str, source: str, complaint: str) -> None:
+    others = {"pihost.serve.calls": "", "pihost.pickles.store": "store = 1", "pihost.fork.launcher": ""}
+    found = imports_out_of_rooms(planted(tmp_path, {**others, module: source}))
+    assert len(found) == 1
+    assert complaint in found[0]
+
+
+def test_checker_lets_be_what_stays_in_its_room_or_goes_downwards(tmp_path: Path) -> None:
+    modules = {
+        "pihost.__init__": "PROTOCOL = 1", "pihost.wire.page": "", "pihost.wire.streams": "from . import page",
+        "pihost.serve.calls": "import os\nfrom .. import PROTOCOL\nfrom ..wire.page import os",
+    }  # fmt: skip
+    assert imports_out_of_rooms(planted(tmp_path, modules)) == []
+
+
+def test_checker_finds_a_module_without_a_room(tmp_path: Path) -> None:
+    tree = planted(tmp_path, {"pihost.novelty": "", "pihost.wire.page": "", "pihost.cellar.wine": ""})
+    assert modules_without_a_room(tree) == ["cellar.wine", "novelty"]
 
 
 def test_checker_finds_a_cycle(tmp_path: Path) -> None:

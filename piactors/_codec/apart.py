@@ -1,4 +1,4 @@
-"""Classes and other things taken apart: which function of `piactors.pihost.rebuild` makes each, of what."""
+"""Classes and other things taken apart: which function of `piactors.pihost.pickles.rebuild` makes each, of what."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import functools
 from typing import Any
 
 from piactors._codec import places, snapshots
-from piactors.pihost import rebuild
+from piactors.pihost.pickles import rebuild
 
 
 def class_head(cls: type) -> tuple[Any, tuple[Any, ...]]:

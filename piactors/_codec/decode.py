@@ -16,7 +16,11 @@ import attrs
 
 from piactors._codec import keys
 from piactors.errors import InvalidTarget, NotSendable, ProtocolError, RemoteError, RemoteTraceback, UntrustedReply
-from piactors.pihost import pieces, plain_decode, rebuild, segments, wire
+from piactors.pihost.memory import segments
+from piactors.pihost.memory.chunks import ViewReader
+from piactors.pihost.pickles import rebuild
+from piactors.pihost.plain import decode as plain_decode
+from piactors.pihost.wire import wire
 
 _MAX_SHOWN = 500
 _SMALL = 65_536
@@ -52,17 +56,17 @@ class _Unpickler(pickle.Unpickler):
             raise data.error()
         if type(data) is segments.Received:
             first, *apart = data.chunks()
-            super().__init__(pieces.ViewReader(first), buffers=apart)
+            super().__init__(ViewReader(first), buffers=apart)
         else:
             super().__init__(io.BytesIO(data))
         self._requested = requested
 
     def find_class(self, module: str, name: str) -> Any:
-        if name in ("host_object", "ref") and module in ("_pihost.byvalue", "piactors.pihost.byvalue"):
+        if name in ("host_object", "ref") and module in ("_pihost.pickles.byvalue", "piactors.pihost.pickles.byvalue"):
             return host_object
         if module == "piactors._values.futures" and name == "requested":
             return self._requested
-        if module == "_pihost.rebuild":
+        if module == "_pihost.pickles.rebuild":
             return getattr(rebuild, name)
         return super().find_class(module, name)
 

@@ -25,8 +25,8 @@ from piactors._codec import pickler as pickling
 from piactors._codec.pickler import Global, Module
 from piactors._codec.shared_objects import Lent
 from piactors._codec.snapshots import Pins
-from piactors.pihost import refusals
-from piactors.pihost.store import Record
+from piactors.pihost.pickles import refusals
+from piactors.pihost.pickles.store import Record
 
 _versions = itertools.count(1)
 _NOTHING = object()

@@ -12,7 +12,8 @@ from piactors._codec import definitions, shared_memory, shared_objects
 from piactors._codec import pickler as pickling
 from piactors._codec.definitions import Needs
 from piactors.errors import NotSendable
-from piactors.pihost import byvalue, pieces, refusals
+from piactors.pihost.memory.chunks import BLOCKS, CONTAINERS, FEW, LEAST, Chunks
+from piactors.pihost.pickles import byvalue, refusals
 
 _SIMPLE = frozenset({int, float, str, bytes, bool, type(None), tuple, list, dict, set, frozenset})
 """Types of arguments that plain pickle, which is faster, is tried on first."""
@@ -136,7 +137,7 @@ class _Whole:
 def dumps_call(
     operation: str, path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, foreign: bool
 ) -> bytes | Packed:
-    """Serialise one message; see `piactors.pihost.hosted` for the operations.
+    """Serialise one message; see `piactors.pihost.serve.hosted` for the operations.
 
     Raises:
         NotSendable: naming what cannot be sent, and where it is.
@@ -165,14 +166,14 @@ def pack_call(
     *, foreign: bool,
 ) -> Packed | None:  # fmt: skip
     """Serialise one message into shared memory, if it is large; None if it is not, or none is available."""
-    chunks = pieces.Chunks()
+    chunks = Chunks()
     pickler = pickling.Pickler(chunks, foreign=foreign, buffer_callback=chunks.take)
     try:
         pickler.dump((operation, path, args, dict(kwargs)))
         needs = _needs(pickler, foreign)
     except _REFUSALS:
         return None  # the error is left to the usual way
-    parcel = outbox.pack(chunks) if chunks.nbytes >= pieces.LEAST else None
+    parcel = outbox.pack(chunks) if chunks.nbytes >= LEAST else None
     return None if parcel is None else Packed(parcel, needs)
 
 
@@ -183,14 +184,14 @@ def may_be_large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """
     for arg in (*args, *kwargs.values()) if kwargs else args:
         kind = type(arg)
-        if kind in pieces.BLOCKS:
-            if len(arg) >= pieces.LEAST:
+        if kind in BLOCKS:
+            if len(arg) >= LEAST:
                 return True
-        elif kind in pieces.CONTAINERS:
+        elif kind in CONTAINERS:
             items = arg.values() if kind is dict else arg
-            if _holds_large(items if len(arg) <= pieces.FEW else islice(items, pieces.FEW)):
+            if _holds_large(items if len(arg) <= FEW else islice(items, FEW)):
                 return True
-        elif kind not in _SIMPLE and _nbytes(arg) >= pieces.LEAST:
+        elif kind not in _SIMPLE and _nbytes(arg) >= LEAST:
             return True
     return False
 
@@ -198,10 +199,10 @@ def may_be_large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
 def _holds_large(items: Iterable[Any]) -> bool:
     for item in items:
         kind = type(item)
-        if kind in pieces.BLOCKS:
-            if len(item) >= pieces.LEAST:
+        if kind in BLOCKS:
+            if len(item) >= LEAST:
                 return True
-        elif kind not in _SIMPLE and _nbytes(item) >= pieces.LEAST:
+        elif kind not in _SIMPLE and _nbytes(item) >= LEAST:
             return True
     return False
 

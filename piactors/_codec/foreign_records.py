@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from piactors._text import shown
-from piactors.pihost import plain_decode
+from piactors.pihost.plain import decode as plain_decode
 
 UNREADABLE = (plain_decode.BadPlain, TypeError, KeyError, ValueError)
 """What is raised if a record cannot be read."""

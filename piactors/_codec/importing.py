@@ -35,7 +35,7 @@ def check() -> None:
 
 def _is_starting() -> str:
     """Return what is imported if this process is an isolate that is still loading what it is to host."""
-    isolate = sys.modules.get(f"{_PIHOST}.isolate")
+    isolate = sys.modules.get(f"{_PIHOST}.serve.isolate")
     return "what it is to host" if getattr(isolate, "is_loading", False) else ""
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from piactors._codec import apart, keys, places, shared_objects, snapshots
-from piactors.pihost import arrays, byvalue, rebuild, refusals
+from piactors.pihost.pickles import arrays, byvalue, rebuild, refusals
 
 _Looked = tuple[int, tuple[int, ...], snapshots.Pins | None]
 _local_versions: weakref.WeakKeyDictionary[type, _Looked] = weakref.WeakKeyDictionary()

@@ -79,7 +79,7 @@ def named_otherwise(cls: type) -> tuple[Any, ...] | None:
     if cls in _SINGLE:
         return type, (_SINGLE[cls],)
     if cls in _NAMES and cls.__module__ == "builtins":
-        from piactors.pihost import rebuild
+        from piactors.pihost.pickles import rebuild
 
         return rebuild.builtin_type, (_NAMES[cls],)
     return None

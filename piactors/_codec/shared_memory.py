@@ -1,4 +1,4 @@
-"""Large messages between host and isolate, through shared memory (see `piactors.pihost.segments`).
+"""Large messages between host and isolate, through shared memory (see `piactors.pihost.memory.segments`).
 
 Each isolate has segments of its own in each direction: what was written for one must not be read by another.
 """
@@ -10,7 +10,9 @@ import threading
 from piactors._platform import taken_away
 from piactors.errors import ProtocolError
 from piactors.options import IsolationOptions
-from piactors.pihost import pieces, segments, wire
+from piactors.pihost.memory import segments
+from piactors.pihost.memory.chunks import Chunks
+from piactors.pihost.wire import wire
 
 MOST = 1 << 30
 """Bytes of segments that an isolate may have in each direction, if nothing limits its memory."""
@@ -44,7 +46,7 @@ class Outbox:
         self.offers = most > 0
         """Whether there is any shared memory for this isolate."""
 
-    def pack(self, chunks: pieces.Chunks) -> segments.Parcel | None:
+    def pack(self, chunks: Chunks) -> segments.Parcel | None:
         """Put a message into a segment; None if it has to go through the socket."""
         if self._lock._is_owned():  # type: ignore[attr-defined]
             return None  # this is a signal handler, and has interrupted this very function

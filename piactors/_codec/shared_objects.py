@@ -16,7 +16,8 @@ from typing import Any
 
 import attrs
 
-from piactors.pihost import handed, refusals
+from piactors.pihost.memory import handed
+from piactors.pihost.pickles import refusals
 
 _FAMILIES = ("multiprocessing", "multiprocess")
 _numbers = itertools.count(1)

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from piactors._codec import places
-from piactors.pihost import rebuild, refusals
+from piactors.pihost.pickles import rebuild, refusals
 
 _GLOBAL_STEPS = frozenset({"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _ATOMS = frozenset(

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from piactors._platform.limits import cgroups, choice, pen
+from piactors._platform.limits import cgroups, choice, launcher_cgroup
 from piactors._platform.limits.cgroup_v1 import CgroupV1
 from piactors._platform.limits.cgroup_v2 import CgroupV2
 from piactors._platform.limits.joined import JoinedGroups
@@ -18,7 +18,7 @@ from piactors._platform.limits.monitored import Monitored
 from piactors._platform.limits.rlimits import Rlimits
 from piactors._platform.limits.scheduler import Scheduler
 from piactors.limits import Enforcement, IsolationLimits
-from piactors.pihost import confine
+from piactors.pihost.process import confine
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +50,7 @@ class Confinement:
     """What one process is confined by.
 
     Attributes:
-        orders: what it does to itself before it runs anything else (see `piactors.pihost.confine`).
+        orders: what it does to itself before it runs anything else (see `piactors.pihost.process.confine`).
         group: its control group, or None.
     """
 
@@ -104,7 +104,7 @@ class Confiner:
     def pen(self) -> str | None:
         """Return a new group for a launcher, or None if none can be made."""
         with self._lock:
-            folder = pen.make()
+            folder = launcher_cgroup.make()
             if folder is not None:
                 self._pens.add(folder)
                 self._bases.add(os.path.dirname(folder))

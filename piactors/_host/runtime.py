@@ -26,7 +26,8 @@ from piactors._process.launcher import LauncherBackend
 from piactors._process.portable import PortableBackend
 from piactors._rules.lanes import Lanes
 from piactors.errors import StartError
-from piactors.pihost import patched, stdio
+from piactors.pihost.fork import patched
+from piactors.pihost.process import stdio
 
 _CALLBACKS_AT_END = 2.0
 _INSTEAD = (

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from piactors.pihost import lacks
+from piactors.pihost.process import lacks
 
 _PAUSE = 0.2
 

@@ -11,7 +11,8 @@ from itertools import islice, takewhile
 from typing import Any, Protocol
 
 from piactors.errors import ProtocolError
-from piactors.pihost import segments, wire
+from piactors.pihost.memory import segments
+from piactors.pihost.wire import wire
 
 _MOST_BUFFERS = 64
 _MOST_FDS = 64

@@ -20,7 +20,7 @@ from piactors._platform import reentry, wake
 from piactors._platform.reentry import Reentered
 from piactors._rules.read_turns import ReadTurn
 from piactors.errors import ProtocolError
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 
 _DRAIN_READS = 64
 """Reads for what a peer sent before it stopped: a socket holds about 200 KiB, and more comes from one that floods."""

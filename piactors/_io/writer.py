@@ -12,7 +12,7 @@ from piactors._io.channel import JOIN_UP_TO, HasDescriptor, SocketChannel
 from piactors._io.loop import Loop, Share
 from piactors._platform import reentry
 from piactors._platform.reentry import Reentered
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 
 HOLD_SECONDS = 50e-6
 """How long a message may be held back, when a thread sends many and others are in flight already."""

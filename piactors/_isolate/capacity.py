@@ -14,7 +14,7 @@ from piactors._rules.mailbox import Mailbox
 from piactors._rules.message import Message
 from piactors.errors import MailboxFull, Timeout
 from piactors.options import OverflowPolicy
-from piactors.pihost.segments import Parcel
+from piactors.pihost.memory.segments import Parcel
 
 
 class Bounded(Protocol):

@@ -15,7 +15,8 @@ from piactors._isolate.reply_ports import raise_from
 from piactors._process.placement import Process
 from piactors.errors import ProtocolError
 from piactors.future import Future
-from piactors.pihost import plain_decode, wire
+from piactors.pihost.plain import decode as plain_decode
+from piactors.pihost.wire import wire
 
 _BUDGET = 64 << 20
 """Bytes of memory that the description of an object may take, whatever `max_frame` is."""
@@ -48,7 +49,7 @@ def request(
 
 
 def description(name: str, raw: bytes | None) -> Described:
-    """Return what a hosted object offered when it became ready (see `pihost.hosted.Described`).
+    """Return what a hosted object offered when it became ready (see `pihost.serve.hosted.Described`).
 
     Raises:
         ProtocolError: if the isolate sent something else.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 
 if TYPE_CHECKING:
     from piactors._io.loop import Timer

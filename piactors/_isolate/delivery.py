@@ -21,7 +21,7 @@ from piactors._platform.reentry import Reentered
 from piactors._rules.mailbox import Aftermath, Evidence, UnknownSequence
 from piactors._rules.message import Doubt, Message
 from piactors.errors import ProtocolError
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 
 if TYPE_CHECKING:
     from piactors._isolate.spec import IsolateSpec

@@ -18,7 +18,7 @@ from piactors._rules.bodies import ProcessEnding, Role
 from piactors._rules.incarnation import IncarnationFacts
 from piactors._rules.message import Message
 from piactors.exit_reason import Breach, Kind
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 
 
 class Fate:

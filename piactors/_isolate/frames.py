@@ -6,7 +6,8 @@ from typing import Any
 
 from piactors._isolate.remote_attributes import Described
 from piactors.errors import ProtocolError
-from piactors.pihost import plain_decode, wire
+from piactors.pihost.plain import decode as plain_decode
+from piactors.pihost.wire import wire
 
 SMALL_FRAME = 1 << 18
 MAX_DESCRIPTION = 1 << 22

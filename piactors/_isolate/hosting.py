@@ -12,7 +12,7 @@ from piactors._isolate import misplaced_options
 from piactors._platform import own_python
 from piactors.errors import InvalidTarget
 from piactors.options import IsolationOptions
-from piactors.pihost import targets
+from piactors.pihost.serve import targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable

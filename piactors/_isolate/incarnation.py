@@ -28,7 +28,9 @@ from piactors._rules.incarnation import Unconfined
 from piactors._rules.verdict import verdict
 from piactors.errors import ProtocolError
 from piactors.exit_reason import ExitReason, Kind
-from piactors.pihost import PROTOCOL, inherit, wire
+from piactors.pihost import PROTOCOL
+from piactors.pihost.process import inherit
+from piactors.pihost.wire import wire
 
 
 class IncarnationListener(Protocol):

@@ -11,7 +11,7 @@ from piactors._isolate.reply_ports import CallFuture, Trust
 from piactors._isolate.trusting import HandedOver
 from piactors._rules.message import Message
 from piactors._text.logs import logger
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 
 
 def put_watched(delivery: Delivery, message: Message, future: CallFuture, until: float | None) -> None:

@@ -22,7 +22,7 @@ from piactors._rules.mailbox import Aftermath
 from piactors._rules.supervisor.actions import Exit
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.pihost import stdio
+from piactors.pihost.process import stdio
 
 
 class News:

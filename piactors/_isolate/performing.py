@@ -30,7 +30,7 @@ from piactors._rules.parent import Parent
 from piactors._rules.phases import Swap
 from piactors.exit_reason import ExitReason
 from piactors.options import IsolationOptions
-from piactors.pihost import lacks
+from piactors.pihost.process import lacks
 
 _NO_MESSAGES = Aftermath([], [], [])
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 Described = dict[str, tuple[bool, bool, int, float]]
-"""See `piactors.pihost.hosted.Described`."""
+"""See `piactors.pihost.serve.hosted.Described`."""
 
 
 class Known(NamedTuple):

@@ -17,7 +17,8 @@ from piactors._process.placement import Process
 from piactors._rules.message import Message
 from piactors.errors import ProtocolError, Timeout
 from piactors.future import Future
-from piactors.pihost import segments, wire
+from piactors.pihost.memory import segments
+from piactors.pihost.wire import wire
 
 
 class ReplyPort(Protocol):

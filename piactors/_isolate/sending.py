@@ -18,8 +18,8 @@ from piactors._platform import reentry
 from piactors._platform.reentry import Reentered
 from piactors._rules.mailbox import Mailbox
 from piactors._rules.message import Message
-from piactors.pihost import page, wire
-from piactors.pihost.segments import Parcel
+from piactors.pihost.memory.segments import Parcel
+from piactors.pihost.wire import page, wire
 
 if TYPE_CHECKING:
     from piactors._isolate.spec import IsolateSpec

@@ -15,7 +15,9 @@ from piactors._rules.message import Message
 from piactors._values import futures
 from piactors.errors import ActorDeadError, MailboxFull, PiactorsError, ProtocolError
 from piactors.future import Future
-from piactors.pihost import plain_decode, plain_encode, wire
+from piactors.pihost.plain import decode as plain_decode
+from piactors.pihost.plain import encode as plain_encode
+from piactors.pihost.wire import wire
 
 _KEPT = 1024
 """Futures of requests that are kept for when the actor returns one."""

@@ -25,7 +25,10 @@ from piactors._process.flags import interpreter_flags
 from piactors._process.launcher_env import has_all
 from piactors._text.logs import plain as logger
 from piactors.options import IsolationOptions, inherited_env, needs_fresh_interpreter
-from piactors.pihost import PROTOCOL, copies, inherit, plain_tags
+from piactors.pihost import PROTOCOL
+from piactors.pihost.pickles import copies
+from piactors.pihost.plain import tags as plain_tags
+from piactors.pihost.process import inherit
 
 if TYPE_CHECKING:
     pass

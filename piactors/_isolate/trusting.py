@@ -18,7 +18,8 @@ from piactors._codec.decode import Decoder
 from piactors._isolate.reply_ports import CallFuture, Line, Trust
 from piactors._rules.message import Message
 from piactors.errors import ProtocolError
-from piactors.pihost import segments, wire
+from piactors.pihost.memory import segments
+from piactors.pihost.wire import wire
 
 
 class HandedOver(CallFuture):

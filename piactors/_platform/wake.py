@@ -9,7 +9,7 @@ import select
 import threading
 
 from piactors._platform import taken_away
-from piactors.pihost import lacks, stdio
+from piactors.pihost.process import lacks, stdio
 
 
 class Waker:

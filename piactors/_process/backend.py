@@ -23,7 +23,7 @@ class Order:
         interpreter: the absolute path of the interpreter; empty if this program has none (see `own_python`).
         env: the process's environment.
         fresh: whether to start a fresh interpreter rather than fork a warm one.
-        orders: what it does to itself before it runs anything (see `piactors.pihost.confine`).
+        orders: what it does to itself before it runs anything (see `piactors.pihost.process.confine`).
         needs: modules that its launcher imports before it forks, if it can.
         flags: options for a fresh interpreter.
         stdin: whether its stdin is the host's; otherwise it is empty.

@@ -20,7 +20,8 @@ from piactors._io.channel import SocketChannel
 from piactors._io.loop import Loop, Share
 from piactors._io.writer import Writer
 from piactors.errors import ProtocolError
-from piactors.pihost import segments, wire
+from piactors.pihost.memory import segments
+from piactors.pihost.wire import wire
 
 _MAX_FRAME = 1 << 26
 _MOST_NEWS_READS = 4096

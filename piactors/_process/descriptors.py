@@ -10,7 +10,8 @@ import socket
 import attrs
 
 from piactors._platform import memory_file
-from piactors.pihost import page, stdio
+from piactors.pihost.process import stdio
+from piactors.pihost.wire import page
 
 
 @attrs.define

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from piactors.errors import ProtocolError
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 
 _MOST = 1000
 """Frames that an isolate may send before it is ready, its constructor's requests included."""

@@ -25,7 +25,8 @@ from piactors._process.launcher_channel import AFTER_FAILURE, MOST_FAILURES, Lau
 from piactors._process.launcher_news import LauncherNews, rusage_of
 from piactors._process.launcher_watch import LauncherWatch
 from piactors._text.logs import logger
-from piactors.pihost import inherit, lacks, wire
+from piactors.pihost.process import inherit, lacks
+from piactors.pihost.wire import wire
 
 WARM_MODULES = ("piactors.actor",)
 """What a launcher of the host's own interpreter imports besides `preload`: what actors need in an isolate.
@@ -41,7 +42,7 @@ _LAST_NEWS = frozenset({wire.EXITED, wire.REFUSED})
 
 
 class LauncherBackend(LauncherChannel):
-    """The host's end of a launcher process (see `piactors.pihost.launcher`), on the loop's thread."""
+    """The host's end of a launcher process (see `piactors.pihost.fork.launcher`), on the loop's thread."""
 
     def __init__(
         self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Pens,

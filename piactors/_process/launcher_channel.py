@@ -11,7 +11,9 @@ from typing import Any
 
 from piactors._io.loop import Share
 from piactors._process.launcher_news import LauncherNews
-from piactors.pihost import lacks, segments, wire
+from piactors.pihost.memory import segments
+from piactors.pihost.process import lacks
+from piactors.pihost.wire import wire
 
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 MOST_FAILURES = 10

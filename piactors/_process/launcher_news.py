@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from piactors.exit_reason import Rusage
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 
 
 class LauncherNews:

@@ -15,7 +15,7 @@ from piactors._platform import pidfd, process_stats
 from piactors._platform.limits import cgroups
 from piactors._rules import patience
 from piactors._rules.patience import Seen, Step
-from piactors.pihost import linux
+from piactors.pihost.process import linux
 
 _WHY = {"T": "is stopped", "t": "is being traced", "F": "is frozen"}
 _LATER = 0.25

@@ -23,7 +23,8 @@ from piactors._process.control_channel import Answer
 from piactors._rules.mailbox import Evidence
 from piactors._rules.message import Message
 from piactors.exit_reason import Rusage
-from piactors.pihost import segments, wire
+from piactors.pihost.memory import segments
+from piactors.pihost.wire import wire
 
 
 @attrs.frozen(kw_only=True)

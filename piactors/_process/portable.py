@@ -23,7 +23,7 @@ from piactors._platform.identity import Identity, Killed
 from piactors._process.backend import MARKER_PREFIX, RESOURCES, Order, ProcessListener
 from piactors._text.logs import logger
 from piactors.exit_reason import Rusage
-from piactors.pihost import lacks
+from piactors.pihost.process import lacks
 
 _SWEEP_SECONDS = 5.0
 _END_SECONDS = 10.0

@@ -35,7 +35,7 @@ from piactors._rules.mailbox import Evidence
 from piactors._text.logs import logger
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Rusage
-from piactors.pihost import page, wire
+from piactors.pihost.wire import page, wire
 
 _REFUSED_THREADS = "threads"
 _FOR_CALLERS = ANSWERS - {wire.SKIPPED}

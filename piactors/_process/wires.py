@@ -15,7 +15,8 @@ from piactors._io.writer import Writer
 from piactors._platform.wake import Waker
 from piactors._process.control_channel import Answer, ControlChannel
 from piactors._rules.message import Message
-from piactors.pihost import page, segments, wire
+from piactors.pihost.memory import segments
+from piactors.pihost.wire import page, wire
 
 
 class Wires:

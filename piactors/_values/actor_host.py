@@ -13,7 +13,9 @@ from pykka.messages import _ActorStop
 
 from piactors._values import futures
 from piactors.future import Future
-from piactors.pihost import hosted, plain_encode, wire
+from piactors.pihost.plain import encode as plain_encode
+from piactors.pihost.serve import hosted
+from piactors.pihost.wire import wire
 
 logger = logging.getLogger("pykka")
 

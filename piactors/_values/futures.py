@@ -27,7 +27,7 @@ def serve_with(control: Any) -> None:
 
 def _serving() -> Any:
     """Return what sends requests to the host; None if this is not an isolate, or its code may ask nothing."""
-    return _control or getattr(sys.modules.get("_pihost.control"), "serving", None)
+    return _control or getattr(sys.modules.get("_pihost.serve.control"), "serving", None)
 
 
 def token_of(future: Future[Any]) -> str:

@@ -25,7 +25,7 @@ from piactors._platform.limits.choice import PREFERENCES
 from piactors.cli.facts import Cgroups, Kernel, LimitFact, Machine, Trial
 from piactors.limits import LIMITS, IsolationLimits, machine_cpus
 from piactors.options import StartMethod
-from piactors.pihost import linux
+from piactors.pihost.process import linux
 
 TRIAL_SECONDS = 15.0
 _STOP_SECONDS = 1.0

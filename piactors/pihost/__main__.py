@@ -11,6 +11,7 @@ import sys
 import types
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
+_PARTS = {"isolate": "_pihost.serve.isolate", "launcher": "_pihost.fork.launcher"}
 
 
 def _load_package() -> None:
@@ -46,13 +47,13 @@ def main() -> None:
         del sys.path[0]
     _load_package()
     part = sys.argv[1] if len(sys.argv) > 1 else ""
-    if part not in ("isolate", "launcher"):
+    if part not in _PARTS:
         raise SystemExit("pihost is started by piactors; to use it, call piactors.spawn or piactors.ProcessIsolator")
     try:
-        importlib.import_module("_pihost.stdio").fill()
-        importlib.import_module("_pihost." + part).main(sys.argv[2:])
+        importlib.import_module("_pihost.process.stdio").fill()
+        importlib.import_module(_PARTS[part]).main(sys.argv[2:])
     except (OSError, MemoryError, RuntimeError) as error:
-        lacks = importlib.import_module("_pihost.lacks")
+        lacks = importlib.import_module("_pihost.process.lacks")
         if part != "launcher" or not lacks.is_lack(error):
             raise
         importlib.import_module("traceback").print_exc()

@@ -47,7 +47,7 @@ class Grip:
         self.control: socket.socket = isolate._control_stream.sock
         self.page: int = isolate._fds.page
         self.generation: int = isolate._data.generation
-        self.package: str = type(isolate).__module__.rpartition(".")[0]
+        self.package: str = type(isolate).__module__.rpartition(".serve.")[0]
 
     def frame(
         self, kind: int, payload: bytes = b"", seq: int = 0, flags: int = 0, length: int | None = None,
@@ -59,7 +59,7 @@ class Grip:
 
     def plain(self, value: Any) -> bytes:
         """Return the plain encoding of a value."""
-        coded: bytes = sys.modules[self.package + ".plain_encode"].encode(value)
+        coded: bytes = sys.modules[self.package + ".plain.encode"].encode(value)
         return coded
 
     def channel(self, name: str) -> socket.socket:
@@ -289,7 +289,7 @@ def requests_unread(request_value: Any, total: int) -> None:
 def stop_reading_control() -> None:
     """Have the control thread of this process read no more, so that only raw bytes are exchanged."""
     grip = Grip()
-    own = sys.modules[grip.package + ".control"]
+    own = sys.modules[grip.package + ".serve.control"]
     own.Control._read = lambda self: threading.Event().wait()
 
 

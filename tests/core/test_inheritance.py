@@ -15,7 +15,7 @@ import pytest
 
 import piactors
 from piactors import IsolationOptions, ProcessActor, ProcessIsolator
-from piactors.pihost import inherit
+from piactors.pihost.process import inherit
 from tests.support import HostScripts
 
 REPO = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ import pytest
 from piactors import Backoff, IsolateCrashed, ProtocolError, events
 from piactors._host import runtime
 from piactors._process.early import EarlyFrames
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 from tests import inside
 from tests.children.actors import Fragile
 from tests.support import wait_until

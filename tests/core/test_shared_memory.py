@@ -18,7 +18,7 @@ import piactors
 from piactors import IsolateCrashed, IsolationLimits, IsolationOptions, ProcessIsolator
 from piactors._codec import shared_memory
 from piactors._isolate.policies import idle_memory
-from piactors.pihost import segments
+from piactors.pihost.memory import segments
 from tests.children.arrays import Arrays, mapped_bytes
 from tests.support import HostScripts, pid_gone, wait_until
 from tests.test_interpreters import python

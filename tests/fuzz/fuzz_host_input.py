@@ -37,7 +37,9 @@ import numpy
 from piactors._codec import decode, foreign_records
 from piactors._isolate.frames import check_description
 from piactors.errors import ProtocolError, UntrustedReply
-from piactors.pihost import plain_decode, plain_encode, wire
+from piactors.pihost.plain import decode as plain_decode
+from piactors.pihost.plain import encode as plain_encode
+from piactors.pihost.wire import wire
 
 BUDGET = 1 << 20
 MAX_FRAME = 1 << 12

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from piactors._platform.limits import pen
+from piactors._platform.limits import launcher_cgroup
 
 CHILDREN = Path(__file__).resolve().parent.parent / "children"
 WITHIN = 1.0
@@ -33,7 +33,7 @@ time_limit = pytest.mark.timeout(60, method="signal")
 
 def groups_can_be_made() -> bool:
     """Whether a launcher gets a control group on this machine."""
-    folder = pen.make()
+    folder = launcher_cgroup.make()
     if folder is not None:
         os.rmdir(folder)
         with contextlib.suppress(OSError):

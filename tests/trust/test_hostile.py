@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from hostile import GROWTH, SIBLING_SECONDS, Attack, Host, Outcome, marker
 
-from piactors.pihost import plain_encode, wire
+from piactors.pihost.plain import encode as plain_encode
+from piactors.pihost.wire import wire
 
 pytestmark = [
     pytest.mark.timeout(90),

@@ -18,8 +18,8 @@ import pytest
 
 import piactors
 from piactors import IsolationOptions, ProcessIsolator, RemoteError, StartError, UntrustedReply
-from piactors.pihost import plain_encode
-from piactors.pihost import plain_tags as t
+from piactors.pihost.plain import encode as plain_encode
+from piactors.pihost.plain import tags as t
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from piactors.pihost import arrays
+from piactors.pihost.pickles import arrays
 from tests.plain_kinds import SENT, MyArray
 from tests.unit.test_plain_kinds import alike
 
-PIHOST = pathlib.Path(arrays.__file__).parent
+PIHOST = pathlib.Path(arrays.__file__).parent.parent
 
 
 class Pickler(pickle.Pickler):
@@ -199,7 +199,7 @@ import io, pickle, sys
 package = type(sys)("_pihost")
 package.__path__ = [sys.argv[1]]
 sys.modules["_pihost"] = package
-from _pihost import arrays
+from _pihost.pickles import arrays
 class Pickler(pickle.Pickler):
     def reducer_override(self, obj):
         return arrays.reduce_array(obj)

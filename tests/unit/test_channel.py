@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from piactors._io.channel import SocketChannel
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 
 MAX = 1 << 24
 Pair = tuple[SocketChannel, socket.socket]

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from piactors._platform import memory_file
-from piactors.pihost import page
-from piactors.pihost.page import FAULT_OFFSET, MAX_THREADS, SIZE, WINDOW, SequencePage, Snapshot
+from piactors.pihost.wire import page
+from piactors.pihost.wire.page import FAULT_OFFSET, MAX_THREADS, SIZE, WINDOW, SequencePage, Snapshot
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -34,12 +34,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from piactors.pihost import plain_tags as t
-from piactors.pihost.plain_decode import BadPlain, decode
-from piactors.pihost.plain_encode import NotPlain, encode
+from piactors.pihost.plain import tags as t
+from piactors.pihost.plain.decode import BadPlain, decode
+from piactors.pihost.plain.encode import NotPlain, encode
 
 MIB = 1 << 20
-PIHOST = pathlib.Path(sys.modules[encode.__module__].__file__ or "").parent
+PIHOST = pathlib.Path(sys.modules[encode.__module__].__file__ or "").parent.parent
 P = 2**61 - 1  # hash(i * P) == 0 for every int
 HEAD = bytes((t.HEADER,))
 
@@ -998,8 +998,8 @@ package = type(sys)("_pihost")
 package.__path__ = [folder]
 package.__spec__ = spec
 sys.modules["_pihost"] = package
-from _pihost.plain_encode import encode
-from _pihost.plain_decode import decode
+from _pihost.plain.encode import encode
+from _pihost.plain.decode import decode
 import array, datetime, decimal, fractions, pathlib, uuid
 class P:
     pass

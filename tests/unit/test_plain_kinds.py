@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from piactors.pihost import plain_tags as t
-from piactors.pihost.plain_decode import BadPlain, decode
-from piactors.pihost.plain_encode import NotPlain, encode
+from piactors.pihost.plain import tags as t
+from piactors.pihost.plain.decode import BadPlain, decode
+from piactors.pihost.plain.encode import NotPlain, encode
 from tests import plain_kinds
 from tests.plain_kinds import REFUSED, SENT, Refused, zone
 
@@ -280,8 +280,9 @@ def test_fields_are_charged_for() -> None:
 def test_an_isolate_without_zoneinfo_or_numpy_imports_neither() -> None:
     code = (
         "import sys, runpy; sys.path.insert(0, sys.argv[1])\n"
-        "from piactors.pihost import plain_encode, plain_decode, arrays\n"
-        "plain_encode.encode([1, {'a': (2.5,)}])\n"
+        "from piactors.pihost.pickles import arrays\n"
+        "from piactors.pihost.plain import decode, encode\n"
+        "encode.encode([1, {'a': (2.5,)}])\n"
         "assert not {'numpy', 'zoneinfo', 'importlib.resources'} & set(sys.modules), 'imported'"
     )
     root = str(plain_kinds.PAGE.parent.parent)

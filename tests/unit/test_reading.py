@@ -16,7 +16,7 @@ from piactors._io.reader import ANSWERS, Reader
 from piactors._io.spin import Spin
 from piactors._platform import wake
 from piactors.errors import ProtocolError
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 from tests.interrupting import Injector
 from tests.support import wait_until
 from tests.unit.test_loop import on_loop, unexpected

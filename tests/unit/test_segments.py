@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piactors.pihost import pieces, segments
-from piactors.pihost.pieces import LEAST, Chunks
-from piactors.pihost.replies import Replies
-from piactors.pihost.segments import FREE, MOST_SEGMENTS, SENT, TAKEN, BadTable, Parcel, Pool, Table
+from piactors.pihost.memory import segments
+from piactors.pihost.memory.chunks import LEAST, Chunks, ViewReader
+from piactors.pihost.memory.segments import FREE, MOST_SEGMENTS, SENT, TAKEN, BadTable, Parcel, Pool, Table
+from piactors.pihost.serve.replies import Replies
 
 pytestmark = pytest.mark.skipif(not segments.available(), reason="no sealed files in memory here")
 
@@ -41,7 +41,7 @@ def raw(size: int, fill: bytes = b"x") -> Chunks:
 
 
 def loaded(views: list[memoryview]) -> Any:
-    return pickle.Unpickler(pieces.ViewReader(views[0]), buffers=views[1:]).load()
+    return pickle.Unpickler(ViewReader(views[0]), buffers=views[1:]).load()
 
 
 def word(segment: segments.Segment) -> int:
@@ -461,7 +461,7 @@ def test_values_come_through_a_segment_as_they_come_through_a_pickle(value: Any)
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 50), max_size=20))
 def test_a_view_is_read_as_a_file_is(data: bytes, sizes: list[int]) -> None:
-    reader, file = pieces.ViewReader(memoryview(data)), io.BytesIO(data)
+    reader, file = ViewReader(memoryview(data)), io.BytesIO(data)
     for size in sizes:
         assert reader.read(size) == file.read(size)
 

@@ -1,4 +1,4 @@
-"""Which calls may be worth the way through shared memory (`piactors._codec.decode`, `piactors.pihost.pieces`)."""
+"""Which calls may be worth the way through shared memory (`piactors._codec.decode`, `pihost.memory.chunks`)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from piactors import UntrustedReply
 from piactors._codec import decode
 from piactors._codec.encode import may_be_large
 from piactors.future import Future
-from piactors.pihost import wire
-from piactors.pihost.pieces import FEW, LEAST, is_heavy
+from piactors.pihost.memory.chunks import FEW, LEAST, is_heavy
+from piactors.pihost.wire import wire
 
 BIG = b"x" * LEAST
 

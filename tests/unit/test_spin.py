@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from piactors._io import spin as host_spin
-from piactors.pihost import spin as child_spin
+from piactors.pihost.wire import spin as child_spin
 
 SECONDS = host_spin.SECONDS
 

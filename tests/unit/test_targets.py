@@ -1,4 +1,4 @@
-"""Rules of `piactors.pihost.targets`: what a target names is found, or the text says what was not."""
+"""Rules of `piactors.pihost.serve.targets`: what a target names is found, or the text says what was not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from piactors.pihost.targets import TargetError, is_file, resolve, split
+from piactors.pihost.serve.targets import TargetError, is_file, resolve, split
 
 Write = Callable[..., Path]
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piactors.pihost import wire
-from piactors.pihost.wire import HEADER, HEADER_SIZE, KINDS, Frame, FrameDecoder, WireError, encode, header
+from piactors.pihost.wire import wire
+from piactors.pihost.wire.wire import HEADER, HEADER_SIZE, KINDS, Frame, FrameDecoder, WireError, encode, header
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -12,7 +12,7 @@ import pytest
 from piactors._io.channel import SocketChannel
 from piactors._io.loop import Loop
 from piactors._io.writer import Writer
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 from tests.interrupting import Injector
 from tests.support import wait_until
 from tests.unit.test_loop import on_loop, unexpected

@@ -18,7 +18,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from piactors._platform import process_stats
-from piactors.pihost import page, plain_decode, wire
+from piactors.pihost.plain import decode as plain_decode
+from piactors.pihost.wire import page, wire
 
 if TYPE_CHECKING:
     from piactors._io.loop import Share, Timer

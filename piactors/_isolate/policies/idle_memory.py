@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from piactors._io.loop import Share
     from piactors._isolate.delivery import Delivery
     from piactors._process.placement import Process
-    from piactors.pihost import wire
+    from piactors.pihost.wire import wire
 
 IDLE_SECONDS = 1.0
 _LONGEST_SECONDS = 60.0

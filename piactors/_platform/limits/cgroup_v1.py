@@ -10,7 +10,7 @@ from typing import Any
 from piactors._platform import taken_away
 from piactors._platform.limits import cgroups
 from piactors.limits import IsolationLimits, Scope
-from piactors.pihost import confine
+from piactors.pihost.process import confine
 
 _CONTROLLERS = {"max_memory": "memory", "max_cpu": "cpu", "max_processes": "pids"}
 _FILES = {"memory": "memory.limit_in_bytes", "cpu": "cpu.cfs_quota_us", "pids": "pids.max"}

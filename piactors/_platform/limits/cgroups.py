@@ -18,8 +18,8 @@ import attrs
 import psutil
 
 from piactors._platform import own_python, process_stats, quelling
-from piactors.pihost import confine
-from piactors.pihost.quell import close_groups
+from piactors.pihost.process import confine
+from piactors.pihost.process.quell import close_groups
 
 _PREFIX = "piactors"
 _NAME = re.compile(_PREFIX + r"-(\d+)-(\d+)-(\d+)")

@@ -54,7 +54,7 @@ class Mechanism(Protocol):
         """Return why it cannot enforce a limit here, or None if it can: found by trying."""
 
     def orders(self, limits: IsolationLimits, mine: Collection[str]) -> dict[str, Any]:
-        """Return what the process has to do to itself, for `piactors.pihost.confine`."""
+        """Return what the process has to do to itself, for `piactors.pihost.process.confine`."""
 
 
 class GroupMaker(Mechanism, Protocol):

@@ -13,7 +13,7 @@ from typing import Any
 
 from piactors._platform import taken_away
 from piactors.limits import IsolationLimits, Scope
-from piactors.pihost import confine
+from piactors.pihost.process import confine
 
 IO_CLASSES = {"realtime": 1, "best-effort": 2, "idle": 3}
 

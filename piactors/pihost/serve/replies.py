@@ -9,8 +9,12 @@ from __future__ import annotations
 import sys
 from typing import Any, Dict, FrozenSet, Optional, Tuple, Union
 
-from . import byvalue, faults, pieces, plain_encode, rebuild, wire
-from .store import store
+from ..memory.chunks import Chunks
+from ..pickles import byvalue, rebuild
+from ..pickles.store import store
+from ..plain import encode as plain_encode
+from ..wire import wire
+from . import faults
 
 _TEXT_LIMIT = 1 << 16
 _LEAST_LIMIT = 256
@@ -40,11 +44,11 @@ class Replies:
             return wire.PICKLE, byvalue.dumps(value)
         return wire.PLAIN, plain_encode.encode(value, self.accept)
 
-    def chunks(self, value: Any) -> Tuple[int, Union[bytes, pieces.Chunks]]:
+    def chunks(self, value: Any) -> Tuple[int, Union[bytes, Chunks]]:
         """Return the flags and the pieces for a result that may lie in shared memory; bytes if it is small."""
         if self.code:
             return wire.PICKLE, byvalue.dumps_chunks(value)
-        chunks = pieces.Chunks()
+        chunks = Chunks()
         plain_encode.write(value, chunks.write, self.accept)
         chunks.gather()
         return wire.PLAIN, chunks

@@ -1,6 +1,6 @@
 """Decoding of other values of the standard library, and of objects of accepted classes.
 
-`plain_decode` says what these must guarantee.
+`decode` tells what these must guarantee.
 """
 
 from __future__ import annotations
@@ -14,18 +14,9 @@ import types
 import uuid
 from typing import Any, Callable, Dict, Tuple
 
-from . import plain_arrays, plain_times
-from . import plain_tags as t
-from .plain_reader import (
-    STR_TAGS,
-    TUPLE_TAGS,
-    Handler,
-    PlainReader,
-    computed_int,
-    leaf,
-    made,
-    value,
-)
+from . import arrays, times
+from . import tags as t
+from .reader import STR_TAGS, TUPLE_TAGS, Handler, PlainReader, computed_int, leaf, made, value
 
 _DECIMAL = re.compile(r"-?(?:[0-9]+(?:\.[0-9]+)?(?:E[+-][0-9]+)?|Infinity|s?NaN[0-9]*)", re.ASCII)
 
@@ -155,8 +146,8 @@ def _attributes(state: Any) -> Dict[str, Any]:
 
 
 HANDLERS_HERE: Dict[int, Handler] = {
-    **plain_times.HANDLERS_HERE,
-    **plain_arrays.HANDLERS_HERE,
+    **times.HANDLERS_HERE,
+    **arrays.HANDLERS_HERE,
     t.DECIMAL: _decimal,
     t.FRACTION: _fraction,
     t.UUID: _uuid,

@@ -13,9 +13,9 @@ import struct
 import sys
 from typing import Any, Dict, Tuple
 
-from . import plain_tags as t
-from .plain_reader import STR_TAGS, Handler, PlainReader, leaf, made
-from .plain_writer import Accept, Put, Writer, not_plain, write_str
+from . import tags as t
+from .reader import STR_TAGS, Handler, PlainReader, leaf, made
+from .writer import Accept, Put, Writer, not_plain, write_str
 
 _DATE, _TIME = struct.Struct("<HBB"), struct.Struct("<BBBIBq")
 _DATETIME, _TIMEDELTA = struct.Struct("<HBBBBBIBq"), struct.Struct("<iii")

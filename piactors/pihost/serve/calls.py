@@ -12,13 +12,18 @@ import socket
 import threading
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from . import byvalue, faults, handed, hosted, pieces, plain_encode, refusals, wire
+from ..memory import handed
+from ..memory.chunks import LEAST
+from ..pickles import byvalue, refusals
+from ..pickles.store import store
+from ..plain import encode as plain_encode
+from ..wire import wire
+from ..wire.page import SequencePage
+from ..wire.streams import FrameStream
+from . import faults, hosted
 from .coroutines import CoroutineRunner
-from .page import SequencePage
 from .replies import Replies
 from .sharing import Sharing
-from .store import store
-from .streams import FrameStream
 
 _MOST_SHOWN = 1000
 _SMALL = frozenset((int, float, bool, type(None)))
@@ -152,7 +157,7 @@ class CallLoop:
             return flags, chunks
         size = chunks.nbytes
         replies.check_size(size)
-        if size >= pieces.LEAST:
+        if size >= LEAST:
             table = self._sharing.pack(chunks)
             if table is not None:
                 return flags | wire.SHARED, table

@@ -1,6 +1,6 @@
 """Turn bytes from an untrusted child into plain values, within bounds of memory and time.
 
-Whatever the bytes are, `decode` either returns a value made of the types of plain_tags (and of
+Whatever the bytes are, `decode` either returns a value made of the types of `tags` (and of
 classes the caller named) or raises BadPlain.  What holds everywhere in here:
 
 * no size is believed before that many bytes are known to be there;
@@ -20,18 +20,9 @@ import types
 from itertools import repeat
 from typing import Any, Dict, List, Mapping, Tuple, Type, Union
 
-from . import plain_tags as t
-from . import plain_values
-from .plain_reader import (
-    HANDLERS,
-    BadPlain,
-    Handler,
-    PlainReader,
-    SizedHandler,
-    computed_int,
-    made,
-    value,
-)
+from . import tags as t
+from . import values
+from .reader import HANDLERS, BadPlain, Handler, PlainReader, SizedHandler, computed_int, made, value
 
 __all__ = ["BadPlain", "decode"]
 
@@ -364,7 +355,7 @@ _OTHERS: Dict[int, Handler] = {
     t.STR8: _short_str,
     t.RANGE: _range,
     t.SLICE: _slice,
-    **plain_values.HANDLERS_HERE,
+    **values.HANDLERS_HERE,
 }
 
 for _tag, _read in _SIZED.items():

@@ -24,22 +24,11 @@ import sys
 import threading
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
-from . import (
-    adopted,
-    confine,
-    control,
-    deaths,
-    fresh,
-    inherit,
-    isolate,
-    linux,
-    packing,
-    patched,
-    rehearsal,
-    segments,
-    spares,
-    wire,
-)  # fmt: skip
+from ..memory import segments
+from ..process import adopted, confine, inherit, linux
+from ..serve import control, isolate
+from ..wire import wire
+from . import deaths, fresh, heap, patched, prefork, rehearsal
 
 _MAX_FRAME = 1 << 26
 
@@ -55,7 +44,7 @@ class Launcher:
         self._decoder = wire.FrameDecoder(_MAX_FRAME)
         self._fds: List[int] = []
         self._refusal: Optional[str] = None
-        self._spares = spares.Spares()
+        self._spares = prefork.Spares()
         self._isolates = deaths.Isolates(self._spares.pids, self._spares.died)
         self._state: Dict[str, Any] = {}
         self._wake_read, self._wake_write = os.pipe()
@@ -97,7 +86,7 @@ class Launcher:
 
     def _read_control(self) -> None:
         try:
-            data, ancillary, flags, _ = self._control.recvmsg(65536, socket.CMSG_SPACE(64 * 4), spares.CLOSE_ON_EXEC)
+            data, ancillary, flags, _ = self._control.recvmsg(65536, socket.CMSG_SPACE(64 * 4), prefork.CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -161,7 +150,7 @@ class Launcher:
                 break
         self._rehearse()
         self._state = inherit.read()
-        packing.settle()
+        heap.settle()
         linux.die_with_parent(False)
         self._tell(wire.WARM, 0, {"refusal": self._refusal})
 
@@ -173,7 +162,7 @@ class Launcher:
                 importlib.import_module(name)
         if missing:
             self._spares.dismiss()
-            packing.settle()
+            heap.settle()
 
     def _rehearse(self) -> None:
         """Fill the caches that every isolate would fill for itself."""
@@ -203,7 +192,7 @@ class Launcher:
                 # First the news, then the work: the host must know of a process before it is ready.
                 self._isolates.born(spare.pid, launch_id, request["orders"].get("join", []))
                 self._tell(wire.LAUNCHED, launch_id, {"pid": spare.pid, "spare": True})
-                spares.hand_over(spare, request["orders"], fds)
+                prefork.hand_over(spare, request["orders"], fds)
             self._spares.want()
 
     def _launch_by(self, make: Callable[[], int], launch_id: int, request: Dict[str, Any]) -> None:
@@ -243,7 +232,7 @@ class Launcher:
         def rehearse() -> None:
             rehearsal.rehearse(threads=True)
 
-        return spares.wait(channel, self._host_pidfd, control.end_with_host, self._spares.leisure(), rehearse)
+        return prefork.wait(channel, self._host_pidfd, control.end_with_host, self._spares.leisure(), rehearse)
 
     def _be_isolate(
         self, parent: int, wait: Callable[[], Tuple[Dict[str, Any], List[int]]], data: int = -1

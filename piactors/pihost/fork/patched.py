@@ -10,7 +10,7 @@ import importlib
 import sys
 from typing import Any, List, Optional
 
-from . import faults
+from ..serve import faults
 
 _MOST_TEXT = 65536
 _MATTER = ("thread", "_thread", "threading", "select", "socket", "os", "subprocess", "signal", "queue")

@@ -18,6 +18,8 @@ _MOST_SHOWN = 10
 _MOST_FRAMES = 500
 _MOST_NOTES = 50
 _MOST_NAME = 500
+_OURS = (__package__.partition(".")[0], "piactors")
+"""Packages whose frames are not the user's: an actor's isolate has piactors too, with its own copy of some modules."""
 
 
 def attempt(look: Callable[[], T], otherwise: T) -> T:
@@ -141,9 +143,9 @@ def _causes(error: BaseException) -> List[BaseException]:
 def _own_frames(error: BaseException) -> Any:
     """Leave out the frames of this folder at the outer end: the reader's own code is what matters."""
     frame = error.__traceback__
-    here = {__package__, "piactors", "piactors.pihost"}  # an actor's host has its own copy of some modules
     while frame is not None and frame.tb_next is not None:
-        if frame.tb_frame.f_globals.get("__package__") not in here:
+        package = frame.tb_frame.f_globals.get("__package__")
+        if type(package) is not str or package.partition(".")[0] not in _OURS:
             break
         frame = frame.tb_next
     return frame

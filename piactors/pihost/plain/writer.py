@@ -1,6 +1,6 @@
 """What all writing of plain values is made of, and the error of a value that cannot be sent.
 
-The counterpart of `plain_reader`.
+The counterpart of `reader`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import AbstractSet, Any, Callable, Dict, List, Tuple, Union
 
-from . import plain_tags as t
+from . import tags as t
 
 Put = Callable[[Union[bytes, memoryview]], None]
 Accept = AbstractSet[str]
@@ -142,5 +142,5 @@ def write_str(value: str, put: Put, depth: int, accept: Accept) -> None:
     put(raw)
 
 
-#: What writes a value, by its exact type; `plain_encode` fills this table.
+#: What writes a value, by its exact type; `encode` fills this table.
 WRITERS: Dict[type, Writer] = {}

@@ -11,7 +11,8 @@ import logging
 import threading
 from typing import Any, Callable, Dict, Iterator, Optional
 
-from . import faults, plain_encode
+from ..plain import encode as plain_encode
+from . import faults
 from .replies import Replies
 
 _STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}

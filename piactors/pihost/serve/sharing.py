@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from typing import Dict, List, Optional
 
-from . import pieces, segments, wire
-from .streams import FrameStream
+from ..memory import segments
+from ..memory.chunks import Chunk, Chunks
+from ..wire import wire
+from ..wire.streams import FrameStream
 
 _MOST_OF_HOST = 1 << 40
 """The host keeps its own bound."""
@@ -43,7 +45,7 @@ class Sharing:
         with self._known:
             self._table.drop(number)
 
-    def receive(self, table: pieces.Chunk) -> List[memoryview]:
+    def receive(self, table: Chunk) -> List[memoryview]:
         """Return the chunks of a message, once its segment is here: it comes on the other channel.
 
         Raises:
@@ -56,7 +58,7 @@ class Sharing:
                 raise OSError("the message did not arrive: {}".format(self._missing[number]))
             return self._table.receive(table, _MOST_OF_HOST).chunks()
 
-    def pack(self, chunks: pieces.Chunks) -> Optional[bytes]:
+    def pack(self, chunks: Chunks) -> Optional[bytes]:
         """Put a large answer into a segment and return the table of it; None if it has to go through the socket."""
         with self._lock:
             parcel = self._pool.pack(chunks)

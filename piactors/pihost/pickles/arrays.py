@@ -18,7 +18,7 @@ import pickle
 import sys
 from typing import Any, List, Optional, Tuple
 
-from . import dtypes
+from ..plain import dtypes
 
 
 class NotPortable(TypeError):

@@ -1,6 +1,6 @@
 """The state of decoding one message, and the steps that all decoding is made of.
 
-`plain_decode` says what these must guarantee.
+`decode` tells what these must guarantee.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
-from . import plain_tags as t
+from . import tags as t
 
 
 class BadPlain(ValueError):
@@ -116,5 +116,5 @@ def computed_int(r: PlainReader, what: str) -> int:
     return number
 
 
-#: What reads the rest of a value, by its tag; `plain_decode` fills this table.
+#: What reads the rest of a value, by its tag; `decode` fills this table.
 HANDLERS: List[Handler] = [unknown] * 256

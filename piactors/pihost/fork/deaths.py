@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import Any, Callable, Dict, List, NamedTuple, Set, Tuple
 
-from . import confine, linux, quell
+from ..process import confine, linux, quell
 
 _LAST_ROUNDS = 1000
 """Rounds of killing at the end; a process stuck in the kernel must not keep the launcher forever."""

@@ -1,6 +1,6 @@
 """Turn plain values into bytes that the host can decode without trusting them.
 
-The child calls `encode`; the host calls `plain_decode.decode` on the outcome.
+The child calls `encode`; the host calls `decode.decode` on the outcome.
 """
 
 from __future__ import annotations
@@ -15,21 +15,9 @@ import struct
 import uuid
 from typing import Any, Dict, FrozenSet, List, Tuple, Union
 
-from . import plain_arrays, plain_times
-from . import plain_tags as t
-from .plain_writer import (
-    WRITERS,
-    Accept,
-    NotPlain,
-    Put,
-    Writer,
-    check_depth,
-    head,
-    key_step,
-    name_of,
-    not_plain,
-    write_str,
-)
+from . import arrays, times
+from . import tags as t
+from .writer import WRITERS, Accept, NotPlain, Put, Writer, check_depth, head, key_step, name_of, not_plain, write_str
 
 __all__ = ["PLAIN_TYPES", "NotPlain", "encode", "write"]
 
@@ -246,10 +234,10 @@ def _other(value: Any, put: Put, depth: int, accept: Accept) -> None:
         check_depth(value, depth)
         write = _enum if isinstance(value, enum.Enum) else _object
         write(value, key, put, depth + 1, accept)
-    elif plain_arrays.is_numpy(value):
-        plain_arrays.write_numpy(value, put, depth, accept)
+    elif arrays.is_numpy(value):
+        arrays.write_numpy(value, put, depth, accept)
     else:
-        write_zone = plain_times.writer_of_zone(value)
+        write_zone = times.writer_of_zone(value)
         if write_zone is None:
             raise not_plain(value, _why_not(value))
         write_zone(value, put, depth, accept)
@@ -334,7 +322,7 @@ _WRITERS: Dict[type, Writer] = {
     str: write_str,
     bytes: _bytes,
     bytearray: _bytearray,
-    array.array: plain_arrays.write_array,
+    array.array: arrays.write_array,
     list: _list,
     tuple: _tuple,
     dict: _dict,
@@ -342,7 +330,7 @@ _WRITERS: Dict[type, Writer] = {
     frozenset: _set_writer(t.FROZENSET8),
     range: _range,
     slice: _slice,
-    **plain_times.WRITERS_HERE,
+    **times.WRITERS_HERE,
     decimal.Decimal: _decimal,
     fractions.Fraction: _fraction,
     uuid.UUID: _uuid,

@@ -21,8 +21,8 @@ import traceback
 import weakref
 from typing import TYPE_CHECKING, Any, List, NoReturn, Optional
 
+from ..wire.page import DUMP_SIGNAL
 from . import faults
-from .page import DUMP_SIGNAL
 
 if TYPE_CHECKING:
     from .calls import CallLoop

@@ -15,7 +15,8 @@ import pickle
 import weakref
 from typing import Any, List, NamedTuple, Optional, Tuple, Union
 
-from . import copies, pieces, rebuild, refusals
+from ..memory.chunks import LEAST, Chunks, ViewReader, is_heavy
+from . import copies, rebuild, refusals
 from .store import Unpickler, store
 
 _HERE = b"piactors.pihost"
@@ -113,7 +114,7 @@ def loads_chunks(chunks: List[memoryview]) -> Any:
     """Deserialise what the host sent in shared memory; its large buffers stay there."""
     if store.pending:
         store.settle()
-    return Unpickler(pieces.ViewReader(chunks[0]), buffers=chunks[1:]).load()
+    return Unpickler(ViewReader(chunks[0]), buffers=chunks[1:]).load()
 
 
 def reduced(obj: Any) -> Any:
@@ -164,24 +165,24 @@ def dumps(obj: Any) -> bytes:
     return buffer.getvalue()
 
 
-def dumps_chunks(obj: Any) -> Union[bytes, pieces.Chunks]:
+def dumps_chunks(obj: Any) -> Union[bytes, Chunks]:
     """Serialise a reply: a small one in one piece, another with large buffers apart and large bytes in pieces."""
-    chunks = pieces.Chunks()
-    if type(obj) in _SIMPLE and not pieces.is_heavy(obj):
+    chunks = Chunks()
+    if type(obj) in _SIMPLE and not is_heavy(obj):
         try:
             data = pickle.dumps(obj, 5, buffer_callback=chunks.take)
         except Exception:
             data = _NAMES_A_GLOBAL
         if data.find(_NAMES_A_GLOBAL) < 0:
-            if len(data) < pieces.LEAST and not chunks.apart:
+            if len(data) < LEAST and not chunks.apart:
                 return data
             chunks.pieces.append(data)
             return chunks
-        chunks = pieces.Chunks()
+        chunks = Chunks()
     try:
         _Pickler(chunks, 5, buffer_callback=chunks.take).dump(obj)
     except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
-        chunks = pieces.Chunks()
+        chunks = Chunks()
         chunks.pieces.append(_dump_with_copies(obj, error))
     return chunks
 

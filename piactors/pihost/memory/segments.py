@@ -22,7 +22,7 @@ import socket
 import struct
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from .pieces import Chunk, Chunks
+from .chunks import Chunk, Chunks
 
 FREE, SENT, TAKEN = 0, 1, 2
 

@@ -8,7 +8,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional
 
-from . import segments, wire
+from ..memory import segments
+from . import wire
 
 if TYPE_CHECKING:
     from .spin import Spinner

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Callable, Tuple, Union
 
-from . import plain_tags as t
+from . import tags as t
 
 Description = Union[str, Tuple[Any, ...]]
 

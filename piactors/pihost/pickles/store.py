@@ -12,6 +12,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from . import copies, rebuild
 
+_PIHOST = __package__.rpartition(".")[0]
+
 
 class Record(NamedTuple):
     """A definition as it travels.
@@ -354,7 +356,7 @@ class Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """See `pickle.Unpickler`."""
         if module.startswith("piactors.pihost."):  # that package has another name here
-            module = "{}.{}".format(__package__, module[16:])
+            module = "{}.{}".format(_PIHOST, module[16:])
             return getattr(sys.modules.get(module) or importlib.import_module(module), name)
         try:
             return super().find_class(module, name)

@@ -21,31 +21,21 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-from . import (
-    PROTOCOL,
-    adopted,
-    byvalue,
-    confine,
-    copies,
-    environment,
-    forks,
-    hosted,
-    lacks,
-    linux,
-    plain_encode,
-    spin,
-    targets,
-    wire,
-)  # fmt: skip
+from .. import PROTOCOL
+from ..pickles import byvalue, copies
+from ..pickles.store import store
+from ..plain import encode as plain_encode
+from ..process import adopted, confine, environment, lacks, linux
+from ..wire import spin, wire
+from ..wire.page import DUMP_SIGNAL, FAULT_OFFSET, SequencePage
+from ..wire.streams import FrameStream
 from . import control as control_module
+from . import forks, hosted, targets
 from .calls import CallLoop, CallsEnding
 from .control import HostLink, end_with_host
-from .page import DUMP_SIGNAL, FAULT_OFFSET, SequencePage
 from .records import HostHandler
 from .replies import Replies
 from .sharing import Sharing
-from .store import store
-from .streams import FrameStream
 
 _LEAST_FRAME = 4096
 """What every host takes; until it is known what this one does."""
@@ -312,7 +302,7 @@ def _other_protocol(theirs: int) -> str:
     return (
         "the host speaks protocol {} and this pihost ({}) speaks {}: the host's piactors was changed while it ran, "
         "or pihost is a copy of another version; restart the host, and let it find its own pihost".format(
-            theirs, os.path.dirname(os.path.abspath(__file__)), PROTOCOL
+            theirs, os.path.dirname(os.path.dirname(os.path.abspath(__file__))), PROTOCOL
         )
     )
 

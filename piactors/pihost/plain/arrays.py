@@ -1,7 +1,7 @@
 """Arrays as plain values, there and back: those of the array module, NumPy's, and NumPy's scalars.
 
 An array of NumPy travels as its dtype (see `dtypes`), its shape and its bytes.  Nothing here imports NumPy.
-`plain_decode` says what the reading half must guarantee.
+`decode` tells what the reading half must guarantee.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import sys
 from typing import Any, Dict, Tuple
 
 from . import dtypes
-from . import plain_tags as t
-from .plain_reader import HANDLERS, STR_TAGS, TUPLE_TAGS, BadPlain, Handler, PlainReader, leaf, made
-from .plain_writer import WRITERS, Accept, Put, not_plain
+from . import tags as t
+from .reader import HANDLERS, STR_TAGS, TUPLE_TAGS, BadPlain, Handler, PlainReader, leaf, made
+from .writer import WRITERS, Accept, Put, not_plain
 
 _ARRAY, _SIZE = struct.Struct("<cBQ"), struct.Struct("<Q")
 

@@ -14,12 +14,18 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import adopted, byvalue, faults, handed, linux, plain_decode, plain_encode, quell, refusals, wire
+from ..memory import handed
+from ..pickles import byvalue, refusals
+from ..plain import decode as plain_decode
+from ..plain import encode as plain_encode
+from ..process import adopted, linux, quell
+from ..wire import wire
+from ..wire.streams import FrameStream
+from . import faults
 from .replies import Replies
 from .sharing import Sharing
-from .streams import FrameStream
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
+_PIHOST = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _HOST_GONE_CODE = 71
 _LAST_ROUNDS = 50
 _MOST_ON_CHANNEL = 1 << 26
@@ -229,7 +235,7 @@ def stacks(most: int = _MOST_ON_CHANNEL) -> str:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     parts: List[str] = []
     for ident, frame in sys._current_frames().items():
-        frames = [entry for entry in traceback.extract_stack(frame) if not entry.filename.startswith(_HERE)]
+        frames = [entry for entry in traceback.extract_stack(frame) if not entry.filename.startswith(_PIHOST)]
         if frames and ident != threading.get_ident():
             parts.append("Thread {}:\n{}".format(names.get(ident, ident), "".join(traceback.format_list(frames))))
     text = "\n".join(parts) or "(nothing but pihost itself: it receives a message or sends an answer)"

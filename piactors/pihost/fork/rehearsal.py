@@ -20,10 +20,11 @@ import sys
 import threading
 from typing import Any, Dict, Tuple
 
-from . import PROTOCOL, wire
-from .isolate import Descriptors, IsolateProcess
-from .page import DUMP_SIGNAL, SIZE
-from .segments import available
+from .. import PROTOCOL
+from ..memory.segments import available
+from ..serve.isolate import Descriptors, IsolateProcess
+from ..wire import wire
+from ..wire.page import DUMP_SIGNAL, SIZE
 
 
 def rehearse(threads: bool) -> None:
