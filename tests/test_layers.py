@@ -90,7 +90,7 @@ IN_FUNCTIONS_ONLY: frozenset[tuple[str, str]] = frozenset(
 )
 """Packages that a module imports where it needs them, and does without where they are not installed."""
 
-ROOMS: dict[str, int] = {"memory": 0, "plain": 0, "process": 0, "wire": 1, "pickles": 1, "serve": 2, "fork": 3}
+PIHOST_ROOMS: dict[str, int] = {"memory": 0, "plain": 0, "process": 0, "wire": 1, "pickles": 1, "serve": 2, "fork": 3}
 """The rank of each room of pihost: an import, for type checkers too, stays in its room or goes to a lower rank."""
 
 FROM_OS: dict[str, tuple[str, ...]] = {
@@ -301,11 +301,11 @@ def imports_out_of_rooms(tree: Tree) -> list[str]:
         here, there = one.importer, tree.target(one)
         if not here.startswith(inside):
             continue
-        if here.removeprefix(inside) in ROOMS:
+        if here.removeprefix(inside) in PIHOST_ROOMS:
             found.append(f"{here}:{one.line} imports {there}: each import of a room costs time at each start")
         elif there.startswith(inside):
             mine, theirs = (name.removeprefix(inside).partition(".")[0] for name in (here, there))
-            if mine != theirs and ROOMS.get(theirs, 0) >= ROOMS.get(mine, -1):
+            if mine != theirs and PIHOST_ROOMS.get(theirs, 0) >= PIHOST_ROOMS.get(mine, -1):
                 found.append(f"{here}:{one.line} imports {there}: {mine!r} is not above {theirs!r}")
     return found
 
@@ -314,7 +314,7 @@ def modules_without_a_room(tree: Tree) -> list[str]:
     """Return the modules of pihost that stand in no room that the table knows."""
     inside = f"{tree.package}.pihost."
     names = [module.removeprefix(inside) for module in tree.parsed if module.startswith(inside)]
-    return [name for name in names if name != "__main__" and name.partition(".")[0] not in ROOMS]
+    return [name for name in names if name != "__main__" and name.partition(".")[0] not in PIHOST_ROOMS]
 
 
 def cycle(tree: Tree) -> list[str]:

@@ -48,6 +48,10 @@ class ActorHost(hosted.Hosted):
         self._ref = SelfRef(actor, self._control)
         actor._actor_ref = self._ref
 
+    def make(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Make the actor, and host it."""
+        self.obj = self.create(args, kwargs)
+
     def create(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> pykka.Actor:
         """Make the instance."""
         _expected.host = self

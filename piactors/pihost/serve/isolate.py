@@ -187,7 +187,8 @@ class IsolateProcess:
         if frame is None:
             end_with_host()
             os._exit(0)
-        self._data.generation = self._control_stream.generation = frame.generation
+        self._data.belong_to(frame.generation)
+        self._control_stream.belong_to(frame.generation)
         init: Dict[str, Any] = pickle.loads(frame.payload)
         most = init.get("max_frame", _LEAST_FRAME)
         self._replies = Replies(init.get("code", False), frozenset(init.get("accept", ())), most)
@@ -225,7 +226,7 @@ class IsolateProcess:
             control_module.serving = control
         _share_data(control, init["data"])
         if init.get("spin") and init["concurrency"] == 1 and spin.possible():
-            self._data.spin = spin.Spinner(self._data.fileno())
+            self._data.wait_with(spin.Spinner(self._data.fileno()))
         handler = HostHandler(control.send_log, replies)
         self._forks = forks.Forks(loop, control, handler, init["own_level"])
         handler.attach()
@@ -251,11 +252,11 @@ class IsolateProcess:
         target, args, kwargs = _loaded(payload)
         if kind == "actor":
             adapter: Any = target._pihost_adapter(control, init["urn"], loop)
-            adapter.obj = adapter.create(args, kwargs)
-            loop.hosted = adapter
+            adapter.make(args, kwargs)
+            loop.host(adapter)
             adapter.on_start()
         else:
-            loop.hosted = hosted.host(target, args, kwargs)
+            loop.host(hosted.host(target, args, kwargs))
 
     def _finish(self, loop: CallLoop, control: HostLink, ending: CallsEnding) -> NoReturn:
         error = ending.error

@@ -38,6 +38,14 @@ class FrameStream:
         self._frames: Deque[wire.Frame] = deque()
         self._lock = threading.Lock()
 
+    def belong_to(self, generation: int) -> None:
+        """What is sent from now on is of this generation."""
+        self.generation = generation
+
+    def wait_with(self, spin: Spinner) -> None:
+        """Wait for frames awake for a moment, as this says."""
+        self.spin = spin
+
     def fileno(self) -> int:
         """Return the socket's descriptor."""
         return self.sock.fileno()
