@@ -20,7 +20,7 @@ from typing import Any
 
 import attrs
 
-from piactors._codec import apart, keys, snapshots
+from piactors._codec import apart, dumping, keys, snapshots
 from piactors._codec import pickler as pickling
 from piactors._codec.pickler import Global, Module
 from piactors._codec.shared_objects import Lent
@@ -115,7 +115,7 @@ def needs_of(met: Mapping[str, Any], held: Iterable[Any], lent: tuple[Lent, ...]
     roots = (foreign, *met)
     plan = _plans.get(roots)
     if plan is None or not plan.holds():
-        with pickling.one_pass():
+        with dumping.one_pass():
             plan = _planned(met, foreign)
         if len(_plans) >= _MOST_PLANS:
             _plans.clear()
@@ -200,7 +200,7 @@ def _placed(thing: Any, error: Exception, user: str) -> refusals.Refused:
 def _placed_in_function(function: types.FunctionType, error: Exception, name: str) -> refusals.Refused:
     for where, value in refusals.named_parts(function):
         try:
-            pickling.dumped(value, foreign=False)
+            dumping.dumped(value, foreign=False)
         except Exception as found:
             return refusals.explained(value, found, f"{where} of `{name}`")
     return refusals.Refused(f"{error} (in `{name}`)")
@@ -229,7 +229,7 @@ def _finish(record: Record, look: Callable[[], tuple[Any, ...]] | None, **more: 
 
 
 def _make_function(key: str, function: types.FunctionType, before: Made | None, foreign: bool) -> Made:
-    head, body, met = pickling.dumped_function(function, foreign=foreign)
+    head, body, met = dumping.dumped_function(function, foreign=foreign)
     _bind(met, function)
     record = _record(key, "function", head, body, met, before)
     return _finish(record, _looking_at(function, snapshots.function_parts), shared=_shared_in(met))
@@ -253,8 +253,8 @@ def _make_class(key: str, cls: type, before: Made | None, foreign: bool) -> Made
         name: _attribute(cls, name, value, old.get(name), sure, foreign)
         for name, value in apart.class_content(cls).items()
     }
-    head, met = pickling.dumped(apart.class_head(cls), foreign=foreign)
-    virtual, more = pickling.dumped(apart.virtual_subclasses(cls), foreign=foreign)
+    head, met = dumping.dumped(apart.class_head(cls), foreign=foreign)
+    virtual, more = dumping.dumped(apart.virtual_subclasses(cls), foreign=foreign)
     met |= more
     for attribute in attributes.values():
         met.update(dict.fromkeys(attribute.children))
@@ -274,7 +274,7 @@ def _attribute(cls: type, name: str, value: Any, before: _Attribute | None, sure
     if before is not None and sure and before.steady and before.identity == id(value) and _still_shared(before.shared):
         return before
     try:
-        data, met = pickling.dumped(value, foreign=foreign, module=cls.__module__)
+        data, met = dumping.dumped(value, foreign=foreign, module=cls.__module__)
     except Exception as error:
         found = refusals.explained(value, error, f"attribute `{name}` of `{cls.__qualname__}`")
     else:
@@ -285,7 +285,7 @@ def _attribute(cls: type, name: str, value: Any, before: _Attribute | None, sure
 
 
 def _make_thing(key: str, thing: Any, before: Made | None, foreign: bool) -> Made:
-    head, met = pickling.dumped(apart.thing_head(thing), foreign=foreign)
+    head, met = dumping.dumped(apart.thing_head(thing), foreign=foreign)
     _bind(met, thing)
     return _finish(_record(key, "thing", head, b"", met, before), None)
 
@@ -308,7 +308,7 @@ def _make_global(key: str, variable: Global, before: Made | None, foreign: bool)
     value = _value_of(variable)
     present = value is not _NOTHING
     content = (variable.module, variable.name, present, value if present else None)
-    body, met = pickling.dumped(content, foreign=foreign, module=variable.module, top=value, own=variable.name)
+    body, met = dumping.dumped(content, foreign=foreign, module=variable.module, top=value, own=variable.name)
     _of_module.setdefault(variable.module, set()).add(key)
     kind = "changed" if before is not None and before.identity[:1] == (id(value),) else "global"
     record = _record(key, kind, b"", body, met, before)
@@ -324,7 +324,7 @@ def _make_module(key: str, module: Module, before: Made | None, foreign: bool) -
     found = sys.modules.get(module.name)
     names = {} if found is None else vars(found)
     content = {name: names[name] for name in pickling.MODULE_NAMES if names.get(name) is not None}
-    body, _ = pickling.dumped((module.name, content), foreign=foreign)
+    body, _ = dumping.dumped((module.name, content), foreign=foreign)
     if found is not None:
         weakref.finalize(found, _forget_module, module.name).atexit = False
     return _finish(_record(key, "module", b"", body, {}, before), partial(_parts_of_module, module))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
-from piactors._codec import definitions, shared_memory, shared_objects
+from piactors._codec import definitions, dumping, shared_memory, shared_objects
 from piactors._codec import pickler as pickling
 from piactors._codec.definitions import Needs
 from piactors.errors import NotSendable
@@ -77,7 +77,7 @@ def _explained(parts: Iterable[tuple[str, Any]], error: BaseException) -> NotSen
         return error
     for whole, part in parts:
         try:
-            pickling.try_to_dump(part)
+            dumping.try_to_dump(part)
         except refusals.Refused as refused:
             return NotSendable(str(refusals.explained(part, refused, whole)))
         except RecursionError:

@@ -11,7 +11,7 @@ from itertools import islice, takewhile
 from typing import Any, Protocol
 
 from piactors.errors import ProtocolError
-from piactors.pihost.memory import segments
+from piactors.pihost.memory import descriptors
 from piactors.pihost.wire import wire
 
 _MOST_BUFFERS = 64
@@ -149,7 +149,7 @@ class SocketChannel:
 
     def _receive_with_fds(self, size: int) -> bytes:
         data, ancillary, flags, _ = self.sock.recvmsg(size, socket.CMSG_SPACE(_MOST_FDS * 4))
-        self.fds.extend(segments.received_descriptors(ancillary, flags))
+        self.fds.extend(descriptors.received_descriptors(ancillary, flags))
         return data
 
     def flush(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from piactors._io.loop import Share
 from piactors._process.launcher_news import LauncherNews
-from piactors.pihost.memory import segments
+from piactors.pihost.memory import descriptors
 from piactors.pihost.process import lacks
 from piactors.pihost.wire import wire
 
@@ -99,7 +99,7 @@ class LauncherChannel:
             return
         data, ancillary, flags = self._unsorted
         if ancillary or flags:
-            self._fds.extend(segments.received_descriptors(ancillary, flags))
+            self._fds.extend(descriptors.received_descriptors(ancillary, flags))
             self._unsorted = (data, [], 0)
         self._news.add(data)
         self._unsorted = None

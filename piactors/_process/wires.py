@@ -15,7 +15,7 @@ from piactors._io.writer import Writer
 from piactors._platform.wake import Waker
 from piactors._process.control_channel import Answer, ControlChannel
 from piactors._rules.message import Message
-from piactors.pihost.memory import segments
+from piactors.pihost.memory import leases, segments
 from piactors.pihost.wire import page, wire
 
 
@@ -60,7 +60,7 @@ class Wires:
         segment = parcel.segment
         assert segment is not None
         self._control.announce(segment, dropped)
-        segment.mark(segments.SENT)
+        segment.mark(leases.SENT)
         self._data_writer.send(kind, flags | wire.SHARED, seq, parcel.table)
 
     def send_control(self, kind: int, seq: int, payload: wire.Payload) -> None:

@@ -12,6 +12,11 @@ ADDED = [
     "IsolateRef.replace(self, target: 'object', /, *args: 'Any', options: 'IsolationOptions | None' = None, "
     "**kwargs: 'Any') -> 'Future[int]'",
     "SupervisorRef.replace_child(self, spec: 'ChildSpec') -> 'Future[int]'",
+    "events.CallInfo(isolate: 'str', call: 'str') -> None",
+    "events.Instrument(*args, **kwargs)",
+    "events.Instrument.call_sent(self, call: 'CallInfo') -> 'None'",
+    "events.Instrument.call_settled(self, call: 'CallInfo', outcome: 'CallOutcome', seconds: 'float') -> 'None'",
+    "events.instrument(new: 'Instrument') -> 'Callable[[], None]'",
 ]
 """Since then."""
 

@@ -24,7 +24,7 @@ import sys
 import threading
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
-from ..memory import segments
+from ..memory import descriptors
 from ..process import adopted, confine, inherit, linux
 from ..serve import control, isolate
 from ..wire import wire
@@ -92,7 +92,7 @@ class Launcher:
         except OSError:
             self._end_all()
             return
-        self._fds.extend(segments.received_descriptors(ancillary, flags & socket.MSG_CTRUNC))
+        self._fds.extend(descriptors.received_descriptors(ancillary, flags & socket.MSG_CTRUNC))
         if not data:
             self._end_all()
         for frame in self._decoder.feed(data):

@@ -11,8 +11,6 @@ may cut short could kill it.
 
 from __future__ import annotations
 
-import array
-import ctypes
 import errno
 import fcntl
 import mmap
@@ -20,14 +18,12 @@ import os
 import pickle
 import socket
 import struct
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from .chunks import Chunk, Chunks
-
-FREE, SENT, TAKEN = 0, 1, 2
+from .leases import FREE, MOST_SEGMENTS, SENT, lease
 
 MOST_CHUNKS = 4096
-MOST_SEGMENTS = 64
 _START = 64
 _ALIGN = 64
 _STEP = 4 << 20
@@ -380,7 +376,7 @@ class Table:
             raise BadTable("a message larger than max_frame")
         if any(start < _START or start + length > len(mapped) for start, length in entries):
             raise BadTable("a message that is not within its segment")
-        return Received(_lease(mapped), entries)
+        return Received(lease(mapped), entries)
 
 
 def parse(table: Chunk) -> Tuple[int, List[Tuple[int, int]]]:
@@ -395,44 +391,3 @@ def parse(table: Chunk) -> Tuple[int, List[Tuple[int, int]]]:
     if not 0 < count <= MOST_CHUNKS or len(table) != _HEAD.size + count * _ENTRY.size:
         raise BadTable("a table of another length than it says")
     return number, [_ENTRY.unpack_from(table, _HEAD.size + index * _ENTRY.size) for index in range(count)]
-
-
-_leases: Dict[int, Any] = {}
-
-
-def _lease(mapped: mmap.mmap) -> Any:
-    """Return an object over the whole of a segment, whose end is the end of all that lies in it.
-
-    A ctypes array is the one exporter of buffers in the standard library whose end can be noticed.
-    """
-    size = len(mapped)
-    cls: Any = _leases.get(size)
-    if cls is None:
-        if len(_leases) > 4 * MOST_SEGMENTS:
-            _leases.clear()
-        cls = _leases[size] = type("Lease", (ctypes.c_ubyte * size,), {"__del__": _release, "owner": 0})
-    lease = cls.from_buffer(mapped)
-    lease.owner = os.getpid()
-    ctypes.c_uint64.from_buffer(lease).value = TAKEN
-    return lease
-
-
-def _release(lease: Any) -> None:
-    if lease.owner == os.getpid():  # a forked copy of this process has a copy of the object, and no say
-        ctypes.c_uint64.from_buffer(lease).value = FREE
-
-
-def send_descriptor(sock: socket.socket, data: bytes, fd: int) -> None:
-    """Send bytes and a descriptor, whole, waiting while there is no room."""
-    sent = sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
-    if sent < len(data):
-        sock.sendall(data[sent:])
-
-
-def received_descriptors(ancillary: Sequence[Tuple[int, int, bytes]], flags: int) -> List[int]:
-    """Return the descriptors that came with a message; -1 last if this process could not have more of them."""
-    numbers = array.array("i")
-    for level, kind, block in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            numbers.frombytes(block[: len(block) - len(block) % numbers.itemsize])
-    return [*numbers, -1] if flags & socket.MSG_CTRUNC else list(numbers)

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional
 
-from ..memory import segments
+from ..memory import descriptors
 from . import wire
 
 if TYPE_CHECKING:
@@ -101,11 +101,11 @@ class FrameStream:
     def send_descriptor(self, kind: int, seq: int, fd: int) -> None:
         """Send a frame without a payload, and a descriptor with it."""
         with self._lock:
-            segments.send_descriptor(self.sock, wire.header(kind, 0, self.generation, seq, 0), fd)
+            descriptors.send_descriptor(self.sock, wire.header(kind, 0, self.generation, seq, 0), fd)
 
     def _receive_with_fds(self) -> bytes:
         data, ancillary, flags, _ = self.sock.recvmsg(self._read_size, socket.CMSG_SPACE(64 * 4))
-        self.fds.extend(segments.received_descriptors(ancillary, flags))
+        self.fds.extend(descriptors.received_descriptors(ancillary, flags))
         return data
 
     def _receive(self) -> bool:
