@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from piactors.pihost.memory import segments
 from piactors.pihost.memory.chunks import LEAST, Chunks, ViewReader
-from piactors.pihost.memory.segments import FREE, MOST_SEGMENTS, SENT, TAKEN, BadTable, Parcel, Pool, Table
+from piactors.pihost.memory.leases import FREE, MOST_SEGMENTS, SENT, TAKEN
+from piactors.pihost.memory.segments import BadTable, Parcel, Pool, Table
 from piactors.pihost.serve.replies import Replies
 
 pytestmark = pytest.mark.skipif(not segments.available(), reason="no sealed files in memory here")
