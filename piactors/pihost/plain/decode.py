@@ -29,8 +29,8 @@ __all__ = ["BadPlain", "decode"]
 NO_CLASSES: Mapping[str, type] = types.MappingProxyType({})
 
 #: Inserting keys that are not text may take this many seconds in all, and this many per key.
-KEY_SECONDS = 0.1
-KEY_SECONDS_EACH = 5e-6
+KEY_SECONDS = 0.2
+KEY_SECONDS_EACH = 15e-6
 
 
 def decode(
