@@ -17,8 +17,15 @@ import piactors
 from piactors._host import runtime
 from tests.support import HostScripts, wait_until
 from tests.taking_turns import pytest_configure, pytest_runtest_protocol, pytest_unconfigure
+from tests.tiers import guard, pytest_collection_modifyitems
 
-__all__ = ["pytest_configure", "pytest_runtest_protocol", "pytest_unconfigure"]
+__all__ = [
+    "guard",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_runtest_protocol",
+    "pytest_unconfigure",
+]
 
 REPO = Path(__file__).resolve().parent.parent
 MARK = b"PIACTORS_"

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 T = TypeVar("T")
 
 _FIRST_PAUSE = 0.002
@@ -33,6 +35,12 @@ def wait_until(predicate: Callable[[], T], timeout: float = 10.0) -> T:
             raise AssertionError(f"not within {timeout} seconds: {getattr(predicate, '__qualname__', predicate)}")
         time.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def sizes(name: str, *usual: int, soak: Sequence[int]) -> pytest.MarkDecorator:
+    """Run a test once for each size, which it gets as `name`; for those of `soak` only in a long run."""
+    long = [pytest.param(size, marks=pytest.mark.soak) for size in soak]
+    return pytest.mark.parametrize(name, [*usual, *long])
 
 
 def pid_gone(pid: int) -> bool:
