@@ -6,13 +6,13 @@ folder that they are in.  A pure test that starts a process after all fails.
 
 from __future__ import annotations
 
+import _posixsubprocess  # type: ignore[import-not-found]
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import _posixsubprocess  # type: ignore[import-not-found]
 import pytest
 
 from piactors._host.runtime import Runtime
@@ -52,10 +52,16 @@ WHOLE_BY_FIXTURE = frozenset({"host_script", "watch"})
 """Fixtures that start a program as a host of its own."""
 
 STARTS = (
-    (os, "fork"), (os, "forkpty"), (os, "posix_spawn"), (os, "posix_spawnp"), (os, "system"), (subprocess, "_fork_exec"),
-    (_posixsubprocess, "fork_exec"), (Runtime, "backend"),
+    (os, "fork"), (os, "forkpty"), (os, "posix_spawn"), (os, "posix_spawnp"), (os, "system"),
+    (subprocess, "_fork_exec"), (_posixsubprocess, "fork_exec"), (Runtime, "backend"),
 )  # fmt: skip
 """What a process is started with.  The last one is how isolates are had, also of a launcher that runs already."""
+
+
+def sizes(name: str, *usual: int, soak: Sequence[int]) -> pytest.MarkDecorator:
+    """Run a test once for each size, which it gets as `name`; for those of `soak` only in a long run."""
+    long = [pytest.param(size, marks=pytest.mark.soak) for size in soak]
+    return pytest.mark.parametrize(name, [*usual, *long])
 
 
 def tier_of(item: pytest.Item) -> str:
@@ -70,8 +76,8 @@ def tier_of(item: pytest.Item) -> str:
 
 def tier_of_path(path: Path) -> str:
     """Return what is said of a file below `tests`."""
-    names = (one.as_posix() for one in (path, *path.parents))
-    return next(TIER_OF_PATHS[name] for name in ("" if name == "." else name for name in names) if name in TIER_OF_PATHS)
+    names = [path.as_posix(), *(folder.as_posix() for folder in path.parents[:-1]), ""]
+    return next(TIER_OF_PATHS[name] for name in names if name in TIER_OF_PATHS)
 
 
 @pytest.hookimpl(tryfirst=True)

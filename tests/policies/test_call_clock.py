@@ -20,7 +20,8 @@ from piactors.events import CallTimedOut, IsolateExited
 from tests import inside
 from tests.children.policed import Policed, SelfCaller
 from tests.policies.conftest import Seen
-from tests.support import sizes, wait_until
+from tests.support import wait_until
+from tests.tiers import sizes
 
 
 @sizes("count", 50, soak=[500])

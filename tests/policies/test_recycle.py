@@ -18,7 +18,8 @@ from piactors import IsolateCrashed, IsolationLimits, IsolationOptions, ProcessI
 from piactors.events import Event, IsolateExited, IsolateRecycled, IsolateRestarting, IsolateStarted
 from tests.children.policed import Policed, StopsTwice
 from tests.policies.conftest import Seen
-from tests.support import pid_gone, sizes, wait_until
+from tests.support import pid_gone, wait_until
+from tests.tiers import sizes
 
 LONGEST_PAUSE = 5.0
 """Seconds without any call that begins; 0.05 on a quiet machine, and more than all where nothing takes over."""

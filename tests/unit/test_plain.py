@@ -37,7 +37,7 @@ from hypothesis import strategies as st
 from piactors.pihost import plain_tags as t
 from piactors.pihost.plain_decode import BadPlain, decode
 from piactors.pihost.plain_encode import NotPlain, encode
-from tests.support import sizes
+from tests.tiers import sizes
 
 MIB = 1 << 20
 PIHOST = pathlib.Path(sys.modules[encode.__module__].__file__ or "").parent

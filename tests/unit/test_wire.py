@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from piactors.pihost import wire
 from piactors.pihost.wire import HEADER, HEADER_SIZE, KINDS, Frame, FrameDecoder, WireError, encode, header
-from tests.support import sizes
+from tests.tiers import sizes
 
 pytestmark = pytest.mark.timeout(120)
 
