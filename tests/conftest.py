@@ -17,12 +17,13 @@ import piactors
 from piactors._host import runtime
 from tests.support import HostScripts, in_shared_memory, left_in_shared_memory, wait_until
 from tests.taking_turns import pytest_configure, pytest_runtest_protocol, pytest_unconfigure
-from tests.tiers import guard, pytest_collection_modifyitems
+from tests.tiers import guard, pytest_collection_modifyitems, pytest_ignore_collect
 
 __all__ = [
     "guard",
     "pytest_collection_modifyitems",
     "pytest_configure",
+    "pytest_ignore_collect",
     "pytest_runtest_protocol",
     "pytest_unconfigure",
 ]

@@ -18,6 +18,7 @@ def test_each_test_of_this_run_is_of_one_tier_or_a_long_run(request: pytest.Fixt
     for item in request.session.items:
         marks = {mark.name for mark in item.iter_markers()} & {*TIERS, LONG}
         assert len(marks) == 1, (item.nodeid, marks)
+        assert marks != {"pure"} or tier_of_path(item.path.relative_to(TESTS)) == "pure", item.nodeid
 
 
 def test_the_table_names_what_is_there() -> None:

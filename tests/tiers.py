@@ -1,7 +1,7 @@
 """The three tiers of tests, by what they start: each test has exactly one of their marks, or is a long run.
 
 A test's own mark decides, and then a fixture that starts a host; all others get what is said of their file, or of the
-folder that they are in.  A pure test that starts a process after all fails.
+folder that they are in.  Pure tests are only in files that are said to be pure, and one that starts a process fails.
 """
 
 from __future__ import annotations
@@ -87,6 +87,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         tier = tier_of(item)
         if item.get_closest_marker(tier) is None:
             item.add_marker(tier)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files aside that have no pure tests where only those are asked for: to import all takes many seconds."""
+    if config.option.markexpr != "pure" or collection_path.suffix != ".py" or TESTS not in collection_path.parents:
+        return None
+    return True if tier_of_path(collection_path.relative_to(TESTS)) != "pure" else None
 
 
 class Guard:
