@@ -20,7 +20,7 @@ from piactors._codec import shared_memory
 from piactors._isolate.policies import idle_memory
 from piactors.pihost.memory import segments
 from tests.children.arrays import Arrays, mapped_bytes
-from tests.support import HostScripts, pid_gone, wait_until
+from tests.support import HostScripts, in_shared_memory, left_in_shared_memory, pid_gone, wait_until
 from tests.test_interpreters import python
 
 __all__ = ["python"]
@@ -389,7 +389,7 @@ def test_a_host_that_lacks_a_mechanism_gets_right_results(host_script: HostScrip
 
 
 def test_a_killed_host_leaves_nothing(host_script: HostScripts) -> None:
-    before = set(os.listdir("/dev/shm"))
+    before = in_shared_memory()
     host = host_script(HOST, args=["wait"], env=environment())
     assert host.stdout is not None
     pid = int(host.stdout.readline().split()[0])
@@ -397,4 +397,4 @@ def test_a_killed_host_leaves_nothing(host_script: HostScripts) -> None:
     host.kill()
     host.wait()
     wait_until(lambda: pid_gone(pid) and all(pid_gone(child.pid) for child in children))
-    assert set(os.listdir("/dev/shm")) <= before
+    assert not left_in_shared_memory(before)

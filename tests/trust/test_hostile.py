@@ -13,6 +13,7 @@ from hostile import GROWTH, SIBLING_SECONDS, Attack, Host, Outcome, marker
 
 from piactors.pihost.plain import encode as plain_encode
 from piactors.pihost.wire import wire
+from tests.tiers import sizes
 
 pytestmark = [
     pytest.mark.timeout(90),
@@ -338,8 +339,10 @@ def test_messages_that_an_actor_sends_to_itself_do_not_fill_the_host(operation: 
 # --- floods ---------------------------------------------------------------------------------------
 
 
-def test_a_gigabyte_of_log_records_passes_without_filling_the_host() -> None:
-    answered(attacked("flood", wire.LOG, RECORD, 1 << 30, bound=40.0))
+@sizes("mebibytes", 256, soak=[1024])
+def test_a_gigabyte_of_log_records_passes_without_filling_the_host(mebibytes: int) -> None:
+    """A quarter of it is four times what the host may take for an attack."""
+    answered(attacked("flood", wire.LOG, RECORD, mebibytes * MIB, bound=40.0))
 
 
 @pytest.mark.parametrize("raw", [b"", b"x", NOTHING], ids=["empty", "one-byte", "None"])
@@ -347,8 +350,9 @@ def test_tiny_log_frames_do_not_fill_the_host(raw: bytes) -> None:
     answered(attacked("flood", wire.LOG, None, 6 * MIB, "control", raw, bound=40.0))
 
 
-def test_log_records_of_ever_new_levels_leave_nothing_behind() -> None:
-    outcome = attacked("flood_logs_of_many_levels", 100_000, bound=40.0, fresh=True)
+@sizes("count", 20_000, soak=[100_000])
+def test_log_records_of_ever_new_levels_leave_nothing_behind(count: int) -> None:
+    outcome = attacked("flood_logs_of_many_levels", count, bound=40.0, fresh=True)
     answered(outcome)
     assert outcome.more["cached_levels"] < 2000
 
@@ -533,8 +537,9 @@ def test_a_logger_name_of_many_parts_does_no_harm(dots: int) -> None:
     assert outcome.more["loggers"] < 2500
 
 
-def test_thousands_of_logger_names_stay_bounded() -> None:
-    outcome = attacked("log_many_names", 20_000, fresh=True)
+@sizes("count", 6000, soak=[20_000])
+def test_thousands_of_logger_names_stay_bounded(count: int) -> None:
+    outcome = attacked("log_many_names", count, fresh=True)
     answered(outcome)
     assert outcome.more["loggers"] < 2500
 

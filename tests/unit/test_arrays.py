@@ -231,6 +231,7 @@ class _Back(pickle.Unpickler):
         return super().find_class(module.replace("_pihost", "piactors.pihost"), name)
 
 
+@pytest.mark.process
 def test_other_versions_of_numpy_load_them_and_send_them_back() -> None:
     pythons = others()
     if not pythons:

@@ -37,6 +37,7 @@ from hypothesis import strategies as st
 from piactors.pihost.plain import tags as t
 from piactors.pihost.plain.decode import BadPlain, decode
 from piactors.pihost.plain.encode import NotPlain, encode
+from tests.tiers import sizes
 
 MIB = 1 << 20
 PIHOST = pathlib.Path(sys.modules[encode.__module__].__file__ or "").parent.parent
@@ -147,16 +148,15 @@ relaxed = settings(
 )
 
 
-@relaxed
-@given(values)
-def test_every_plain_value_arrives_as_it_was(value: object) -> None:
-    assert same(value, back(value))
+@sizes("examples", 60, soak=[1000])
+def test_every_plain_value_arrives_as_it_was(examples: int) -> None:
+    settings(relaxed, max_examples=examples)(given(values)(arrives_as_it_was))()
 
 
-@relaxed
-@given(values)
-def test_bytearray_and_memoryview_decode_like_bytes(value: object) -> None:
+def arrives_as_it_was(value: object) -> None:
+    """As the bytes that it was sent as, and as the same bytes elsewhere in memory."""
     data = encode(value)
+    assert same(value, back(value))
     assert same(decode(bytearray(data), budget=64 * MIB), value)
     assert same(decode(memoryview(b"xx" + data)[2:], budget=64 * MIB), value)
     spread = bytearray(2 * len(data))
@@ -682,7 +682,7 @@ def test_millions_of_small_items_stop_at_the_budget(item: bytes) -> None:
     assert cost.peak < 1.25 * budget + 16 * 1024
 
 
-@pytest.mark.parametrize("count", [5, 6, 11, 1000, 43_691, 50_001, 87_382, 174_764])
+@sizes("count", 5, 6, 11, 683, 1000, 5462, 10_923, 50_001, soak=[43_691, 87_382, 174_764])
 def test_the_charge_for_tables_covers_what_they_take_when_just_grown(count: int) -> None:
     for value in (dict.fromkeys(range(-count, 0)), {str(i) for i in range(count)}):
         data = encode(value)
@@ -755,10 +755,11 @@ def coded_set(keys: list[bytes], tag: int) -> bytes:
     return HEAD + sized(tag, len(keys)) + b"".join(parts)
 
 
+@sizes("count", 20_000, soak=[60_000])
 @pytest.mark.parametrize("kind", COLLIDING)
-def test_keys_made_to_collide_are_given_up_within_a_second(kind: str) -> None:
+def test_keys_made_to_collide_are_given_up_within_a_second(kind: str, count: int) -> None:
     classes = accept(Frozen)
-    keys = [encode(key, classes.keys())[1:] for key in colliding(60_000)[kind]()]
+    keys = [encode(key, classes.keys())[1:] for key in colliding(count)[kind]()]
     for tag in (t.DICT8, t.SET8, t.FROZENSET8):
         data = coded_set(keys, tag)
         start = time.thread_time()
@@ -790,8 +791,8 @@ def test_collisions_in_many_small_tables_stay_linear() -> None:
 @pytest.mark.parametrize(
     "keys",
     [
-        [i << 40 for i in range(100_000)],
-        [float(i) for i in range(100_000)],
+        [i << 40 for i in range(50_000)],
+        [float(i) for i in range(50_000)],
         [2.0**i for i in range(-1000, 1000)],
         [fractions.Fraction(i, 7) for i in range(30_000)],
         [decimal.Decimal(i) / 8 for i in range(50_000)],
@@ -919,28 +920,37 @@ def repr_of(value: object) -> None:
             continue
 
 
-@settings(relaxed, max_examples=500)
-@given(st.binary(max_size=200))
-def test_any_bytes_decode_or_are_bad(data: bytes) -> None:
-    decodes_or_is_bad(data)
-    decodes_or_is_bad(HEAD + data)
+@sizes("examples", 200, soak=[5000])
+def test_any_bytes_decode_or_are_bad(examples: int) -> None:
+    @settings(relaxed, max_examples=examples)
+    @given(st.binary(max_size=200))
+    def hold(data: bytes) -> None:
+        decodes_or_is_bad(data)
+        decodes_or_is_bad(HEAD + data)
+
+    hold()
 
 
-@settings(relaxed, max_examples=1000)
-@given(st.sampled_from(SAMPLES), st.data())
-def test_mutations_of_valid_bytes_decode_or_are_bad(sample: bytes, data: st.DataObject) -> None:
-    raw = bytearray(sample)
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(1, len(raw)))
-        end = data.draw(st.sampled_from([at, at + 1, at + 8]))
-        raw[at:end] = data.draw(st.binary(max_size=9))
-    decodes_or_is_bad(bytes(raw))
+@sizes("examples", 150, soak=[5000])
+def test_mutations_of_valid_bytes_decode_or_are_bad(examples: int) -> None:
+    @settings(relaxed, max_examples=examples)
+    @given(st.sampled_from(SAMPLES), st.data())
+    def hold(sample: bytes, data: st.DataObject) -> None:
+        raw = bytearray(sample)
+        for _ in range(data.draw(st.integers(1, 4))):
+            at = data.draw(st.integers(1, len(raw)))
+            end = data.draw(st.sampled_from([at, at + 1, at + 8]))
+            raw[at:end] = data.draw(st.binary(max_size=9))
+        decodes_or_is_bad(bytes(raw))
+
+    hold()
 
 
-def test_twenty_thousand_random_mutations_decode_or_are_bad_in_little_memory() -> None:
+@sizes("count", 20_000, soak=[200_000])
+def test_many_random_mutations_decode_or_are_bad_in_little_memory(count: int) -> None:
     rng = random.Random(20240501)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(20_000):
+    for _ in range(count):
         raw = bytearray(rng.choice(SAMPLES))
         for _ in range(rng.randrange(1, 5)):
             raw[rng.randrange(1, len(raw))] = rng.choice(
@@ -1031,6 +1041,7 @@ def interpreter(version: str) -> str | None:
     return str(found[-1]) if found else shutil.which(name)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "version", ["3.8.", "3.9.", "3.10.", "3.11.", "3.12.", "3.13.", "pypy3.9"]
 )

@@ -277,6 +277,7 @@ def test_fields_are_charged_for() -> None:
 # --- other interpreters -----------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_an_isolate_without_zoneinfo_or_numpy_imports_neither() -> None:
     code = (
         "import sys, runpy; sys.path.insert(0, sys.argv[1])\n"

@@ -145,7 +145,7 @@ def test_what_comes_unasked_after_a_turn_is_read_soon(side: Side) -> None:
         began = time.monotonic()
         side.send((REQUEST, number))
         wait_until(lambda number=number: (REQUEST, number) in side.handled)  # type: ignore[misc]
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
     who = {by for by, (kind, _) in zip(side.by, side.handled, strict=True) if kind == REQUEST}
     assert who == {side.loop.thread.ident}
 

@@ -87,6 +87,15 @@ class Peers:
         return self.table.receive(parcel.hand_over(), 1 << 40)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_collections() -> Iterator[None]:
+    """Leave what was there before to itself: these tests collect garbage often, and each time that takes long."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
 def peers() -> Iterator[Peers]:
     """Both ends, of whose descriptors nothing may be left."""
@@ -265,6 +274,7 @@ def test_a_segment_is_given_back_when_the_last_object_in_it_is_gone(peers: Peers
     assert word(segment) == FREE
 
 
+@pytest.mark.process
 def test_a_forked_copy_of_the_receiver_gives_nothing_back(peers: Peers) -> None:
     parcel = peers.pool.pack(raw(100_000))
     assert parcel is not None
@@ -282,6 +292,7 @@ def test_a_forked_copy_of_the_receiver_gives_nothing_back(peers: Peers) -> None:
     assert word(segment) == FREE
 
 
+@pytest.mark.process
 def test_a_forked_copy_of_the_sender_frees_nothing(peers: Peers) -> None:
     parcel = peers.pool.pack(raw(100_000))
     assert parcel is not None

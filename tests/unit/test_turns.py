@@ -198,7 +198,9 @@ class World:
 
     def _may(self, caller: int, pc: str) -> bool:
         line = self.lines[self.on[caller]]
-        if pc in ("put", "watch"):
+        if pc == "put":  # of two that are alike, it does not matter which is the first
+            return not caller or self.waits[caller] != self.waits[0] or self.pc[0] != "put"
+        if pc == "watch":
             return True
         if pc == "handle":
             return line.lock == str(caller)
@@ -253,12 +255,10 @@ class World:
         """One step of the handling of frames under the reader's lock: an answer's future first, its number then."""
         line = self.line if caller < 0 else self.lines[self.on[caller]]
         if line.taking_off:
-            message = self.mailbox.expect(line.taking_off)
-            self.mailbox.take_off(message)
+            self.mailbox.take_off(self.mailbox.expect(line.taking_off))
             line.taking_off = 0
             while (following := self.mailbox.next_to_send()) is not None:
                 line.to_isolate.append(following.seq)
-            assert message is not None
             line.frames.popleft()
         elif not line.frames:
             self._let_go(line, caller)
@@ -480,10 +480,12 @@ def test_the_explorer_notices_a_broken_rule(broken: type, monkeypatch: pytest.Mo
     world: type[World] = broken if issubclass(broken, World) else World
     if world is World:
         monkeypatch.setattr(turns_module, "ReadTurn", broken)
-    found = 0
-    for size in WORLDS:
-        try:
-            explore(world(*size))
-        except Violation:
-            found += 1
-    assert found
+    assert any(is_broken(world(*size)) for size in WORLDS)
+
+
+def is_broken(world: World) -> bool:
+    try:
+        explore(world)
+    except Violation:
+        return True
+    return False

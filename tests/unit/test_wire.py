@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from piactors.pihost.wire import wire
 from piactors.pihost.wire.wire import HEADER, HEADER_SIZE, KINDS, Frame, FrameDecoder, WireError, encode, header
+from tests.tiers import sizes
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -90,9 +91,12 @@ def pieces_of(data: st.DataObject, stream: bytes) -> list[bytes]:
 # --- what goes in comes out ---------------------------------------------------------------------
 
 
-@given(st.lists(frames_, max_size=8), st.data())
-@settings(max_examples=300)
-def test_frames_come_out_as_they_went_in_however_the_stream_was_cut(frames: list[Frame], data: st.DataObject) -> None:
+@sizes("examples", 100, soak=[3000])
+def test_frames_come_out_as_they_went_in_however_the_stream_was_cut(examples: int) -> None:
+    settings(max_examples=examples)(given(st.lists(frames_, max_size=8), st.data())(come_out_as_they_went_in))()
+
+
+def come_out_as_they_went_in(frames: list[Frame], data: st.DataObject) -> None:
     decoder = FrameDecoder(MAX_FRAME)
     reader = Reader(decoder, data)
     found = [frame for piece in pieces_of(data, coded(frames)) for frame in reader.take(piece)]
@@ -214,9 +218,12 @@ def test_frames_before_a_wrong_header_are_delivered_however_the_stream_was_cut(
         decoder.feed(b"")
 
 
-@given(st.binary(max_size=400), st.data())
-@settings(max_examples=300)
-def test_any_bytes_are_frames_within_bounds_or_a_wire_error(stream: bytes, data: st.DataObject) -> None:
+@sizes("examples", 100, soak=[3000])
+def test_any_bytes_are_frames_within_bounds_or_a_wire_error(examples: int) -> None:
+    settings(max_examples=examples)(given(st.binary(max_size=400), st.data())(are_frames_or_a_wire_error))()
+
+
+def are_frames_or_a_wire_error(stream: bytes, data: st.DataObject) -> None:
     decoder = FrameDecoder(MAX_FRAME)
     reader = Reader(decoder, data)
     try:
