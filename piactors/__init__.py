@@ -120,11 +120,27 @@ _HOMES = {
     "program": ("run", "run_async"),
     "child_spec": ("ChildCounts", "ChildInfo", "ChildSpec"),
     "errors": (
-        "ActorDeadError", "CallTimeout", "ChildAlreadyPresent", "ChildAlreadyStarted", "ChildNotFound",
-        "ChildRestarting", "ChildRunning", "InvalidTarget", "IsolateCrashed", "LimitExceeded", "MailboxFull",
-        "NotSendable", "PiactorsError", "PoisonMessage", "ProtocolError", "RemoteError", "RemoteTraceback",
-        "StartError", "Timeout",
-        "TooManyChildren", "UntrustedReply",
+        "ActorDeadError",
+        "CallTimeout",
+        "ChildAlreadyPresent",
+        "ChildAlreadyStarted",
+        "ChildNotFound",
+        "ChildRestarting",
+        "ChildRunning",
+        "InvalidTarget",
+        "IsolateCrashed",
+        "LimitExceeded",
+        "MailboxFull",
+        "NotSendable",
+        "PiactorsError",
+        "PoisonMessage",
+        "ProtocolError",
+        "RemoteError",
+        "RemoteTraceback",
+        "StartError",
+        "Timeout",
+        "TooManyChildren",
+        "UntrustedReply",
     ),
     "exit_reason": ("Breach", "ExitReason", "Rusage"),
     "future": ("Future",),
@@ -138,7 +154,7 @@ _HOMES = {
     "supervisor_ref": ("SupervisorRef",),
     "usage": ("GcStats", "ResourceUsage", "TreeUsage", "UsageSample"),
     "watching": ("Down", "link", "watch"),
-}  # fmt: skip
+}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 

@@ -97,9 +97,11 @@ class ProcessActor(pykka.Actor):
     @overload
     @classmethod
     def with_options(
-        cls: Callable[Concatenate[AnyArgument, ...], A], options: IsolationOptions | None = None, /,
+        cls: Callable[Concatenate[AnyArgument, ...], A],
+        options: IsolationOptions | None = None,
+        /,
         **fields: Unpack[OptionFields],
-    ) -> ActorStarter[A, ...]: ...  # fmt: skip
+    ) -> ActorStarter[A, ...]: ...
 
     @overload
     @classmethod

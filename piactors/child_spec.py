@@ -112,19 +112,23 @@ class ChildSpec:
     id: str = attrs.field(validator=rule.text())
     target: Any = attrs.field(converter=_to_target, validator=_check_target)
     args: tuple[Any, ...] = attrs.field(
-        default=(), kw_only=True, converter=rule.to_args, validator=rule.check("a tuple of arguments", (tuple,)),
+        default=(),
+        kw_only=True,
+        converter=rule.to_args,
+        validator=rule.check("a tuple of arguments", (tuple,)),
         hash=False,
-    )  # fmt: skip
+    )
     kwargs: Mapping[str, Any] = attrs.field(
-        factory=dict, kw_only=True, converter=_to_kwargs, hash=False,
+        factory=dict,
+        kw_only=True,
+        converter=_to_kwargs,
+        hash=False,
         validator=rule.check("a dict of arguments by name", (Mapping,), _are_names),
-    )  # fmt: skip
+    )
     options: IsolationOptions | None = attrs.field(
         default=None, kw_only=True, validator=rule.check("IsolationOptions", (IsolationOptions,), also=NONE)
     )
-    restart: RestartType = attrs.field(
-        default="permanent", kw_only=True, validator=rule.one_of(*get_args(RestartType))
-    )
+    restart: RestartType = attrs.field(default="permanent", kw_only=True, validator=rule.one_of(*get_args(RestartType)))
     shutdown: Shutdown = attrs.field(default="default", kw_only=True, validator=rule.shutdown())
     significant: bool = attrs.field(default=False, kw_only=True, validator=rule.flag())
     backoff: Backoff | None = attrs.field(
@@ -231,11 +235,17 @@ class ChildSpec:
     def to_rule(self, *, listed: bool = True, runner: Any = None) -> ChildRule:
         """Return the part of it that decides."""
         return ChildRule(
-            id=self.id, restart=self.restart, significant=self.significant,
-            type="supervisor" if self.is_supervisor else "worker", backoff=self.backoff,
+            id=self.id,
+            restart=self.restart,
+            significant=self.significant,
+            type="supervisor" if self.is_supervisor else "worker",
+            backoff=self.backoff,
             budget=None if self.max_restarts == SHARED else Budget(self.max_restarts, self.within),
-            escalates=self.on_exhausted == "escalate", restart_on=self._predicate(), listed=listed, runner=runner,
-        )  # fmt: skip
+            escalates=self.on_exhausted == "escalate",
+            restart_on=self._predicate(),
+            listed=listed,
+            runner=runner,
+        )
 
     def _predicate(self) -> Callable[[ExitReason], bool] | None:
         wanted = self.restart_on

@@ -154,9 +154,7 @@ class EventBus:
         self._wanted: dict[type[Event], bool] = {}
         """What `is_wanted` has found since the subscriptions changed."""
 
-    def subscribe(
-        self, callback: Callback, *types: type[Event], run: Executor | None = None
-    ) -> Callable[[], None]:
+    def subscribe(self, callback: Callback, *types: type[Event], run: Executor | None = None) -> Callable[[], None]:
         """Have `callback` called with each event of the given types (all, if none is given).
 
         Callbacks run one after the other, in order, on one thread that piactors keeps for all of them: one that takes

@@ -160,4 +160,3 @@ def _shown_fault(text: str) -> str:
     blocks = [block for block in text.strip().split("\n\n") if "thread" not in block or "Current thread" in block]
     lines = [line for line in "\n\n".join(blocks).splitlines() if "/pihost/" not in line]
     return "\n".join(lines) or text
-

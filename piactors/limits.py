@@ -37,9 +37,17 @@ IoClass: TypeAlias = Literal["realtime", "best-effort", "idle"]
 HeartbeatAction: TypeAlias = Literal["kill", "log"]
 
 LIMITS: tuple[str, ...] = (
-    "max_memory", "soft_memory", "max_cpu", "affinity", "max_cpu_time", "max_processes", "max_open_files",
-    "max_file_size", "nice", "io_class",
-)  # fmt: skip
+    "max_memory",
+    "soft_memory",
+    "max_cpu",
+    "affinity",
+    "max_cpu_time",
+    "max_processes",
+    "max_open_files",
+    "max_file_size",
+    "nice",
+    "io_class",
+)
 """The fields of `IsolationLimits` that are limits, in their order; the others say how these are kept."""
 
 _LEAST_MEMORY = 1024**2

@@ -39,16 +39,31 @@ TrustLevel: TypeAlias = Literal["auto", "data", "code"]
 
 DEFAULT_INHERITED_ENV: tuple[str, ...] = (
     # who and where
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "VIRTUAL_ENV", "XDG_*", "SYSTEMROOT",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TERM",
+    "VIRTUAL_ENV",
+    "XDG_*",
+    "SYSTEMROOT",
     # language and time
-    "LANG", "LC_*", "TZ",
+    "LANG",
+    "LC_*",
+    "TZ",
     # temporary files
-    "TMPDIR", "TEMP", "TMP",
+    "TMPDIR",
+    "TEMP",
+    "TMP",
     # certificates
-    "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
     # thread counts: without them every isolate would start a numeric thread per core
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
-)  # fmt: skip
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+)
 """The environment variables of the host that code called by name gets by default; a name may end in "*".
 
 It names what programs need to work and leaves out the rest, since tokens and passwords also live in `os.environ`.
@@ -270,9 +285,12 @@ def check_standby(options: IsolationOptions, restart: RestartType, whose: str = 
 
 
 def inherited_env(
-    inherit_env: bool | Iterable[str] | None, environ: Mapping[str, str], *, handed_over: bool = False,
+    inherit_env: bool | Iterable[str] | None,
+    environ: Mapping[str, str],
+    *,
+    handed_over: bool = False,
     own_interpreter: bool = True,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """Return what an isolate inherits of `environ` under a value of `IsolationOptions.inherit_env`.
 
     Args:

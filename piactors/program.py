@@ -97,9 +97,7 @@ async def run_async(tree: SupervisorRef | Supervisor | type[Supervisor], /, *arg
     return state.code()
 
 
-def _begun(
-    tree: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[SupervisorRef, Future[None] | None]:
+def _begun(tree: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[SupervisorRef, Future[None] | None]:
     """Return the ref of a tree, whose start begins here unless it has, and what will tell how the start went."""
     if isinstance(tree, SupervisorRef):
         return tree, None

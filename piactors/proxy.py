@@ -58,7 +58,6 @@ class IsolateProxy(ActorProxy[Any], Generic[A_co]):
             found = self._actor_proxies[path] = IsolateProxy(actor_ref=self.actor_ref, attr_path=path)
         return found
 
-
     def __dir__(self) -> list[str]:
         return sorted(set(super().__dir__()))
 

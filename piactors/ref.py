@@ -177,20 +177,35 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
 
     @overload
     def ask(
-        self, message: Any, *, block: Literal[False], timeout: float | None = None, retries: int = 0,
+        self,
+        message: Any,
+        *,
+        block: Literal[False],
+        timeout: float | None = None,
+        retries: int = 0,
         call_timeout: float | None = None,
-    ) -> Future[Any]: ...  # fmt: skip
+    ) -> Future[Any]: ...
 
     @overload
     def ask(
-        self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0,
+        self,
+        message: Any,
+        *,
+        block: bool = True,
+        timeout: float | None = None,
+        retries: int = 0,
         call_timeout: float | None = None,
-    ) -> Any: ...  # fmt: skip
+    ) -> Any: ...
 
     def ask(
-        self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0,
+        self,
+        message: Any,
+        *,
+        block: bool = True,
+        timeout: float | None = None,
+        retries: int = 0,
         call_timeout: float | None = None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """Send a message and wait for the answer, or return a `Future` of it if `block` is False.
 
         Args:
@@ -222,9 +237,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     ) -> Future[T]: ...
 
     @overload
-    def call(
-        self, method: Callable[Concatenate[A_co, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Future[T]: ...
+    def call(self, method: Callable[Concatenate[A_co, P], T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
 
     def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a method of the hosted object, and return a future of its result.

@@ -28,9 +28,12 @@ def spawn(target: str, /, *args: Any, options: IsolationOptions | None = None, *
 
 @overload
 def spawn(
-    target: Callable[Concatenate[AnyArgument, ...], A], /, *args: Any, options: IsolationOptions | None = None,
+    target: Callable[Concatenate[AnyArgument, ...], A],
+    /,
+    *args: Any,
+    options: IsolationOptions | None = None,
     **kwargs: Any,
-) -> IsolateRef[A]: ...  # fmt: skip
+) -> IsolateRef[A]: ...
 
 
 @overload
@@ -87,9 +90,12 @@ async def spawn_async(
 
 
 def prepare_target(
-    target: object, options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any],
+    target: object,
+    options: IsolationOptions,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
     link: ParentLink | None = None,
-) -> IsolateRef:  # fmt: skip
+) -> IsolateRef:
     """Return the ref of a hosted class or function that is still to be started.
 
     Raises:

@@ -79,10 +79,16 @@ class Supervisor:
     name: str | None = None
 
     def __init__(
-        self, *, children: Iterable[ChildSpec] = (), strategy: Strategy = _UNSET, max_restarts: int | None = _UNSET,
-        within: float = _UNSET, auto_shutdown: AutoShutdown = _UNSET, backoff: Backoff | None = _UNSET,
+        self,
+        *,
+        children: Iterable[ChildSpec] = (),
+        strategy: Strategy = _UNSET,
+        max_restarts: int | None = _UNSET,
+        within: float = _UNSET,
+        auto_shutdown: AutoShutdown = _UNSET,
+        backoff: Backoff | None = _UNSET,
         name: str | None = _UNSET,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if isinstance(children, Iterator):
             raise TypeError("Supervisor.children: an iterator is used up after one start; pass a list")
         self._children = children
@@ -186,10 +192,15 @@ class DynamicSupervisor(Supervisor):
     max_children: int | None = None
 
     def __init__(
-        self, *, template: ChildSpec | None = None, max_children: int | None = _UNSET,
-        max_restarts: int | None = _UNSET, within: float = _UNSET,
-        backoff: Backoff | None = _UNSET, name: str | None = _UNSET,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        template: ChildSpec | None = None,
+        max_children: int | None = _UNSET,
+        max_restarts: int | None = _UNSET,
+        within: float = _UNSET,
+        backoff: Backoff | None = _UNSET,
+        name: str | None = _UNSET,
+    ) -> None:
         super().__init__(max_restarts=max_restarts, within=within, backoff=backoff, name=name)
         self._template = template
         if max_children is not _UNSET:
@@ -208,5 +219,3 @@ class DynamicSupervisor(Supervisor):
                 "from the start; use a Supervisor for others"
             )
         return settings
-
-

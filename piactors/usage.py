@@ -147,12 +147,21 @@ def _seen_from_outside(pid: int, below: list[int]) -> ResourceUsage | None:
         return None
     moved = process_stats.transferred(pid)
     return ResourceUsage(
-        pid=pid, started=process_stats.started(found), user=found.user, system=found.system, rss=memory.rss,
-        pss=memory.pss, uss=memory.uss, vms=found.vms, threads=found.threads,
-        descriptors=process_stats.descriptors(pid), children=len(below),
-        read_bytes=None if moved is None else moved.read, written_bytes=None if moved is None else moved.written,
+        pid=pid,
+        started=process_stats.started(found),
+        user=found.user,
+        system=found.system,
+        rss=memory.rss,
+        pss=memory.pss,
+        uss=memory.uss,
+        vms=found.vms,
+        threads=found.threads,
+        descriptors=process_stats.descriptors(pid),
+        children=len(below),
+        read_bytes=None if moved is None else moved.read,
+        written_bytes=None if moved is None else moved.written,
         tree=_sum(found, memory, below),
-    )  # fmt: skip
+    )
 
 
 def _sum(root: Stat, memory: process_stats.Memory, below: list[int]) -> TreeUsage:

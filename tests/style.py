@@ -75,8 +75,10 @@ def complex_functions() -> list[str]:
     """Return the functions above the bound."""
     return [
         f"{name_of(path)}:{function.lineno} {function.name}: {complexity(function)}"
-        for path, tree in trees().items() for function in functions(tree) if complexity(function) > MOST_COMPLEXITY
-    ]  # fmt: skip
+        for path, tree in trees().items()
+        for function in functions(tree)
+        if complexity(function) > MOST_COMPLEXITY
+    ]
 
 
 def doubled_classes() -> list[str]:
@@ -90,15 +92,25 @@ def doubled_classes() -> list[str]:
 
 
 OF_OTHERS = {
-    "record": "logging.LogRecord", "actor": "pykka.Actor", "own": "pykka.ActorRef", "action.error": "BaseException",
-    "made": "BaseException", "pickler": "what `within_module` makes, in the same file", "logging.getLogger('piactors')": "logging.Logger", "root": "logging.Logger",
-    "threading.current_thread()": "threading.Thread", "_mine": "threading.local", "_expected": "threading.local",
-}  # fmt: skip
+    "record": "logging.LogRecord",
+    "actor": "pykka.Actor",
+    "own": "pykka.ActorRef",
+    "action.error": "BaseException",
+    "made": "BaseException",
+    "pickler": "what `within_module` makes, in the same file",
+    "logging.getLogger('piactors')": "logging.Logger",
+    "root": "logging.Logger",
+    "threading.current_thread()": "threading.Thread",
+    "_mine": "threading.local",
+    "_expected": "threading.local",
+}
 """Objects of other packages that have attributes of the same names as some of ours."""
 
 ON_THE_PATH_OF_A_CALL = {
-    ("_io/reader.py", "looks"), ("_io/writer.py", "last"), ("_io/writer.py", "attempt"),
-}  # fmt: skip
+    ("_io/reader.py", "looks"),
+    ("_io/writer.py", "last"),
+    ("_io/writer.py", "attempt"),
+}
 """What is assigned there stands where one step more would be one more for each call."""
 
 
@@ -115,10 +127,11 @@ def foreign_writes() -> list[str]:
             owners[name].add(path)
     return [
         f"{name_of(path)}:{target.lineno} {ast.unparse(target)}"
-        for path, tree in parsed.items() for target in _assigned(tree)
+        for path, tree in parsed.items()
+        for target in _assigned(tree)
         if not _is_self(target) and _is_foreign(path, owners[target.attr]) and not _is_of_a_module(target, tree)
         if ast.unparse(target.value) not in OF_OTHERS and (name_of(path), target.attr) not in ON_THE_PATH_OF_A_CALL
-    ]  # fmt: skip
+    ]
 
 
 def _is_foreign(path: Path, owners: set[Path]) -> bool:
@@ -157,8 +170,10 @@ def _is_of_a_module(target: ast.Attribute, tree: ast.AST) -> bool:
     """Whether what is assigned to is an attribute of a module or of a standard class, as `signal.raise_signal` is."""
     names = {
         alias.asname or alias.name.partition(".")[0]
-        for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names
-    }  # fmt: skip
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
     root: ast.expr = target
     while isinstance(root, ast.Attribute):
         root = root.value
@@ -192,9 +207,10 @@ def pragmas() -> list[str]:
     marks = ("fmt: " + "skip", "fmt: " + "off")
     return [
         f"{name_of(path)}:{number}"
-        for path in files() for number, line in enumerate(path.read_text().splitlines(), 1)
+        for path in files()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
         if any(mark in line for mark in marks)
-    ]  # fmt: skip
+    ]
 
 
 def figures() -> list[Figure]:

@@ -47,9 +47,14 @@ def programs(page: str = "README.md") -> list[str]:
 
 
 PAGES = {
-    "README.md": 6, "docs/supervision.md": 3, "docs/limits.md": 4, "docs/values.md": 2, "docs/types.md": 3,
-    "docs/coming_from.md": 4, "docs/index.md": 1,
-}  # fmt: skip
+    "README.md": 6,
+    "docs/supervision.md": 3,
+    "docs/limits.md": 4,
+    "docs/values.md": 2,
+    "docs/types.md": 3,
+    "docs/coming_from.md": 4,
+    "docs/index.md": 1,
+}
 
 
 @pytest.mark.parametrize(("page", "number"), [(page, number) for page in PAGES for number in range(PAGES[page])])

@@ -150,9 +150,7 @@ def test_a_warm_launcher_of_another_interpreter(python: str, tmp_path: Path) -> 
 def spawned(folder: Path, **fields: Any) -> piactors.IsolateRef:
     """Start the plugin from a warm launcher."""
     (folder / "plugin.py").write_text(PLUGIN)
-    return piactors.spawn(
-        f"{folder}/plugin.py:Plugin", 2, options=IsolationOptions(start_method="launcher", **fields)
-    )
+    return piactors.spawn(f"{folder}/plugin.py:Plugin", 2, options=IsolationOptions(start_method="launcher", **fields))
 
 
 def parent(ref: piactors.IsolateRef) -> int:

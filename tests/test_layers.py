@@ -43,9 +43,19 @@ class Room:
 
 
 CLOCKS_AND_IO = (
-    "asyncio", "concurrent", "multiprocessing", "os", "random", "secrets", "select", "selectors", "socket",
-    "subprocess", "threading", "time",
-)  # fmt: skip
+    "asyncio",
+    "concurrent",
+    "multiprocessing",
+    "os",
+    "random",
+    "secrets",
+    "select",
+    "selectors",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+)
 
 _PURE = ("attrs",)
 _HOST = ("attrs", "pykka")
@@ -394,7 +404,9 @@ def test_each_file_owns_its_attributes() -> None:
 
 def test_the_data_path_alone_has_a_lock() -> None:
     """Of an isolate; the locks of others, and of who waits for an end, are not taken while it is held."""
-    made = {path.name for path in (PACKAGE / "_isolate").rglob("*.py") if re.search(r"reentry\.lock\(\)", path.read_text())}
+    made = {
+        path.name for path in (PACKAGE / "_isolate").rglob("*.py") if re.search(r"reentry\.lock\(\)", path.read_text())
+    }
     assert made == {"sending.py"}
 
 
@@ -433,13 +445,17 @@ FORBIDDEN: dict[str, tuple[str, str, str]] = {
     "a system call by name": ("_rules.verdict", "from os import kill", "more than a rule needs"),
     "no such name": ("ref", "from planted.errors import Nonsense", "there is no planted.errors:Nonsense"),
     "no such name, typing": (
-        "errors", "import typing\nif typing.TYPE_CHECKING:\n    from planted.ref import Nonsense", "there is no",
+        "errors",
+        "import typing\nif typing.TYPE_CHECKING:\n    from planted.ref import Nonsense",
+        "there is no",
     ),
     "no such package, typing": (
-        "errors", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import no_such_package", "no such module",
+        "errors",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import no_such_package",
+        "no such module",
     ),
     "a module without a room": ("novelty", "", "planted.novelty is not in the table"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("module", "source", "complaint"), FORBIDDEN.values(), ids=FORBIDDEN)
@@ -513,9 +529,11 @@ def test_checker_finds_an_import_out_of_a_room(tmp_path: Path, module: str, sour
 
 def test_checker_lets_be_what_stays_in_its_room_or_goes_downwards(tmp_path: Path) -> None:
     modules = {
-        "pihost.__init__": "PROTOCOL = 1", "pihost.wire.page": "", "pihost.wire.streams": "from . import page",
+        "pihost.__init__": "PROTOCOL = 1",
+        "pihost.wire.page": "",
+        "pihost.wire.streams": "from . import page",
         "pihost.serve.calls": "import os\nfrom .. import PROTOCOL\nfrom ..wire.page import os",
-    }  # fmt: skip
+    }
     assert imports_out_of_rooms(planted(tmp_path, modules)) == []
 
 

@@ -52,9 +52,15 @@ WHOLE_BY_FIXTURE = frozenset({"host_script", "watch"})
 """Fixtures that start a program as a host of its own."""
 
 STARTS = (
-    (os, "fork"), (os, "forkpty"), (os, "posix_spawn"), (os, "posix_spawnp"), (os, "system"),
-    (subprocess, "_fork_exec"), (_posixsubprocess, "fork_exec"), (Runtime, "backend"),
-)  # fmt: skip
+    (os, "fork"),
+    (os, "forkpty"),
+    (os, "posix_spawn"),
+    (os, "posix_spawnp"),
+    (os, "system"),
+    (subprocess, "_fork_exec"),
+    (_posixsubprocess, "fork_exec"),
+    (Runtime, "backend"),
+)
 """What a process is started with.  The last one is how isolates are had, also of a launcher that runs already."""
 
 

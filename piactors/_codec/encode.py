@@ -162,9 +162,14 @@ def _dumped_call(message: tuple[Any, ...], foreign: bool) -> bytes | Packed:
 
 
 def pack_call(
-    outbox: shared_memory.Outbox, operation: str, path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any],
-    *, foreign: bool,
-) -> Packed | None:  # fmt: skip
+    outbox: shared_memory.Outbox,
+    operation: str,
+    path: tuple[str, ...],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    foreign: bool,
+) -> Packed | None:
     """Serialise one message into shared memory, if it is large; None if it is not, or none is available."""
     chunks = Chunks()
     pickler = pickling.Pickler(chunks, foreign=foreign, buffer_callback=chunks.take)

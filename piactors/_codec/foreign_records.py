@@ -45,9 +45,16 @@ def rebuilt(
     text = {key: shown.line(_checked(fields, key, str)) for key in _TEXTS}
     numbers = {key: _checked(fields, key, int) for key in ("level", "lineno", "thread")}
     record = logging.LogRecord(
-        _known(text["name"], known), max(0, min(numbers["level"], _MAX_LEVEL)), text["pathname"], numbers["lineno"],
-        text["message"], None, None, text["function"], shown.block(_checked(fields, "stack", str)) or None,
-    )  # fmt: skip
+        _known(text["name"], known),
+        max(0, min(numbers["level"], _MAX_LEVEL)),
+        text["pathname"],
+        numbers["lineno"],
+        text["message"],
+        None,
+        None,
+        text["function"],
+        shown.block(_checked(fields, "stack", str)) or None,
+    )
     _set_times(record, fields)
     record.thread, record.threadName = numbers["thread"], text["thread_name"]
     process, task = (_checked(fields, key, str, type(None), default=None) for key in ("process_name", "task_name"))

@@ -115,10 +115,14 @@ class Pickler(pickle.Pickler):
         names = function.__globals__
         used = [names[name] for name in snapshots.global_names(function.__code__) if name in names]
         state: dict[str, Any] = {
-            "__qualname__": function.__qualname__, "__module__": function.__module__, "__doc__": function.__doc__,
-            "__defaults__": function.__defaults__, "__kwdefaults__": function.__kwdefaults__,
-            "__annotations__": function.__annotations__, "attributes": function.__dict__,
-        }  # fmt: skip
+            "__qualname__": function.__qualname__,
+            "__module__": function.__module__,
+            "__doc__": function.__doc__,
+            "__defaults__": function.__defaults__,
+            "__kwdefaults__": function.__kwdefaults__,
+            "__annotations__": function.__annotations__,
+            "attributes": function.__dict__,
+        }
         imports = snapshots.submodules(function, [*used, *snapshots.contents(function)])
         if imports:
             state["imports"] = imports

@@ -22,11 +22,24 @@ from piactors.pihost.pickles import rebuild, refusals
 _GLOBAL_STEPS = frozenset({"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _ATOMS = frozenset(
     {
-        int, float, complex, bool, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range,
-        types.CodeType, types.WrapperDescriptorType, types.MethodDescriptorType, re.Pattern, logging.Logger,
+        int,
+        float,
+        complex,
+        bool,
+        str,
+        bytes,
+        type(None),
+        type(Ellipsis),
+        type(NotImplemented),
+        range,
+        types.CodeType,
+        types.WrapperDescriptorType,
+        types.MethodDescriptorType,
+        re.Pattern,
+        logging.Logger,
         logging.RootLogger,
     }
-)  # fmt: skip
+)
 _CONTAINERS = frozenset({list, dict, set})
 _FEW = 256
 """Items up to which a container is looked at by them; others are pickled again."""
@@ -34,12 +47,27 @@ _OF_A_CLASS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 """What each class has of its own, and what keeps it alive."""
 _MADE_BY_ENUM = frozenset(
     {
-        "__new__", "_generate_next_value_", "_member_names_", "_member_map_", "_member_type_", "_value2member_map_",
-        "_hashable_values_", "_unhashable_values_", "_unhashable_values_map_", "_value_repr_", "_flag_mask_",
-        "_all_bits_", "_singles_mask_", "_inverted_", "_boundary_", "_use_args_", "_new_member_", "__new_member__",
+        "__new__",
+        "_generate_next_value_",
+        "_member_names_",
+        "_member_map_",
+        "_member_type_",
+        "_value2member_map_",
+        "_hashable_values_",
+        "_unhashable_values_",
+        "_unhashable_values_map_",
+        "_value_repr_",
+        "_flag_mask_",
+        "_all_bits_",
+        "_singles_mask_",
+        "_inverted_",
+        "_boundary_",
+        "_use_args_",
+        "_new_member_",
+        "__new_member__",
         "__reduce_ex__",
     }
-)  # fmt: skip
+)
 _NO_ATTRIBUTES = frozenset({"__dict__", "__weakref__", "__module__", "__qualname__", "__slots__", "_abc_impl"})
 _names: weakref.WeakKeyDictionary[types.CodeType, tuple[str, ...]] = weakref.WeakKeyDictionary()
 
@@ -161,9 +189,14 @@ def function_parts(function: types.FunctionType) -> tuple[Any, ...]:
     if not (named or attributes or function.__closure__):  # as most are
         return function.__code__, function.__defaults__
     return (
-        function.__code__, function.__defaults__, *named, *named.values(), *attributes, *attributes.values(),
+        function.__code__,
+        function.__defaults__,
+        *named,
+        *named.values(),
+        *attributes,
+        *attributes.values(),
         *contents(function),
-    )  # fmt: skip
+    )
 
 
 def class_parts(cls: type) -> tuple[Any, ...]:

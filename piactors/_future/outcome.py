@@ -260,6 +260,7 @@ class Outcome:
         if self._producer is not None:
             self._produce()
 
+
 class OutcomeListener:
     """A function of the user that is called once with a future that has an outcome.
 

@@ -154,9 +154,15 @@ class Runtime:
     def _new_launcher(self, key: Key, own: bool) -> LauncherBackend:
         try:
             return LauncherBackend(
-                self.loop, key.interpreter, key.preload, own, self._host_pidfd, self.confiner, key.env,
+                self.loop,
+                key.interpreter,
+                key.preload,
+                own,
+                self._host_pidfd,
+                self.confiner,
+                key.env,
                 self._launcher_lost,
-            )  # fmt: skip
+            )
         except PermissionError as error:
             if key.rights == self._rights:
                 raise

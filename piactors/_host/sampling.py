@@ -146,10 +146,16 @@ def _take(histories: list[History]) -> None:
         below = trees[pid][1:]
         history.add(
             UsageSample(
-                time=time.time(), pid=pid, generation=number, user=found.user, system=found.system, rss=found.rss,
-                tree_rss=found.rss + sum(map(process_stats.resident, below)), processes=1 + len(below),
+                time=time.time(),
+                pid=pid,
+                generation=number,
+                user=found.user,
+                system=found.system,
+                rss=found.rss,
+                tree_rss=found.rss + sum(map(process_stats.resident, below)),
+                processes=1 + len(below),
             )
-        )  # fmt: skip
+        )
 
 
 _sampler: Sampler | None = None

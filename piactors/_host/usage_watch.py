@@ -242,9 +242,13 @@ class UsageWatch:
     def _breach(self, limit: str, allowed: float, observed: float) -> Breach:
         pid, command, _ = self._largest
         return Breach(
-            limit=limit, allowed=allowed, observed=observed, culprit_pid=pid,
-            culprit=command or self._command(pid), time=time.time(),
-        )  # fmt: skip
+            limit=limit,
+            allowed=allowed,
+            observed=observed,
+            culprit_pid=pid,
+            culprit=command or self._command(pid),
+            time=time.time(),
+        )
 
     def _command(self, pid: int) -> str:
         """Return what a process is called: one that an isolate has forked still has its launcher's command line."""

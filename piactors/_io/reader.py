@@ -43,10 +43,14 @@ class Reader:
     """Reads one channel.  `lend` comes from the threads of callers, the rest from the loop's."""
 
     def __init__(
-        self, loop: Loop | Share, channel: SocketChannel, may_handle: Callable[[wire.Frame], bool],
+        self,
+        loop: Loop | Share,
+        channel: SocketChannel,
+        may_handle: Callable[[wire.Frame], bool],
         handle: Callable[[wire.Frame, bool], None],
-        fault: Callable[[SocketChannel, Exception], None], ended: Callable[[SocketChannel], None],
-    ) -> None:  # fmt: skip
+        fault: Callable[[SocketChannel, Exception], None],
+        ended: Callable[[SocketChannel], None],
+    ) -> None:
         self._loop = loop
         self._channel = channel
         self._fd = channel.fileno()

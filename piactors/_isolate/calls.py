@@ -29,9 +29,13 @@ class Calls:
         """The description that they are from; another process may have given a different one."""
 
     def call(
-        self, path: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any], retries: int = 0,
+        self,
+        path: tuple[str, ...],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        retries: int = 0,
         call_timeout: float | None = None,
-    ) -> CallFuture:  # fmt: skip
+    ) -> CallFuture:
         """Call a method of the hosted object; what its proxies do."""
         delivery = self._isolate.delivery
         future = CallFuture(delivery)
@@ -58,9 +62,15 @@ class Calls:
         return future
 
     def _send(
-        self, future: CallFuture, path: tuple[str, ...], call: Call, retries: int, call_timeout: float | None,
-        of_attribute: bool = False, until: float | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        future: CallFuture,
+        path: tuple[str, ...],
+        call: Call,
+        retries: int,
+        call_timeout: float | None,
+        of_attribute: bool = False,
+        until: float | None = None,
+    ) -> None:
         isolate = self._isolate
         if retries or call_timeout is not None or self._defaults or self._defaults_of is not isolate.life.description:
             retries, call_timeout = self._options(path, retries, call_timeout)
@@ -122,9 +132,7 @@ class Calls:
                 return packed
         return encode.dumps_call(*call, foreign=self._foreign)
 
-    def _options(
-        self, path: tuple[str, ...], retries: int, call_timeout: float | None
-    ) -> tuple[int, float | None]:
+    def _options(self, path: tuple[str, ...], retries: int, call_timeout: float | None) -> tuple[int, float | None]:
         """Return retries and timeout of a call: those of its caller, else those of the method's author."""
         if retries or call_timeout is not None:
             check_call_options(retries, call_timeout)

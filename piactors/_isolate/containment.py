@@ -24,9 +24,14 @@ class Containment:
     """Ends one isolate on which piactors has failed."""
 
     def __init__(
-        self, name: str, dispatcher: Dispatcher, delivery: Delivery, life: Life, news: News,
+        self,
+        name: str,
+        dispatcher: Dispatcher,
+        delivery: Delivery,
+        life: Life,
+        news: News,
         takes_nothing: Callable[[], BaseException],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._name, self._dispatcher, self._takes_nothing = name, dispatcher, takes_nothing
         self._delivery, self._life, self._news = delivery, life, news
 

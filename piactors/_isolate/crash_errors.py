@@ -40,9 +40,14 @@ def crashed(name: str, pid: int | None, generation: int, reason: ExitReason) -> 
     if breach is None:
         return IsolateCrashed(text, **fields)
     return LimitExceeded(
-        text, **fields, limit=breach.limit, allowed=breach.allowed, observed=breach.observed,
-        culprit_pid=breach.culprit_pid, culprit=breach.culprit,
-    )  # fmt: skip
+        text,
+        **fields,
+        limit=breach.limit,
+        allowed=breach.allowed,
+        observed=breach.observed,
+        culprit_pid=breach.culprit_pid,
+        culprit=breach.culprit,
+    )
 
 
 def timed_out(name: str, pid: int | None, generation: int, reason: ExitReason, stack: str) -> CallTimeout:

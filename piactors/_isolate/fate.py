@@ -40,9 +40,14 @@ class Fate:
     """
 
     def __init__(
-        self, home: Home, spec: IsolateSpec, plan: Plan | None, number: int, role: Role,
+        self,
+        home: Home,
+        spec: IsolateSpec,
+        plan: Plan | None,
+        number: int,
+        role: Role,
         version: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.number, self.role, self.version = number, role, version
         self.facts = IncarnationFacts()
         self.spec, self.plan = spec, plan
@@ -98,9 +103,7 @@ class Fate:
             self.process.kill()
         return first
 
-    def doom(
-        self, kind: Kind, detail: str, breach: Breach | None = None, *, timed_out: Message | None = None
-    ) -> bool:
+    def doom(self, kind: Kind, detail: str, breach: Breach | None = None, *, timed_out: Message | None = None) -> bool:
         """Record why it will be killed, and let nothing more be sent to it; False if there is a reason already."""
         delivery = self._home.delivery
         with delivery.lock:

@@ -48,9 +48,12 @@ def actor_target(
 
 
 def object_target(
-    target: object, options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any],
+    target: object,
+    options: IsolationOptions,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
     stand_in: Callable[[str], type[Actor]],
-) -> HostedTarget:  # fmt: skip
+) -> HostedTarget:
     """Return what an isolate is to host: an instance of a class, or a function, given as such or by name.
 
     Args:

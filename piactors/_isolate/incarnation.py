@@ -1,7 +1,7 @@
 """One process of an isolate, from its launch to the verdict on its end, whatever it is there for.
 
-The handshake of a process (greeting, ready or failed, stopping) is here and nowhere else, and so is the one place that
-records why it is killed.  What follows from any of that is for whoever listens (`IncarnationListener`), and for the rules.
+The handshake of a process (greeting, ready or failed, stopping) is here and nowhere else; what records why it is killed
+is in `fate`.  What follows from any of that is for the listener (`IncarnationListener`), and for the rules.
 """
 
 from __future__ import annotations
@@ -59,9 +59,15 @@ class Incarnation(Fate):
     """One process, as its owner: see `Fate` for what is known of it."""
 
     def __init__(
-        self, home: Home, listener: IncarnationListener, spec: IsolateSpec, plan: Plan | None, number: int, role: Role,
+        self,
+        home: Home,
+        listener: IncarnationListener,
+        spec: IsolateSpec,
+        plan: Plan | None,
+        number: int,
+        role: Role,
         version: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(home, spec, plan, number, role, version)
         self._listener = listener
         self._start_timer: Timer | None = None
@@ -90,9 +96,7 @@ class Incarnation(Fate):
         self.guard = LimitGuard(self, home, confinement)
         orders = {"inherited": inherit.read(), **confinement.orders}  # limits win
         try:
-            self.process = home.placement.launch(
-                attrs.evolve(order, how=attrs.evolve(order.how, orders=orders)), self
-            )
+            self.process = home.placement.launch(attrs.evolve(order, how=attrs.evolve(order.how, orders=orders)), self)
         except BaseException:
             self.guard.ended(None, None)
             raise
@@ -105,11 +109,18 @@ class Incarnation(Fate):
     def _order(self) -> ProcessOrder:
         spec, options = self.spec, self.spec.options
         return ProcessOrder(
-            number=self.number, how=spec.order, init=spec.init(self._home.urn, self.number, self._data.known),
-            needs=spec.needs, preload=options.preload, own_interpreter=spec.own_interpreter,
-            concurrency=options.concurrency, output=options.output if isinstance(options.output, str) else "callable",
-            max_frame=options.max_frame, fell_back=self._home.reports.fell_back, on_large=self._home.on_large,
-        )  # fmt: skip
+            number=self.number,
+            how=spec.order,
+            init=spec.init(self._home.urn, self.number, self._data.known),
+            needs=spec.needs,
+            preload=options.preload,
+            own_interpreter=spec.own_interpreter,
+            concurrency=options.concurrency,
+            output=options.output if isinstance(options.output, str) else "callable",
+            max_frame=options.max_frame,
+            fell_back=self._home.reports.fell_back,
+            on_large=self._home.on_large,
+        )
 
     def assign(self, role: Role) -> None:
         """Be there for something else from now on."""
@@ -258,9 +269,13 @@ class Incarnation(Fate):
         reason = self._verdict(end)
         lacked = self.facts.only_lacks and not end.lost
         ending = ProcessEnding(
-            reason, started=self.has_started, made=self.pid is not None, lost=self.facts.by_loss, lacked=lacked,
+            reason,
+            started=self.has_started,
+            made=self.pid is not None,
+            lost=self.facts.by_loss,
+            lacked=lacked,
             by_own_word=lacked,
-        )  # fmt: skip
+        )
         self._gone(ending, end)
 
     def _gone(self, ending: ProcessEnding, end: End | None) -> None:
@@ -282,9 +297,13 @@ class Incarnation(Fate):
         if by_kernel and guard is not None and breach is not None:
             guard.publish(breach, hard=True)
         findings = facts.findings(
-            told_to_stop=self._listener.was_told_to_stop(self), report=self._report(), status=end.status,
-            usage=end.usage, stderr_tail=end.stderr_tail, fault=end.fault,
-        )  # fmt: skip
+            told_to_stop=self._listener.was_told_to_stop(self),
+            report=self._report(),
+            status=end.status,
+            usage=end.usage,
+            stderr_tail=end.stderr_tail,
+            fault=end.fault,
+        )
         return verdict(findings)
 
     def _report(self) -> dict[str, Any] | None:

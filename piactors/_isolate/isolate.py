@@ -83,10 +83,13 @@ class Isolate(Looks):
         self.idle_memory = IdleMemory(self.delivery, self.loop, options.keep_shared)
         self.recycling = RecyclePolicy(options, self.reports, lambda *asked: self.life.request_replacement(*asked))
         self.clock = CallClock(
-            self.delivery, self.loop, lambda: self.life.options.shutdown_timeout, lambda: self.life.current,
+            self.delivery,
+            self.loop,
+            lambda: self.life.options.shutdown_timeout,
+            lambda: self.life.current,
             lambda: self.stop_requested,
             self._tell_of_late_call,
-        )  # fmt: skip
+        )
         self.delivery.watch_calls(self.clock, self.recycling.call_done if self.recycling.counts else None)
 
     def _make_life(self, spec: IsolateSpec, link: ParentLink | None) -> None:
@@ -95,24 +98,39 @@ class Isolate(Looks):
         parent = Alone(spec.options, losses) if link is None else Supervised(link)
         self.news = News(spec, self.ref, link, losses, self.reports, self.delivery.decoder)
         self._home = Home(
-            urn=self.ref.actor_urn, runtime=self.runtime, loop=self.loop, delivery=self.delivery,
-            decoder=self.delivery.decoder, reports=self.reports, services=self.services,
-            placement=LocalPlacement(self.loop, self.runtime.backend), data=self.data,
-            on_large=self.idle_memory.used, leave=self._leave, has_failed=self.has_failed,
+            urn=self.ref.actor_urn,
+            runtime=self.runtime,
+            loop=self.loop,
+            delivery=self.delivery,
+            decoder=self.delivery.decoder,
+            reports=self.reports,
+            services=self.services,
+            placement=LocalPlacement(self.loop, self.runtime.backend),
+            data=self.data,
+            on_large=self.idle_memory.used,
+            leave=self._leave,
+            has_failed=self.has_failed,
             request_replacement=self.recycling.request,
-        )  # fmt: skip
-        texts = Texts(
-            not_run=self.not_run, not_begun=partial(dead.not_begun, self),
-            takes_nothing=partial(dead.takes_nothing, self), restarts=partial(dead.restarts, self),
-        )  # fmt: skip
-        self.life = Life(
-            self._home, spec, parent, self.news, losses, self.recycling, self.clock, texts,
-            lambda: self.stop_requested,
-        )  # fmt: skip
-        dispatcher = self.runtime.dispatcher
-        self._containment = Containment(
-            spec.name, dispatcher, self.delivery, self.life, self.news, texts.takes_nothing
         )
+        texts = Texts(
+            not_run=self.not_run,
+            not_begun=partial(dead.not_begun, self),
+            takes_nothing=partial(dead.takes_nothing, self),
+            restarts=partial(dead.restarts, self),
+        )
+        self.life = Life(
+            self._home,
+            spec,
+            parent,
+            self.news,
+            losses,
+            self.recycling,
+            self.clock,
+            texts,
+            lambda: self.stop_requested,
+        )
+        dispatcher = self.runtime.dispatcher
+        self._containment = Containment(spec.name, dispatcher, self.delivery, self.life, self.news, texts.takes_nothing)
 
     # About it, from any thread
 

@@ -80,9 +80,14 @@ class Alone:
     def decide(self, moment: Moment, ending: ProcessEnding, ran_for: float) -> Decision:
         """See `_rules.parent.Parent`."""
         decision, self._past = restart.decide(
-            self._policy, self._past, ending.reason, now=moment.now, ran_for=ran_for, uniform=moment.uniform,
+            self._policy,
+            self._past,
+            ending.reason,
+            now=moment.now,
+            ran_for=ran_for,
+            uniform=moment.uniform,
             charged=self._losses.charged(ending),
-        )  # fmt: skip
+        )
         return decision
 
     def wants_restart(self, reason: ExitReason) -> bool:

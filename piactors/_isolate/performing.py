@@ -56,9 +56,17 @@ class Performing:
     """
 
     def __init__(
-        self, home: Home, spec: IsolateSpec, parent: Parent, news: News, losses: Losses, recycling: RecyclePolicy,
-        clock: CallClock, texts: Texts, stops: Callable[[], bool],
-    ) -> None:  # fmt: skip
+        self,
+        home: Home,
+        spec: IsolateSpec,
+        parent: Parent,
+        news: News,
+        losses: Losses,
+        recycling: RecyclePolicy,
+        clock: CallClock,
+        texts: Texts,
+        stops: Callable[[], bool],
+    ) -> None:
         self.machine = Lifecycle(parent, self, keeps_standby=spec.options.standby)
         self.current: Incarnation | None = None
         self.generation_number = 0

@@ -13,10 +13,24 @@ from piactors.errors import PiactorsError
 from piactors.future import Future
 from piactors.options import IsolationOptions
 
-OF_A_PROCESS = frozenset({
-    "python", "sys_path", "cwd", "env", "inherit_env", "start_method", "preload", "start_timeout", "shutdown_timeout",
-    "limits", "heartbeat", "log_level", "die_on_crash", "debug",
-})  # fmt: skip
+OF_A_PROCESS = frozenset(
+    {
+        "python",
+        "sys_path",
+        "cwd",
+        "env",
+        "inherit_env",
+        "start_method",
+        "preload",
+        "start_timeout",
+        "shutdown_timeout",
+        "limits",
+        "heartbeat",
+        "log_level",
+        "die_on_crash",
+        "debug",
+    }
+)
 """The options that may differ for another process of the same isolate; the others are the isolate's own."""
 
 
@@ -37,9 +51,13 @@ def check_options(old: IsolationOptions, new: IsolationOptions) -> None:
 
 
 def other_spec(
-    spec: IsolateSpec, actor_class: type[pykka.Actor], target: object, options: IsolationOptions | None,
-    args: tuple[Any, ...], kwargs: dict[str, Any],
-) -> IsolateSpec:  # fmt: skip
+    spec: IsolateSpec,
+    actor_class: type[pykka.Actor],
+    target: object,
+    options: IsolationOptions | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> IsolateSpec:
     """Return what an isolate is to be made of from its next process on; see `IsolateRef.replace`.
 
     Raises:

@@ -249,9 +249,7 @@ def _true() -> bool:
     return True
 
 
-def fail_all(
-    messages: list[Message], error: Callable[[], BaseException], *, unless_given_up: bool = True
-) -> None:
+def fail_all(messages: list[Message], error: Callable[[], BaseException], *, unless_given_up: bool = True) -> None:
     """Fail those who wait for these messages; if their caller gave up on them, nobody does."""
     for message in messages:
         # Cancelled, that is: one that was only told to be skipped, so that it waits again, still has its caller.
@@ -267,4 +265,3 @@ def _value_with(needs: object, decoder: Decoder, flags: int, payload: wire.Paylo
 def raise_from(decoder: Decoder, payload: wire.Payload, needs: object = None) -> NoReturn:
     """Raise the exception that a payload describes; what its call needed lives until here."""
     raise decoder.error(payload)
-

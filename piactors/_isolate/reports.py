@@ -74,9 +74,13 @@ class Reports:
 
 
 def settle_lost(
-    aftermath: Aftermath, place: tuple[str, int | None, int], reason: ExitReason, timed_out: Message | None, stack: str,
+    aftermath: Aftermath,
+    place: tuple[str, int | None, int],
+    reason: ExitReason,
+    timed_out: Message | None,
+    stack: str,
     not_begun: Callable[[], BaseException],
-) -> None:  # fmt: skip
+) -> None:
     """Fail the calls that a process has taken with it.
 
     Args:
@@ -93,4 +97,3 @@ def settle_lost(
     for message in aftermath.poisoned:
         fail_all([message], lambda message=message: crash_errors.poisoned(*place, reason, message.attempts))  # type: ignore[misc]
     fail_all(aftermath.dropped, not_begun)
-

@@ -72,26 +72,51 @@ def make_spec(
     env = _environment(options, what.code, own)
     urn = urn or uuid.uuid4().urn
     order = Order(
-        interpreter or "", env, _wants_fresh(options, own, name), needs=_needs(what) if own else (),
-        flags=interpreter_flags(own), stdin=what.stdin, whole_env=has_all(env), member=urn,
-    )  # fmt: skip
+        interpreter or "",
+        env,
+        _wants_fresh(options, own, name),
+        needs=_needs(what) if own else (),
+        flags=interpreter_flags(own),
+        stdin=what.stdin,
+        whole_env=has_all(env),
+        member=urn,
+    )
     needs = what.packed.needs
     trusted = what.code if options.trust == "auto" else options.trust == "code"
     fixed = {
-        "protocol": PROTOCOL, "name": name, "env": env, "argv": _arguments(what, name), "own_interpreter": own,
-        "sys_path": _paths(options, own, what.folder), "concurrency": options.concurrency, "log_level": _level(options),
+        "protocol": PROTOCOL,
+        "name": name,
+        "env": env,
+        "argv": _arguments(what, name),
+        "own_interpreter": own,
+        "sys_path": _paths(options, own, what.folder),
+        "concurrency": options.concurrency,
+        "log_level": _level(options),
         "own_level": logging.getLogger().level if options.log_level is None else options.log_level,
-        "code": trusted, "accept": [plain_tags.class_key(cls) for cls in options.accept], "debug": options.debug,
-        "max_frame": options.max_frame, "spin": options.spin and _unmeasured(options),
-        "shared": shared_memory.bound(options), "asks": what.code,
-        "target": (what.kind, what.packed.data), "definitions": [] if needs is None else needs.records,
-        "cloudpickle": copies.folder(), "host_version": sys.implementation.cache_tag,
-    }  # fmt: skip
+        "code": trusted,
+        "accept": [plain_tags.class_key(cls) for cls in options.accept],
+        "debug": options.debug,
+        "max_frame": options.max_frame,
+        "spin": options.spin and _unmeasured(options),
+        "shared": shared_memory.bound(options),
+        "asks": what.code,
+        "target": (what.kind, what.packed.data),
+        "definitions": [] if needs is None else needs.records,
+        "cloudpickle": copies.folder(),
+        "host_version": sys.implementation.cache_tag,
+    }
     return IsolateSpec(
-        name=name, urn=urn, options=options, order=order, own_interpreter=own, init=partial(_init, fixed, options.cwd),
-        code=trusted, takes_requests=what.code, needs=needs,
+        name=name,
+        urn=urn,
+        options=options,
+        order=order,
+        own_interpreter=own,
+        init=partial(_init, fixed, options.cwd),
+        code=trusted,
+        takes_requests=what.code,
+        needs=needs,
         trusts_objects=what.kind == "none" and options.trust == "auto",
-    )  # fmt: skip
+    )
 
 
 def _init(fixed: dict[str, Any], cwd: str | None, urn: str, number: int, data: dict[str, bytes]) -> bytes:
@@ -99,9 +124,7 @@ def _init(fixed: dict[str, Any], cwd: str | None, urn: str, number: int, data: d
 
 
 def _environment(options: IsolationOptions, handed_over: bool, own_interpreter: bool) -> dict[str, str]:
-    env = inherited_env(
-        options.inherit_env, os.environ, handed_over=handed_over, own_interpreter=own_interpreter
-    )
+    env = inherited_env(options.inherit_env, os.environ, handed_over=handed_over, own_interpreter=own_interpreter)
     env.update({name: value for name, value in os.environ.items() if name.startswith(MARKER_PREFIX)})
     env.update(options.env or {})
     return env

@@ -58,9 +58,11 @@ class Telling(Performing):
         if action.ending is not None and self.current is not None:
             self._home.reports.warn(
                 "isolate %s is not %s, generation %s goes on: %s",
-                self.current.spec.name, "recycled" if action.version is None else "replaced", self.generation_number,
+                self.current.spec.name,
+                "recycled" if action.version is None else "replaced",
+                self.generation_number,
                 action.ending.reason.report(),
-            )  # fmt: skip
+            )
 
     def _lacking(self, action: do.Lacking) -> None:
         text = (action.reason.error or action.reason.detail or "").strip().rpartition("\n")[2]
@@ -70,8 +72,11 @@ class Telling(Performing):
     def _standby_lost(self, action: do.StandbyLost) -> None:
         self._home.reports.warn(
             "isolate %s: its standby (pid %s) has ended, and none is started for %g s: %s",
-            self.spec.name, None if self._gone is None else self._gone.pid, action.delay, action.reason.report(),
-        )  # fmt: skip
+            self.spec.name,
+            None if self._gone is None else self._gone.pid,
+            action.delay,
+            action.reason.report(),
+        )
 
     def _held(self, action: do.Held) -> None:
         aftermath = _NO_MESSAGES if self._lost is None else self._lost[1]

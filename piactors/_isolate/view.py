@@ -40,9 +40,7 @@ class IncarnationView(Protocol):
     def kill(self, kind: Kind, detail: str, breach: Breach | None = None) -> bool:
         """End it at once, for this reason unless there is one already; False if there is.  From any thread."""
 
-    def doom(
-        self, kind: Kind, detail: str, breach: Breach | None = None, *, timed_out: Message | None = None
-    ) -> bool:
+    def doom(self, kind: Kind, detail: str, breach: Breach | None = None, *, timed_out: Message | None = None) -> bool:
         """Record why it will be killed, and for which call; False if there is a reason already."""
 
     def let_run(self) -> None:

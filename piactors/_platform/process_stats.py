@@ -28,9 +28,14 @@ _GONE = (psutil.Error, OSError, ValueError, OverflowError, AttributeError, NotIm
 """What psutil raises for a process that has ended or is not ours, and for what this system does not have: an
 IndexError if there is no /proc."""
 _LETTERS = {
-    psutil.STATUS_RUNNING: "R", psutil.STATUS_DISK_SLEEP: "D", psutil.STATUS_STOPPED: "T", psutil.STATUS_IDLE: "I",
-    psutil.STATUS_TRACING_STOP: "t", psutil.STATUS_ZOMBIE: "Z", psutil.STATUS_DEAD: "X",
-}  # fmt: skip
+    psutil.STATUS_RUNNING: "R",
+    psutil.STATUS_DISK_SLEEP: "D",
+    psutil.STATUS_STOPPED: "T",
+    psutil.STATUS_IDLE: "I",
+    psutil.STATUS_TRACING_STOP: "t",
+    psutil.STATUS_ZOMBIE: "Z",
+    psutil.STATUS_DEAD: "X",
+}
 
 
 class Stat(NamedTuple):
@@ -102,10 +107,18 @@ def parse_stat(raw: bytes) -> Stat | None:
     fields = raw[raw.rfind(b")") + 1 :].split()
     try:
         return Stat(
-            int(raw[: raw.index(b" (")]), int(fields[1]), fields[0].decode("ascii"),
-            int(fields[11]) / _TICKS, int(fields[12]) / _TICKS, int(fields[13]) / _TICKS, int(fields[14]) / _TICKS,
-            int(fields[17]), int(fields[19]), int(fields[20]), int(fields[21]) * _PAGE,
-        )  # fmt: skip
+            int(raw[: raw.index(b" (")]),
+            int(fields[1]),
+            fields[0].decode("ascii"),
+            int(fields[11]) / _TICKS,
+            int(fields[12]) / _TICKS,
+            int(fields[13]) / _TICKS,
+            int(fields[14]) / _TICKS,
+            int(fields[17]),
+            int(fields[19]),
+            int(fields[20]),
+            int(fields[21]) * _PAGE,
+        )
     except (ValueError, IndexError):
         return None
 
@@ -349,11 +362,11 @@ def _psutil_stat(pid: int) -> Stat | None:
         process = psutil.Process(pid)
         with process.oneshot():
             times, sizes = process.cpu_times(), process.memory_info()
-            return Stat(
-                pid, process.ppid(), _LETTERS.get(process.status(), "S"), times.user, times.system,
-                getattr(times, "children_user", 0.0), getattr(times, "children_system", 0.0), process.num_threads(),
-                round((process.create_time() - psutil.boot_time()) * _TICKS), sizes.vms, sizes.rss,
-            )  # fmt: skip
+            state, since = _LETTERS.get(process.status(), "S"), process.create_time() - psutil.boot_time()
+            of_children = getattr(times, "children_user", 0.0), getattr(times, "children_system", 0.0)
+            threads, ticks = process.num_threads(), round(since * _TICKS)
+            cpu = (times.user, times.system, *of_children)
+            return Stat(pid, process.ppid(), state, *cpu, threads, ticks, sizes.vms, sizes.rss)
     except _GONE:
         return None
 
@@ -375,7 +388,8 @@ def _psutil_memory(pid: int) -> Memory | None:
 
 
 def _psutil_command(pid: int) -> str:
-    with contextlib.suppress(*_GONE):
+    try:
         process = psutil.Process(pid)
         return " ".join(process.cmdline()).strip() or f"[{process.name()}]"
-    return ""
+    except _GONE:
+        return ""

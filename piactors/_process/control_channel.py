@@ -44,9 +44,13 @@ class ControlChannel:
     """
 
     def __init__(
-        self, loop: Loop | Share, sock: socket.socket, number: int, max_frame: int,
+        self,
+        loop: Loop | Share,
+        sock: socket.socket,
+        number: int,
+        max_frame: int,
         pass_on: Callable[[wire.Frame], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.channel = SocketChannel(sock, min(max_frame, _MAX_FRAME), takes_fds=True)
         self._loop = loop
         self._number = number

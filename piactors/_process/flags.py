@@ -5,8 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
-_FOR_ANY = {"optimize": "-O", "dont_write_bytecode": "-B", "isolated": "-I", "ignore_environment": "-E",
-            "no_user_site": "-s"}  # fmt: skip
+_FOR_ANY = {
+    "optimize": "-O",
+    "dont_write_bytecode": "-B",
+    "isolated": "-I",
+    "ignore_environment": "-E",
+    "no_user_site": "-s",
+}
 """What every Python since 3.4 and PyPy understand, and what does not depend on the modules that are there.
 
 Not ``-W``, whose categories may not be importable there, and not ``-X``, which is specific to one implementation.

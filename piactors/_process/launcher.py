@@ -18,7 +18,7 @@ from piactors._io import background
 from piactors._io.loop import Loop
 from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
-from piactors._process import launcher_env, launcher_sweep, launcher_watch, pihost_files
+from piactors._process import launcher_channel, launcher_env, launcher_sweep, launcher_watch, pihost_files
 from piactors._process.backend import MARKER_PREFIX, RESOURCES, Order, Pens, ProcessListener
 from piactors._process.flags import interpreter_flags
 from piactors._process.launcher_channel import AFTER_FAILURE, MOST_FAILURES, LauncherChannel
@@ -45,9 +45,16 @@ class LauncherBackend(LauncherChannel):
     """The host's end of a launcher process (see `piactors.pihost.fork.launcher`), on the loop's thread."""
 
     def __init__(
-        self, loop: Loop, interpreter: str, preload: Sequence[str], own: bool, host_pidfd: int, confiner: Pens,
-        env: launcher_env.EnvClass, on_lost: Callable[[Sequence[str]], None],
-    ) -> None:  # fmt: skip
+        self,
+        loop: Loop,
+        interpreter: str,
+        preload: Sequence[str],
+        own: bool,
+        host_pidfd: int,
+        confiner: Pens,
+        env: launcher_env.EnvClass,
+        on_lost: Callable[[Sequence[str]], None],
+    ) -> None:
         self._env = env
         self._on_lost = on_lost
         self._members: dict[int, str] = {}
@@ -127,9 +134,12 @@ class LauncherBackend(LauncherChannel):
         self._groups[launch_id] = order.orders.get("join", [])
         env = {**order.env, self.marker: "1"}
         request = {
-            "argv": order.argv if order.fresh else None, "env": env if order.fresh else None, "orders": order.orders,
-            "needs": () if order.fresh else order.needs, "fds": len(fds),
-        }  # fmt: skip
+            "argv": order.argv if order.fresh else None,
+            "env": env if order.fresh else None,
+            "orders": order.orders,
+            "needs": () if order.fresh else order.needs,
+            "fds": len(fds),
+        }
         data = wire.encode(wire.LAUNCH, 0, 0, launch_id, pickle.dumps(request, 4))
         if len(data) > _MOST_REQUEST:
             self._forget(launch_id)
@@ -151,7 +161,7 @@ class LauncherBackend(LauncherChannel):
             self._has_to_sweep = False
             self._tell_lost()
         else:
-            background.run(self._loop, "piactors-log", _log_given_up, self.pid, error)
+            background.run(self._loop, "piactors-log", launcher_channel.log_given_up, self.pid, error)
             self._lose()
 
     def _go_on(self) -> None:
@@ -171,7 +181,7 @@ class LauncherBackend(LauncherChannel):
         if frame.kind == wire.WARM:
             self._warmed_up()
             if "spare" in news:
-                _close(self._spare_fd)
+                launcher_channel.close_quietly(self._spare_fd)
                 self._spare_fd = self._next_fd()
             return
         if frame.kind == wire.LOOKED:
@@ -188,7 +198,7 @@ class LauncherBackend(LauncherChannel):
                 is_known = listener.pid is not None
         if frame.kind == wire.LAUNCHED and not is_known:
             self._send(wire.LOOK, frame.seq, {"kill": True})  # it was given up meanwhile, or nobody could be told of it
-            _close(fd)
+            launcher_channel.close_quietly(fd)
 
     def _fd_of(self, news: dict[str, Any]) -> int:
         """Return the descriptor of a process that was launched; a spare's has been here before."""
@@ -243,7 +253,7 @@ class LauncherBackend(LauncherChannel):
         self._send(wire.LOOK, launch_id, {"kill": kill})
 
     def conclude(self, launch_id: int, note: str) -> None:
-        """See `launcher_watch.WatchedLauncher`: what was not sent yet is not sent any more, and would have no descriptors."""
+        """See `WatchedLauncher`: what was not sent yet will not be sent, and would have no descriptors."""
         self._watch.came(launch_id)
         self._outbox = deque(entry for entry in self._outbox if entry[2] != launch_id or not entry[1])
         listener = self._listeners.pop(launch_id, None)
@@ -376,7 +386,7 @@ class LauncherBackend(LauncherChannel):
         self._sock.close()
         self._process.returncode = 0  # not our child: nothing to wait for
         for fd in (self.process_fd, self._spare_fd, *self._fds):
-            _close(fd)
+            launcher_channel.close_quietly(fd)
 
     def _close_descriptors(self) -> None:
         self._loop.unwatch(self._sock.fileno())
@@ -385,14 +395,4 @@ class LauncherBackend(LauncherChannel):
         fds = [self.process_fd, self._spare_fd, *self._fds]
         self.process_fd, self._spare_fd, self._fds = -1, -1, []
         for fd in fds:
-            _close(fd)
-
-
-def _log_given_up(pid: int, error: BaseException) -> None:
-    logger.error("the launcher (pid %s) is given up", pid, exc_info=error)
-
-
-def _close(fd: int) -> None:
-    if fd >= 0:
-        with contextlib.suppress(OSError):
-            os.close(fd)
+            launcher_channel.close_quietly(fd)

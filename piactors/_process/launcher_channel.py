@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import array
+import contextlib
+import os
 import pickle
 import socket
 from collections import deque
@@ -11,6 +13,7 @@ from typing import Any
 
 from piactors._io.loop import Share
 from piactors._process.launcher_news import LauncherNews
+from piactors._text.logs import logger
 from piactors.pihost.memory import descriptors
 from piactors.pihost.process import lacks
 from piactors.pihost.wire import wire
@@ -107,8 +110,9 @@ class LauncherChannel:
     def _watch_it(self) -> None:
         """Hear of it; even if that was so before, in part."""
         for fd, on_read, on_write in (
-            (self._sock.fileno(), self._read, self._flush), (self.process_fd, self._ended, None)
-        ):  # fmt: skip
+            (self._sock.fileno(), self._read, self._flush),
+            (self.process_fd, self._ended, None),
+        ):
             self._loop.unwatch(fd)
             if fd >= 0:
                 self._loop.watch(fd, on_read, on_write)
@@ -124,3 +128,15 @@ class LauncherChannel:
     def _next_fd(self) -> int:
         """Return the descriptor that came with what is being handled; -1 if there are no pidfds."""
         return self._fds.pop(0) if self._fds else -1
+
+
+def log_given_up(pid: int, error: BaseException) -> None:
+    """Log that a launcher fails at everything."""
+    logger.error("the launcher (pid %s) is given up", pid, exc_info=error)
+
+
+def close_quietly(fd: int) -> None:
+    """Let go of a descriptor, if there is one."""
+    if fd >= 0:
+        with contextlib.suppress(OSError):
+            os.close(fd)

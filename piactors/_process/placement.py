@@ -85,6 +85,7 @@ class Process(Protocol):
     """Where it runs; empty on this machine."""
     knowledge: Knowledge
     """What it has of this program's definitions."""
+
     def send(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
         """Send a frame on the data channel."""
 

@@ -52,9 +52,7 @@ class LocalProcess(Wires):
 
     node = ""
 
-    def __init__(
-        self, loop: Share, backend: Backend, owner: ProcessOwner, order: ProcessOrder
-    ) -> None:
+    def __init__(self, loop: Share, backend: Backend, owner: ProcessOwner, order: ProcessOrder) -> None:
         self.number = order.number
         self.pid: int | None = None
         self._loop = loop
@@ -92,9 +90,7 @@ class LocalProcess(Wires):
         self._data = SocketChannel(self._ends.data, max_frame)
         self._control = ControlChannel(loop, self._ends.control, self.number, max_frame, self._pass_on_control)
         self._pipes = {stream: self._output_pipe(stream, fd) for stream, fd in self._ends.outputs.items()}
-        self._reader = Reader(
-            loop, self._data, self._may_handle, self._pass_on_data, self._fault, self._channel_ended
-        )
+        self._reader = Reader(loop, self._data, self._may_handle, self._pass_on_data, self._fault, self._channel_ended)
         self._reader.hold(answers_only=owner.answers_anywhere)
         self._data_writer = Writer(loop, self._data, self.number, self._reader.want_write)
         self.retract = self._control.retract
@@ -185,7 +181,7 @@ class LocalProcess(Wires):
         self._loop.deadline(_ASKED_SECONDS if asked else 0, self.spared)
 
     def spared(self) -> None:
-        """See `ProcessListener`: close the channels, at which the process ends itself, and let go of it where it does not."""
+        """See `ProcessListener`: close the channels, whereupon the process ends itself; let go of it if it does not."""
         if not self._ended and not self._is_cut_off:
             self._is_cut_off = True
             for channel in (self._data, self._control.channel):

@@ -211,8 +211,28 @@ class Closed:
 
 
 Action = (
-    Launch | Assign | Sync | Retire | Kill | Bound
-    | Attach | Detach | Pause | Resume | AskToStop | FailWaiting
-    | Wait | CancelWait | WaitForStandby | ReplaceLater
-    | Started | Replaced | NotReplaced | Lacking | StandbyLost | Held | Exceeded | Closed
-)  # fmt: skip
+    Launch
+    | Assign
+    | Sync
+    | Retire
+    | Kill
+    | Bound
+    | Attach
+    | Detach
+    | Pause
+    | Resume
+    | AskToStop
+    | FailWaiting
+    | Wait
+    | CancelWait
+    | WaitForStandby
+    | ReplaceLater
+    | Started
+    | Replaced
+    | NotReplaced
+    | Lacking
+    | StandbyLost
+    | Held
+    | Exceeded
+    | Closed
+)

@@ -133,12 +133,26 @@ class IncarnationFacts:
         return self.lacked and self.kill_kind is None
 
     def findings(
-        self, *, told_to_stop: bool, report: dict[str, Any] | None, status: int | None, usage: Rusage | None,
-        stderr_tail: str, fault: str,
-    ) -> Findings:  # fmt: skip
+        self,
+        *,
+        told_to_stop: bool,
+        report: dict[str, Any] | None,
+        status: int | None,
+        usage: Rusage | None,
+        stderr_tail: str,
+        fault: str,
+    ) -> Findings:
         """Return all that the verdict on its end depends on."""
         return Findings(
-            intent=self.kill_kind, detail=self.detail, breach=self.breach, told_to_stop=told_to_stop, report=report,
-            status=status, started=self.ready_at is not None, stderr_tail=stderr_tail, fault=fault, usage=usage,
+            intent=self.kill_kind,
+            detail=self.detail,
+            breach=self.breach,
+            told_to_stop=told_to_stop,
+            report=report,
+            status=status,
+            started=self.ready_at is not None,
+            stderr_tail=stderr_tail,
+            fault=fault,
+            usage=usage,
             stack=self.stack if self.kill_kind == "start_failed" else "",
-        )  # fmt: skip
+        )

@@ -33,7 +33,6 @@ _MOST_LACKS_OF_ITSELF = 100
 """How often in a row a process itself may say that it lacks something: its own limits may be too narrow."""
 
 
-
 class Succession(Replacement):
     """The state of one isolate's life, and the rules by which it changes."""
 

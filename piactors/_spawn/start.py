@@ -34,9 +34,12 @@ async def start_actor_async(
 
 
 def prepare_actor(
-    actor_class: type[Actor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any],
+    actor_class: type[Actor],
+    options: IsolationOptions,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
     link: ParentLink | None = None,
-) -> IsolateRef:  # fmt: skip
+) -> IsolateRef:
     """Return the ref of a ProcessActor that is still to be started."""
     return prepare(actor_target(actor_class, options, args, kwargs), options, link)
 

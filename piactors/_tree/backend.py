@@ -38,17 +38,20 @@ class RealTreeBackend:
 
 def tree_runner(spec: ChildSpec, link: Link, backend: TreeBackend) -> TreeRunner:
     """Return what runs a child that is a supervisor."""
-    return TreeRunner(
-        link, spec.id, backend, lambda: spec.target(*spec.args, **spec.kwargs), _seconds(spec, None)
-    )
+    return TreeRunner(link, spec.id, backend, lambda: spec.target(*spec.args, **spec.kwargs), _seconds(spec, None))
 
 
 def thread_runner(spec: ChildSpec, link: Link, clock: Clock, options: IsolationOptions) -> ThreadRunner:
     """Return what runs a child in a thread; of the options, it takes those that mean something there."""
     return ThreadRunner(
-        link, clock, spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target, spec.args,
-        dict(spec.kwargs), _seconds(spec, options.shutdown_timeout), queues=options.while_restarting == "queue",
-    )  # fmt: skip
+        link,
+        clock,
+        spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target,
+        spec.args,
+        dict(spec.kwargs),
+        _seconds(spec, options.shutdown_timeout),
+        queues=options.while_restarting == "queue",
+    )
 
 
 def _seconds(spec: ChildSpec, usual: float | None) -> float | None:

@@ -51,9 +51,14 @@ class Engine:
     """
 
     def __init__(
-        self, name: str, rule: TreeRule, clock: Clock, runners: dict[str, Runner],
-        on_started: Callable[[], None], on_ended: Callable[[ExitReason, str | None], None],
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        rule: TreeRule,
+        clock: Clock,
+        runners: dict[str, Runner],
+        on_started: Callable[[], None],
+        on_ended: Callable[[ExitReason, str | None], None],
+    ) -> None:
         self.name = name
         self.machine = SupervisorMachine(rule)
         self.runners = runners
@@ -241,10 +246,14 @@ class Engine:
         self.exhausted = self.exhausted or action.escalates
         what = "and ends with its children" if action.escalates else "and lets it stay down"
         logger.warning(
-            "supervisor %s: child %r has used up its restarts (%s within %g s), %s; its last exit: %s", self.name,
-            action.id, budget.max_restarts, budget.within, what,
+            "supervisor %s: child %r has used up its restarts (%s within %g s), %s; its last exit: %s",
+            self.name,
+            action.id,
+            budget.max_restarts,
+            budget.within,
+            what,
             "unknown" if child.reason is None else child.reason.summary,
-        )  # fmt: skip
+        )
         fields = {"max_restarts": budget.max_restarts or 0, "within": budget.within}
         publish(events.RestartsExceeded, self.runners[action.id].ref, **fields)
 

@@ -65,6 +65,16 @@ class Runner(Protocol):
         """Return what a view shows of it besides its name and state; with `memory` also how much it uses."""
 
 
+class Faults(Protocol):
+    """Lets a child fail on purpose, in a test."""
+
+    def before_start(self) -> None:
+        """A start begins; what this raises fails it."""
+
+    def before_message(self) -> ExitReason | None:
+        """A message is about to be handled; with a reason the child dies of it instead."""
+
+
 class Link:
     """A child's way to its supervisor.  A declared child outlives the engine: the next one takes the link over."""
 

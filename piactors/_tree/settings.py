@@ -34,9 +34,7 @@ class Settings:
     children: tuple[ChildSpec, ...] = attrs.field(
         default=(), converter=_to_specs, validator=rule.each("ChildSpec instances", (ChildSpec,))
     )
-    template: ChildSpec | None = attrs.field(
-        default=None, validator=rule.check("a ChildSpec", (ChildSpec,), also=NONE)
-    )
+    template: ChildSpec | None = attrs.field(default=None, validator=rule.check("a ChildSpec", (ChildSpec,), also=NONE))
     max_children: int | None = attrs.field(default=None, validator=rule.count(0, also=NONE))
     dynamic: bool = False
 
@@ -69,9 +67,13 @@ class Settings:
     def tree_rule(self) -> TreeRule:
         """Return the part of them that decides."""
         return TreeRule(
-            strategy=self.strategy, budget=Budget(self.max_restarts, self.within), auto_shutdown=self.auto_shutdown,
-            backoff=self.backoff, max_children=self.max_children, parallel=self.dynamic,
-        )  # fmt: skip
+            strategy=self.strategy,
+            budget=Budget(self.max_restarts, self.within),
+            auto_shutdown=self.auto_shutdown,
+            backoff=self.backoff,
+            max_children=self.max_children,
+            parallel=self.dynamic,
+        )
 
 
 def settings_of(supervisor: Any) -> Settings:

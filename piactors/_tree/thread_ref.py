@@ -140,9 +140,14 @@ class ThreadRef(pykka.ActorRef[Any]):
     """Reference to an actor in a thread of the host that a supervisor runs; it stays valid across restarts."""
 
     def __init__(
-        self, actor_class: type[pykka.Actor], urn: str, name: str, *, on_wanted_stop: Callable[[], object],
+        self,
+        actor_class: type[pykka.Actor],
+        urn: str,
+        name: str,
+        *,
+        on_wanted_stop: Callable[[], object],
         on_terminate: Callable[[], object],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.actor_class = actor_class
         self.actor_urn = urn
         self.actor_inbox: ThreadMailbox = ThreadMailbox()
@@ -203,9 +208,7 @@ class ThreadRef(pykka.ActorRef[Any]):
         """How many messages wait for it."""
         return len(self.actor_inbox)
 
-    def ask(
-        self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0
-    ) -> Any:
+    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0) -> Any:
         """Send a message and wait for the answer, or return a `Future` of it if `block` is False.
 
         Args:

@@ -9,7 +9,7 @@ import traceback
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import pykka
 from pykka import messages
@@ -22,31 +22,29 @@ from piactors._rules.supervisor.actions import Exit
 from piactors._text.logs import logger
 from piactors._tree.clock import Clock
 from piactors._tree.news import publish
-from piactors._tree.runner import Link, Runner
+from piactors._tree.runner import Faults, Link, Runner
 from piactors._tree.thread_ref import Sent, ThreadRef, WantedStop, fail_all, settle
 from piactors.errors import IsolateCrashed, PoisonMessage, StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 
 
-class Faults(Protocol):
-    """Lets a child fail on purpose, in a test."""
-
-    def before_start(self) -> None:
-        """A start begins; what this raises fails it."""
-
-    def before_message(self) -> ExitReason | None:
-        """A message is about to be handled; with a reason the child dies of it instead."""
-
-
 class ThreadRunner:
     """Runs an actor under one ref, one thread per generation."""
 
     def __init__(
-        self, link: Link, clock: Clock, actor_class: type[pykka.Actor], args: tuple[Any, ...], kwargs: dict[str, Any],
-        shutdown: float | None, *, queues: bool = True, faults: Faults | None = None,
+        self,
+        link: Link,
+        clock: Clock,
+        actor_class: type[pykka.Actor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        shutdown: float | None,
+        *,
+        queues: bool = True,
+        faults: Faults | None = None,
         start_timeout: float | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.link = link
         self.ref = ThreadRef(
             actor_class, uuid.uuid4().urn, link.rule.id, on_wanted_stop=self._wanted_stop, on_terminate=self._terminate

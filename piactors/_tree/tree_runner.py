@@ -337,9 +337,13 @@ class TreeRunner:
 
     def _new_engine(self) -> Engine:
         return Engine(
-            self.name, self.settings.tree_rule(), self.backend.clock, self.runners, self._started,
+            self.name,
+            self.settings.tree_rule(),
+            self.backend.clock,
+            self.runners,
+            self._started,
             self._engine_ended,
-        )  # fmt: skip
+        )
 
     def _declare(self, spec: ChildSpec) -> Runner:
         """Make the runner of a declared child, or have the one that there is run what is declared now."""

@@ -178,9 +178,15 @@ def _options(context: click.Context, target: str, folder: str | None, given: dic
         # A file's own folder, as for `python FILE`; for a module the current one, as for `python -m MODULE`.
         given["sys_path"] = [*given["sys_path"], os.getcwd() if folder is None else folder]
         return IsolationOptions(
-            **given, restart="transient" if restart else "temporary", max_restarts=attempts, within=_FOR_EVER,
-            backoff=_RESTART_WAITS, output="inherit", shutdown_timeout=None, limits=limited,
-        )  # fmt: skip
+            **given,
+            restart="transient" if restart else "temporary",
+            max_restarts=attempts,
+            within=_FOR_EVER,
+            backoff=_RESTART_WAITS,
+            output="inherit",
+            shutdown_timeout=None,
+            limits=limited,
+        )
     except (TypeError, ValueError, OSError) as error:
         raise click.UsageError(str(error), context) from None
 
@@ -188,9 +194,11 @@ def _options(context: click.Context, target: str, folder: str | None, given: dic
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 @click.option(
-    "--interpreters/--no-interpreters", default=True, show_default=True,
+    "--interpreters/--no-interpreters",
+    default=True,
+    show_default=True,
     help="Whether to try the Python interpreters that are found, which takes longest.",
-)  # fmt: skip
+)
 @click.pass_context
 def doctor(context: click.Context, /, as_json: bool, interpreters: bool) -> None:
     """Show what this machine can enforce, and what to do to get more.

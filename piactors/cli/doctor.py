@@ -54,10 +54,14 @@ def gather(*, interpreters: bool) -> Facts:
     """Find out everything; afterwards no process and no group of it is left."""
     try:
         return Facts(
-            machine=probing.machine(), kernel=probing.kernel(), cgroups=probing.mounted_cgroups(),
-            limits=probing.limits(), priorities=probing.priorities(), start_methods=probing.start_methods(),
+            machine=probing.machine(),
+            kernel=probing.kernel(),
+            cgroups=probing.mounted_cgroups(),
+            limits=probing.limits(),
+            priorities=probing.priorities(),
+            start_methods=probing.start_methods(),
             interpreters=finding.found() if interpreters else None,
-        )  # fmt: skip
+        )
     finally:
         runtime.end_current()
 
@@ -65,9 +69,12 @@ def gather(*, interpreters: bool) -> Facts:
 def as_object(facts: Facts, found: list[Advice]) -> dict[str, Any]:
     """Return all of it as JSON knows it."""
     return {
-        "version": piactors.__version__, "ok": not facts.missing, "missing": list(facts.missing),
-        **attrs.asdict(facts), "advice": [attrs.asdict(one) for one in found],
-    }  # fmt: skip
+        "version": piactors.__version__,
+        "ok": not facts.missing,
+        "missing": list(facts.missing),
+        **attrs.asdict(facts),
+        "advice": [attrs.asdict(one) for one in found],
+    }
 
 
 def _print(text: list[str]) -> None:

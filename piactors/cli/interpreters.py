@@ -96,10 +96,14 @@ def _tried(path: str, *, over: threading.Event) -> Interpreter:
     if not trial.works and () < _numbers(version) < _OLDEST:
         why_not = "too old: isolates need Python 3.8 or later"
     return Interpreter(
-        path=path, version=version, implementation=implementation,
-        own=os.path.realpath(path) == os.path.realpath(sys.executable), works=trial.works, seconds=trial.seconds,
+        path=path,
+        version=version,
+        implementation=implementation,
+        own=os.path.realpath(path) == os.path.realpath(sys.executable),
+        works=trial.works,
+        seconds=trial.seconds,
         why_not=why_not,
-    )  # fmt: skip
+    )
 
 
 def _numbers(version: str | None) -> tuple[int, ...]:

@@ -60,8 +60,15 @@ def note_of(event: events.Event) -> Note | None:
         facts = {**place, "seconds": f"{event.call_timeout:g}"}
         text = f"the call ran longer than {event.call_timeout:g} s, its --call-timeout"
         stack = event.stack.rstrip()
-        return Note(label="call-timeout", facts=facts, title="timed out", text=text, style="bold red", more=stack,
-                    more_label="stack")  # fmt: skip
+        return Note(
+            label="call-timeout",
+            facts=facts,
+            title="timed out",
+            text=text,
+            style="bold red",
+            more=stack,
+            more_label="stack",
+        )
     return None
 
 
@@ -99,13 +106,22 @@ def _exact(value: float) -> str:
 
 def _breached(event: events.LimitBreached, place: dict[str, object]) -> Note:
     facts = {
-        **place, "limit": event.limit, "hard": "yes" if event.hard else "no", "allowed": _exact(event.allowed),
-        "observed": _exact(event.observed), "culprit_pid": event.culprit_pid, "culprit": event.culprit,
-    }  # fmt: skip
+        **place,
+        "limit": event.limit,
+        "hard": "yes" if event.hard else "no",
+        "allowed": _exact(event.allowed),
+        "observed": _exact(event.observed),
+        "culprit_pid": event.culprit_pid,
+        "culprit": event.culprit,
+    }
     breach = Breach(
-        limit=event.limit, allowed=event.allowed, observed=event.observed, culprit_pid=event.culprit_pid,
-        culprit=event.culprit, time=event.time,
-    )  # fmt: skip
+        limit=event.limit,
+        allowed=event.allowed,
+        observed=event.observed,
+        culprit_pid=event.culprit_pid,
+        culprit=event.culprit,
+        time=event.time,
+    )
     style = "bold red" if event.hard else "yellow"
     return Note(label="breach", facts=facts, title="breach", text=str(breach), style=style)
 

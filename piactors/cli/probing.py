@@ -31,13 +31,21 @@ TRIAL_SECONDS = 15.0
 _STOP_SECONDS = 1.0
 _INTERESTING = ("memory", "cpu", "cpuacct", "pids")
 _ENOUGH: Mapping[str, Any] = {
-    "max_memory": 1 << 30, "soft_memory": 1 << 30, "max_cpu": 1.0, "max_cpu_time": 60.0, "max_processes": 64,
-    "max_open_files": 256, "max_file_size": 1 << 30, "nice": 19, "io_class": "idle",
-}  # fmt: skip
+    "max_memory": 1 << 30,
+    "soft_memory": 1 << 30,
+    "max_cpu": 1.0,
+    "max_cpu_time": 60.0,
+    "max_processes": 64,
+    "max_open_files": 256,
+    "max_file_size": 1 << 30,
+    "nice": 19,
+    "io_class": "idle",
+}
 """A value for each limit that needs no privilege."""
 _PRIORITIES: Mapping[str, Mapping[str, Any]] = {
-    "nice -20": {"nice": -20}, "io_class realtime": {"io_class": "realtime"}
-}  # fmt: skip
+    "nice -20": {"nice": -20},
+    "io_class realtime": {"io_class": "realtime"},
+}
 _CONTAINERS = {"/.dockerenv": "docker", "/run/.containerenv": "podman"}
 
 
@@ -114,10 +122,16 @@ def machine() -> Machine:
     name = f"{platform.python_implementation()} {platform.python_version()}"
     parts = os.environ.get("PIACTORS_PORTABLE", "").split(",")
     return Machine(
-        system=platform.system(), kernel=platform.release(), python=name, root=os.geteuid() == 0,
-        cpus=len(machine_cpus()), usable_cpus=len(_usable_cpus()), container=_container(),
-        systemd=os.path.isdir("/run/systemd/system"), taken_away=tuple(part for part in parts if part),
-    )  # fmt: skip
+        system=platform.system(),
+        kernel=platform.release(),
+        python=name,
+        root=os.geteuid() == 0,
+        cpus=len(machine_cpus()),
+        usable_cpus=len(_usable_cpus()),
+        container=_container(),
+        systemd=os.path.isdir("/run/systemd/system"),
+        taken_away=tuple(part for part in parts if part),
+    )
 
 
 def _usable_cpus() -> list[int]:
@@ -193,7 +207,12 @@ def mounted_cgroups() -> tuple[Cgroups, ...]:
                 has = [name for name in _INTERESTING if name in cgroups.read(own, "cgroup.controllers").split()]
         if has or version == 2:
             found.append(
-                Cgroups(version=version, controllers=tuple(has), folder=mount.folder, own=own,
-                        writable=own is not None and os.access(own, os.W_OK))
-            )  # fmt: skip
+                Cgroups(
+                    version=version,
+                    controllers=tuple(has),
+                    folder=mount.folder,
+                    own=own,
+                    writable=own is not None and os.access(own, os.W_OK),
+                )
+            )
     return tuple(found)

@@ -13,9 +13,19 @@ _SCOPES = {"tree": "the whole tree", "process": "each process"}
 def lines(facts: Facts, found: Sequence[Advice]) -> list[str]:
     """Return the report: each heading begins its line, and everything else is indented."""
     return [
-        *_machine(facts), "", *_limits(facts), "", *_starts(facts), "", *_interpreters(facts.interpreters), "",
-        *_kernel(facts), *_advice(found), "", *_verdict(facts),
-    ]  # fmt: skip
+        *_machine(facts),
+        "",
+        *_limits(facts),
+        "",
+        *_starts(facts),
+        "",
+        *_interpreters(facts.interpreters),
+        "",
+        *_kernel(facts),
+        *_advice(found),
+        "",
+        *_verdict(facts),
+    ]
 
 
 def _machine(facts: Facts) -> Iterator[str]:

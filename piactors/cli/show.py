@@ -90,9 +90,11 @@ class Screen:
         for part in (record.exc_text or _exception_text(record), record.stack_info):
             text += f"\n{part}" if part else ""
         self._log(
-            shown.line(self._name) if of_program else "-", record.levelname, shown.line(record.name),
+            shown.line(self._name) if of_program else "-",
+            record.levelname,
+            shown.line(record.name),
             _lines(text) or [""],
-        )  # fmt: skip
+        )
 
     def _is_known(self, text: str, record: logging.LogRecord) -> bool:
         """Whether a record of piactors itself repeats what is shown in another way, or was not asked for."""

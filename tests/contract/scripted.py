@@ -330,12 +330,27 @@ def child_by_hand(record: Record, patch: pytest.MonkeyPatch, folder: Path) -> No
 LIVES: dict[str, Life] = {
     life.__name__: life
     for life in (
-        start_and_stop, stops_itself, stops_itself_and_comes_back, crash_without_restart, crash_and_restart,
-        killed_between_calls, used_up, start_that_fails, restart_that_fails, stopped_while_it_waits,
-        stopped_behind_what_waits, terminated, call_that_takes_too_long, recycled, recycled_without_room, standby,
-        group_restart, group_used_up, child_by_hand,
+        start_and_stop,
+        stops_itself,
+        stops_itself_and_comes_back,
+        crash_without_restart,
+        crash_and_restart,
+        killed_between_calls,
+        used_up,
+        start_that_fails,
+        restart_that_fails,
+        stopped_while_it_waits,
+        stopped_behind_what_waits,
+        terminated,
+        call_that_takes_too_long,
+        recycled,
+        recycled_without_room,
+        standby,
+        group_restart,
+        group_used_up,
+        child_by_hand,
     )
-}  # fmt: skip
+}
 
 
 def live(name: str, folder: Path) -> dict[str, Any]:

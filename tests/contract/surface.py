@@ -32,7 +32,9 @@ def _of(name: str, thing: Any) -> Iterator[str]:
     yield name if name in _MADE_BY_US else f"{name}{_signature(thing)}"
     if not inspect.isclass(thing):
         return
-    for attribute in sorted({key for cls in thing.__mro__ if cls.__module__.startswith("piactors") for key in vars(cls)}):
+    for attribute in sorted(
+        {key for cls in thing.__mro__ if cls.__module__.startswith("piactors") for key in vars(cls)}
+    ):
         if attribute.startswith("_"):
             continue
         found = inspect.getattr_static(thing, attribute)

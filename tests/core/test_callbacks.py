@@ -164,10 +164,20 @@ class handled:
 
 
 PLACES = [
-    in_done_callback, in_subscriber, in_subscriber_of_output, in_watch, in_output_callable, in_log_handler_of_output,
-    in_log_handler_of_records, in_log_handler_of_piactors, in_log_handler_of_a_supervisor, in_restart_on,
-    in_on_soft_memory, in_heartbeat_action, in_executor,
-]  # fmt: skip
+    in_done_callback,
+    in_subscriber,
+    in_subscriber_of_output,
+    in_watch,
+    in_output_callable,
+    in_log_handler_of_output,
+    in_log_handler_of_records,
+    in_log_handler_of_piactors,
+    in_log_handler_of_a_supervisor,
+    in_restart_on,
+    in_on_soft_memory,
+    in_heartbeat_action,
+    in_executor,
+]
 
 
 def all_goes_on() -> None:

@@ -33,11 +33,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "igno
 LARGE = 400_000
 Life = Callable[[list[Any]], list[Any]]
 KINDS: list[Callable[[], BaseException]] = [
-    *(lambda number=number: OSError(number, os.strerror(number))  # type: ignore[misc]
-      for number in (errno.EMFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EPIPE, errno.EIO)),
+    *(
+        lambda number=number: OSError(number, os.strerror(number))  # type: ignore[misc]
+        for number in (errno.EMFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EPIPE, errno.EIO)
+    ),
     MemoryError,
     lambda: RuntimeError("can't start new thread"),
-]  # fmt: skip
+]
 
 
 class Bystander(ProcessActor):
@@ -283,10 +285,20 @@ def test_a_failing_call_costs_what_it_belongs_to(bystander: Any) -> None:
 @pytest.mark.timeout(180)
 def test_an_end_whose_telling_fails_leaves_nobody_waiting(bystander: Any) -> None:
     """Nothing is told a second time of a process that has ended, and of a launcher that is lost."""
-    wanted = {("_tell", "exited"), ("_tell_of_loss", "exited"), ("_end_what_escaped", "run"),
-              ("_tell_lost", "_launcher_lost"), ("_tell_lost", "items"), ("_tell_lost", "_tell_of_loss"),
-              ("_tell_lost", "pop"), ("_read", "_sort"), ("_sort", "extend"), ("_sort", "received_descriptors"),
-              ("_sort", "add"), ("_handle", "_tell")}  # fmt: skip
+    wanted = {
+        ("_tell", "exited"),
+        ("_tell_of_loss", "exited"),
+        ("_end_what_escaped", "run"),
+        ("_tell_lost", "_launcher_lost"),
+        ("_tell_lost", "items"),
+        ("_tell_lost", "_tell_of_loss"),
+        ("_tell_lost", "pop"),
+        ("_read", "_sort"),
+        ("_sort", "extend"),
+        ("_sort", "received_descriptors"),
+        ("_sort", "add"),
+        ("_handle", "_tell"),
+    }
     names = {name: _functions(Path(PACKAGE, name)) for name in ("_process/launcher.py", "_process/launcher_channel.py")}
     sites = [
         (life, site)
@@ -300,8 +312,20 @@ def test_an_end_whose_telling_fails_leaves_nobody_waiting(bystander: Any) -> Non
 @pytest.mark.timeout(180)
 def test_an_end_for_good_that_fails_at_its_last_steps_is_told_to_everybody(bystander: Any) -> None:
     """Once it has ended it cannot be ended any more, but those who wait for that have still to hear of it."""
-    wanted = {"_take_steps", "_fail_not_run", "fail_all", "steps_of_end", "_steps_of_end", "_tell_parent", "tell",
-              "_publish_exceeded", "_raise_start_error", "_closed", "_die_of_crash", "fail"}  # fmt: skip
+    wanted = {
+        "_take_steps",
+        "_fail_not_run",
+        "fail_all",
+        "steps_of_end",
+        "_steps_of_end",
+        "_tell_parent",
+        "tell",
+        "_publish_exceeded",
+        "_raise_start_error",
+        "_closed",
+        "_die_of_crash",
+        "fail",
+    }
     files = [f"_isolate/{name}.py" for name in ("performing", "telling", "news", "reply_ports", "deathwatch")]
     names = {name: _functions(Path(PACKAGE, name)) for name in files}
     sites = [

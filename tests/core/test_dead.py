@@ -37,11 +37,16 @@ def test_every_way_to_call_what_has_crashed_names_it_and_says_why(tmp_path: Path
     assert reason is not None
     ways = {
         **{f"queued {number}": call.get for number, call in enumerate(queued)},
-        "proxy": ref.proxy, "method": lambda: nested().get(), "attribute": lambda: proxy.number.get(),
-        "set": lambda: setattr(proxy, "number", 1), "ask": lambda: ref.ask("x"), "tell": lambda: ref.tell("x"),
-        "defer": lambda: nested.defer(), "await later": lambda: ref.ask("x", block=False).get(),
+        "proxy": ref.proxy,
+        "method": lambda: nested().get(),
+        "attribute": lambda: proxy.number.get(),
+        "set": lambda: setattr(proxy, "number", 1),
+        "ask": lambda: ref.ask("x"),
+        "tell": lambda: ref.tell("x"),
+        "defer": lambda: nested.defer(),
+        "await later": lambda: ref.ask("x", block=False).get(),
         "IsolateProxy": lambda: piactors.IsolateProxy(actor_ref=ref),
-    }  # fmt: skip
+    }
     for way, call in ways.items():
         error = error_of(call)
         assert (error.name, error.reason) == ("blur", reason), way

@@ -68,8 +68,10 @@ def test_every_socket_is_told_how_to_wait() -> None:
                 silent.append(f"{path.relative_to(package)}:{function.name}")
     # That of `handed` is the user's own, and waits as in the host; a FrameStream and a Launcher tell the others.
     expected = [
-        "pihost/fork/launcher.py:main", "pihost/memory/handed.py:rebuilt_socket", "pihost/serve/isolate.py:__init__",
-    ]  # fmt: skip
+        "pihost/fork/launcher.py:main",
+        "pihost/memory/handed.py:rebuilt_socket",
+        "pihost/serve/isolate.py:__init__",
+    ]
     assert sorted(silent) == expected
 
 

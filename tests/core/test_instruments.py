@@ -89,9 +89,12 @@ def test_each_outcome(notes: Notes) -> None:
     ref.stop()
     proxy.echo(3).exception(timeout=SECONDS)
     assert notes.outcomes() == {
-        ("echo", "returned"): 1, ("fail", "raised"): 1, ("die", "failed"): 1, ("echo", "cancelled"): 1,
+        ("echo", "returned"): 1,
+        ("fail", "raised"): 1,
+        ("die", "failed"): 1,
+        ("echo", "cancelled"): 1,
         ("nap", "returned"): 1,
-    }  # fmt: skip
+    }
     assert {call.isolate for call in notes.sent} == {"w"}
     assert len(notes.sent) == 5
     assert next(seconds for call, _, seconds in notes.settled if call.call == "nap") >= 0.3

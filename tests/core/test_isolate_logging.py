@@ -33,8 +33,12 @@ def test_no_setup_takes_the_records_away_from_the_host(tmp_path: Path, caplog: p
     proxy.warns().get(timeout=30)
     proxy.disabled().get(timeout=30)
     ref.stop(timeout=30)
-    for name, text in {"of.force": "forced", "of.dict": "by dictConfig", "of.shutdown": "after a shutdown",
-                       "of.disable": "seen again"}.items():  # fmt: skip
+    for name, text in {
+        "of.force": "forced",
+        "of.dict": "by dictConfig",
+        "of.shutdown": "after a shutdown",
+        "of.disable": "seen again",
+    }.items():
         wait_until(lambda: seen(caplog, name) == [text])  # noqa: B023
     wait_until(lambda: any("a warning of Python" in text for text in seen(caplog, "py.warnings")))
 

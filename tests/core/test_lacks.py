@@ -263,6 +263,8 @@ def test_a_process_that_can_start_no_thread_is_tried_again(host_script: HostScri
     host = host_script(enter + ALONE, env=env)
     out, err = host.communicate(timeout=50)
     assert out.split() == ["waits", "True", "restarting", "True", "again", "True", "2", "True"], (out, err)
+
+
 NO_THREAD = """
 import os, threading
 start = threading.Thread.start

@@ -134,10 +134,19 @@ def watches(count: int) -> float:
 @pytest.mark.parametrize(
     "what",
     [
-        cancel, cancel_from_the_end, cancel_when_full, give_way, stop, wait, callbacks_of_many, callbacks_of_one,
-        remove_callbacks, subscribers, watches,
+        cancel,
+        cancel_from_the_end,
+        cancel_when_full,
+        give_way,
+        stop,
+        wait,
+        callbacks_of_many,
+        callbacks_of_one,
+        remove_callbacks,
+        subscribers,
+        watches,
     ],
-)  # fmt: skip
+)
 def test_four_times_as_many_take_no_more_than_eight_times_as_long(what: Callable[[int], float]) -> None:
     """The best of three tries counts, since the machine may be busy."""
     ratios = []

@@ -189,7 +189,9 @@ def test_an_isolate_that_has_ended_or_ends_is_not_replaced() -> None:
 def test_options_of_the_isolate_itself_cannot_change(field: dict[str, Any]) -> None:
     """The error names what was wrong and what is allowed, and nothing has changed."""
     ref = First.start()
-    with pytest.raises(ValueError, match=f"{next(iter(field))} cannot change while the isolate lives.*can change is cwd"):
+    with pytest.raises(
+        ValueError, match=f"{next(iter(field))} cannot change while the isolate lives.*can change is cwd"
+    ):
         ref.replace(Second, options=IsolationOptions(**field))
     assert who(ref)[1] == "first"
     ref.stop()

@@ -63,14 +63,40 @@ BIG = np.arange(300_000).reshape(300, 1000)
 @pytest.mark.parametrize(
     "value",
     [
-        {"a": BIG, "b": [BIG, BIG + 1]}, [BIG[::2, ::3]], np.asfortranarray(BIG), BIG.T, BIG[:, :0], BIG[::-1],
-        np.array([1, "x", None, b"y" * 100_000], dtype=object), BIG.astype("U5"), BIG.view([("a", "i4"), ("b", "i4")]),
-        b"b" * 100_000, bytearray(b"c" * 5 * MIB), "\u00e9" * 100_000, ["s" * 70_000, b"t" * 70_000, 5],
-        {"k": bytearray(70_000)}, (BIG, b"x" * 65_536, "y" * 65_535),
+        {"a": BIG, "b": [BIG, BIG + 1]},
+        [BIG[::2, ::3]],
+        np.asfortranarray(BIG),
+        BIG.T,
+        BIG[:, :0],
+        BIG[::-1],
+        np.array([1, "x", None, b"y" * 100_000], dtype=object),
+        BIG.astype("U5"),
+        BIG.view([("a", "i4"), ("b", "i4")]),
+        b"b" * 100_000,
+        bytearray(b"c" * 5 * MIB),
+        "\u00e9" * 100_000,
+        ["s" * 70_000, b"t" * 70_000, 5],
+        {"k": bytearray(70_000)},
+        (BIG, b"x" * 65_536, "y" * 65_535),
     ],
-    ids=["nested", "strides", "F", "transposed", "empty", "reversed", "object", "text", "records", "bytes", "bytearray",
-         "str", "list", "dict", "tuple"],
-)  # fmt: skip
+    ids=[
+        "nested",
+        "strides",
+        "F",
+        "transposed",
+        "empty",
+        "reversed",
+        "object",
+        "text",
+        "records",
+        "bytes",
+        "bytearray",
+        "str",
+        "list",
+        "dict",
+        "tuple",
+    ],
+)
 @pytest.mark.parametrize("trust", ["code", "data"])
 def test_values_come_back_as_they_were(value: Any, trust: Any) -> None:
     isolator = ProcessIsolator(IsolationOptions(trust=trust)).start()

@@ -221,7 +221,12 @@ def test_what_an_isolate_says_is_taken_where_it_is_right() -> None:
 @pytest.mark.parametrize(
     "found",
     [
-        None, 7, [], "text", {}, {1: 2},
+        None,
+        7,
+        [],
+        "text",
+        {},
+        {1: 2},
         {"gc_stats": [], "gc_counts": [1]},
         {"gc_stats": [ONE], "gc_counts": []},
         {"gc_stats": [ONE], "gc_counts": [True]},
@@ -237,7 +242,7 @@ def test_what_an_isolate_says_is_taken_where_it_is_right() -> None:
         {"heap_blocks": "7", "heap_traced": 1.5},
         {"heap_blocks": 1 << 70, "heap_traced": False},
     ],
-)  # fmt: skip
+)
 def test_garbage_is_none(found: Any) -> None:
     assert check_inside(found) == Inside(None, None, None)
 
@@ -273,11 +278,15 @@ def test_single_readings_by_psutil_are_about_the_same(
         found = process_stats.stat(pid)
         assert found is not None
         return {
-            "ppid": found.ppid, "ticks": found.start_ticks // 10, "children": process_stats.children(pid),
-            "trees": process_stats.trees([pid, child]), "tree": process_stats.tree(pid),
-            "command": process_stats.command(pid), "fds": process_stats.descriptors(pid),
+            "ppid": found.ppid,
+            "ticks": found.start_ticks // 10,
+            "children": process_stats.children(pid),
+            "trees": process_stats.trees([pid, child]),
+            "tree": process_stats.tree(pid),
+            "command": process_stats.command(pid),
+            "fds": process_stats.descriptors(pid),
             "io": process_stats.transferred(pid),
-        }  # fmt: skip
+        }
 
     by_proc, resident = readings(), process_stats.resident(pid)
     wait_until(lambda: _state(pid) == "S")

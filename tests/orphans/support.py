@@ -155,9 +155,10 @@ class Watch:
         """Wait until these watched processes have ended; return those that have not, within `seconds`."""
         deadline = time.monotonic() + seconds
         return {
-            pid for pid in pids
+            pid
+            for pid in pids
             if pid in self._pidfds and not _readable(self._pidfds[pid], max(0.0, deadline - time.monotonic()))
-        }  # fmt: skip
+        }
 
     def assert_all_gone(self, within: float = WITHIN, since: float | None = None, besides: Iterable[int] = ()) -> None:
         """Fail where a process that is watched, or that carries the mark, is there `within` seconds after `since`."""

@@ -15,7 +15,7 @@ from tests.orphans.support import (
     together,
     wait_until,
     watch,
-)  # fmt: skip
+)
 
 __all__ = ["watch"]
 pytestmark = time_limit

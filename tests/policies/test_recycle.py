@@ -315,9 +315,7 @@ def test_fresh_interpreters_and_forks_are_recycled(method: Any, seen: Seen) -> N
     assert crashes(seen) == []
 
 
-def test_without_the_memory_for_two_the_old_one_ends_first(
-    cold: Callable[[], Any], seen: Seen, tmp_path: Path
-) -> None:
+def test_without_the_memory_for_two_the_old_one_ends_first(cold: Callable[[], Any], seen: Seen, tmp_path: Path) -> None:
     cold()
     log = tmp_path / "log"
     ref = Policed.with_options(recycle=Recycle(after_calls=50), while_restarting="fail").start(str(log))

@@ -549,8 +549,10 @@ def test_one_that_hangs_in_on_stop_is_killed(how: str, tmp_path: Path) -> None:
 def test_an_end_at_any_moment_gives_every_call_one_outcome(tmp_path: Path, seen: Seen) -> None:
     dice = random.Random(11)
     ends: list[Callable[[Any], Any]] = [
-        lambda ref: ref.stop(block=False), lambda ref: ref._isolate.shut_down(), lambda ref: ref._isolate.terminate(),
-    ]  # fmt: skip
+        lambda ref: ref.stop(block=False),
+        lambda ref: ref._isolate.shut_down(),
+        lambda ref: ref._isolate.terminate(),
+    ]
     for end in ends * 3:
         ref = Policed.with_options(max_restarts=None, **PERMANENT).start()
         pids = set()
@@ -740,9 +742,10 @@ def test_it_is_refused_where_nothing_could_take_over() -> None:
     options = IsolationOptions(standby=True)
     expected = r"IsolationOptions.standby: True is not allowed with restart='temporary' and without recycle"
     for start in (
-        lambda: Policed.with_options(standby=True).start(), lambda: ProcessIsolator(options),
+        lambda: Policed.with_options(standby=True).start(),
+        lambda: ProcessIsolator(options),
         lambda: spawn("math:sqrt", options=options),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=expected):
             start()
     with pytest.raises(ValueError, match=r"standby of child 'a': True is not allowed with restart='temporary'"):

@@ -212,8 +212,13 @@ class Explorer:
         """Do one thing that may happen."""
         chance, alive = self.chance, self.world.alive
         number = chance.choice(list(alive)) if alive else 0
-        weights = [(self._users, 3), (self._supervisor, 6 if not self.alone else 0), (self._timers, 10),
-                   (self._replacement, 10), (self._news, 60)]  # fmt: skip
+        weights = [
+            (self._users, 3),
+            (self._supervisor, 6 if not self.alone else 0),
+            (self._timers, 10),
+            (self._replacement, 10),
+            (self._news, 60),
+        ]
         what = chance.choices([step for step, _ in weights], [weight for _, weight in weights])[0]
         what(number)
 

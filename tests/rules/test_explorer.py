@@ -23,42 +23,66 @@ MUTANT_LIVES = 4000
 MUTANTS = {
     "the last reason counts": ("replacement", "if not body.doomed:  # the first reason stands", "if True:"),
     "nothing is sent after a replacement is called off": (
-        "replacement", "if paused and self.current is not None:", "if False:",
+        "replacement",
+        "if paused and self.current is not None:",
+        "if False:",
     ),
     "it is told to go on though it has ended": (
-        "replacement", "if paused and self.current is not None:", "if paused:",
+        "replacement",
+        "if paused and self.current is not None:",
+        "if paused:",
     ),
     "the old process stays": ("replacement", "            self._retire(old)\n", "            pass\n"),
     "two replacements at once": ("replacement", "if self.swap is Swap.NONE and self._may_replace() and", "if"),
-    "two standbys": ("replacement", " or self._in_role(Role.STANDBY) is not None:\n            return\n",
-                     ":\n            return\n"),
-    "what is not needed stays": ("succession", "            if body.role in (Role.STANDBY, Role.SUCCESSOR):",
-                                 "            if body.role is Role.SUCCESSOR:"),
+    "two standbys": (
+        "replacement",
+        " or self._in_role(Role.STANDBY) is not None:\n            return\n",
+        ":\n            return\n",
+    ),
+    "what is not needed stays": (
+        "succession",
+        "            if body.role in (Role.STANDBY, Role.SUCCESSOR):",
+        "            if body.role is Role.SUCCESSOR:",
+    ),
     "a cold replacement launches beside what it ends": (
-        "replacement", "if self._in_role(Role.RETIRING) is not None or self._in_role(Role.SUCCESSOR) is not None:",
+        "replacement",
+        "if self._in_role(Role.RETIRING) is not None or self._in_role(Role.SUCCESSOR) is not None:",
         "if self._in_role(Role.SUCCESSOR) is not None:",
     ),
     "a wait goes on": ("succession", "self._do(CancelWait())", "pass"),
     "a stop is forgotten": ("succession", "self.wish = max(self.wish, wish)", "pass"),
     "it starts once more after a stop": (
-        "succession", "stays_down = self.wish is not Wish.NONE or self.stays_down", "stays_down = False"
+        "succession",
+        "stays_down = self.wish is not Wish.NONE or self.stays_down",
+        "stays_down = False",
     ),
-    "its supervisor hears too early": ("succession", "        if not self.halting:\n            self._hold()\n",
-                                       "        self._hold()\n"),
-    "it is closed while something is left": ("succession", "if self.phase is Phase.CLOSING and not self.bodies:",
-                                             "if self.phase is Phase.CLOSING:"),
+    "its supervisor hears too early": (
+        "succession",
+        "        if not self.halting:\n            self._hold()\n",
+        "        self._hold()\n",
+    ),
+    "it is closed while something is left": (
+        "succession",
+        "if self.phase is Phase.CLOSING and not self.bodies:",
+        "if self.phase is Phase.CLOSING:",
+    ),
     "it never closes": ("lifecycle", "        self._look_whether_alone()\n        actions", "        actions"),
     "a dead process runs": (
-        "succession", "        self._do(Detach())\n        if self._only_lacks", "        if self._only_lacks"
+        "succession",
+        "        self._do(Detach())\n        if self._only_lacks",
+        "        if self._only_lacks",
     ),
     "messages go to a process that is not ready": (
-        "succession", "        self._attach(number)\n        if self.bodies[number].ready:",
+        "succession",
+        "        self._attach(number)\n        if self.bodies[number].ready:",
         "        self._attach(number)\n        self._do(Resume())\n        if self.bodies[number].ready:",
     ),
     "it starts though its supervisor does not wait for that": (
-        "lifecycle", "        if self.phase is Phase.HELD:\n            self._start()", "        self._start()"
+        "lifecycle",
+        "        if self.phase is Phase.HELD:\n            self._start()",
+        "        self._start()",
     ),
-}  # fmt: skip
+}
 
 
 def explore(steps: int, seed: int, make: Any = lifecycle.Lifecycle) -> Counter[str]:

@@ -277,11 +277,17 @@ def test_a_replacement_between_two_calls(life: Life) -> None:
     assert life.replace("after_seconds") == []
     assert life.drained() == [do.Sync(2)]
     assert life.synced(2) == [
-        do.Assign(1, Role.RETIRING), do.Retire(1), do.Assign(2, Role.CURRENT), do.Attach(2), do.Resume(),
+        do.Assign(1, Role.RETIRING),
+        do.Retire(1),
+        do.Assign(2, Role.CURRENT),
+        do.Attach(2),
+        do.Resume(),
         do.Replaced(1, 2, "after_calls", warm=True),
-    ]  # fmt: skip
+    ]
     assert life.machine.current == 2
-    assert life.gone(1, ProcessEnding(NORMAL)) == [do.Launch(3, Role.SUCCESSOR, 0)], "what was asked for meanwhile follows"
+    assert life.gone(1, ProcessEnding(NORMAL)) == [do.Launch(3, Role.SUCCESSOR, 0)], (
+        "what was asked for meanwhile follows"
+    )
 
 
 def test_a_replacement_without_room_for_two(life: Life, scene: Scene) -> None:
@@ -293,8 +299,11 @@ def test_a_replacement_without_room_for_two(life: Life, scene: Scene) -> None:
     assert life.gone(1, ProcessEnding(NORMAL)) == [do.Launch(2, Role.SUCCESSOR, 0)]
     assert life.ready(2) == [do.Sync(2)]
     assert life.synced(2) == [
-        do.Assign(2, Role.CURRENT), do.Attach(2), do.Resume(), do.Replaced(1, 2, "above_memory", warm=False)
-    ]  # fmt: skip
+        do.Assign(2, Role.CURRENT),
+        do.Attach(2),
+        do.Resume(),
+        do.Replaced(1, 2, "above_memory", warm=False),
+    ]
 
 
 def test_between_two_processes_a_stop_waits_for_the_next_one(life: Life, scene: Scene) -> None:
@@ -324,8 +333,9 @@ def test_a_replacement_that_does_not_start_leaves_the_old_one(life: Life) -> Non
     life.run()
     life.replace("after_calls")
     assert life.gone(2, FAILED) == [
-        do.NotReplaced("after_calls", None, FAILED), do.ReplaceLater(1, PAUSE_AFTER_FAILURE, "after_calls")
-    ]  # fmt: skip
+        do.NotReplaced("after_calls", None, FAILED),
+        do.ReplaceLater(1, PAUSE_AFTER_FAILURE, "after_calls"),
+    ]
     assert life.replace("after_calls") == []
     life.now += PAUSE_AFTER_FAILURE
     assert life.replace("after_calls") == [do.Launch(3, Role.SUCCESSOR, 0)]
@@ -343,7 +353,12 @@ def test_a_crash_calls_a_replacement_off(life: Life) -> None:
     life.run()
     life.replace("after_calls")
     life.ready(2)
-    assert life.gone(1, ProcessEnding(CRASH)) == [do.Detach(), do.Assign(2, Role.RETIRING), do.Retire(2), do.Wait(0.5, 1)]
+    assert life.gone(1, ProcessEnding(CRASH)) == [
+        do.Detach(),
+        do.Assign(2, Role.RETIRING),
+        do.Retire(2),
+        do.Wait(0.5, 1),
+    ]
 
 
 @pytest.mark.parametrize("at", ["draining", "handing over"])
@@ -461,9 +476,7 @@ def test_a_standby_replaces_without_a_wait(kept: Life) -> None:
 
 
 def test_a_standby_of_another_version_is_let_go(kept: Life) -> None:
-    assert kept.replace("upgrade", 5) == [
-        do.Assign(2, Role.RETIRING), do.Retire(2), do.Launch(3, Role.SUCCESSOR, 5)
-    ]  # fmt: skip
+    assert kept.replace("upgrade", 5) == [do.Assign(2, Role.RETIRING), do.Retire(2), do.Launch(3, Role.SUCCESSOR, 5)]
 
 
 def test_what_was_to_take_over_stands_by_when_it_is_not_needed(kept: Life) -> None:

@@ -143,11 +143,17 @@ class Gauge:
         gc.collect()
         segments, files = (len(new) for new in self.new_names())
         return Sample(
-            at=time.monotonic() - self.begun, memory=self.process.memory_full_info().uss,
-            descriptors=self.process.num_fds(), threads=threading.active_count(),
-            mappings=len(Path("/proc/self/maps").read_bytes().splitlines()), processes=len(self.processes()),
-            launchers=len(runtime.current().launcher_pids()), segments=segments, groups=len(groups()), files=files,
-        )  # fmt: skip
+            at=time.monotonic() - self.begun,
+            memory=self.process.memory_full_info().uss,
+            descriptors=self.process.num_fds(),
+            threads=threading.active_count(),
+            mappings=len(Path("/proc/self/maps").read_bytes().splitlines()),
+            processes=len(self.processes()),
+            launchers=len(runtime.current().launcher_pids()),
+            segments=segments,
+            groups=len(groups()),
+            files=files,
+        )
 
     def descriptors(self) -> list[str]:
         """Return what the descriptors of this process are."""

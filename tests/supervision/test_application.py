@@ -185,8 +185,9 @@ tree.child("b").tell("hang")
 say_up()
 sys.exit(WAYS[sys.argv[1]](tree))
 """,
-        way, str(signals),
-    )  # fmt: skip
+        way,
+        str(signals),
+    )
     host.hear("hangs b", "up")
     host.process.send_signal(signal.SIGTERM)
     host.hear("supervisor app stops on SIGTERM")

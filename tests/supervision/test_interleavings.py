@@ -1,4 +1,4 @@
-"""Starts, stops and waits that take their time, in any order: what a `SupervisorMachine` never does, and always does."""
+"""Starts, stops and waits that take their time, in any order: what a supervisor never does, and always does."""
 
 from __future__ import annotations
 

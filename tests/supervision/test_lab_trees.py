@@ -77,9 +77,12 @@ def test_a_supervisor_that_shuts_itself_down_is_a_normal_end_above(lab: Lab) -> 
     """A transient supervisor is not restarted then, and may itself be significant, up to the top."""
     main = child("main", restart="transient", significant=True)
     inner = ChildSpec(
-        "inner", Supervisor, kwargs={"children": [main, child("aid")], "auto_shutdown": "any_significant"},
-        restart="transient", significant=True,
-    )  # fmt: skip
+        "inner",
+        Supervisor,
+        kwargs={"children": [main, child("aid")], "auto_shutdown": "any_significant"},
+        restart="transient",
+        significant=True,
+    )
     tree = lab.start(children=[inner, child("other")], auto_shutdown="all_significant")
     aid = tree.child("inner").child("aid")
     lab.crash(tree.child("inner").child("main"), "normal")
@@ -110,8 +113,9 @@ def test_deaths_escalate_through_nested_supervisors(lab: Lab, target: Any) -> No
 
 def test_refs_of_declared_children_outlive_their_supervisor(lab: Lab) -> None:
     """Before and after it, and during its wait, they are the same; what was sent meanwhile is answered."""
-    inner = ChildSpec("inner", Supervisor, kwargs={"children": [child("x"), child("y")], "max_restarts": 0},
-                      backoff=STEADY)  # fmt: skip
+    inner = ChildSpec(
+        "inner", Supervisor, kwargs={"children": [child("x"), child("y")], "max_restarts": 0}, backoff=STEADY
+    )
     tree = lab.start(children=[inner])
     ref, x, y = tree.child("inner"), tree.child("inner").child("x"), tree.child("inner").child("y")
     lab.crash(x)
@@ -267,9 +271,11 @@ def test_a_restarted_dynamic_supervisor_is_empty(lab: Lab) -> None:
 def shop(lab: Lab) -> SupervisorRef:
     """Return a tree of all kinds: one runs, one waits, one is stopped, one is a supervisor with a child."""
     children = [
-        child("runs"), child("waits", Threaded, backoff=STEADY), child("stopped"),
+        child("runs"),
+        child("waits", Threaded, backoff=STEADY),
+        child("stopped"),
         below("below", child("deep"), strategy="rest_for_one"),
-    ]  # fmt: skip
+    ]
     tree = lab.start(children=children, name="shop")
     lab.crash(tree.child("runs"))
     lab.crash(tree.child("waits"))
@@ -282,9 +288,11 @@ def test_which_children_tells_of_each_child_in_order(lab: Lab) -> None:
     tree = shop(lab)
     found = tree.which_children()
     assert [(info.id, info.state, info.type, info.restarts) for info in found] == [
-        ("runs", "running", "worker", 1), ("waits", "restarting", "worker", 0), ("stopped", "stopped", "worker", 0),
+        ("runs", "running", "worker", 1),
+        ("waits", "restarting", "worker", 0),
+        ("stopped", "stopped", "worker", 0),
         ("below", "running", "supervisor", 0),
-    ]  # fmt: skip
+    ]
     assert [info.ref for info in found] == [tree.child(info.id) for info in found]
     kinds = [None if info.exit_reason is None else info.exit_reason.kind for info in found]
     assert kinds == ["signaled", "signaled", "shutdown", None]

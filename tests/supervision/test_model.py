@@ -84,7 +84,7 @@ histories = st.lists(st.sampled_from(OPERATIONS), min_size=6, max_size=25)
 
 
 class Driven:
-    """A `SupervisorMachine` whose children start and stop at once, seen in the way in which the simple model is seen."""
+    """A `SupervisorMachine` whose children start and stop at once, seen as the simple model is seen."""
 
     def __init__(self, spec: TreeSpec, failing: frozenset[int]) -> None:
         self.log: list[str] = []

@@ -282,5 +282,3 @@ def test_a_start_may_be_stopped(tmp_path: Path) -> None:
         tree.terminate_child("slow")
         assert time.monotonic() - started < 20
         assert tree.which_children()[0].state == "stopped"
-
-

@@ -45,9 +45,13 @@ def supervisor_below() -> Any:
 
 
 KINDS: dict[str, Callable[[], Any]] = {
-    "isolate": Fragile.start, "isolate in a tree": lambda: in_tree(Fragile), "thread": Plain.start,
-    "thread in a tree": lambda: in_tree(Plain), "supervisor": supervisor, "supervisor below": supervisor_below,
-}  # fmt: skip
+    "isolate": Fragile.start,
+    "isolate in a tree": lambda: in_tree(Fragile),
+    "thread": Plain.start,
+    "thread in a tree": lambda: in_tree(Plain),
+    "supervisor": supervisor,
+    "supervisor below": supervisor_below,
+}
 ALL = pytest.mark.parametrize("kind", KINDS)
 
 

@@ -96,9 +96,13 @@ def pyright(folder: Path) -> Found:
 def run(module: str, *args: str, folder: Path) -> subprocess.CompletedProcess[str]:
     quiet = {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1", "NO_COLOR": "1"}
     return subprocess.run(
-        [sys.executable, "-m", module, *args], cwd=folder, env={**os.environ, **quiet}, capture_output=True, text=True,
+        [sys.executable, "-m", module, *args],
+        cwd=folder,
+        env={**os.environ, **quiet},
+        capture_output=True,
+        text=True,
         timeout=SECONDS,
-    )  # fmt: skip
+    )
 
 
 def why_not(module: str, folder: Path) -> str | None:

@@ -52,11 +52,18 @@ def objects() -> Any:
 
 NUMPYS = [value for kind in SENT for value in kind.values if isinstance(value, (np.ndarray, np.generic))]
 MORE = [
-    np.arange(12).reshape(3, 4)[::2, ::-1], np.broadcast_to(np.arange(3), (2, 3)), read_only(), np.empty(0, "S0"),
-    np.zeros((2, 3), "S0"), np.zeros(2, np.dtype([])), np.zeros((0, 2), object), np.zeros((2, 2), int).view(np.matrix),
-    np.ones(2).view(MyArray), np.zeros(1, {"names": ["a", "b"], "formats": ["i4", "i2"], "offsets": [0, 2]}),
+    np.arange(12).reshape(3, 4)[::2, ::-1],
+    np.broadcast_to(np.arange(3), (2, 3)),
+    read_only(),
+    np.empty(0, "S0"),
+    np.zeros((2, 3), "S0"),
+    np.zeros(2, np.dtype([])),
+    np.zeros((0, 2), object),
+    np.zeros((2, 2), int).view(np.matrix),
+    np.ones(2).view(MyArray),
+    np.zeros(1, {"names": ["a", "b"], "formats": ["i4", "i2"], "offsets": [0, 2]}),
     np.asfortranarray(np.arange(6).reshape(2, 3)).view(MyArray),
-]  # fmt: skip
+]
 ALL = NUMPYS + MORE
 NAMES = [f"{i}-{type(value).__name__}-{value.dtype.char}{value.shape}" for i, value in enumerate(ALL)]
 
@@ -89,10 +96,18 @@ def test_buffers_go_out_of_band(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "array",
-    [np.arange(1000.0), np.asfortranarray(np.ones((30, 40))), np.zeros(50, "M8[s]"),
-     np.zeros(9, [("a", "i1"), ("b", "U3")]), np.zeros(99, "?"), np.zeros(9, ">f8"), np.array(5.0), np.zeros(20, "U7")],
+    [
+        np.arange(1000.0),
+        np.asfortranarray(np.ones((30, 40))),
+        np.zeros(50, "M8[s]"),
+        np.zeros(9, [("a", "i1"), ("b", "U3")]),
+        np.zeros(99, "?"),
+        np.zeros(9, ">f8"),
+        np.array(5.0),
+        np.zeros(20, "U7"),
+    ],
     ids=lambda array: f"{array.dtype.str}{array.shape}",
-)  # fmt: skip
+)
 def test_a_contiguous_array_is_not_copied_on_either_side(array: Any) -> None:
     buffers: list[pickle.PickleBuffer] = []
     data = dumps(array, buffer_callback=buffers.append)

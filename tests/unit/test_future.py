@@ -640,7 +640,7 @@ def test_callbacks_of_a_derived_future_run_when_all_its_sources_are_done(runner:
 
 
 def test_callbacks_of_what_was_derived_from_a_hook_future_run_once_that_has_an_outcome(
-    runner: threading.Thread
+    runner: threading.Thread,
 ) -> None:
     """A hook future has no outcome before somebody asks."""
     source = hooked(lambda _: 1)

@@ -532,7 +532,7 @@ def test_stop_on_the_loops_own_thread_does_not_wait_for_itself() -> None:
 
 
 def test_a_call_after_the_end_writes_into_no_file_that_has_the_loops_old_number(
-    pipes: Callable[[], tuple[int, int]]
+    pipes: Callable[[], tuple[int, int]],
 ) -> None:
     """Numbers of closed descriptors are given out again, to whoever opens something next."""
     loop = Loop(unexpected, unexpected)

@@ -695,6 +695,8 @@ def test_whatever_fails_in_the_middle_no_message_is_nowhere_or_in_two_places(nam
             places = [on_way, message in box]
             gone = name == "take_off" and message is messages[0] and not on_way
             assert sum(places) == 1 or message in box.leaving or gone or (name == "generation_ended" and any(places)), (
-                number, str(message.payload), places
-            )  # fmt: skip
+                number,
+                str(message.payload),
+                places,
+            )
     raise AssertionError("it never comes to an end")

@@ -161,9 +161,27 @@ def zoned(key: str) -> bytes:
 
 @pytest.mark.parametrize(
     "key",
-    ["", ".", "..", "../UTC", "/etc/passwd", "Europe/../../passwd", "Europe//Berlin", "a\0b", "a\\b", "UTC\n", "é",
-     "~root", "Europe/Berlin/", "tzdata.zi", "C:/x", "a" * 101, "zone1970.tab", "\ud800"],
-)  # fmt: skip
+    [
+        "",
+        ".",
+        "..",
+        "../UTC",
+        "/etc/passwd",
+        "Europe/../../passwd",
+        "Europe//Berlin",
+        "a\0b",
+        "a\\b",
+        "UTC\n",
+        "é",
+        "~root",
+        "Europe/Berlin/",
+        "tzdata.zi",
+        "C:/x",
+        "a" * 101,
+        "zone1970.tab",
+        "\ud800",
+    ],
+)
 def test_what_is_not_a_key_is_never_looked_for(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoneinfo, "ZoneInfo", lambda key: pytest.fail(f"{key} was looked for"))
     with pytest.raises(BadPlain, match="is not the key of a time zone"):
@@ -204,9 +222,14 @@ def array_of(described: Any, shape: tuple[int, ...], raw: bytes, tag: int = t.ND
 def structure(*formats: Any, size: int = 8, offsets: Any = None, names: Any = None, titles: Any = None) -> Any:
     count = range(len(formats))
     return (
-        "V", size, False, names or tuple(f"f{i}" for i in count), formats, offsets or tuple(count),
+        "V",
+        size,
+        False,
+        names or tuple(f"f{i}" for i in count),
+        formats,
+        offsets or tuple(count),
         titles or (None,) * len(formats),
-    )  # fmt: skip
+    )
 
 
 def nested(levels: int) -> Any:

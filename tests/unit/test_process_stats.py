@@ -35,8 +35,11 @@ def test_a_name_may_be_anything(name: str) -> None:
     ticks = os.sysconf("SC_CLK_TCK")
     assert (found.pid, found.ppid, found.state, found.threads) == (4711, 25359, "S", 7)
     assert (found.user, found.system, found.child_user, found.child_system) == (
-        150 / ticks, 50 / ticks, 30 / ticks, 20 / ticks,
-    )  # fmt: skip
+        150 / ticks,
+        50 / ticks,
+        30 / ticks,
+        20 / ticks,
+    )
     assert (found.start_ticks, found.vms, found.rss) == (2340384, 3133440, 359 * os.sysconf("SC_PAGE_SIZE"))
     assert not found.has_ended
 

@@ -135,10 +135,14 @@ def lives(draw: st.DrawFn) -> list[tuple[int, bool]]:
 
 
 backoffs = st.none() | st.builds(
-    Backoff, initial=st.sampled_from([0, 0.25, 1, 64]), factor=st.sampled_from([1, 2]),
-    maximum=st.sampled_from([1, 128]), jitter=st.just(0),
-    reset_after=st.sampled_from([None, 2]), max_attempts=st.none() | st.integers(1, 5),
-)  # fmt: skip
+    Backoff,
+    initial=st.sampled_from([0, 0.25, 1, 64]),
+    factor=st.sampled_from([1, 2]),
+    maximum=st.sampled_from([1, 128]),
+    jitter=st.just(0),
+    reset_after=st.sampled_from([None, 2]),
+    max_attempts=st.none() | st.integers(1, 5),
+)
 
 
 @given(lives(), st.integers(0, 4), st.integers(1, 10), backoffs)
@@ -214,9 +218,7 @@ def test_an_initial_wait_of_zero_never_grows(attempt: int) -> None:
 seconds = st.floats(0, 1e9, allow_subnormal=True)
 
 
-@given(
-    seconds, st.floats(1, 1e308), seconds, st.floats(0, 1), st.integers(1, 10**6), st.floats(0, 1, exclude_max=True)
-)
+@given(seconds, st.floats(1, 1e308), seconds, st.floats(0, 1), st.integers(1, 10**6), st.floats(0, 1, exclude_max=True))
 @example(5e-324, 1e308, 1e9, 1.0, 3, 0.0)
 def test_a_wait_is_never_negative_and_never_above_the_maximum(
     initial: float, factor: float, maximum: float, jitter: float, attempt: int, uniform: float

@@ -366,15 +366,36 @@ def pipe_end() -> int:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: sealed(100_000, 0), lambda: sealed(100_000, fcntl.F_SEAL_GROW), lambda: sealed(0), lambda: sealed(64),
-        lambda: sealed(1 << 50), lambda: sealed(MIB + 1), pipe_end, lambda: -1,
-        lambda: os.open("/dev/zero", os.O_RDWR), lambda: os.open(sys.executable, os.O_RDONLY),
-        lambda: os.open("/proc/self/mem", os.O_RDONLY), lambda: os.open("/", os.O_RDONLY),
+        lambda: sealed(100_000, 0),
+        lambda: sealed(100_000, fcntl.F_SEAL_GROW),
+        lambda: sealed(0),
+        lambda: sealed(64),
+        lambda: sealed(1 << 50),
+        lambda: sealed(MIB + 1),
+        pipe_end,
+        lambda: -1,
+        lambda: os.open("/dev/zero", os.O_RDWR),
+        lambda: os.open(sys.executable, os.O_RDONLY),
+        lambda: os.open("/proc/self/mem", os.O_RDONLY),
+        lambda: os.open("/", os.O_RDONLY),
         lambda: sealed(100_000, 7 | fcntl.F_SEAL_WRITE),
     ],
-    ids=["unsealed", "may-shrink", "empty", "head-only", "huge", "over-the-bound", "pipe", "lost", "zero", "file",
-         "mem", "folder", "read-only"],
-)  # fmt: skip
+    ids=[
+        "unsealed",
+        "may-shrink",
+        "empty",
+        "head-only",
+        "huge",
+        "over-the-bound",
+        "pipe",
+        "lost",
+        "zero",
+        "file",
+        "mem",
+        "folder",
+        "read-only",
+    ],
+)
 def test_what_is_no_segment_is_refused_and_closed(make: Any) -> None:
     refuses(Table(MIB, wary=True), 1, make())
 
@@ -435,9 +456,10 @@ LEAVES = st.one_of(
     SIZES.map(lambda size: bytearray(b"b" * size)),
     SIZES.map(lambda size: "\u00e9" * size),
     SIZES.map(lambda size: pickle.PickleBuffer(bytearray(b"p" * size))),
-    st.integers(), st.none(),
+    st.integers(),
+    st.none(),
     st.just(np.array([1, "x", None], dtype=object)),
-)  # fmt: skip
+)
 VALUES = st.recursive(
     LEAVES,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
@@ -448,10 +470,12 @@ VALUES = st.recursive(
 def same(found: Any, expected: Any) -> bool:
     if isinstance(expected, np.ndarray):
         return (
-            found.dtype == expected.dtype and found.shape == expected.shape
+            found.dtype == expected.dtype
+            and found.shape == expected.shape
             and found.flags.writeable == expected.flags.writeable
-            and found.flags.f_contiguous == expected.flags.f_contiguous and bool((found == expected).all())
-        )  # fmt: skip
+            and found.flags.f_contiguous == expected.flags.f_contiguous
+            and bool((found == expected).all())
+        )
     if isinstance(expected, list):
         return len(found) == len(expected) and all(map(same, found, expected))
     if isinstance(expected, dict):

@@ -1,4 +1,4 @@
-"""Rules of `piactors._text.shown` and `piactors._text.logs`: what isolated code says forges no line and commands no terminal."""
+"""Rules of the room `_text`: what isolated code says forges no line and commands no terminal."""
 
 from __future__ import annotations
 

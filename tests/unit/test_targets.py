@@ -244,9 +244,14 @@ def test_a_file_that_is_no_python_file_is_refused(write: Write) -> None:
 
 @pytest.mark.parametrize(
     ("text", "error"),
-    [("1/0", ZeroDivisionError), ("x = (", SyntaxError), ("import tf_missing", ModuleNotFoundError),
-     ("raise SystemExit(2)", SystemExit), ("raise KeyboardInterrupt", KeyboardInterrupt)],
-)  # fmt: skip
+    [
+        ("1/0", ZeroDivisionError),
+        ("x = (", SyntaxError),
+        ("import tf_missing", ModuleNotFoundError),
+        ("raise SystemExit(2)", SystemExit),
+        ("raise KeyboardInterrupt", KeyboardInterrupt),
+    ],
+)
 def test_a_file_that_fails_raises_its_own_error_and_is_loaded_again_next_time(
     write: Write, text: str, error: type[BaseException]
 ) -> None:

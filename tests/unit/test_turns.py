@@ -142,10 +142,24 @@ class Line:
     def key(self) -> tuple[Any, ...]:
         turns = self.turns
         return (
-            turns.reader, turns.watched, turns.closed, turns.handed, turns.used, turns.depth, tuple(self.to_isolate),
-            tuple(self.in_socket), tuple(self.frames), tuple(self.handled), self.lock, self.taking_off, self.tick,
-            self.calls, self.begun, self.running, self.alive,
-        )  # fmt: skip
+            turns.reader,
+            turns.watched,
+            turns.closed,
+            turns.handed,
+            turns.used,
+            turns.depth,
+            tuple(self.to_isolate),
+            tuple(self.in_socket),
+            tuple(self.frames),
+            tuple(self.handled),
+            self.lock,
+            self.taking_off,
+            self.tick,
+            self.calls,
+            self.begun,
+            self.running,
+            self.alive,
+        )
 
 
 class World:
@@ -168,10 +182,19 @@ class World:
         waiting = tuple(message.sink for message in self.mailbox._waiting)
         on_way = tuple((message.seq, message.sink) for message in self.mailbox.unanswered())
         return (
-            tuple(self.pc), tuple(self.on), tuple(map(tuple, self.outcomes)), tuple(self.due.items()), waiting, on_way,
-            self.mailbox.last_seq, tuple(line.key() for line in self.lines), self.deaths, self.requests,
-            tuple(self.put_order), tuple(self.begun_order),
-        )  # fmt: skip
+            tuple(self.pc),
+            tuple(self.on),
+            tuple(map(tuple, self.outcomes)),
+            tuple(self.due.items()),
+            waiting,
+            on_way,
+            self.mailbox.last_seq,
+            tuple(line.key() for line in self.lines),
+            self.deaths,
+            self.requests,
+            tuple(self.put_order),
+            tuple(self.begun_order),
+        )
 
     @property
     def line(self) -> Line:

@@ -99,9 +99,13 @@ def test_all_else_goes_into_the_reason_as_it_was_found() -> None:
 reports = st.none() | st.fixed_dictionaries({"error": st.none() | st.text(), "code": st.none() | st.integers(0, 255)})
 statuses = st.none() | st.integers(0, 255).map(exited) | st.integers(1, 64)
 findings = st.builds(
-    Findings, intent=st.none() | st.sampled_from(typing.get_args(Kind)), told_to_stop=st.booleans(), report=reports,
-    status=statuses, started=st.booleans(),
-)  # fmt: skip
+    Findings,
+    intent=st.none() | st.sampled_from(typing.get_args(Kind)),
+    told_to_stop=st.booleans(),
+    report=reports,
+    status=statuses,
+    started=st.booleans(),
+)
 
 
 @given(findings)

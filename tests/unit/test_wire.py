@@ -204,9 +204,7 @@ def test_nothing_that_follows_a_wrong_header_is_ever_a_frame(
 
 
 @given(st.lists(frames_, min_size=1, max_size=3), bad_headers)
-def test_frames_before_a_wrong_header_are_delivered_however_the_stream_was_cut(
-    frames: list[Frame], bad: bytes
-) -> None:
+def test_frames_before_a_wrong_header_are_delivered_however_the_stream_was_cut(frames: list[Frame], bad: bytes) -> None:
     """A reply that is on the wire counts, also where the bytes behind it are wrong and came with it."""
     decoder = FrameDecoder(MAX_FRAME)
     try:

@@ -155,8 +155,6 @@ def test_a_dead_peer_stops_nobody(side: Side) -> None:
     assert side.writer.unsent_bytes() == 0
 
 
-
-
 @pytest.mark.parametrize("size", [10, 40_000])
 @pytest.mark.parametrize("way", ["send", "send_soon"])
 def test_it_is_known_whether_a_message_leaves_whose_sender_is_interrupted(side: Side, way: str, size: int) -> None:

@@ -52,9 +52,14 @@ class CallClock:
     """
 
     def __init__(
-        self, delivery: Delivery, loop: Share, shutdown_timeout: Callable[[], float | None],
-        body: Callable[[], IncarnationView | None], stops: Callable[[], bool], told: Callable[[Message, str], None],
-    ) -> None:  # fmt: skip
+        self,
+        delivery: Delivery,
+        loop: Share,
+        shutdown_timeout: Callable[[], float | None],
+        body: Callable[[], IncarnationView | None],
+        stops: Callable[[], bool],
+        told: Callable[[Message, str], None],
+    ) -> None:
         self._delivery = delivery
         self._loop = loop
         self._shutdown_timeout = shutdown_timeout
@@ -238,9 +243,10 @@ class Capture:
         if frame is None:
             by_signal = self._fault_before is not None  # before it has a handler for that, the signal ends it
             self._finish(
-                "It did not answer: its interpreter was still starting." if by_signal
+                "It did not answer: its interpreter was still starting."
+                if by_signal
                 else "It ended by itself before its stack could be taken."
-            )  # fmt: skip
+            )
         elif frame.kind == wire.RESPONSE and frame.flags == wire.PLAIN:
             self._finish(_readable(frame.payload))
 

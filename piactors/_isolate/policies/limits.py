@@ -72,9 +72,13 @@ class LimitGuard:
             return None
         values: dict[str, Any] = {name: getattr(plan.limits, name) for name in watched}
         return Bounds(
-            memory=values.get("max_memory"), soft_memory=values.get("soft_memory"), recycle_memory=recycle_memory,
-            cpu_time=values.get("max_cpu_time"), tasks=values.get("max_processes"), held=held,
-        )  # fmt: skip
+            memory=values.get("max_memory"),
+            soft_memory=values.get("soft_memory"),
+            recycle_memory=recycle_memory,
+            cpu_time=values.get("max_cpu_time"),
+            tasks=values.get("max_processes"),
+            held=held,
+        )
 
     def let_run(self) -> None:
         """No longer hold the tree to its share: it is about to be ended, and has to say where it was."""
@@ -114,9 +118,13 @@ class LimitGuard:
         if not by_limit:
             return None
         return Breach(
-            limit="max_cpu_time", allowed=allowed, observed=used, culprit_pid=self._body.pid or 0,
-            culprit=f"isolate {self._body.spec.name}", time=time.time(),
-        )  # fmt: skip
+            limit="max_cpu_time",
+            allowed=allowed,
+            observed=used,
+            culprit_pid=self._body.pid or 0,
+            culprit=f"isolate {self._body.spec.name}",
+            time=time.time(),
+        )
 
     def _remove_group(self, rounds: int) -> None:
         """Remove the group; whatever escaped the launcher, and is still in it, is killed."""

@@ -87,8 +87,10 @@ class RecyclePolicy:
             self._has_warned = True
             self._reports.warn(
                 "isolate %s uses %.1f MiB as soon as it is ready, and is to be recycled at %.1f MiB",
-                body.spec.name, (found.anon_pss or 0) / (1 << 20), most / (1 << 20),
-            )  # fmt: skip
+                body.spec.name,
+                (found.anon_pss or 0) / (1 << 20),
+                most / (1 << 20),
+            )
 
 
 def has_room_beside(pid: int | None) -> bool:

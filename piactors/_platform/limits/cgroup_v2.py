@@ -169,9 +169,12 @@ class CgroupV2:
             confine.remove_groups([base] if base is not None else [])
             return dict.fromkeys(_FILES, f"no groups can be made in {place}: {error}")
         absent.update(
-            {name: f"{place} does not hand down the controller {name}"
-             for name, file in _FILES.items() if name not in absent and not os.path.exists(os.path.join(leaf, file))}
-        )  # fmt: skip
+            {
+                name: f"{place} does not hand down the controller {name}"
+                for name, file in _FILES.items()
+                if name not in absent and not os.path.exists(os.path.join(leaf, file))
+            }
+        )
         cgroups.remove([leaf])
         self._base = base
         return absent

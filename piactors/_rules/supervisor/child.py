@@ -1,11 +1,11 @@
 """One child as its supervisor sees it.
 
-    down ──Start──> starting ──started──> running ──exited──> dead ──decided──┐
-     ▲                 │                     │                                │
-     │          start_failed               Stop                               │
-     │                 ▼                     ▼                                │
-     ├───cancelled── waiting ──due──> …   stopping ──exited──> down           │
-     └───────────────── stays down, or Start, or waiting <────────────────────┘
+down ──Start──> starting ──started──> running ──exited──> dead ──decided──┐
+ ▲                 │                     │                                │
+ │          start_failed               Stop                               │
+ │                 ▼                     ▼                                │
+ ├───cancelled── waiting ──due──> …   stopping ──exited──> down           │
+ └───────────────── stays down, or Start, or waiting <────────────────────┘
 """
 
 from __future__ import annotations

@@ -190,7 +190,9 @@ class SupervisorMachine(Steps):
 
     def _let_go_of_group(self, child: Child) -> None:
         """This child's next try will not start those that a failed group restart has left down."""
-        waiting = [other for other in self.children.values() if other.phase is ChildPhase.WAITING and other is not child]
+        waiting = [
+            other for other in self.children.values() if other.phase is ChildPhase.WAITING and other is not child
+        ]
         awaited = {id for other in waiting for id in self._group(other)}
         for id in self._group(child):
             if id != child.id and id not in awaited and self.children[id].phase is ChildPhase.DOWN:

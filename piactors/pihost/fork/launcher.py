@@ -307,8 +307,6 @@ class Launcher:
             self._end_all()
 
 
-
-
 def _drain(fd: int) -> None:
     with contextlib.suppress(BlockingIOError):
         while os.read(fd, 4096):

@@ -74,11 +74,26 @@ def _frames() -> bytes:
 
 def _init() -> Dict[str, Any]:
     return {
-        "protocol": PROTOCOL, "name": "rehearsal", "env": dict(os.environ), "argv": list(sys.argv),
-        "own_interpreter": True, "sys_path": list(sys.path), "concurrency": 1, "log_level": logging.INFO,
-        "own_level": logging.WARNING, "code": True, "accept": (), "debug": False, "max_frame": 1 << 20, "shared": 0,
-        "asks": False, "target": _target(), "urn": "urn:uuid:rehearsal", "generation": 0, "data": {},
-    }  # fmt: skip
+        "protocol": PROTOCOL,
+        "name": "rehearsal",
+        "env": dict(os.environ),
+        "argv": list(sys.argv),
+        "own_interpreter": True,
+        "sys_path": list(sys.path),
+        "concurrency": 1,
+        "log_level": logging.INFO,
+        "own_level": logging.WARNING,
+        "code": True,
+        "accept": (),
+        "debug": False,
+        "max_frame": 1 << 20,
+        "shared": 0,
+        "asks": False,
+        "target": _target(),
+        "urn": "urn:uuid:rehearsal",
+        "generation": 0,
+        "data": {},
+    }
 
 
 def _target() -> Tuple[str, bytes]:

@@ -36,7 +36,6 @@ _ENTRY = struct.Struct("<QQ")
 _HEAD = struct.Struct("<II")
 
 
-
 def available() -> bool:
     """Whether this system and this Python have what segments need."""
     has_all = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS") and hasattr(socket, "SCM_RIGHTS")

@@ -239,9 +239,13 @@ def _foreign_new(metaclass: Any) -> Callable[..., Any]:
 
 
 def new_enum(
-    metaclass: Any, name: str, bases: Tuple[type, ...], standing: Dict[str, str], members: Dict[str, Any],
+    metaclass: Any,
+    name: str,
+    bases: Tuple[type, ...],
+    standing: Dict[str, str],
+    members: Dict[str, Any],
     keywords: Dict[str, Any],
-) -> Any:  # fmt: skip
+) -> Any:
     """Return an enumeration with these members, but without its other attributes."""
     with _making, _WithoutHooks(bases):
         names = metaclass.__prepare__(name, bases)

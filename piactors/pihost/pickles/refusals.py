@@ -73,11 +73,32 @@ _ALLOWED = frozenset({"_io.BytesIO", "_io.StringIO", "piactors.future.Future"})
 _CONTAINERS = (list, dict, set, bytearray, collections.deque)
 _CHANGING = frozenset(
     (
-        "append", "appendleft", "extend", "extendleft", "insert", "remove", "pop", "popleft", "popitem", "clear", "add",
-        "discard", "update", "setdefault", "sort", "reverse", "rotate", "difference_update", "intersection_update",
-        "symmetric_difference_update", "__setitem__", "__delitem__", "__iadd__", "__ior__",
+        "append",
+        "appendleft",
+        "extend",
+        "extendleft",
+        "insert",
+        "remove",
+        "pop",
+        "popleft",
+        "popitem",
+        "clear",
+        "add",
+        "discard",
+        "update",
+        "setdefault",
+        "sort",
+        "reverse",
+        "rotate",
+        "difference_update",
+        "intersection_update",
+        "symmetric_difference_update",
+        "__setitem__",
+        "__delitem__",
+        "__iadd__",
+        "__ior__",
     )
-)  # fmt: skip
+)
 """Methods of containers that would work on a copy: nobody sees what is appended to that."""
 
 _WITH_WAYS = frozenset(("multiprocessing", "multiprocess", "ctypes", "_ctypes"))
@@ -124,10 +145,15 @@ def _remember(table: Dict[int, Any], kind: type, found: Any) -> None:
 
 THINGS = frozenset(
     (
-        "typing.TypeVar", "typing.ParamSpec", "typing.TypeVarTuple", "typing.NewType", "typing.TypeAliasType",
-        "functools._lru_cache_wrapper", "_contextvars.ContextVar",
+        "typing.TypeVar",
+        "typing.ParamSpec",
+        "typing.TypeVarTuple",
+        "typing.NewType",
+        "typing.TypeAliasType",
+        "functools._lru_cache_wrapper",
+        "_contextvars.ContextVar",
     )
-)  # fmt: skip
+)
 """Types of what is known by its name in a module and is neither a class nor a function."""
 
 
@@ -217,10 +243,19 @@ class _Tracer(pickle._Pickler):
 
 _SENT_SOMEHOW = frozenset(
     (
-        types.ModuleType, types.CodeType, types.MappingProxyType, property, staticmethod, classmethod, memoryview,
-        weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary, types.CellType,
+        types.ModuleType,
+        types.CodeType,
+        types.MappingProxyType,
+        property,
+        staticmethod,
+        classmethod,
+        memoryview,
+        weakref.WeakSet,
+        weakref.WeakKeyDictionary,
+        weakref.WeakValueDictionary,
+        types.CellType,
     )
-)  # fmt: skip
+)
 """Types that plain pickle refuses, and the real picklers have a way for."""
 
 

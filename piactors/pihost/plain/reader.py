@@ -19,9 +19,20 @@ class PlainReader:
     """How far the reading has got, and what it may still use."""
 
     __slots__ = (
-        "accept", "batch", "big_int_at", "data", "depth", "end", "key_count", "key_seconds",
-        "left", "max_depth", "pos", "view", "zones",
-    )  # fmt: skip
+        "accept",
+        "batch",
+        "big_int_at",
+        "data",
+        "depth",
+        "end",
+        "key_count",
+        "key_seconds",
+        "left",
+        "max_depth",
+        "pos",
+        "view",
+        "zones",
+    )
 
     def __init__(
         self,

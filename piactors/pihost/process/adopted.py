@@ -238,8 +238,11 @@ class Adopted:
 
 
 _MAKERS = (
-    ("os", "posix_spawn"), ("os", "posix_spawnp"), ("_posixsubprocess", "fork_exec"), ("subprocess", "_fork_exec")
-)  # fmt: skip
+    ("os", "posix_spawn"),
+    ("os", "posix_spawnp"),
+    ("_posixsubprocess", "fork_exec"),
+    ("subprocess", "_fork_exec"),
+)
 """Where Python starts programs; the last name is a copy of the one before, from Python 3.11 on."""
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import errno
 
-_NUMBERS = frozenset({
-    errno.EMFILE, errno.ENFILE,  # descriptors
-    errno.EAGAIN,  # tasks
-    errno.ENOMEM, errno.ENOBUFS,  # memory
-    errno.ENOSPC, errno.EDQUOT,  # disk, shared memory
-})  # fmt: skip
+_NUMBERS = frozenset(
+    {
+        errno.EMFILE,
+        errno.ENFILE,  # descriptors
+        errno.EAGAIN,  # tasks
+        errno.ENOMEM,
+        errno.ENOBUFS,  # memory
+        errno.ENOSPC,
+        errno.EDQUOT,  # disk, shared memory
+    }
+)
 OUT_OF_RESOURCES = 75
 """The exit code of a process of ours that lacks something and can do nothing without it (EX_TEMPFAIL)."""
 _NO_THREAD = "can't start new thread"

@@ -39,9 +39,7 @@ class CallsEnding(NamedTuple):
 class CallLoop:
     """Runs the messages of one generation in `threads` threads, the main thread among them."""
 
-    def __init__(
-        self, data: FrameStream, page: SequencePage, replies: Replies, threads: int, sharing: Sharing
-    ) -> None:
+    def __init__(self, data: FrameStream, page: SequencePage, replies: Replies, threads: int, sharing: Sharing) -> None:
         self._sharing = sharing
         self._data = data
         self.page = page

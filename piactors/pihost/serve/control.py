@@ -38,9 +38,14 @@ class HostLink:
     """The isolate's end of the control channel, served by a thread of its own."""
 
     def __init__(
-        self, stream: FrameStream, data: FrameStream, host_pidfd: int, replies: Replies, describe: Callable[[], Any],
+        self,
+        stream: FrameStream,
+        data: FrameStream,
+        host_pidfd: int,
+        replies: Replies,
+        describe: Callable[[], Any],
         sharing: Sharing,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._sharing = sharing
         self._stream = stream
         self._data = data

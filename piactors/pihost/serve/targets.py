@@ -24,9 +24,7 @@ def split(target: str) -> Tuple[str, str]:
     """Return the module or file of a target, and the name in it."""
     place, colon, qualname = target.rpartition(":")
     if not colon or not place or not qualname:
-        raise TargetError(
-            "{!r} is not a target; write 'package.module:name' or 'path/to/file.py:name'".format(target)
-        )
+        raise TargetError("{!r} is not a target; write 'package.module:name' or 'path/to/file.py:name'".format(target))
     if not all(part.isidentifier() for part in qualname.split(".")):
         raise TargetError("{!r} is not a target: {!r} is not the name of a class or function".format(target, qualname))
     return place, qualname

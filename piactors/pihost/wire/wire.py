@@ -61,9 +61,40 @@ LOOKED = 41
 """What it saw: the letter of the process's state in /proc, or nothing if there is no such process (any more)."""
 
 KINDS = frozenset(
-    (HELLO, INIT, READY, START_FAILED, CALL, TELL, REPLY, ERROR, DONE, SKIPPED, STOP, STOPPING, PROCEED,
-     REQUEST, RESPONSE, FAILURE, LOG, MAP, UNMAP, DEFINE, HAND, LOST, SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM,
-     SIGNAL, SPARED, LOOK, LOOKED)
+    (
+        HELLO,
+        INIT,
+        READY,
+        START_FAILED,
+        CALL,
+        TELL,
+        REPLY,
+        ERROR,
+        DONE,
+        SKIPPED,
+        STOP,
+        STOPPING,
+        PROCEED,
+        REQUEST,
+        RESPONSE,
+        FAILURE,
+        LOG,
+        MAP,
+        UNMAP,
+        DEFINE,
+        HAND,
+        LOST,
+        SETUP,
+        LAUNCH,
+        LAUNCHED,
+        REFUSED,
+        EXITED,
+        WARM,
+        SIGNAL,
+        SPARED,
+        LOOK,
+        LOOKED,
+    )
 )
 
 # Flags: how a payload is encoded, whether it lies in a segment, and whether the answer may.
