@@ -19,29 +19,6 @@ _MOST_FDS = 64
 JOIN_UP_TO = 32_768
 
 
-class Channel(Protocol):
-    """What an isolate needs of a channel; there is one over a socket and one in memory."""
-
-    def send(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> bool:
-        """Send a frame without blocking; False if part of it has to wait for `flush`."""
-
-    def flush(self) -> bool:
-        """Write what waits; False while some still does."""
-
-    dry: bool
-    """Whether the last `receive` found nothing to read."""
-    ended: bool
-    """Whether the last `receive` met the end of the stream."""
-    fault: ProtocolError | None
-    """What the peer did wrong, once what came before that has been returned."""
-
-    frames: deque[wire.Frame]
-    """What has been received and not been taken out yet."""
-
-    def receive(self) -> None:
-        """Add the frames that one read completes to `frames`."""
-
-
 class HasDescriptor(Protocol):
     """What holds a descriptor that is to be sent; it stays open until then."""
 

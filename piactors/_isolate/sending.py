@@ -13,7 +13,7 @@ from piactors._codec.decode import Decoder
 from piactors._codec.shared_memory import Outbox, bound
 from piactors._io.loop import Share
 from piactors._isolate import capacity, trusting
-from piactors._isolate.reply_ports import CallFuture
+from piactors._isolate.reply_ports import CallFuture, ReplyPort
 from piactors._platform import reentry
 from piactors._platform.reentry import Reentered
 from piactors._rules.mailbox import Mailbox
@@ -193,7 +193,7 @@ class Sending:
         kind, payload = _FRAME_KINDS[message.kind], message.payload
         if message.needs is not None or process.knowledge.forgotten:
             process.define(message.needs)
-        sink = message.sink
+        sink: ReplyPort | None = message.sink
         flags = wire.PICKLE if type(sink) is CallFuture else _INLINE if sink is None else sink.flags(self)
         if type(payload) is Parcel:
             process.send_parcel(flags, kind, message.seq, payload, self.outbox.dropped())
