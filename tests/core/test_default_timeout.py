@@ -17,6 +17,8 @@ from piactors._host import runtime
 from tests.children.impatient import Impatient
 from tests.support import wait_until
 
+socket.setdefaulttimeout(None)  # what the import of Impatient has set is not for all the tests of this process
+
 SECONDS = 0.05
 """Of the default; what happens here takes longer."""
 LARGE = b"x" * (4 << 20)
