@@ -1,4 +1,4 @@
-"""Many of anything: four times as many take about four times as long, not sixteen times."""
+"""Many of anything: sixteen times as many take about sixteen times as long, not its square, 256 times."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import piactors
 from piactors import Future, IsolationOptions, events
 from tests.children.plain import give
 
-FEW = 1_000
+FEW, MANY = 500, 8_000
 TRIES = 3
-TIMES_AS_LONG = 8.0
+TIMES_AS_LONG = 64.0
+"""As far from 16 as from 256: a busy machine, and two threads that take turns, make four times as long of some."""
 
 
 class Host:
@@ -147,15 +148,15 @@ def watches(count: int) -> float:
         watches,
     ],
 )
-def test_four_times_as_many_take_no_more_than_eight_times_as_long(what: Callable[[int], float]) -> None:
-    """The best of three tries counts, since the machine may be busy."""
-    ratios = []
+def test_sixteen_times_as_many_do_not_take_the_square_as_long(what: Callable[[int], float]) -> None:
+    """The shortest of three tries counts for each, since the machine may be busy."""
+    few, many = [], []
     for _ in range(TRIES):
-        few, many = what(FEW), what(4 * FEW)
-        ratios.append(many / max(few, 0.001))
-        if ratios[-1] < TIMES_AS_LONG:
+        few.append(what(FEW))
+        many.append(what(MANY))
+        if min(many) < TIMES_AS_LONG * max(min(few), 0.001):
             return
-    pytest.fail(f"{what.__name__}: {ratios} times as long")
+    pytest.fail(f"{what.__name__}: {FEW} took {few}, {MANY} took {many} seconds")
 
 
 @pytest.mark.soak

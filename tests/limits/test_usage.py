@@ -288,8 +288,8 @@ def test_single_readings_by_psutil_are_about_the_same(
             "io": process_stats.transferred(pid),
         }
 
+    wait_until(lambda: _state(pid) == "S" and readings() == readings())  # it may have something to do after its answer
     by_proc, resident = readings(), process_stats.resident(pid)
-    wait_until(lambda: _state(pid) == "S")
     assert by_proc["trees"] == {pid: [pid, child], child: [child]}
     clock = process_stats.cpu_clock(pid)
     assert clock is None or 0 < clock < 60
