@@ -382,7 +382,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         return IsolateProxy(actor_ref=self)
 
     def _check_alive(self) -> None:
-        """See `IsolateProxy`."""
+        """Raise `ActorDeadError` if it has stopped."""
         if not self.is_alive():
             raise dead.takes_nothing(self._isolate)
 

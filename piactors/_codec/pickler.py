@@ -44,7 +44,7 @@ class Pickler(pickle.Pickler):
         self._own: dict[int, rebuild.Globals] = {}
 
     def reducer_override(self, obj: Any) -> Any:
-        """See `pickle.Pickler`."""
+        """Return what stands for a definition or an object that needs care, or refuse it."""
         kind = type(obj)
         if id(kind) in refusals.fine:  # most are
             return _for_others(obj) if self._foreign else NotImplemented

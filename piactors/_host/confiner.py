@@ -9,12 +9,14 @@ from typing import Any
 
 import attrs
 
-from piactors._platform.limits import cgroups, choice, launcher_cgroup
+from piactors._platform.confinement import Mechanism, choose
+from piactors._platform.limits import cgroups, launcher_cgroup
 from piactors._platform.limits.cgroup_v1 import CgroupV1
 from piactors._platform.limits.cgroup_v2 import CgroupV2
+from piactors._platform.limits.groups import Group, GroupMaker
 from piactors._platform.limits.joined import JoinedGroups
-from piactors._platform.limits.mechanism import Group, GroupMaker, Mechanism
 from piactors._platform.limits.monitored import Monitored
+from piactors._platform.limits.preferences import PREFERENCES
 from piactors._platform.limits.rlimits import Rlimits
 from piactors._platform.limits.scheduler import Scheduler
 from piactors.limits import Enforcement, IsolationLimits
@@ -63,7 +65,7 @@ class Confiner:
 
     def __init__(self) -> None:
         self._makers: tuple[GroupMaker, ...] = (CgroupV2(), CgroupV1())
-        mechanisms: list[Mechanism] = [*self._makers, Monitored(), Rlimits(), Scheduler()]
+        mechanisms: list[Mechanism[IsolationLimits]] = [*self._makers, Monitored(), Rlimits(), Scheduler()]
         self._mechanisms = {mechanism.name: mechanism for mechanism in mechanisms}
         self._pens: set[str] = set()
         self._bases: set[str] = set()
@@ -72,7 +74,7 @@ class Confiner:
     def plan(self, limits: IsolationLimits) -> Plan:
         """Find out what can enforce these limits here."""
         with self._lock:
-            return Plan(limits=limits, enforcement=choice.choose(limits, self._mechanisms))
+            return Plan(limits=limits, enforcement=choose(limits, self._mechanisms, PREFERENCES))
 
     def confine(self, plan: Plan, label: str) -> Confinement:
         """Make what one process needs.

@@ -181,7 +181,7 @@ class Relay:
             self._wake()
 
     def serve(self) -> bool:
-        """See `Source`."""
+        """Pass some of it on, for a few milliseconds; whether there is more to do at once."""
         until = time.monotonic() + _TURN_SECONDS
         while True:
             with self._lock:

@@ -48,7 +48,7 @@ class _Member:
 
 
 class Throttle:
-    """See `Watch`; `rate` is in processors: 0.5 is half of one."""
+    """A watch that holds a process to `rate` processors by halting it in turns: 0.5 is half of one."""
 
     def __init__(self, pid: int, rate: float) -> None:
         self._pid = pid
@@ -61,7 +61,7 @@ class Throttle:
         self._stopped = False
 
     def look(self, now: float) -> float | None:
-        """See `Watch`."""
+        """Look once; return the seconds until the next look, or None for no more looks."""
         if self._looked_at is not None and not self._stopped and self._is_idle():
             self._credit = min(self._cap, self._credit + self._rate * (now - self._looked_at))
             self._looked_at = now
@@ -81,7 +81,7 @@ class Throttle:
         self.abandon()
 
     def abandon(self) -> None:
-        """See `Watch`."""
+        """In a forked copy of the host: close descriptors, and nothing more."""
         members, self._members = self._members, {}
         for member in members.values():
             member.close()

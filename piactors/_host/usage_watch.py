@@ -15,7 +15,7 @@ from typing import Protocol
 import attrs
 
 from piactors._platform import process_stats
-from piactors._platform.limits.mechanism import Group
+from piactors._platform.limits.groups import Group
 from piactors._process.pihost_files import FOLDER
 from piactors.exit_reason import Breach
 
@@ -69,7 +69,7 @@ class UsageListener(Protocol):
 
 
 class UsageWatch:
-    """See `Watch`."""
+    """The watch over what all processes of an isolate use: its memory, CPU time and tasks."""
 
     def __init__(self, pid: int, label: str, bounds: Bounds, group: Group | None, listener: UsageListener) -> None:
         self._pid = pid
@@ -88,7 +88,7 @@ class UsageWatch:
         self._last = (0.0, 0)
 
     def look(self, now: float) -> float | None:
-        """See `Watch`."""
+        """Look once; return the seconds until the next look, or None for no more looks."""
         clock = self._clocks()
         if clock is not None and clock == self._clock:
             return IDLE_SECONDS
@@ -105,7 +105,7 @@ class UsageWatch:
         return min(delay, self._cpu_time_left())
 
     def end(self) -> None:
-        """See `Watch`: it holds nothing."""
+        """Nothing: it holds nothing."""
 
     abandon = end
 

@@ -78,7 +78,7 @@ class SocketChannel:
         return self.sock.fileno()
 
     def send(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> bool:
-        """See `Channel`."""
+        """Send a frame now, as far as the other side takes it, and keep the rest."""
         head = wire.header(kind, flags, generation, seq, len(payload))
         if len(payload) > JOIN_UP_TO:
             self.last = (seq, id(payload), head)
@@ -130,7 +130,7 @@ class SocketChannel:
         return data
 
     def flush(self) -> bool:
-        """See `Channel`; what a dead peer will never read is dropped."""
+        """Send what is kept, as far as the other side takes it; what a dead peer will never read is dropped."""
         self.held_back = 0
         self.take_account()
         while self.out and not self.broken:
@@ -181,7 +181,7 @@ class SocketChannel:
         self.attempt = ((), sent)
 
     def receive(self) -> None:
-        """See `Channel`."""
+        """Read what has come and return the frames that are complete."""
         decoder, chunks = self._decoder, self._chunks
         try:
             if chunks:

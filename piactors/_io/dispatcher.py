@@ -250,7 +250,7 @@ class Notes:
         self._rota.wake(self)
 
     def serve(self) -> bool:
-        """See `Source`."""
+        """Pass some of it on, for a few milliseconds; whether there is more to do at once."""
         with self._lock:
             note = self._waiting.popleft()
             dropped = 0

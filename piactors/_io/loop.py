@@ -87,19 +87,19 @@ class Share:
         self.unwatch = loop.unwatch
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
-        """See `Loop`."""
+        """Have `callback(*args)` run on the loop, after what was asked for before."""
         self._loop.add_call(self._on_error, callback, args)
 
     def call_later(self, delay: float, callback: Handler) -> Timer:
-        """See `Loop`."""
+        """Have `callback()` run on the loop after `delay` seconds."""
         return self._loop.call_later(delay, callback, self._on_error)
 
     def deadline(self, seconds: float, callback: Handler) -> Timer:
-        """See `Loop`."""
+        """Call later, as `call_later` does, a function that judges whether something was done by then."""
         return self._loop.deadline(seconds, callback, self._on_error)
 
     def watch(self, fd: int, on_read: Handler, on_write: Handler | None = None) -> None:
-        """See `Loop`."""
+        """Call `on_read` while `fd` is readable, or has hung up."""
         self._loop.watch(fd, on_read, on_write, self._on_error)
 
 
@@ -170,7 +170,7 @@ class Loop:
         self.add_call(self._on_error, callback, args)
 
     def add_call(self, on_error: OnError, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
-        """See `call_soon`."""
+        """Have a function called with arguments on the loop's thread, soon, from any thread."""
         self._calls.append((on_error, callback, args))
         if not self._awake:
             with self._wake_lock:

@@ -157,24 +157,24 @@ class Incarnation(Fate):
 
     @property
     def answers_anywhere(self) -> bool:
-        """See `Owner`: only the one that runs the calls has any to answer."""
+        """Whether it runs the calls: only then does it have any to answer."""
         return self.role is Role.CURRENT
 
     def on_launched(self, process: Process) -> None:
-        """See `Owner`."""
+        """The process exists: begin to watch its limits."""
         if self.guard is not None:
             self.guard.launched(process)
 
     def on_lines(self, stream: str, lines: list[str]) -> None:
-        """See `Owner`."""
+        """Pass on what it has written."""
         self._home.reports.relay.lines(self.pid, self.number, stream, lines)
 
     def output_room(self) -> int:
-        """See `Owner`."""
+        """How many bytes of output may be passed on now."""
         return self._home.reports.relay.room()
 
     def on_dropped(self, lines: int) -> None:
-        """See `Owner`."""
+        """Pass on how many lines were dropped."""
         self._home.reports.relay.drop(lines=lines)
 
     def _answer_handler(self) -> Callable[[wire.Frame, bool], None]:
@@ -186,7 +186,7 @@ class Incarnation(Fate):
             raise ProtocolError(f"a frame of kind {frame.kind} does not come from an isolate that runs no calls")
 
     def on_frame(self, frame: wire.Frame) -> None:
-        """See `Owner`."""
+        """A frame has come: it is ready, has failed to start, asks something of the host, or tells of its calls."""
         handler = _HANDLERS.get(frame.kind)
         if handler is None:
             raise ProtocolError(f"a frame of kind {frame.kind} does not come from an isolate")
@@ -231,7 +231,7 @@ class Incarnation(Fate):
         self._home.delivery.outbox.forget(frame.seq)
 
     def on_fault(self, error: Exception) -> None:
-        """See `Owner`."""
+        """What came from the process is not possible: end it."""
         if isinstance(error, Unanswered):
             sink, error = error.unanswered.sink, ProtocolError(f"{self.spec.name} left a call without an answer")
             self.doom("killed", f"ProtocolError: {error}")  # before its caller knows, and may end the isolate
@@ -242,7 +242,7 @@ class Incarnation(Fate):
         self.kill(kind, f"{type(error).__name__}: {error}")
 
     def on_failure(self, error: BaseException) -> None:
-        """See `Owner`: what has failed of it may concern the whole isolate."""
+        """The host has failed at something of the process; that may concern the whole isolate."""
         try:
             if self.process is not None and self.process.is_over and not self._is_told:
                 reason = ExitReason(kind="killed", detail=f"piactors has failed on it: {error!r}")
@@ -253,7 +253,7 @@ class Incarnation(Fate):
     # Its end has come
 
     def on_refused(self, text: str, lack: bool) -> None:
-        """See `Owner`."""
+        """There will be no process: say why, as its end."""
         self.not_made(text, lack=lack)
 
     def not_made(self, text: str, *, lack: bool) -> None:
@@ -265,7 +265,7 @@ class Incarnation(Fate):
         self._gone(ProcessEnding(reason, started=False, made=False, lacked=lack), None)
 
     def on_end(self, end: End) -> None:
-        """See `Owner`."""
+        """The process is gone: say what its end says about it."""
         reason = self._verdict(end)
         lacked = self.facts.only_lacks and not end.lost
         ending = ProcessEnding(

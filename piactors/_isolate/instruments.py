@@ -25,7 +25,7 @@ def put_watched(delivery: Delivery, message: Message, future: CallFuture, until:
 
 
 class WatchedReply:
-    """See `ReplyPort`: the future of a call, and those that watch it."""
+    """The reply port of a call that instruments watch: the call's future, and those that watch it."""
 
     __slots__ = ("_call", "_future", "_is_told", "_sent", "_watching")
 
@@ -42,26 +42,26 @@ class WatchedReply:
                 logger.exception("an instrument has failed: %r", one)
 
     def flags(self, trust: Trust) -> int:
-        """See `ReplyPort`."""
+        """Return how the answer is to be sent; under the isolate's lock, in the order in which messages leave."""
         return self._future.flags(trust)
 
     def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
-        """See `ReplyPort`."""
+        """The message was handled and has a result."""
         self._tell("returned")
         self._future.reply(decoder, flags, payload)
 
     def error(self, decoder: Decoder, payload: wire.Payload) -> None:
-        """See `ReplyPort`."""
+        """Its handler raised."""
         self._tell("raised")
         self._future.error(decoder, payload)
 
     def fail(self, error: BaseException) -> object:
-        """See `ReplyPort`."""
+        """There is no answer, and this is why."""
         self._tell("failed")
         return self._future.fail(error)
 
     def take_back_trust(self) -> None:
-        """See `trusting.HandedOver`."""
+        """Pass on to the call's future that code of the isolate may not be trusted any more."""
         if isinstance(self._future, HandedOver):
             self._future.take_back_trust()
 

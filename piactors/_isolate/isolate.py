@@ -340,7 +340,7 @@ class Isolate(Looks):
     # For the runtime, and what is reported of it
 
     def io_failed(self, error: BaseException) -> None:
-        """See `runtime.Member`: nobody may be left waiting."""
+        """The I/O thread is gone: fail everything with this cause, so that nobody is left waiting."""
         self._containment.io_failed(error)
 
     def has_failed(self, error: BaseException) -> None:
@@ -352,7 +352,7 @@ class Isolate(Looks):
         self.runtime.leave_lane(self.spec.urn)
 
     def abandon(self) -> None:
-        """See `runtime.Member`."""
+        """This process is a forked copy of the host: be dead here, and touch nothing of the parent's."""
         text = "belongs to the process that this one was forked from"
         left = self.delivery.abandon(lambda: dead.takes_nothing(self))
         self.news.abandon()

@@ -85,17 +85,17 @@ class Life(Telling):
     # What incarnations tell (see `incarnation.IncarnationListener`)
 
     def incarnation_ready(self, body: Incarnation) -> None:
-        """See `IncarnationListener`."""
+        """Its start is complete."""
         self.feed("ready", body.number)
 
     def incarnation_stops(self, body: Incarnation) -> None:
-        """See `IncarnationListener`."""
+        """It has said that it stops."""
         error = None if body.facts.report is None else body.facts.report["error"]
         kind: Kind = "error" if error is not None else "shutdown" if self._stops() else "normal"
         self.feed("stop_begun", body.number, ExitReason(kind=kind, error=error))
 
     def incarnation_gone(self, body: Incarnation, ending: ProcessEnding, end: End | None) -> None:
-        """See `IncarnationListener`."""
+        """It is gone with all that it has started, or was never made."""
         self._bodies.pop(body.number, None)
         self._gone = body
         try:
@@ -105,15 +105,15 @@ class Life(Telling):
             self.feed("gone", body.number, ending)
 
     def doomed(self, body: Incarnation, kind: Kind, detail: str) -> None:
-        """See `IncarnationListener`."""
+        """It is about to be killed for this; from any thread."""
         self._home.loop.call_soon(self.feed, "doom", body.number)
 
     def was_told_to_stop(self, body: Incarnation) -> bool:
-        """See `IncarnationListener`."""
+        """Whether its end was asked for, as far as its isolate knows."""
         return body.role is not Role.CURRENT or self._stops() or self.machine.halting
 
     def has_failed(self, error: BaseException) -> None:
-        """See `IncarnationListener`."""
+        """The host itself has failed at something that concerns it."""
         self._home.has_failed(error)
 
     # What the code in a process, and the policies, ask for

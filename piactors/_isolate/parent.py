@@ -78,7 +78,7 @@ class Alone:
         self._past = restart.Past()
 
     def decide(self, moment: Moment, ending: ProcessEnding, ran_for: float) -> Decision:
-        """See `_rules.parent.Parent`."""
+        """Restart after the options' pause while they allow it."""
         decision, self._past = restart.decide(
             self._policy,
             self._past,
@@ -91,7 +91,7 @@ class Alone:
         return decision
 
     def wants_restart(self, reason: ExitReason) -> bool:
-        """See `_rules.parent.Parent`."""
+        """Whether the options ask for a restart after such an end."""
         return restart.wants_restart(self._policy.restart, reason)
 
 
@@ -102,9 +102,9 @@ class Supervised:
         self._link = link
 
     def decide(self, moment: Moment, ending: ProcessEnding, ran_for: float) -> Decision:
-        """See `_rules.parent.Parent`."""
+        """Leave a restart to the supervisor; what its restart type does not ask for, stays down."""
         return Later() if not ending.started or self.wants_restart(ending.reason) else StayDown()
 
     def wants_restart(self, reason: ExitReason) -> bool:
-        """See `_rules.parent.Parent`."""
+        """Whether the child's restart type asks for one after such an end."""
         return self._link.wants_restart(reason)

@@ -138,12 +138,12 @@ class Performing:
     # What the rules ask in the middle of a decision
 
     def has_room_beside(self, number: int) -> bool:
-        """See `_rules.replacement.World`."""
+        """Whether there is memory for another process beside this one."""
         body = self._bodies.get(number)
         return body is not None and has_room_beside(body.pid)
 
     def lives(self, number: int) -> bool:
-        """See `_rules.replacement.World`."""
+        """Whether a process lives, as far as the kernel tells now."""
         body = self._bodies.get(number)
         return body is not None and body.lives()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 Described = dict[str, tuple[bool, bool, int, float]]
-"""See `piactors.pihost.serve.hosted.Described`."""
+"""By dotted path: is it callable, is it traversable, how often may it be retried, and its time limit in seconds."""
 
 
 class Known(NamedTuple):

@@ -89,11 +89,11 @@ class CallFuture(Future[Any]):
         self.message = message
 
     def flags(self, trust: Trust) -> int:
-        """See `ReplyPort`."""
+        """Return how the answer is to be sent; under the isolate's lock, in the order in which messages leave."""
         return wire.PICKLE
 
     def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
-        """See `ReplyPort`; decoding is left to the thread that asks for the result."""
+        """The message was handled; its result is decoded by the thread that asks for it."""
         message = self.message
         if message is None or message.needs is None:
             self.settle_with(partial(decoder.value, flags, payload))
@@ -102,13 +102,13 @@ class CallFuture(Future[Any]):
         self.message = None
 
     def error(self, decoder: Decoder, payload: wire.Payload) -> None:
-        """See `ReplyPort`."""
+        """Its handler raised."""
         needs = None if self.message is None else self.message.needs
         self.settle_with(partial(raise_from, decoder, payload, needs))
         self.message = None
 
     def fail(self, error: BaseException) -> bool:
-        """See `ReplyPort`."""
+        """There is no answer, and this is why."""
         failed = super().fail(error)
         self.message = None
         return failed
@@ -130,7 +130,7 @@ class CallFuture(Future[Any]):
             self._delivery.watch()
 
     def cancel(self) -> bool:
-        """See `Future`."""
+        """Give up on the call. True if it will never begin; one that has begun goes on."""
         try:
             cancelled = super().cancel()
         except BaseException:  # a KeyboardInterrupt: others may wait for what will never begin
@@ -195,23 +195,23 @@ class PeerReply:
         self.future: Future[Any] = Future()
 
     def flags(self, trust: Trust) -> int:
-        """See `ReplyPort`: it is passed on as it came, so it must not lie in a segment of the host's."""
+        """Return the flags of what is passed on as it came, and so must not lie in a segment of the host's."""
         return wire.PICKLE | wire.INLINE
 
     def reply(self, decoder: Decoder, flags: int, payload: Any) -> None:
-        """See `ReplyPort`."""
+        """The message was handled and has a result."""
         if isinstance(payload, segments.Received):
             raise ProtocolError("an answer in shared memory to a call that wants it inline")
         self.generation.answer(wire.RESPONSE, flags, self.number, payload)
         self.future.settle_with(partial(decoder.value, flags, payload))
 
     def error(self, decoder: Decoder, payload: wire.Payload) -> None:
-        """See `ReplyPort`."""
+        """Its handler raised."""
         self.generation.answer(wire.FAILURE, wire.PLAIN, self.number, payload)
         self.future.settle_with(partial(raise_from, decoder, payload))
 
     def fail(self, error: BaseException) -> None:
-        """See `ReplyPort`."""
+        """There is no answer, and this is why."""
         if not self.future.done():  # otherwise it has been told before: the isolate gets one answer
             self.generation.answer(wire.FAILURE, wire.PICKLE, self.number, pickle.dumps(error))
             self.future.fail(error)
@@ -237,11 +237,11 @@ class StopReply:
         self.future = future
 
     def flags(self, trust: Trust) -> int:
-        """See `ReplyPort`."""
+        """Return how the answer is to be sent; under the isolate's lock, in the order in which messages leave."""
         return wire.PICKLE | wire.INLINE
 
     def fail(self, error: BaseException) -> None:
-        """See `ReplyPort`: whatever became of the messages before it, the isolate has stopped."""
+        """There is no answer to a stop: whatever became of the messages before it, the isolate has stopped."""
         self.future.settle_with(_true)
 
 

@@ -51,10 +51,10 @@ class _NoClock:
     runs = False
 
     def run(self) -> None:
-        """See `CallClockPort`."""
+        """A call has a time limit, or a stop is wanted."""
 
     def note(self) -> None:
-        """See `CallClockPort`."""
+        """Something was sent or answered; under the lock."""
 
 
 _NO_CLOCK = _NoClock()

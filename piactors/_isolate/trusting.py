@@ -29,7 +29,7 @@ class HandedOver(CallFuture):
     """Whether its answer may be a pickle; decided when it is sent, and perhaps taken back."""
 
     def flags(self, trust: Trust) -> int:
-        """See `ReplyPort`."""
+        """Return how the answer is to be sent; under the isolate's lock, in the order in which messages leave."""
         self.trusted = not trust.named
         return wire.PICKLE | wire.INLINE | wire.CODE if self.trusted else wire.PICKLE
 
@@ -38,13 +38,13 @@ class HandedOver(CallFuture):
         self.trusted = False
 
     def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
-        """See `ReplyPort`."""
+        """The message was handled and has a result."""
         if self.trusted and isinstance(payload, segments.Received):
             raise ProtocolError("an answer in shared memory to a call that wants it inline")
         super().reply(self._decoder(decoder), flags, payload)
 
     def error(self, decoder: Decoder, payload: wire.Payload) -> None:
-        """See `ReplyPort`."""
+        """Its handler raised."""
         super().error(self._decoder(decoder), payload)
 
     def _decoder(self, decoder: Decoder) -> Decoder:
@@ -55,7 +55,7 @@ class CalledByName(CallFuture):
     """The future of a call by name to an isolate that has had none so far."""
 
     def flags(self, trust: Trust) -> int:
-        """See `ReplyPort`."""
+        """Return how the answer is to be sent; under the isolate's lock, in the order in which messages leave."""
         trust.note_call_by_name()
         return wire.PICKLE
 

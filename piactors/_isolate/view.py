@@ -15,7 +15,7 @@ from piactors.exit_reason import Breach, Kind
 
 
 class IncarnationView(Protocol):
-    """See `incarnation.Incarnation`."""
+    """What policies and reports may ask of one incarnation of an isolate."""
 
     number: int
     spec: IsolateSpec

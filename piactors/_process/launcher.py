@@ -124,7 +124,7 @@ class LauncherBackend(LauncherChannel):
         )
 
     def launch(self, order: Order, fds: Sequence[int], listener: ProcessListener) -> None:
-        """See `Backend`."""
+        """Make one with the descriptors for data, control, stdout, stderr and page, which stay the caller's."""
         if self.lost:
             self._loop.call_soon(lambda: listener.exited(None, None, lost=True))
             return
@@ -235,7 +235,7 @@ class LauncherBackend(LauncherChannel):
     # LauncherNews that are due (see `launcher_watch`)
 
     def expect(self, listener: ProcessListener, *, kill: bool) -> None:
-        """See `Backend`."""
+        """The process has ended, or is to (`kill`), on the loop's thread: see to it that news of that comes."""
         launch_id = next((number for number, known in self._listeners.items() if known is listener), 0)
         if not launch_id or self.lost:
             return
@@ -249,11 +249,11 @@ class LauncherBackend(LauncherChannel):
         return listener.pid if listener is not None and pidfd.has_ended(listener.process_fd) else None
 
     def ask_to_look(self, launch_id: int, *, kill: bool) -> None:
-        """See `launcher_watch.WatchedLauncher`."""
+        """Ask the launcher to look for the end of a process, or to kill it."""
         self._send(wire.LOOK, launch_id, {"kill": kill})
 
     def conclude(self, launch_id: int, note: str) -> None:
-        """See `WatchedLauncher`: what was not sent yet will not be sent, and would have no descriptors."""
+        """Tell the owner what is known: what was not sent yet will not be sent, and would have no descriptors."""
         self._watch.came(launch_id)
         self._outbox = deque(entry for entry in self._outbox if entry[2] != launch_id or not entry[1])
         listener = self._listeners.pop(launch_id, None)
@@ -267,7 +267,7 @@ class LauncherBackend(LauncherChannel):
             listener.failed(error, over=True)
 
     def replace(self, why: str) -> None:
-        """See `launcher_watch.WatchedLauncher`."""
+        """Give this launcher up: it is ended, and the next start gets another one."""
         text = "the launcher (pid %s) %s, and news of it is due: it is ended"
         background.run(self._loop, "piactors-log", logger.error, text, self.pid, why)
         self._lose()
@@ -340,11 +340,11 @@ class LauncherBackend(LauncherChannel):
             listener.failed(error, over=True)
 
     def kill_tree(self, pid: int) -> bool:
-        """See `Backend`: the launcher ends what a dead isolate leaves."""
+        """Have the launcher end an isolate and what that leaves."""
         return False
 
     def signal(self, listener: ProcessListener, number: int) -> bool:
-        """See `Backend`: the launcher is the user that the host was when it started it."""
+        """Have the launcher send a signal: it is the user that the host was when it started it."""
         self._loop.call_soon(self._ask_for_signal, listener, number)
         return True
 
@@ -354,7 +354,7 @@ class LauncherBackend(LauncherChannel):
                 self._send(wire.SIGNAL, launch_id, {"number": number})
 
     def close(self) -> None:
-        """See `Backend`: the launcher sees the end of its channel, kills what is left, and ends."""
+        """Close the channel: the launcher sees its end, kills what is left, and ends."""
         seconds = _END_SECONDS if self._is_warm else 0.0  # one that is still importing sees nothing of it
         if not self.lost:
             self.lost = True
@@ -381,7 +381,7 @@ class LauncherBackend(LauncherChannel):
             markers.kill_marked(self.marker, _END_SECONDS)
 
     def abandon(self) -> None:
-        """See `Backend`."""
+        """In a forked copy of the host: let go of the descriptors and touch nothing else."""
         self.lost = True
         self._sock.close()
         self._process.returncode = 0  # not our child: nothing to wait for

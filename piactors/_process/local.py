@@ -21,7 +21,7 @@ class Backends(Protocol):
 
 
 class LocalPlacement:
-    """See `placement.Placement`."""
+    """Makes processes on this machine."""
 
     name = "local"
 
@@ -29,12 +29,12 @@ class LocalPlacement:
         self._loop, self._backends = loop, backends
 
     def why_not(self, order: ProcessOrder) -> str | None:
-        """See `Placement`."""
+        """Return why no process can be made of this order; None if one can."""
         if not order.how.interpreter:
             return own_python.why_none()
         return None if pihost_files.COMMAND else pihost_files.why_missing()
 
     def launch(self, order: ProcessOrder, owner: ProcessOwner) -> LocalProcess:
-        """See `Placement`."""
+        """Have a process made and open the wires to it; news of it comes to its owner, on the I/O thread."""
         backend = self._backends(order.how, order.preload, own=order.own_interpreter)
         return LocalProcess(self._loop, backend, owner, order)

@@ -39,7 +39,7 @@ class PortableBackend:
         self._killed: dict[int, Killed] = {}
 
     def launch(self, order: Order, fds: Sequence[int], listener: ProcessListener) -> None:
-        """See `Backend`."""
+        """Make one with the descriptors for data, control, stdout, stderr and page, which stay the caller's."""
         data, control, out, err, page, *stdin = fds
         inherited = [data, control, page, *([self._host_pidfd] if self._host_pidfd >= 0 else [])]
         marker = MARKER_PREFIX + secrets.token_hex(12)
@@ -97,14 +97,14 @@ class PortableBackend:
             self._loop.add_call(partial(listener.failed, over=True), report, ())
 
     def kill_tree(self, pid: int) -> bool:
-        """See `Backend`."""
+        """Kill a process with all that it has started; False if killing it alone is enough."""
         _, identity = self._children.get(pid, (None, None))
         if identity is not None:
             identity.kill_tree(lambda killed: self._killed.update({pid: killed}))
         return True
 
     def expect(self, listener: ProcessListener, *, kill: bool) -> None:
-        """See `Backend`: a traced process is not waited for forever."""
+        """Look for the end of a process that must have ended; a traced one is not waited for forever."""
         self._loop.call_later(_END_SECONDS, partial(self._give_up, listener), partial(listener.failed, over=True))
 
     def _give_up(self, listener: ProcessListener) -> None:
@@ -113,18 +113,18 @@ class PortableBackend:
             listener.exited(None, None, lost=False, note=text)
 
     def signal(self, listener: ProcessListener, number: int) -> bool:
-        """See `Backend`."""
+        """Have a signal sent by whatever made the process, from any thread; False if that is the host itself."""
         return False
 
     def close(self) -> None:
-        """See `Backend`."""
+        """End every process that is left, and what makes them."""
         for _, identity in list(self._children.values()):
             if identity is not None:
                 with contextlib.suppress(PermissionError):  # it ends with its channels
                     identity.kill_tree()
 
     def abandon(self) -> None:
-        """See `Backend`."""
+        """In a forked copy of the host: let go of the descriptors and touch nothing else."""
         for process, _ in self._children.values():
             process.returncode = 0
         self._children.clear()

@@ -145,7 +145,7 @@ class LocalProcess(Wires):
 
     @property
     def process_fd(self) -> int:
-        """See `ProcessListener`."""
+        """The descriptor of the process, or -1."""
         return self._process_fd
 
     def kill(self) -> None:
@@ -181,7 +181,7 @@ class LocalProcess(Wires):
         self._loop.deadline(_ASKED_SECONDS if asked else 0, self.spared)
 
     def spared(self) -> None:
-        """See `ProcessListener`: close the channels, whereupon the process ends itself; let go of it if it does not."""
+        """Close the channels, whereupon the process ends itself; let go of it if it does not."""
         if not self._ended and not self._is_cut_off:
             self._is_cut_off = True
             for channel in (self._data, self._control.channel):
@@ -251,7 +251,7 @@ class LocalProcess(Wires):
     # News of the process, on the loop's thread
 
     def launched(self, pid: int, process_fd: int) -> None:
-        """See `ProcessListener`."""
+        """The process exists; the listener owns the descriptor (-1: there are no pidfds)."""
         if self._ended:  # its making had failed half-way
             self._kill_unwanted(process_fd)
             return
@@ -277,7 +277,7 @@ class LocalProcess(Wires):
         self._backend.expect(self, kill=False)
 
     def refused(self, why: str, text: str) -> None:
-        """See `ProcessListener`: a launcher that must not fork leaves a fresh interpreter as the way."""
+        """There is no process; if the launcher must not fork, a fresh interpreter is the way."""
         if self._ended:
             return
         if why == _REFUSED_THREADS:
@@ -289,7 +289,7 @@ class LocalProcess(Wires):
         self._owner.on_refused(text, why == RESOURCES)
 
     def failed(self, error: BaseException, *, over: bool = False) -> None:
-        """See `ProcessListener`; the end is told once more, and then counts, whatever becomes of that."""
+        """The owner has raised this.  The end is told once more, and then counts, whatever becomes of that."""
         self._owner.on_failure(error)
         if over and not self._ended:
             try:
@@ -309,7 +309,7 @@ class LocalProcess(Wires):
         os.close(process_fd)
 
     def exited(self, status: int | None, usage: Rusage | None, *, lost: bool, note: str = "") -> None:
-        """See `ProcessListener`: read what is left, then close and tell."""
+        """The process is gone: read what is left, then close and tell."""
         if self._ended:
             return  # it was let go of before, and has ended after all
         try:

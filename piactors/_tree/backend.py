@@ -25,7 +25,7 @@ class RealTreeBackend:
         self.clock: Clock = RealClock()
 
     def runner(self, spec: ChildSpec, link: Link) -> Runner:
-        """See `TreeBackend`."""
+        """Return what runs a child."""
         if spec.is_supervisor:
             return tree_runner(spec, link, self)
         if spec.is_thread:
@@ -33,7 +33,7 @@ class RealTreeBackend:
         return IsolateRunner(link, _prepare(spec, link), kill=_seconds(spec, None) == 0)
 
     def engine_made(self, engine: Engine) -> None:
-        """See `TreeBackend`."""
+        """A supervisor begins to work."""
 
 
 def tree_runner(spec: ChildSpec, link: Link, backend: TreeBackend) -> TreeRunner:

@@ -30,9 +30,9 @@ class RealClock:
     """The clock of the machine; its calls come on the I/O thread."""
 
     def now(self) -> float:
-        """See `Clock`."""
+        """Return seconds on a clock that never goes back."""
         return time.monotonic()
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Cancellable:
-        """See `Clock`."""
+        """Have `callback()` called after that many seconds; it must be quick."""
         return runtime.current().loop.deadline(seconds, callback)

@@ -29,7 +29,7 @@ class IsolateRunner:
         return self.ref._isolate
 
     def start(self) -> None:
-        """See `Runner`."""
+        """Begin to start it, anew or in place of what has ended; report `started` or `start_failed`."""
         if self._isolate.start_held():
             return
         if not self._unused:
@@ -38,7 +38,7 @@ class IsolateRunner:
         self._isolate.begin()
 
     def stop(self, keep: bool) -> None:
-        """See `Runner`."""
+        """Begin to stop it within its shutdown time, even if it is starting; report `exited`."""
         isolate = self._isolate
         if isolate.ended.is_set():
             return  # it has reported already
@@ -52,7 +52,7 @@ class IsolateRunner:
             isolate.shut_down()
 
     def take_over(self, other: Runner) -> bool:
-        """See `Runner`."""
+        """Run from the next start on what `other` was made for; False if that is of another kind."""
         if not isinstance(other, IsolateRunner):
             return False
         self._spec = other.ref._isolate.spec
@@ -61,7 +61,7 @@ class IsolateRunner:
         return True
 
     def swap_for(self, other: Runner) -> Callable[[], Future[int]]:
-        """See `Runner`."""
+        """Return what has another process take over, of what `other` was made for; its future gets the generation."""
         isolate = self._isolate
         if not isinstance(other, IsolateRunner):
             raise TypeError(f"replace_child: {self.ref.name!r} runs in a process, and can be replaced by such a child")
@@ -78,24 +78,24 @@ class IsolateRunner:
         return swap
 
     def put_down(self) -> None:
-        """See `Runner`."""
+        """It stays down: fail what waits for it."""
         self._isolate.release()
         self._unused = False
 
     def await_end(self) -> None:
-        """See `Runner`."""
+        """After `put_down`, at the end of the supervisor: wait until what stood by for its restart is gone as well."""
         self._isolate.await_end()
 
     def kill(self) -> None:
-        """See `Runner`."""
+        """End it at once; report `exited`."""
         if not self._unused:
             self._isolate.terminate()
 
     def abandon(self) -> None:
-        """See `Runner`: the runtime knows the isolate itself."""
+        """Nothing: the runtime knows the isolate itself."""
 
     def describe(self, memory: bool) -> str:
-        """See `Runner`."""
+        """Return what a view shows of it besides its name and state; with `memory` also how much it uses."""
         pid, parts = self.ref.pid, []
         resident = process_stats.resident(pid) if memory and pid is not None else 0
         if pid is not None:

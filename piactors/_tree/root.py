@@ -88,23 +88,23 @@ class RootSupervisor(Link):
     # News of the tree (see `Link`)
 
     def started(self) -> None:
-        """See `Link`."""
+        """The tree has started: whoever waits for that goes on."""
         self._ready.settle_with(lambda: None)
 
     def start_failed(self, reason: ExitReason, error: MakeError) -> None:
-        """See `Link`."""
+        """The tree could not start: whoever waits for that gets the reason."""
         self.runner.note_reason(reason)
         made = error()
         self._over()
         self._ready.fail(made)
 
     def exited(self, exit: Exit) -> None:
-        """See `Link`."""
+        """The tree has ended by itself: nothing above it decides, so it stays down."""
         self._over()
         self._ready.fail(dead.supervisor(self.runner.name, "was stopped while it started", exit.reason))
 
     def terminated(self) -> None:
-        """See `Link`."""
+        """The tree has ended as it was told to."""
 
     def _over(self) -> None:
         self.runner.put_down(wait=True)
@@ -113,22 +113,22 @@ class RootSupervisor(Link):
     # For the runtime (see `Member`)
 
     def shut_down(self) -> None:
-        """See `Member`."""
+        """Begin to stop the whole tree, in order."""
         self.runner.stop_wanted()
 
     def kill_now(self) -> None:
-        """See `Member`."""
+        """End the whole tree at once."""
         self._called_off = True  # even if the caller that starts it was interrupted before the tree had come to life
         self.runner.kill()
 
     def wait_ended(self, timeout: float | None) -> bool:
-        """See `Member`."""
+        """Wait until it has ended for good."""
         return self.runner.over.wait(waiting.seconds_of(timeout))
 
     def io_failed(self, error: BaseException) -> None:
-        """See `Member`: the isolates tell their supervisors themselves."""
+        """Nothing: the isolates tell their supervisors themselves."""
         late_threads.start_or_run(threading.Thread(target=self.runner.kill, name="piactors-kill", daemon=True))
 
     def abandon(self) -> None:
-        """See `Member`."""
+        """This process is a forked copy of the host: be dead here, and touch nothing of the parent's."""
         self.runner.abandon()

@@ -97,26 +97,26 @@ class Link:
         self.rule, self.quarantine, self.asks = rule, quarantine, asks
 
     def wants_restart(self, reason: ExitReason) -> bool:
-        """See `ParentLink`."""
+        """Whether the child may start again after such an exit; the budget is a separate question."""
         return self.rule.restart != "temporary" if self.asks else self.rule.wants_restart(reason)
 
     def started(self) -> None:
-        """See `ParentLink`."""
+        """The child is ready."""
         if self.post is not None:
             self.post(lambda machine, at: machine.started(at, self.rule.id))
 
     def start_failed(self, reason: ExitReason, error: MakeError) -> None:
-        """See `ParentLink`."""
+        """The child did not become ready."""
         self.error = error
         if self.post is not None:
             self.post(lambda machine, at: machine.start_failed(at, self.rule.id, reason))
 
     def exited(self, exit: Exit) -> None:
-        """See `ParentLink`."""
+        """The child ran, and has ended."""
         if self.post is not None:
             self.post(lambda machine, at: machine.exited(at, self.rule.id, exit))
 
     def terminated(self) -> None:
-        """See `ParentLink`."""
+        """Somebody stops the child through its ref: no restart may follow."""
         if self.post is not None:
             self.post(lambda machine, at: machine.stopped_by_ref(at, self.rule.id))

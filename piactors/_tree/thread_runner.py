@@ -68,7 +68,7 @@ class ThreadRunner:
         self.faults, self.start_timeout = faults, start_timeout
 
     def start(self) -> None:
-        """See `Runner`."""
+        """Begin to start it, anew or in place of what has ended; report `started` or `start_failed`."""
         if self.ref.actor_stopped.is_set():
             self.put_down()  # it was stopped for good by a supervisor that has been restarted since
         self.told_to_stop = False
@@ -92,7 +92,7 @@ class ThreadRunner:
             raise
 
     def stop(self, keep: bool) -> None:
-        """See `Runner`."""
+        """Begin to stop it within its shutdown time, even if it is starting; report `exited`."""
         self.told_to_stop = True
         life = self._life
         if life is None or life.over:
@@ -123,12 +123,12 @@ class ThreadRunner:
             life.abandon("terminated", wanted=True)
 
     def swap_for(self, other: Runner) -> Callable[[], Future[int]]:
-        """See `Runner`."""
+        """Return what has another process take over, of what `other` was made for; its future gets the generation."""
         text = "what can be replaced is a child in a process"
         raise TypeError(f"replace_child: {self.link.rule.id!r} is a thread; {text}")
 
     def take_over(self, other: Runner) -> bool:
-        """See `Runner`."""
+        """Run from the next start on what `other` was made for; False if that is of another kind."""
         if not isinstance(other, ThreadRunner):
             return False
         self.args, self.kwargs = other.args, other.kwargs
@@ -137,17 +137,17 @@ class ThreadRunner:
         return True
 
     def put_down(self) -> None:
-        """See `Runner`."""
+        """It stays down: fail what waits for it."""
         if not self._down:
             self._down = True
             life = self._life
             self.ref.end(ExitReason(kind="shutdown") if life is None or life.reason is None else life.reason)
 
     def await_end(self) -> None:
-        """See `Runner`: nothing stands by for a thread."""
+        """Nothing: nothing stands by for a thread."""
 
     def kill(self) -> None:
-        """See `Runner`."""
+        """End it at once; report `exited`."""
         self.told_to_stop = True
         if self._life is not None:
             self._life.abandon("killed")
@@ -158,7 +158,7 @@ class ThreadRunner:
             self._life.abandon(reason=reason)
 
     def abandon(self) -> None:
-        """See `Runner`."""
+        """This process is a forked copy of the host: be dead here, and touch nothing of the parent's."""
         self.ref.abandon()
 
     def is_busy(self) -> bool:
@@ -169,7 +169,7 @@ class ThreadRunner:
         return life.over or self.ref.actor_inbox.taken or self.ref.mailbox_size > 0
 
     def describe(self, memory: bool) -> str:
-        """See `Runner`."""
+        """Return what a view shows of it besides its name and state; with `memory` also how much it uses."""
         return f"thread  generation {self.ref.generation}"
 
 

@@ -94,7 +94,7 @@ class TreeRunner:
     # For the supervisor above
 
     def start(self) -> None:
-        """See `Runner`."""
+        """Begin to start it, anew or in place of what has ended; report `started` or `start_failed`."""
         self._begin_life()
         thread = self._thread_for(self._live, self._incarnation)
         if self.generation > 1:
@@ -143,7 +143,7 @@ class TreeRunner:
         self._lives, self._is_up = True, False
 
     def stop(self, keep: bool) -> None:
-        """See `Runner`."""
+        """Begin to stop it within its shutdown time, even if it is starting; report `exited`."""
         self._begin_stop(keep)
         if self._shutdown == 0:
             self.kill()
@@ -151,7 +151,7 @@ class TreeRunner:
             self._timer = self.backend.clock.call_later(self._shutdown, self.kill)
 
     def put_down(self, *, wait: bool = False) -> None:
-        """See `Runner`; with `wait` it blocks as `await_end` does, before it is over for those who wait for that."""
+        """It stays down: fail what waits for it; with `wait`, only once what stood by is gone, as `await_end` waits."""
         if self.stopped.is_set() and self.over.is_set():
             return
         for runner in list(self.runners.values()):
@@ -164,12 +164,12 @@ class TreeRunner:
         self._answer_stoppers()
 
     def await_end(self) -> None:
-        """See `Runner`."""
+        """After `put_down`, at the end of the supervisor: wait until what stood by for its restart is gone as well."""
         for runner in list(self.runners.values()):
             runner.await_end()
 
     def kill(self) -> None:
-        """See `Runner`."""
+        """End it at once; report `exited`."""
         with self._lock:
             self._stop_asked = False
             engine = self.engine
@@ -183,18 +183,18 @@ class TreeRunner:
             self.link.start_failed(reason, made(error))
 
     def swap_for(self, other: Runner) -> Callable[[], Future[int]]:
-        """See `Runner`."""
+        """Return what has another process take over, of what `other` was made for; its future gets the generation."""
         raise TypeError(f"replace_child: {self.name!r} is a supervisor; what can be replaced is a child in a process")
 
     def take_over(self, other: Runner) -> bool:
-        """See `Runner`."""
+        """Run from the next start on what `other` was made for; False if that is of another kind."""
         if not isinstance(other, TreeRunner):
             return False
         self._make, self._shutdown = other._make, other._shutdown
         return True
 
     def describe(self, memory: bool) -> str:
-        """See `Runner`."""
+        """Return what a view shows of it besides its name and state; with `memory` also how much it uses."""
         return self.settings.strategy
 
     @property

@@ -67,11 +67,11 @@ class ActorHost(hosted.Hosted):
         return actor
 
     def receive(self, message: Any) -> Any:
-        """See `Hosted`."""
+        """Handle a message that is not a call."""
         return self.obj.on_receive(message)
 
     def on_start(self) -> None:
-        """See `Hosted`."""
+        """Run before the first message."""
         try:
             self._loop.settle(self.obj.on_start())
         except Exception:
@@ -79,13 +79,13 @@ class ActorHost(hosted.Hosted):
             raise
 
     def on_stop(self) -> None:
-        """See `Hosted`."""
+        """Run after the last message."""
         self._end()
         self._hook(self.obj.on_stop)
         ActorRegistry.stop_all()
 
     def on_failure(self, error: BaseException) -> None:
-        """See `Hosted`."""
+        """Run when a message that nobody waits for has raised."""
         self._end()
         info = (type(error), error, error.__traceback__)
         logger.error(f"Unhandled exception in {self.obj}:", exc_info=info)
@@ -93,20 +93,20 @@ class ActorHost(hosted.Hosted):
         ActorRegistry.stop_all()
 
     def on_returned_exception(self, error: BaseException) -> None:
-        """See `Hosted`."""
+        """Run when an exception goes back to the caller."""
         info = (type(error), error, error.__traceback__)
         logger.info(f"Exception returned from {self.obj} to caller:", exc_info=info)
 
     def on_base_exception(self, error: BaseException) -> None:
-        """See `Hosted`."""
+        """Run when an exception that is not an Exception ends the process."""
         logger.debug(f"{error!r} in {self.obj}. Stopping all actors.")
 
     def is_self_proxy(self, attribute: Any) -> bool:
-        """See `Hosted`."""
+        """Whether an attribute is a proxy of this very isolate, which a description must not follow."""
         return isinstance(attribute, pykka.ActorProxy) and attribute.actor_ref is self._ref
 
     def warn_of_self_proxy(self, path: hosted.Path) -> None:
-        """See `Hosted`."""
+        """Tell the author of an actor of a public attribute that leads back to the actor."""
         name = path[-1]
         logger.warning(
             f"{self.obj} attribute {'.'.join(path)!r} is a proxy to itself. "

@@ -21,7 +21,7 @@ from piactors._host import runtime
 from piactors._host.confiner import Confiner
 from piactors._platform import memory_file, pidfd, process_stats, taken_away
 from piactors._platform.limits import cgroups
-from piactors._platform.limits.choice import PREFERENCES
+from piactors._platform.limits.preferences import PREFERENCES
 from piactors.cli.facts import Cgroups, Kernel, LimitFact, Machine, Trial
 from piactors.limits import LIMITS, IsolationLimits, machine_cpus
 from piactors.options import StartMethod

@@ -74,7 +74,7 @@ class CallClock:
         """Whether any message of this isolate has had a timeout, or a stop is wanted; until then nothing is noted."""
 
     def run(self) -> None:
-        """See `runs`; from any thread."""
+        """Begin to note what runs, since a message has a time limit or a stop is wanted; from any thread."""
         self.runs = True
 
     def note(self) -> None:

@@ -140,13 +140,13 @@ class LimitGuard:
     # What the monitor reports, on its thread
 
     def broken(self, breach: Breach) -> None:
-        """See `UsageListener`."""
+        """A hard limit is broken: the process is to be ended."""
         if self._body.doom("limit", str(breach), breach):  # otherwise it is being ended already, and that is reported
             self.publish(breach, hard=True)
             self._body.kill("limit", str(breach))
 
     def soft_broken(self, breach: Breach) -> None:
-        """See `UsageListener`."""
+        """The soft limit is broken, now and not at the last look."""
         limits, reports = self._options.limits, self._home.reports
         assert limits is not None
         reports.warn("isolate %s: %s", self._body.spec.name, breach)
@@ -160,11 +160,11 @@ class LimitGuard:
             reports.tell_user(limits.on_soft_memory, event)
 
     def worth_recycling(self, used: int) -> None:
-        """See `UsageListener`."""
+        """There is more memory in use than a generation should have."""
         self._home.request_replacement(self._body.number, "above_memory")
 
     def refused(self, breach: Breach) -> None:
-        """See `UsageListener`."""
+        """The kernel has refused a process or thread."""
         now = time.monotonic()
         if now - self._refusal_told >= _REFUSAL_SECONDS:
             self._refusal_told = now

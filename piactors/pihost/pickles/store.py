@@ -350,11 +350,11 @@ class Unpickler(pickle.Unpickler):
     """Reads pickles of the host."""
 
     def persistent_load(self, key: str) -> Any:
-        """See `pickle.Unpickler`."""
+        """Return the variable of a module that holds a part of a definition."""
         return store.variable(key)
 
     def find_class(self, module: str, name: str) -> Any:
-        """See `pickle.Unpickler`."""
+        """Return what the host means by a name, which may be a definition that it has sent."""
         if module.startswith("piactors.pihost."):  # that package has another name here
             module = "{}.{}".format(_PIHOST, module[16:])
             return getattr(sys.modules.get(module) or importlib.import_module(module), name)

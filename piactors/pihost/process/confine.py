@@ -25,7 +25,7 @@ def confine(orders: Dict[str, Any]) -> List[str]:
     wrong = []
     for name, value in orders.items():
         try:
-            _STEPS[name](value)
+            ORDERS[name](value)
         except (OSError, ValueError, AttributeError, ImportError) as error:
             wrong.append("{}: {}".format(name, error))
     return wrong
@@ -71,7 +71,7 @@ def set_io_class(io_class: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
-_STEPS: Dict[str, Callable[[Any], None]] = {
+ORDERS: Dict[str, Callable[[Any], None]] = {
     "inherited": inherit.take,
     "join": _join_all,
     "affinity": _set_affinity,
@@ -79,6 +79,7 @@ _STEPS: Dict[str, Callable[[Any], None]] = {
     "io_class": set_io_class,
     "rlimits": _set_rlimits,
 }
+"""What carries out each order; they are carried out one after the other as `confine` gets them."""
 
 
 # What a launcher does with groups that nobody else can clean up any more.

@@ -1,11 +1,12 @@
-"""The interface of the mechanisms that enforce limits."""
+"""The interface of control groups, and of the mechanisms that make them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from collections.abc import Collection
+from typing import Protocol
 
-from piactors.limits import IsolationLimits, Scope
+from piactors._platform.confinement import Mechanism
+from piactors.limits import IsolationLimits
 
 
 class Group(Protocol):
@@ -43,21 +44,7 @@ class Group(Protocol):
         """Let go of it; False if processes are left in it."""
 
 
-class Mechanism(Protocol):
-    """One way to enforce limits."""
-
-    name: str
-    scopes: Mapping[str, Scope]
-    """The limits that it knows, and whether it holds them for the whole tree or for each process of it."""
-
-    def why_not(self, limit: str, limits: IsolationLimits) -> str | None:
-        """Return why it cannot enforce a limit here, or None if it can: found by trying."""
-
-    def orders(self, limits: IsolationLimits, mine: Collection[str]) -> dict[str, Any]:
-        """Return what the process has to do to itself, for `piactors.pihost.process.confine`."""
-
-
-class GroupMaker(Mechanism, Protocol):
+class GroupMaker(Mechanism[IsolationLimits], Protocol):
     """A mechanism with control groups."""
 
     @property
