@@ -1,4 +1,4 @@
-"""What an actor in an isolate asks of its host: messages to itself, its own stop, a future to be set."""
+"""What an actor in an isolate asks of its host: messages to itself, its own stop, something to be done to a handle."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from piactors._isolate.reply_ports import PeerReply, raise_from
 from piactors._process.placement import Process
 from piactors._rules.message import Message
 from piactors._values import futures
+from piactors._values.handles import Handle
 from piactors.errors import ActorDeadError, MailboxFull, PiactorsError, ProtocolError
 from piactors.future import Future
 from piactors.pihost.plain import decode as plain_decode
@@ -93,15 +94,23 @@ class HostServices:
             self._put(Message("stop", b"", own_wish=True), None)
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
-    def _settle(
-        self, generation: Process, number: int, token: str, succeeded: bool, flags: int, payload: bytes
+    def _post(
+        self,
+        generation: Process,
+        number: int,
+        kind: str,
+        token: str,
+        operation: str,
+        succeeded: bool,
+        flags: int,
+        payload: bytes,
     ) -> None:
-        future = futures.sent(token)
-        if future is not None:
-            decoder: Decoder = self._delivery.decoder
-            future.settle_with(
-                partial(decoder.value, flags, payload) if succeeded else partial(raise_from, decoder, payload)
-            )
+        decoder: Decoder = self._delivery.decoder
+        produce = partial(decoder.value, flags, payload) if succeeded else partial(raise_from, decoder, payload)
+        try:
+            futures.border.perform(Handle(kind, token), operation, produce)
+        except LookupError:
+            raise ProtocolError(f"a {kind[:40]!r} has no operation {operation[:40]!r}") from None
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
     def _check_room(self) -> None:
@@ -130,11 +139,11 @@ _OPERATIONS: dict[str, Any] = {
     "ask": HostServices._ask,
     "tell": HostServices._tell,
     "stop": HostServices._stop,
-    "settle": HostServices._settle,
+    "post": HostServices._post,
 }
 _SHAPES: dict[str, tuple[type, ...]] = {
     "ask": (bytes,),
     "tell": (bytes,),
     "stop": (),
-    "settle": (str, bool, int, bytes),
+    "post": (str, str, str, bool, int, bytes),
 }

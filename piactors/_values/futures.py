@@ -6,16 +6,15 @@ got by asking itself, and returns, is the host's future of the same request.
 
 from __future__ import annotations
 
-import os
 import queue
 import sys
-import weakref
 from typing import Any, NoReturn
 
+from piactors._values.handles import Border, Handle, Kind, ProcessBorder
 from piactors.errors import PiactorsError
 from piactors.future import ExcInfo, Future, leave_with
 
-_sent: weakref.WeakValueDictionary[str, Future[Any]] = weakref.WeakValueDictionary()
+FUTURE = "future"
 _control: Any = None
 
 
@@ -25,28 +24,20 @@ def serve_with(control: Any) -> None:
     _control = control
 
 
-def _serving() -> Any:
-    """Return what sends requests to the host; None if this is not an isolate, or its code may ask nothing."""
-    return _control or getattr(sys.modules.get("_pihost.serve.control"), "serving", None)
+def _post(handle: Handle, operation: str, value: Any, error: BaseException | None) -> None:
+    # The host of an actor has said who serves it; code that `spawn` has handed over is served by pihost itself.
+    control = _control or getattr(sys.modules.get("_pihost.serve.control"), "serving", None)
+    if control is None:
+        raise PiactorsError(
+            "this future belongs to another process and cannot be set here: only code that the host has handed "
+            "over (an actor, spawn(function)) sets futures of it; code called by name returns its result instead"
+        )
+    control.post(handle, operation, value, error)
 
 
-def token_of(future: Future[Any]) -> str:
-    """Return the name under which an isolate can set a future of this process."""
-    token: str | None = future.__dict__.get("_token")
-    if token is None:
-        token = future.__dict__["_token"] = os.urandom(16).hex()
-    _sent[token] = future
-    return token
-
-
-def received(token: str) -> Future[Any]:
-    """Return the future of a token: itself where it was made, a stand-in to be set elsewhere."""
-    return _sent.get(token) or SettableFuture(token)
-
-
-def sent(token: str) -> Future[Any] | None:
-    """Return the future of a token, if it was sent from here and is still held by something."""
-    return _sent.get(token)
+def received(kind: str, token: str) -> Any:
+    """Return what a handle stands for here; a pickle calls it by this name."""
+    return border.resolve(Handle(kind, token))
 
 
 def requested(number: int) -> NoReturn:
@@ -57,10 +48,14 @@ def requested(number: int) -> NoReturn:
 class SettableFuture(Future[Any]):
     """In an isolate: a future of the host.  It is set here and asked for there."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, handle: Handle) -> None:
         super().__init__()
-        self._token = token
+        self._handle = handle
         self._was_set = False
+
+    def lend(self, border: Border) -> Handle:
+        """Return the handle of the host's future."""
+        return self._handle
 
     def set(self, value: Any = None) -> None:
         """Set the host's future to a value."""
@@ -80,13 +75,7 @@ class SettableFuture(Future[Any]):
     def _pass_on(self, value: Any, error: BaseException | None) -> None:
         if self._was_set:
             raise queue.Full
-        control = _serving()
-        if control is None:
-            raise PiactorsError(
-                "this future belongs to another process and cannot be set here: only code that the host has handed "
-                "over (an actor, spawn(function)) sets futures of it; code called by name returns its result instead"
-            )
-        control.settle_future(self._token, value, error)
+        border.post(self._handle, "settle", value, error)
         self._was_set = True
 
 
@@ -107,8 +96,12 @@ class RequestedFuture(Future[Any]):
         return requested, (self.number,)
 
 
+border = ProcessBorder({FUTURE: Kind(stand_in=SettableFuture, operations={"settle": Future.settle_with})}, _post)
+"""What this process has lent, and may do to what others have lent it."""
+
+
 def _leave(future: Future[Any]) -> tuple[Any, ...]:
-    return received, (token_of(future),)
+    return received, (future.lend(border) if isinstance(future, SettableFuture) else border.keep(FUTURE, future))
 
 
 leave_with(_leave)

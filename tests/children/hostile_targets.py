@@ -38,7 +38,7 @@ class Grip:
             me = frame.f_locals.get("self")
             if type(me).__name__ == "CallLoop" and "frame" in frame.f_locals and not self.seq:
                 self.seq = frame.f_locals["frame"].seq
-            if type(me).__name__ == "Isolate":
+            if type(me).__name__ == "IsolateProcess":
                 isolate = me
             frame = frame.f_back  # type: ignore[assignment]
         assert isolate is not None, "not in an isolate"

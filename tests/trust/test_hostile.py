@@ -335,7 +335,9 @@ def test_a_request_of_what_is_no_actor_retires_the_isolate(payload: Any) -> None
         ("tell",),
         ("tell", b"x", b"y"),
         (["tell"], b"x"),
-        ("settle", "token", 1, 0, b""),
+        ("post", "future", "token", "settle", 1, 0, b""),
+        ("post", "future", "token", "run", True, 0, b""),
+        ("post", "file", "token", "settle", True, 0, b""),
         "a text",
         {"tell": b"x"},
         ("x" * MIB,),
@@ -352,6 +354,8 @@ def test_a_request_of_what_is_no_actor_retires_the_isolate(payload: Any) -> None
         "surplus",
         "unhashable",
         "int-for-bool",
+        "unknown-operation",
+        "unknown-kind",
         "plain-text",
         "dict",
         "long-name",
@@ -377,13 +381,18 @@ def test_a_request_with_a_pickle_inside_is_no_code_of_the_host() -> None:
         retired(attacked("request", None, payload, way="actor", options={"trust": "data"}))
 
 
-@pytest.mark.parametrize("operation", [("stop",), ("settle", "0" * 32, True, 0, b""), ("settle", "", False, 1, b"x")])
+@pytest.mark.parametrize(
+    "operation",
+    [("stop",), ("post", "future", "0" * 32, "settle", True, 0, b""), ("post", "future", "", "settle", False, 1, b"x")],
+)
 def test_requests_whose_answers_are_never_read_do_not_fill_the_host(operation: Any) -> None:
     outcome = attacked("requests_unread", operation, 128 * MIB, way="actor_deaf", options={"trust": "data"})
     assert outcome.error is not None
 
 
-@pytest.mark.parametrize("payload", [("stop",), ("tell", b"x"), ("ask", b"x"), ("settle", "", True, 0, b"")])
+@pytest.mark.parametrize(
+    "payload", [("stop",), ("tell", b"x"), ("ask", b"x"), ("post", "future", "", "settle", True, 0, b"")]
+)
 def test_a_request_on_the_control_channel_retires_an_actor_too(payload: Any) -> None:
     retired(attacked("request", payload, None, "control", way="actor"))
 

@@ -926,9 +926,9 @@ def test_a_pickled_future_is_itself_where_it_was_made() -> None:
         for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
             assert pickle.loads(pickle.dumps(future, protocol)) is future
         assert copy.copy(future) is copy.deepcopy(future) is future
-        token = crossing.token_of(future)
-        assert crossing.received(token) is crossing.sent(token) is future
-        assert crossing.token_of(future) == token
+        handle = crossing.border.keep(crossing.FUTURE, future)
+        assert crossing.received(*handle) is future
+        assert crossing.border.keep(crossing.FUTURE, future) == handle
 
 
 def test_a_future_of_which_nobody_holds_any_is_a_stand_in_that_refuses() -> None:
@@ -945,7 +945,7 @@ def test_a_future_of_which_nobody_holds_any_is_a_stand_in_that_refuses() -> None
 def test_tokens_are_not_to_be_guessed() -> None:
     """Each has its own, of 128 random bits."""
     futures: list[Future[int]] = [Future() for _ in range(100)]
-    tokens = {crossing.token_of(future) for future in futures}
+    tokens = {crossing.border.keep(crossing.FUTURE, future).token for future in futures}
     assert len(tokens) == 100
     assert all(len(token) == 32 for token in tokens)
 

@@ -31,7 +31,7 @@ _LAST_ROUNDS = 50
 _MOST_ON_CHANNEL = 1 << 26
 """What the host takes on the control channel, as far as `max_frame` is not less."""
 _ROOM = 256
-"""What a request to settle a future takes besides the outcome."""
+"""What such a request takes besides the outcome."""
 
 
 class HostLink:
@@ -96,13 +96,13 @@ class HostLink:
         """Number requests so that no other generation of this isolate uses the same numbers."""
         self._next_request += first
 
-    def settle_future(self, token: str, value: Any, error: Optional[BaseException]) -> None:
-        """Settle a future of the host that came here under `token`."""
+    def post(self, handle: Tuple[str, str], operation: str, value: Any, error: Optional[BaseException]) -> None:
+        """Have the host do something to a thing of its own that came here as a handle (kind, token)."""
         if error is None:
             flags, payload = self._replies.value(value)
         else:
             flags, payload = wire.PLAIN, self._replies.error(error, room=_ROOM)
-        self.request(plain_encode.encode(("settle", token, error is None, flags, payload)), lambda *_: None)
+        self.request(plain_encode.encode(("post", *handle, operation, error is None, flags, payload)), lambda *_: None)
 
     def dumps(self, value: Any) -> bytes:
         """Serialise what comes back to this very process; of what was sent by value, its key goes."""
