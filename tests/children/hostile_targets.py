@@ -295,7 +295,7 @@ def stop_reading_control() -> None:
     """Have the control thread of this process read no more, so that only raw bytes are exchanged."""
     grip = Grip()
     own = sys.modules[grip.package + ".serve.control"]
-    own.Control._read = lambda self: threading.Event().wait()
+    own.HostLink._read = lambda self: threading.Event().wait()
 
 
 def output(stream: int, block: bytes, total: int) -> str:
