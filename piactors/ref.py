@@ -299,7 +299,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         """Have another isolate behind this ref: the one before has ended, and its supervisor starts it again."""
         earlier = self._isolate
         self._use(Isolate(spec or earlier.spec, self, link))
-        self._isolate.succeed(earlier)
+        self._isolate.inherit(earlier)
 
     def _use(self, isolate: Isolate) -> None:
         self._isolate = isolate

@@ -35,7 +35,7 @@ from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 from piactors import events
 from piactors._tree import backend
 from piactors._tree.engine import Engine
-from piactors._tree.runner import Link, Runner
+from piactors._tree.runner import ChildLink, Runner
 from piactors._tree.thread_runner import ThreadRunner
 from piactors.actor import ActorStarter, ProcessActor
 from piactors.child_spec import ChildSpec
@@ -296,7 +296,7 @@ class Lab:
 
     # What trees ask of where they live (see `piactors._tree.tree_runner.TreeBackend`)
 
-    def runner(self, spec: ChildSpec, link: Link) -> Runner:
+    def runner(self, spec: ChildSpec, link: ChildLink) -> Runner:
         """Return what runs a child."""
         if spec.is_supervisor:
             return backend.tree_runner(spec, link, self)

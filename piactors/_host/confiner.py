@@ -67,7 +67,7 @@ class Confiner:
         self._makers: tuple[GroupMaker, ...] = (CgroupV2(), CgroupV1())
         mechanisms: list[Mechanism[IsolationLimits]] = [*self._makers, Monitored(), Rlimits(), Scheduler()]
         self._mechanisms = {mechanism.name: mechanism for mechanism in mechanisms}
-        self._pens: set[str] = set()
+        self._launcher_cgroups: set[str] = set()
         self._bases: set[str] = set()
         self._lock = threading.Lock()
 
@@ -103,16 +103,16 @@ class Confiner:
                 raise
         return JoinedGroups(groups) if len(groups) > 1 else groups[0] if groups else None
 
-    def pen(self) -> str | None:
+    def launcher_cgroup(self) -> str | None:
         """Return a new group for a launcher, or None if none can be made."""
         with self._lock:
             folder = launcher_cgroup.make()
             if folder is not None:
-                self._pens.add(folder)
+                self._launcher_cgroups.add(folder)
                 self._bases.add(os.path.dirname(folder))
         return folder
 
-    def remove_pen(self, folder: str) -> None:
+    def remove_launcher_cgroup(self, folder: str) -> None:
         """Remove the group of a launcher that is gone; what is still in it is left for `close`.
 
         The folder around it goes too, if nothing is in it: nobody else would remove it if the host was killed before
@@ -121,7 +121,7 @@ class Confiner:
         base = os.path.dirname(folder)
         with self._lock:
             if cgroups.remove([folder]):
-                self._pens.discard(folder)
+                self._launcher_cgroups.discard(folder)
             if not any(base in maker.bases for maker in self._makers):
                 with contextlib.suppress(OSError):
                     os.rmdir(base)
@@ -130,8 +130,8 @@ class Confiner:
     def close(self) -> None:
         """Remove all groups, which are empty by now."""
         with self._lock:
-            cgroups.remove(list(self._pens))
+            cgroups.remove(list(self._launcher_cgroups))
             for maker in self._makers:
                 maker.close()
             confine.remove_groups(list(self._bases))
-            self._pens.clear()
+            self._launcher_cgroups.clear()

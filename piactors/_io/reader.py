@@ -40,7 +40,7 @@ class Waiting(Protocol):
 
 
 class Reader:
-    """Reads one channel.  `lend` comes from the threads of callers, the rest from the loop's."""
+    """Reads one channel.  `read_until_settled` comes from the threads of callers, the rest from the loop's."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Reader:
         self._turns = ReadTurn()
         self._waker: wake.Waker | None = None
         self._interrupted = False
-        self._resting = False
+        self._unwatched = False
         self._wanted = False
         self._again_due = False
         self.answers_only = True
@@ -71,7 +71,7 @@ class Reader:
 
     # Callers
 
-    def lend(
+    def read_until_settled(
         self, future: Waiting, waker: wake.Waker, spin: Spin, deadline: float | None, answers_due: Callable[[], int]
     ) -> None:
         """Read for the caller that waits for `future`, until that is done or the time runs out, if nobody else reads.
@@ -145,10 +145,10 @@ class Reader:
                 self._waker = None
             if watch:
                 self._loop.resume(fd)
-            rests = not turns.watched and not self._resting
-            if rests:
-                self._resting = True
-        if rests:
+            is_unwatched = not turns.watched and not self._unwatched
+            if is_unwatched:
+                self._unwatched = True
+        if is_unwatched:
             self._loop.call_soon(self._look_later)
         if self._wanted:
             self.watch()
@@ -168,7 +168,7 @@ class Reader:
             self._loop.resume(self._channel.fileno())
 
     @property
-    def rests(self) -> bool:
+    def is_unwatched(self) -> bool:
         """Whether nobody looks at what comes, for a moment."""
         return not self._turns.watched
 
@@ -213,7 +213,7 @@ class Reader:
             if not self._turns.unused():
                 self._look_later()
                 return
-            self._resting = False
+            self._unwatched = False
         self.watch()
 
     def _read_once(self) -> bool:

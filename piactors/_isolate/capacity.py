@@ -107,8 +107,8 @@ def _tell_of_drop(delivery: Bounded, message: Message) -> None:
         if message in delivery.mailbox:  # it was to be dropped, and a thread was interrupted
             return
     text = f"{delivery.name}: dropped for a newer message, as overflow='drop_oldest' says"
-    if message.sink is not None:
-        message.sink.fail(MailboxFull(text))
+    if message.reply_to is not None:
+        message.reply_to.fail(MailboxFull(text))
 
 
 def wait_for_room(delivery: Bounded, message: Message, place: threading.Lock, until: float | None) -> None:

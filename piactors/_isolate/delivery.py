@@ -19,7 +19,7 @@ from piactors._isolate.reply_ports import fail_all
 from piactors._isolate.sending import MakeError, Sending
 from piactors._platform.reentry import Reentered
 from piactors._rules.mailbox import Aftermath, Evidence, UnknownSequence
-from piactors._rules.message import Doubt, Message
+from piactors._rules.message import Message, SkipRace
 from piactors.errors import ProtocolError
 from piactors.pihost.wire import wire
 
@@ -53,17 +53,17 @@ class Delivery(Sending):
 
     # For those who wait for an answer
 
-    def lend(self, future: Future[Any], waker: Waker, deadline: float | None) -> None:
+    def read_until_settled(self, future: Future[Any], waker: Waker, deadline: float | None) -> None:
         """Let the caller that waits for `future` read the answers of the process that runs now."""
         process = self.process
         if process is not None:
-            process.lend(future, waker, self._spin, deadline, self.mailbox.count_on_way)
+            process.read_until_settled(future, waker, self._spin, deadline, self.mailbox.count_in_flight)
 
     def has_begun(self, message: Message) -> bool:
         """Whether the process says that it has begun a message, which has not been answered."""
         with self.lock:
             process = self.process
-            return process is not None and self.mailbox.is_on_way(message) and process.has_begun(message.seq)
+            return process is not None and self.mailbox.is_in_flight(message) and process.has_begun(message.seq)
 
     def give_up(self, message: Message) -> bool:
         """The caller of a message gave up on it: True if it will never begin, and has not begun before."""
@@ -77,7 +77,7 @@ class Delivery(Sending):
                 self.room.notify()
                 return True
             process = self.process
-            in_flight = self.mailbox.is_on_way(message)
+            in_flight = self.mailbox.is_in_flight(message)
             message.skip("cancelled" if in_flight else "")  # before the isolate may skip it
             if process is None or not in_flight or not process.give_up(message.seq):
                 return False
@@ -87,7 +87,7 @@ class Delivery(Sending):
     def has_given_up(self, message: Message) -> bool:
         """Whether a message will never begin because its caller gave up on it; the caller may have been interrupted."""
         with self.lock:
-            return message.given_up or not (message in self.mailbox or self.mailbox.is_on_way(message))
+            return message.given_up or not (message in self.mailbox or self.mailbox.is_in_flight(message))
 
     # Answers back, on the thread that has read them
 
@@ -120,13 +120,13 @@ class Delivery(Sending):
             raise ProtocolError("an answer to a message that wants none")
         timed = message.call_timeout is not None or message.deadline
         unwanted = message.given_up or (timed and not message.claim("answered"))
-        if not unwanted and message.sink is not None:
+        if not unwanted and message.reply_to is not None:
             if frame.kind == wire.REPLY:
-                message.sink.reply(self.decoder, frame.flags, frame.payload)
+                message.reply_to.reply(self.decoder, frame.flags, frame.payload)
             else:
-                message.sink.error(self.decoder, frame.payload)
+                message.reply_to.error(self.decoder, frame.payload)
         with self.lock:
-            others_wait = self.mailbox.take_off(message)
+            others_wait = self.mailbox.complete(message)
             if self.capacity is not None:
                 self.room.notify()
             if self._on_done is not None:
@@ -143,33 +143,33 @@ class Delivery(Sending):
                 self.pump()
                 return
             message = self.mailbox.expect(frame.seq)
-            doubt = message.doubt if frame.kind == wire.SKIPPED else ""
-            if doubt == "waits":
+            skip_race = message.skip_race if frame.kind == wire.SKIPPED else ""
+            if skip_race == "waits":
                 self.mailbox.put_back(message)
                 self.pump()
-        if doubt != "waits":
-            self._settle_without_result(message, frame.kind, doubt)
+        if skip_race != "waits":
+            self._settle_without_result(message, frame.kind, skip_race)
         self._look_whether_drained()
 
-    def _settle_without_result(self, message: Message, kind: int, doubt: Doubt) -> None:
+    def _settle_without_result(self, message: Message, kind: int, skip_race: SkipRace) -> None:
         """Tell its caller first, if one waits, and complete it then, as a result does."""
         if not message.is_late:  # else it has been told
-            if doubt:
-                fail_all([message], partial(self._skipped, message, doubt))
+            if skip_race:
+                fail_all([message], partial(self._skipped, message, skip_race))
             elif not message.given_up and message.kind == "tell" and kind != wire.DONE:
                 raise ProtocolError("an answer to a message that wants none")
-            elif not message.given_up and message.kind != "tell" and message.sink is not None:
+            elif not message.given_up and message.kind != "tell" and message.reply_to is not None:
                 raise Unanswered(message)
         with self.lock:
-            self.mailbox.take_off(message)
+            self.mailbox.complete(message)
             self.room.notify()
             if self._on_done is not None:
                 self._on_done()
             self.pump()
 
-    def _skipped(self, message: Message, doubt: Doubt) -> BaseException:
+    def _skipped(self, message: Message, skip_race: SkipRace) -> BaseException:
         """The error of a call that was given up on at the very moment when it was to begin, and has not begun."""
-        return self._not_run(message) if doubt == "stopped" else CancelledError()
+        return self._not_run(message) if skip_race == "stopped" else CancelledError()
 
     def _look_whether_drained(self) -> None:
         if self._on_drained is not None:
@@ -177,7 +177,7 @@ class Delivery(Sending):
 
     def _drained(self) -> None:
         report = self._on_drained
-        if report is not None and self.mailbox.on_way == 0:
+        if report is not None and self.mailbox.in_flight == 0:
             report()
 
     # What the rules ask for, on the I/O thread
@@ -234,14 +234,14 @@ class Delivery(Sending):
         with self.lock:
             if self.flows:
                 self.take_back()
-            self.mailbox.put_first(Message("stop", b"", own_wish=True))
+            self.mailbox.push_front(Message("stop", b"", is_self_stop=True))
             self.pump()
 
     def put_stop(self, message: Message) -> None:
         """Put a stop behind all that waits, once, whether other messages are taken or not."""
         with self.lock:
             self._clock.run()
-            if not (message in self.mailbox or self.mailbox.is_on_way(message)):
+            if not (message in self.mailbox or self.mailbox.is_in_flight(message)):
                 self.mailbox.put(message)
             self.pump()
 
@@ -250,10 +250,10 @@ class Delivery(Sending):
         recalled = self.recall("waits")
         for message in recalled:
             message.skip("")
-        in_doubt = max((message.seq for message in self.mailbox.unanswered() if message.doubt), default=0)
-        self.mailbox.recall(recalled, in_doubt)
+        highest_racing = max((message.seq for message in self.mailbox.unanswered() if message.skip_race), default=0)
+        self.mailbox.recall(recalled, highest_racing)
 
-    def recall(self, why: Doubt) -> list[Message]:
+    def recall(self, why: SkipRace) -> list[Message]:
         """Give up on everything in flight that has not begun; return it in order.  Under the lock.
 
         The last one first: otherwise the isolate could skip one that was given up on, and begin the next one too soon.

@@ -233,9 +233,12 @@ class Incarnation(Fate):
     def on_fault(self, error: Exception) -> None:
         """What came from the process is not possible: end it."""
         if isinstance(error, Unanswered):
-            sink, error = error.unanswered.sink, ProtocolError(f"{self.spec.name} left a call without an answer")
+            reply_to, error = (
+                error.unanswered.reply_to,
+                ProtocolError(f"{self.spec.name} left a call without an answer"),
+            )
             self.doom("killed", f"ProtocolError: {error}")  # before its caller knows, and may end the isolate
-            sink.fail(error)
+            reply_to.fail(error)
         if not isinstance(error, ProtocolError):
             self._home.reports.defect("piactors failed to handle what isolate %s sent", error)
         kind: Kind = "start_failed" if isinstance(error, Unconfined) else "killed"

@@ -318,7 +318,7 @@ class Isolate(Looks):
         if self.options.standby and not self.loop.is_current():
             self.news.ended.wait(None if seconds is None else seconds + _RELEASE_SECONDS)
 
-    def succeed(self, earlier: Isolate) -> None:
+    def inherit(self, earlier: Isolate) -> None:
         """Go on where an isolate of the same ref has ended: count its processes, keep what was set."""
         self.life.continue_from(earlier.life)
         self.news.continue_from(earlier.news)

@@ -59,7 +59,7 @@ class Line(Trust, Protocol):
     def watch(self) -> None:
         """See to it that answers are read that no caller reads."""
 
-    def lend(self, future: Future[Any], waker: waking.Waker, deadline: float | None) -> None:
+    def read_until_settled(self, future: Future[Any], waker: waking.Waker, deadline: float | None) -> None:
         """Let the caller that waits for `future` read the answers."""
 
     def has_begun(self, message: Message) -> bool:
@@ -137,9 +137,9 @@ class CallFuture(Future[Any]):
             self._cancel_if_given_up()
             raise
         if cancelled:
-            sink, self.message = None if self.message is None else self.message.sink, None
-            if sink is not None and sink is not self:  # somebody watches it
-                sink.cancelled()
+            reply_to, self.message = None if self.message is None else self.message.reply_to, None
+            if reply_to is not None and reply_to is not self:  # somebody watches it
+                reply_to.cancelled()
         return cancelled
 
     def _give_up(self) -> bool:
@@ -167,7 +167,7 @@ class CallFuture(Future[Any]):
                 wake = waker.wake
                 try:
                     self._wake_with(wake)
-                    self._delivery.lend(self, waker, deadline)
+                    self._delivery.read_until_settled(self, waker, deadline)
                 finally:
                     if self._wakers:
                         self._let_sleep(wake)
@@ -253,8 +253,8 @@ def fail_all(messages: list[Message], error: Callable[[], BaseException], *, unl
     """Fail those who wait for these messages; if their caller gave up on them, nobody does."""
     for message in messages:
         # Cancelled, that is: one that was only told to be skipped, so that it waits again, still has its caller.
-        if message.sink is not None and not (unless_given_up and message.given_up and message.cancelled):
-            message.sink.fail(error())
+        if message.reply_to is not None and not (unless_given_up and message.given_up and message.cancelled):
+            message.reply_to.fail(error())
 
 
 def _value_with(needs: object, decoder: Decoder, flags: int, payload: wire.Payload) -> Any:

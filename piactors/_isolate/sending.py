@@ -167,7 +167,7 @@ class Sending:
             if isinstance(error, Reentered):
                 mailbox.give_up(message)
             raise
-        return None, process if mailbox.count_on_way() > 1 else None
+        return None, process if mailbox.count_in_flight() > 1 else None
 
     def _set_timeout(self, message: Message) -> None:
         message.limit_to(self._call_timeout if message.call_timeout is None else message.call_timeout, math.inf)
@@ -193,11 +193,11 @@ class Sending:
         kind, payload = _FRAME_KINDS[message.kind], message.payload
         if message.needs is not None or process.knowledge.forgotten:
             process.define(message.needs)
-        sink: ReplyPort | None = message.sink
-        flags = wire.PICKLE if type(sink) is CallFuture else _INLINE if sink is None else sink.flags(self)
+        reply_to: ReplyPort | None = message.reply_to
+        flags = wire.PICKLE if type(reply_to) is CallFuture else _INLINE if reply_to is None else reply_to.flags(self)
         if type(payload) is Parcel:
             process.send_parcel(flags, kind, message.seq, payload, self.outbox.dropped())
-        elif self.mailbox.count_on_way() == 1:
+        elif self.mailbox.count_in_flight() == 1:
             process.send(kind, flags, message.seq, payload)
         else:
             process.send_soon(kind, flags, message.seq, payload)

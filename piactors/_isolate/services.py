@@ -79,11 +79,11 @@ class HostServices:
         return found
 
     def _ask(self, generation: Process, number: int, payload: bytes) -> None:
-        sink = PeerReply(generation, number)
-        self._futures[number] = sink.future
+        reply_to = PeerReply(generation, number)
+        self._futures[number] = reply_to.future
         while len(self._futures) > _KEPT:
             self._futures.popitem(last=False)
-        self._put(Message("call", payload, sink), sink)
+        self._put(Message("call", payload, reply_to), reply_to)
 
     def _tell(self, generation: Process, number: int, payload: bytes) -> None:
         self._put(Message("tell", payload), None)
@@ -91,7 +91,7 @@ class HostServices:
 
     def _stop(self, generation: Process, number: int) -> None:
         if self._wants_stop(generation):
-            self._put(Message("stop", b"", own_wish=True), None)
+            self._put(Message("stop", b"", is_self_stop=True), None)
         generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
     def _post(
@@ -125,13 +125,13 @@ class HostServices:
             raise ProtocolError("the messages that it sends to itself take more memory than max_frame allows")
         self._next_look = self._put_so_far + max(_LOOK_EVERY, len(self._delivery) // 4)
 
-    def _put(self, message: Message, sink: PeerReply | None) -> None:
+    def _put(self, message: Message, reply_to: PeerReply | None) -> None:
         self._check_room()
         try:
             self._delivery.put(message, may_block=False)
         except (ActorDeadError, MailboxFull) as error:
-            if sink is not None:
-                sink.fail(error)
+            if reply_to is not None:
+                reply_to.fail(error)
 
 
 _NOTHING = plain_encode.encode(None)

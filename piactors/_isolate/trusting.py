@@ -70,6 +70,6 @@ def future_of(delivery: Line, target: object) -> CallFuture:
 def take_back(messages: Iterable[Message]) -> None:
     """A call by name leaves, and may run beside these: their answers are not trusted any more."""
     for message in messages:
-        take_back = getattr(message.sink, "take_back_trust", None)
+        take_back = getattr(message.reply_to, "take_back_trust", None)
         if take_back is not None:
             take_back()

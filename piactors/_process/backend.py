@@ -106,11 +106,11 @@ class Backend(Protocol):
         """In a forked copy of the host: let go of the descriptors and touch nothing else."""
 
 
-class Pens(Protocol):
+class LauncherCgroups(Protocol):
     """Who makes control groups for launchers (see `_host.confiner`)."""
 
-    def pen(self) -> str | None:
+    def launcher_cgroup(self) -> str | None:
         """Return the folder of a new group that a launcher and all that it starts are in; None if there is none."""
 
-    def remove_pen(self, folder: str) -> None:
+    def remove_launcher_cgroup(self, folder: str) -> None:
         """Let go of such a group."""

@@ -19,7 +19,7 @@ from piactors._io.loop import Loop
 from piactors._platform import markers, pidfd, process_stats
 from piactors._platform.limits import cgroups
 from piactors._process import launcher_channel, launcher_env, launcher_sweep, launcher_watch, pihost_files
-from piactors._process.backend import MARKER_PREFIX, RESOURCES, Order, Pens, ProcessListener
+from piactors._process.backend import MARKER_PREFIX, RESOURCES, LauncherCgroups, Order, ProcessListener
 from piactors._process.flags import interpreter_flags
 from piactors._process.launcher_channel import AFTER_FAILURE, MOST_FAILURES, LauncherChannel
 from piactors._process.launcher_news import LauncherNews, rusage_of
@@ -51,7 +51,7 @@ class LauncherBackend(LauncherChannel):
         preload: Sequence[str],
         own: bool,
         host_pidfd: int,
-        confiner: Pens,
+        confiner: LauncherCgroups,
         env: launcher_env.EnvClass,
         on_lost: Callable[[Sequence[str]], None],
     ) -> None:
@@ -66,7 +66,7 @@ class LauncherBackend(LauncherChannel):
         """Whether it is lost, and nothing has been done yet to end what escaped."""
         self._is_swept = False
         self._exit_code = -signal.SIGKILL
-        self._pen, self._remove_pen = confiner.pen(), confiner.remove_pen
+        self._cgroup, self._remove_cgroup = confiner.launcher_cgroup(), confiner.remove_launcher_cgroup
         self._listeners: dict[int, ProcessListener] = {}
         self._groups: dict[int, list[str]] = {}
         self._next_id = 1
@@ -115,7 +115,7 @@ class LauncherBackend(LauncherChannel):
     def _start(self, command: list[str], theirs: socket.socket, host_pidfd: int) -> subprocess.Popen[bytes]:
         inherited = [theirs.fileno(), *([host_pidfd] if host_pidfd >= 0 else [])]
         return subprocess.Popen(
-            [*command, *pihost_files.COMMAND, "launcher", str(theirs.fileno()), str(host_pidfd), self._pen or ""],
+            [*command, *pihost_files.COMMAND, "launcher", str(theirs.fileno()), str(host_pidfd), self._cgroup or ""],
             pass_fds=inherited,
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -219,9 +219,9 @@ class LauncherBackend(LauncherChannel):
             self._forget(frame.seq)
             self._watch.statuses.pop(frame.seq, None)
             listener.exited(news["status"], rusage_of(news["rusage"]), lost=False)
-            if self._pen is not None:  # an isolate that was a host itself may have left groups in it
+            if self._cgroup is not None:  # an isolate that was a host itself may have left groups in it
                 with contextlib.suppress(OSError):
-                    cgroups.remove_stale(self._pen, kill=False)
+                    cgroups.remove_stale(self._cgroup, kill=False)
 
     def _forget(self, launch_id: int) -> None:
         del self._listeners[launch_id], self._groups[launch_id], self._members[launch_id]
@@ -305,10 +305,10 @@ class LauncherBackend(LauncherChannel):
         try:
             logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
             groups = [folder for folders in self._groups.values() for folder in folders]
-            groups += [self._pen] if self._pen else []
+            groups += [self._cgroup] if self._cgroup else []
             self._exit_code = launcher_sweep.sweep(self._process, processes, groups, self.marker, self._own)
-            if self._pen is not None:
-                self._remove_pen(self._pen)
+            if self._cgroup is not None:
+                self._remove_cgroup(self._cgroup)
         except Exception:  # nothing can be looked at without a descriptor: what is left ends with its parent
             logger.exception("the processes of a lost launcher could not be looked for")
         finally:

@@ -116,7 +116,7 @@ class Process(Protocol):
     def give_up(self, seq: int) -> bool:
         """Publish that the caller of `seq` gave up; True if the call will never begin."""
 
-    def lend(
+    def read_until_settled(
         self, future: Waiting, waker: Waker, spin: Spin, deadline: float | None, answers_due: Callable[[], int]
     ) -> None:
         """Let the caller that waits for `future` read its answer itself."""

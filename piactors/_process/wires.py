@@ -71,13 +71,13 @@ class Wires:
         """Answer a request of the isolate on the control channel; never blocks."""
         self._control.send(kind, flags, number, payload)
 
-    def lend(
+    def read_until_settled(
         self, future: Waiting, waker: Waker, spin: Spin, deadline: float | None, answers_due: Callable[[], int]
     ) -> None:
-        """Let the caller that waits for `future` read its answer itself (see `Reader.lend`)."""
+        """Let the caller that waits for `future` read its answer itself (see `Reader.read_until_settled`)."""
         if self._data.held_back:
             self._data_writer.flush()
-        self._reader.lend(future, waker, spin, deadline, answers_due)
+        self._reader.read_until_settled(future, waker, spin, deadline, answers_due)
 
     def read_now(self) -> None:
         """Handle what is in the data channel already, whatever is to read it; on the loop's thread."""
@@ -85,7 +85,7 @@ class Wires:
 
     def watch(self) -> None:
         """See to it that answers are read that no caller reads; never under the isolate's lock."""
-        if self._reader.rests:
+        if self._reader.is_unwatched:
             self._reader.watch()
 
     def request(self, operation: str, args: tuple[Any, ...], answer: Answer) -> None:

@@ -57,21 +57,21 @@ class Mailbox:
         self._window_bytes = window_bytes
         self._waiting: OrderedDict[Message, None] = OrderedDict()  # what is given up is taken out of the middle
         self._in_hand: Message | None = None
-        self._on_way: dict[int, Message] = {}
-        self.count_on_way = self._on_way.__len__
+        self._in_flight: dict[int, Message] = {}
+        self.count_in_flight = self._in_flight.__len__
         """How many messages are in flight, without a step of Python."""
-        self._on_way_bytes = 0
+        self._in_flight_bytes = 0
         self._last_seq = 0
         self._highest_answered = 0
         self._stop_sent = False
-        self._in_doubt = 0
+        self._highest_racing = 0
         self._recalled: dict[int, None] = {}  # in ascending order
         self.leaving: list[Message] = []
         """What a generation's end has taken out: what settles all of it clears this, so that none is ever lost."""
 
     def __len__(self) -> int:
         """How many messages wait or are in flight."""
-        return len(self._waiting) + len(self._on_way)
+        return len(self._waiting) + len(self._in_flight)
 
     def held_bytes(self) -> int:
         """About how much memory the waiting messages take; walks through all of them."""
@@ -83,9 +83,9 @@ class Mailbox:
         return bool(self._waiting)
 
     @property
-    def on_way(self) -> int:
+    def in_flight(self) -> int:
         """How many messages are in flight."""
-        return len(self._on_way)
+        return len(self._in_flight)
 
     @property
     def stop_sent(self) -> bool:
@@ -122,7 +122,7 @@ class Mailbox:
 
     def put_and_send(self, message: Message) -> bool:
         """Add a message; True if it may be sent at once, and is numbered, because none waits before it."""
-        taken = self._on_way or self._recalled
+        taken = self._in_flight or self._recalled
         if self._waiting or self._stop_sent or (taken and not self._has_room(message)):
             self._waiting[message] = None
             return False
@@ -130,17 +130,17 @@ class Mailbox:
         return True
 
     def _has_room(self, message: Message) -> bool:
-        on_way, recalled = self._on_way, self._recalled
-        if not on_way and not recalled:
+        in_flight, recalled = self._in_flight, self._recalled
+        if not in_flight and not recalled:
             return True
         # The mark of a recalled number stands in the page until the isolate has skipped it, so it takes room as well.
-        oldest = next(iter(on_way)) if on_way else self._last_seq + 1
-        if oldest <= self._in_doubt and not message.own_wish:
-            return False  # what is in doubt may have to be sent again, before this one
+        oldest = next(iter(in_flight)) if in_flight else self._last_seq + 1
+        if oldest <= self._highest_racing and not message.is_self_stop:
+            return False  # what is in a race may have to be sent again, before this one
         if recalled:
             oldest = min(oldest, next(iter(recalled)))
         in_window = self._last_seq + 1 - oldest < self._window
-        return in_window and (not on_way or self._on_way_bytes + len(message.payload) <= self._window_bytes)
+        return in_window and (not in_flight or self._in_flight_bytes + len(message.payload) <= self._window_bytes)
 
     def _number(self, message: Message) -> None:
         seq = self._last_seq + 1
@@ -150,8 +150,8 @@ class Mailbox:
             message.deadline = message.grace = 0.0
             message.in_transfer = message.by_stop = False
             message.__dict__.pop("fate", None)
-        self._on_way[seq] = message
-        self._on_way_bytes += len(message.payload)
+        self._in_flight[seq] = message
+        self._in_flight_bytes += len(message.payload)
         if message.kind == "stop":
             self._stop_sent = True
         self._last_seq = seq
@@ -168,17 +168,17 @@ class Mailbox:
             taken: whether the message `in_hand` will reach the isolate.  If not, it waits as before, or is not here.
         """
         message = self._in_hand
-        if message is not None and self._on_way.get(message.seq) is message:
+        if message is not None and self._in_flight.get(message.seq) is message:
             if taken:
                 self._last_seq = max(self._last_seq, message.seq)
                 self._waiting.pop(message, None)
             else:
                 self._last_seq = min(self._last_seq, message.seq - 1)
                 if message not in self._waiting:
-                    self.put_first(message)
-                del self._on_way[message.seq]
-        self._on_way_bytes = sum(len(other.payload) for other in self._on_way.values())
-        self._stop_sent = any(other.kind == "stop" for other in self._on_way.values())
+                    self.push_front(message)
+                del self._in_flight[message.seq]
+        self._in_flight_bytes = sum(len(other.payload) for other in self._in_flight.values())
+        self._stop_sent = any(other.kind == "stop" for other in self._in_flight.values())
 
     def expect(self, seq: int) -> Message:
         """Return the message of this number, which is in flight.
@@ -186,51 +186,51 @@ class Mailbox:
         Raises:
             UnknownSequence: if none is in flight under it.
         """
-        message = self._on_way.get(seq)
+        message = self._in_flight.get(seq)
         if message is None or message.kind == "stop":
             raise UnknownSequence(f"an answer to message {seq}, which is not in flight")
         return message
 
-    def take_off(self, message: Message) -> bool:
+    def complete(self, message: Message) -> bool:
         """Take a message out of flight: it is answered.  Returns whether others wait."""
         if message.seq > self._highest_answered:
             self._highest_answered = message.seq
-        on_way, size = self._on_way, len(message.payload)
+        in_flight, size = self._in_flight, len(message.payload)
         self._in_hand = None
-        del on_way[message.seq]
-        self._on_way_bytes = self._on_way_bytes - size if on_way else 0
+        del in_flight[message.seq]
+        self._in_flight_bytes = self._in_flight_bytes - size if in_flight else 0
         return bool(self._waiting)
 
     def give_up(self, message: Message) -> bool:
         """Take out a message whose caller gave up on it; False if it does not wait here (any more)."""
-        if self.is_on_way(message) or message not in self._waiting:
+        if self.is_in_flight(message) or message not in self._waiting:
             return False
         del self._waiting[message]
         return True
 
-    def recall(self, messages: Sequence[Message], in_doubt: int = 0) -> None:
+    def recall(self, messages: Sequence[Message], highest_racing: int = 0) -> None:
         """Let messages wait again, in front: they were sent, and the isolate has been told to skip them.
 
         Args:
             messages: in order.
-            in_doubt: the highest number that may be skipped as well; nothing is sent until all up to it are answered.
+            highest_racing: the highest number that may be skipped as well; up to it all are answered before more is sent.
         """
         recalled = {message.seq: None for message in messages}
         size = sum(len(message.payload) for message in messages)
-        in_doubt = max(self._in_doubt, in_doubt)
+        highest_racing = max(self._highest_racing, highest_racing)
         try:
             self._recalled.update(recalled)
-            self._put_all_first(messages)
+            self._push_all_front(messages)
         except BaseException:  # for lack of memory: they are in flight as before, and not here as well
             for message in messages:
                 self._waiting.pop(message, None)
                 self._recalled.pop(message.seq, None)
             raise
-        self._in_doubt = in_doubt
+        self._highest_racing = highest_racing
         for message in messages:  # from here on nothing can fail that would leave one of them nowhere
-            del self._on_way[message.seq]
+            del self._in_flight[message.seq]
             message.seq = 0
-        self._on_way_bytes = self._on_way_bytes - size if self._on_way else 0
+        self._in_flight_bytes = self._in_flight_bytes - size if self._in_flight else 0
 
     def is_recalled(self, seq: int) -> bool:
         """Whether this number was of a message that has been recalled; forgets that."""
@@ -244,32 +244,32 @@ class Mailbox:
         first = next(iter(self._waiting), None)
         size = len(message.payload)
         try:
-            self.put_first(message)
-            if first is not None and first.kind == "stop" and first.own_wish:
+            self.push_front(message)
+            if first is not None and first.kind == "stop" and first.is_self_stop:
                 self._waiting.move_to_end(first, last=False)
         except BaseException:  # for lack of memory: it is in flight as before
             self._waiting.pop(message, None)
             raise
         if message.seq > self._highest_answered:
             self._highest_answered = message.seq
-        del self._on_way[message.seq]
-        self._on_way_bytes = self._on_way_bytes - size if self._on_way else 0
+        del self._in_flight[message.seq]
+        self._in_flight_bytes = self._in_flight_bytes - size if self._in_flight else 0
         self._in_hand = None
         message.seq = 0
-        message.doubt = ""
+        message.skip_race = ""
 
-    def put_first(self, message: Message) -> None:
+    def push_front(self, message: Message) -> None:
         """Add a message in front of all that wait."""
         self._waiting[message] = None
         self._waiting.move_to_end(message, last=False)
 
-    def _put_all_first(self, messages: Sequence[Message]) -> None:
+    def _push_all_front(self, messages: Sequence[Message]) -> None:
         for message in reversed(messages):
-            self.put_first(message)
+            self.push_front(message)
 
-    def is_on_way(self, message: Message) -> bool:
+    def is_in_flight(self, message: Message) -> bool:
         """Whether a message has been sent to this generation and not been answered."""
-        return self._on_way.get(message.seq) is message
+        return self._in_flight.get(message.seq) is message
 
     def take_calls(self, *, tried: bool = True) -> list[Message]:
         """Take out everything that waits except the stops.
@@ -285,8 +285,8 @@ class Mailbox:
 
     def take_own_stops(self) -> list[Message]:
         """Take out the stops that a generation asked for itself: they end with it."""
-        stops = [message for message in self._waiting if message.own_wish]
-        self._waiting = OrderedDict.fromkeys(message for message in self._waiting if not message.own_wish)
+        stops = [message for message in self._waiting if message.is_self_stop]
+        self._waiting = OrderedDict.fromkeys(message for message in self._waiting if not message.is_self_stop)
         return stops
 
     def generation_ended(self, evidence: Evidence) -> Aftermath:
@@ -295,20 +295,20 @@ class Mailbox:
         retried: list[Message] = []
         result = Aftermath([], [], self.take_own_stops(), retried)
         again: list[Message] = []
-        for position, message in enumerate(self._on_way.values()):
+        for position, message in enumerate(self._in_flight.values()):
             self._sort(message, message.seq <= begun, position == 0, result, again)
         self.leaving += [*result.crashed, *result.poisoned, *result.dropped]
-        self._put_all_first(again)
+        self._push_all_front(again)
         retried += [message for message in again if message.seq <= begun and message.kind != "stop"]
         self.next_generation()
         return result
 
     def next_generation(self) -> None:
         """Number what is sent from 1 again: it goes to another process, and nothing is in flight to that."""
-        self._on_way.clear()
+        self._in_flight.clear()
         self._in_hand = None
         self._recalled.clear()
-        self._on_way_bytes = self._last_seq = self._highest_answered = self._in_doubt = 0
+        self._in_flight_bytes = self._last_seq = self._highest_answered = self._highest_racing = 0
         self._stop_sent = False
 
     def _believed(self, evidence: Evidence) -> int:
@@ -319,7 +319,7 @@ class Mailbox:
 
     def _sort(self, message: Message, begun: bool, head: bool, result: Aftermath, again: list[Message]) -> None:
         if message.kind == "stop":
-            result.dropped.append(message) if message.own_wish else again.append(message)
+            result.dropped.append(message) if message.is_self_stop else again.append(message)
             return
         if message.given_up:
             result.dropped.append(message)
@@ -347,8 +347,8 @@ class Mailbox:
 
     def running(self, threads: int) -> list[Message]:
         """Return what is in flight and may have begun, oldest first, if `threads` calls run at once."""
-        return [message for message in islice(self._on_way.values(), threads) if message.kind != "stop"]
+        return [message for message in islice(self._in_flight.values(), threads) if message.kind != "stop"]
 
     def unanswered(self) -> Iterable[Message]:
         """Return what is in flight, oldest first."""
-        return list(self._on_way.values())
+        return list(self._in_flight.values())

@@ -6,15 +6,15 @@ from typing import Any, Literal
 
 Kind = Literal["call", "tell", "stop"]
 Fate = Literal["answered", "late"]
-Doubt = Literal["", "cancelled", "stopped", "waits"]
+SkipRace = Literal["", "cancelled", "stopped", "waits"]
 
 
 class Message:
-    """One message: serialised, so a snapshot; `sink` takes its outcome."""
+    """One message: serialised, so a snapshot; `reply_to` takes its outcome."""
 
     # What stands here is what nearly every message has all its life; an instance holds only what differs.
     retries: int = 0
-    own_wish: bool = False
+    is_self_stop: bool = False
     """Of a stop: the actor asked for it itself, so it concerns this generation only."""
     call_timeout: float | None = None
     """Seconds that it may run; None for no limit."""
@@ -45,15 +45,15 @@ class Message:
     given_up: bool = False
     cancelled: bool = False
     """Whether its caller has given up on it."""
-    doubt: Doubt = ""
+    skip_race: SkipRace = ""
     """Why the isolate was told to skip it, if it said at the same time that it begins: either may have come first.
 
     If it is skipped after all, its caller has cancelled it, the isolate is shut down, or it waits again."""
 
-    def __init__(self, kind: Kind, payload: Any, sink: Any = None, retries: int = 0, **more: Any) -> None:
+    def __init__(self, kind: Kind, payload: Any, reply_to: Any = None, retries: int = 0, **more: Any) -> None:
         self.kind = kind
         self.payload = payload
-        self.sink = sink
+        self.reply_to = reply_to
         if retries:
             self.retries = retries
         if more:
@@ -81,9 +81,9 @@ class Message:
         if of_attribute:
             self.of_attribute = True
 
-    def answer_to(self, sink: Any) -> None:
+    def answer_to(self, reply_to: Any) -> None:
         """Give the outcome to somebody else, who passes it on."""
-        self.sink = sink
+        self.reply_to = reply_to
 
     def begin(self, limit: float, deadline: float, *, by_stop: bool, in_transfer: bool) -> None:
         """It may run for `limit` seconds from now on, until `deadline`; or it has still to arrive by then."""
@@ -112,11 +112,11 @@ class Message:
         """Its caller gave up on it, and it will never begin; with `sent` it is the isolate that skips it."""
         self.cancelled = True
         if sent:
-            self.given_up, self.doubt = True, ""
+            self.given_up, self.skip_race = True, ""
 
-    def skip(self, doubt: Doubt, *, given_up: bool = False) -> None:
-        """The isolate is told to skip it (`given_up`), or may find it so at the moment when it begins it (`doubt`)."""
-        self.given_up, self.doubt = given_up, doubt
+    def skip(self, skip_race: SkipRace, *, given_up: bool = False) -> None:
+        """The isolate is told to skip it (`given_up`), or may find it so just as it begins it (`skip_race`)."""
+        self.given_up, self.skip_race = given_up, skip_race
 
     def lose(self, where: Any) -> None:
         """It had begun in a process that has ended, and will be tried again."""

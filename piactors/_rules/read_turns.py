@@ -8,7 +8,7 @@
                         │
     all of them ──close─┴──> closed
 
-The loop watches a channel unless a caller reads it.  After its turn the channel *rests*: nobody watches it,
+The loop watches a channel unless a caller reads it.  After its turn the channel is *unwatched*: nobody watches it,
 because the next call's caller will read it, and a loop that woke for that answer would be in the way.  It is
 watched again as soon as answers are due that nobody waits for, and after a moment without use.
 

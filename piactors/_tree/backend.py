@@ -9,7 +9,7 @@ from piactors._spawn import start
 from piactors._tree.clock import Clock, RealClock
 from piactors._tree.engine import Engine
 from piactors._tree.isolate_runner import IsolateRunner
-from piactors._tree.runner import Link, Runner
+from piactors._tree.runner import ChildLink, Runner
 from piactors._tree.thread_runner import ThreadRunner
 from piactors._tree.tree_runner import TreeBackend, TreeRunner
 from piactors.actor import ActorStarter, ProcessActor
@@ -24,7 +24,7 @@ class RealTreeBackend:
     def __init__(self) -> None:
         self.clock: Clock = RealClock()
 
-    def runner(self, spec: ChildSpec, link: Link) -> Runner:
+    def runner(self, spec: ChildSpec, link: ChildLink) -> Runner:
         """Return what runs a child."""
         if spec.is_supervisor:
             return tree_runner(spec, link, self)
@@ -36,12 +36,12 @@ class RealTreeBackend:
         """A supervisor begins to work."""
 
 
-def tree_runner(spec: ChildSpec, link: Link, backend: TreeBackend) -> TreeRunner:
+def tree_runner(spec: ChildSpec, link: ChildLink, backend: TreeBackend) -> TreeRunner:
     """Return what runs a child that is a supervisor."""
     return TreeRunner(link, spec.id, backend, lambda: spec.target(*spec.args, **spec.kwargs), _seconds(spec, None))
 
 
-def thread_runner(spec: ChildSpec, link: Link, clock: Clock, options: IsolationOptions) -> ThreadRunner:
+def thread_runner(spec: ChildSpec, link: ChildLink, clock: Clock, options: IsolationOptions) -> ThreadRunner:
     """Return what runs a child in a thread; of the options, it takes those that mean something there."""
     return ThreadRunner(
         link,
@@ -61,7 +61,7 @@ def _seconds(spec: ChildSpec, usual: float | None) -> float | None:
     return 0.0 if spec.shutdown == "kill" else spec.shutdown
 
 
-def _prepare(spec: ChildSpec, link: Link) -> IsolateRef:
+def _prepare(spec: ChildSpec, link: ChildLink) -> IsolateRef:
     target = spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target
     is_actor = isinstance(target, type) and issubclass(target, ProcessActor)
     prepare = start.prepare_actor if is_actor else spawning.prepare_target

@@ -22,7 +22,7 @@ from piactors._rules.supervisor.actions import (
     BudgetExceeded,
     Ended,
     Forget,
-    PutDown,
+    Release,
     Start,
     StartRefused,
     Stop,
@@ -162,14 +162,14 @@ class Engine:
                 self._stop(id, keep)
             case WaitBeforeStart():
                 self._wait(action)
-            case PutDown(id):
+            case Release(id):
                 self._end_wait(id)
                 if id in self.runners:
-                    self.runners[id].put_down()
+                    self.runners[id].release()
             case Forget(id):
                 self._end_wait(id)
                 if id in self.runners:
-                    self.runners.pop(id).put_down()
+                    self.runners.pop(id).release()
             case Answer() | StartRefused():
                 self._answer(action)
             case BudgetExceeded():

@@ -8,7 +8,7 @@ from piactors._isolate.isolate import Isolate
 from piactors._isolate.replacing import same_isolate
 from piactors._isolate.spec import IsolateSpec
 from piactors._platform import process_stats
-from piactors._tree.runner import Link, Runner
+from piactors._tree.runner import ChildLink, Runner
 from piactors.future import Future
 from piactors.ref import IsolateRef
 
@@ -16,7 +16,7 @@ from piactors.ref import IsolateRef
 class IsolateRunner:
     """Runs an isolate under one ref: an `Isolate` from a start to the end that no restart follows, then another."""
 
-    def __init__(self, link: Link, ref: IsolateRef, *, kill: bool) -> None:
+    def __init__(self, link: ChildLink, ref: IsolateRef, *, kill: bool) -> None:
         self.link = link
         self.ref = ref
         self._kill = kill
@@ -77,13 +77,13 @@ class IsolateRunner:
 
         return swap
 
-    def put_down(self) -> None:
+    def release(self) -> None:
         """It stays down: fail what waits for it."""
         self._isolate.release()
         self._unused = False
 
     def await_end(self) -> None:
-        """After `put_down`, at the end of the supervisor: wait until what stood by for its restart is gone as well."""
+        """After `release`, at the end of the supervisor: wait until what stood by for its restart is gone as well."""
         self._isolate.await_end()
 
     def kill(self) -> None:

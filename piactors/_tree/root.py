@@ -14,14 +14,14 @@ from piactors._isolate.parent import MakeError
 from piactors._platform import late_threads
 from piactors._rules.supervisor.actions import Exit
 from piactors._rules.supervisor.rules import ChildRule
-from piactors._tree.runner import Link
+from piactors._tree.runner import ChildLink
 from piactors._tree.tree_runner import TreeBackend, TreeRunner
 from piactors.errors import StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 
 
-class RootSupervisor(Link):
+class RootSupervisor(ChildLink):
     """Stands in for a supervisor above: it starts the tree once, and accepts its end."""
 
     def __init__(self, backend: TreeBackend, name: str, make: Callable[[], Any]) -> None:
@@ -85,7 +85,7 @@ class RootSupervisor(Link):
         if not self.runner.begun:
             runtime.current().remove_tree(self)  # its thread will not come, or puts it there again
 
-    # News of the tree (see `Link`)
+    # News of the tree (see `ChildLink`)
 
     def started(self) -> None:
         """The tree has started: whoever waits for that goes on."""
@@ -107,7 +107,7 @@ class RootSupervisor(Link):
         """The tree has ended as it was told to."""
 
     def _over(self) -> None:
-        self.runner.put_down(wait=True)
+        self.runner.release(wait=True)
         runtime.current().remove_tree(self)
 
     # For the runtime (see `Member`)

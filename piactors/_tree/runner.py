@@ -21,7 +21,7 @@ class Runner(Protocol):
     None of its methods except `await_end` blocks.  Their outcomes are reported to `link`.
     """
 
-    link: Link
+    link: ChildLink
 
     @property
     def ref(self) -> pykka.ActorRef[Any]:
@@ -33,14 +33,14 @@ class Runner(Protocol):
     def stop(self, keep: bool) -> None:
         """Begin to stop it within its shutdown time, even if it is starting; report `exited`.
 
-        With `keep`, what waits for it goes on waiting, until `start` or `put_down`.
+        With `keep`, what waits for it goes on waiting, until `start` or `release`.
         """
 
-    def put_down(self) -> None:
+    def release(self) -> None:
         """It stays down: fail what waits for it."""
 
     def await_end(self) -> None:
-        """After `put_down`, at the end of the supervisor: wait until what stood by for its restart is gone as well.
+        """After `release`, at the end of the supervisor: wait until what stood by for its restart is gone as well.
 
         The one method that may block, by the shutdown time.
         """
@@ -75,7 +75,7 @@ class Faults(Protocol):
         """A message is about to be handled; with a reason the child dies of it instead."""
 
 
-class Link:
+class ChildLink:
     """A child's way to its supervisor.  A declared child outlives the engine: the next one takes the link over."""
 
     def __init__(self, rule: ChildRule, quarantine: bool = False, asks: bool = False) -> None:

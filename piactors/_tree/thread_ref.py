@@ -84,7 +84,7 @@ class ThreadMailbox:
             self._waiting.append(envelope)
             self._changed.notify()
 
-    def put_first(self, envelope: Envelope[Any]) -> bool:
+    def push_front(self, envelope: Envelope[Any]) -> bool:
         """Put a message before all that wait; False if none is taken (any more)."""
         with self._changed:
             if self._closed or self._refusing:

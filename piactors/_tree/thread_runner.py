@@ -22,7 +22,7 @@ from piactors._rules.supervisor.actions import Exit
 from piactors._text.logs import logger
 from piactors._tree.clock import Clock
 from piactors._tree.news import publish
-from piactors._tree.runner import Faults, Link, Runner
+from piactors._tree.runner import ChildLink, Faults, Runner
 from piactors._tree.thread_ref import Sent, ThreadRef, WantedStop, fail_all, settle
 from piactors.errors import IsolateCrashed, PoisonMessage, StartError
 from piactors.exit_reason import ExitReason
@@ -34,7 +34,7 @@ class ThreadRunner:
 
     def __init__(
         self,
-        link: Link,
+        link: ChildLink,
         clock: Clock,
         actor_class: type[pykka.Actor],
         args: tuple[Any, ...],
@@ -70,7 +70,7 @@ class ThreadRunner:
     def start(self) -> None:
         """Begin to start it, anew or in place of what has ended; report `started` or `start_failed`."""
         if self.ref.actor_stopped.is_set():
-            self.put_down()  # it was stopped for good by a supervisor that has been restarted since
+            self.release()  # it was stopped for good by a supervisor that has been restarted since
         self.told_to_stop = False
         if self._down:
             self._down = False
@@ -136,7 +136,7 @@ class ThreadRunner:
         self._shutdown, self.queues, self.clock = other._shutdown, other.queues, other.clock
         return True
 
-    def put_down(self) -> None:
+    def release(self) -> None:
         """It stays down: fail what waits for it."""
         if not self._down:
             self._down = True
@@ -295,7 +295,7 @@ class ThreadLife:
 
     def _give_back(self, envelope: Any) -> None:
         """The message has been taken out, and the generation was given up before it began."""
-        if not self._ref.actor_inbox.put_first(envelope):
+        if not self._ref.actor_inbox.push_front(envelope):
             fail_all([envelope], self._ref)
 
     def _handle(self, actor: pykka.Actor, envelope: Any) -> bool:
@@ -381,7 +381,7 @@ class ThreadLife:
         if isinstance(envelope, Sent):
             attempts, retries = envelope.count_attempt(), envelope.retries
             self._by_message = retries > 0 and self._runner.link.quarantine
-            if attempts <= retries and self._ref.actor_inbox.put_first(envelope):
+            if attempts <= retries and self._ref.actor_inbox.push_front(envelope):
                 return
         ref = self._ref
         text = f"actor {ref.name} (a thread, generation {ref.generation}) ended while the call ran in it"

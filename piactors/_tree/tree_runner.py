@@ -20,7 +20,7 @@ from piactors._rules.supervisor.rules import ChildRule
 from piactors._text import shown
 from piactors._tree.clock import Clock
 from piactors._tree.engine import Engine, start_error
-from piactors._tree.runner import Link, Runner
+from piactors._tree.runner import ChildLink, Runner
 from piactors._tree.settings import settings_of
 from piactors.child_spec import ChildSpec
 from piactors.errors import ActorDeadError, ChildNotFound, StartError
@@ -35,7 +35,7 @@ class TreeBackend(Protocol):
     def clock(self) -> Clock:
         """The time that they live by."""
 
-    def runner(self, spec: ChildSpec, link: Link) -> Runner:
+    def runner(self, spec: ChildSpec, link: ChildLink) -> Runner:
         """Return what runs a child."""
 
     def engine_made(self, engine: Engine) -> None:
@@ -59,7 +59,7 @@ class TreeRunner:
     """
 
     def __init__(
-        self, link: Link, name: str, backend: TreeBackend, make: Callable[[], Any], shutdown: float | None
+        self, link: ChildLink, name: str, backend: TreeBackend, make: Callable[[], Any], shutdown: float | None
     ) -> None:
         self.link = link
         self.name = name
@@ -150,12 +150,12 @@ class TreeRunner:
         elif self._shutdown is not None:
             self._timer = self.backend.clock.call_later(self._shutdown, self.kill)
 
-    def put_down(self, *, wait: bool = False) -> None:
+    def release(self, *, wait: bool = False) -> None:
         """It stays down: fail what waits for it; with `wait`, only once what stood by is gone, as `await_end` waits."""
         if self.stopped.is_set() and self.over.is_set():
             return
         for runner in list(self.runners.values()):
-            runner.put_down()
+            runner.release()
         self.take_no_more()
         if wait:
             self.await_end()
@@ -164,7 +164,7 @@ class TreeRunner:
         self._answer_stoppers()
 
     def await_end(self) -> None:
-        """After `put_down`, at the end of the supervisor: wait until what stood by for its restart is gone as well."""
+        """After `release`, at the end of the supervisor: wait until what stood by for its restart is gone as well."""
         for runner in list(self.runners.values()):
             runner.await_end()
 
@@ -263,7 +263,7 @@ class TreeRunner:
     def make_child(self, spec: ChildSpec, *, listed: bool) -> Runner:
         """Return what is to run a new child."""
         rule = spec.to_rule(listed=listed)
-        link = Link(rule, spec.quarantine, callable(spec.restart_on))
+        link = ChildLink(rule, spec.quarantine, callable(spec.restart_on))
         runner = self.backend.runner(spec, link)
         link.redeclare(spec.to_rule(listed=listed, runner=runner), spec.quarantine, asks=link.asks)
         return runner
@@ -352,7 +352,7 @@ class TreeRunner:
             there.link.redeclare(spec.to_rule(runner=there), spec.quarantine, asks=callable(spec.restart_on))
             return there
         if there is not None:
-            there.put_down()
+            there.release()
         self.runners[spec.id] = runner
         return runner
 
@@ -372,7 +372,7 @@ class TreeRunner:
         declared = {spec.id for spec in self.settings.children}
         others = [self.runners.pop(id) for id in list(self.runners) if id not in declared]
         for runner in others:
-            runner.put_down()
+            runner.release()
         return others
 
     def _engine_ended(self, reason: ExitReason, failed: str | None) -> None:

@@ -223,7 +223,7 @@ def check(life: Life, site: Site, error: BaseException, bystander: Any, pid: int
     watcher = Watcher(site, error)
     before, reader = runtime.current(), inside.process(bystander)._reader
     # What the I/O thread does for it after its last answer belongs to it, and could be what fails.
-    wait_until(lambda: not (reader.rests or reader._resting))
+    wait_until(lambda: not (reader.is_unwatched or reader._unwatched))
     try:
         with watching(watcher):
             live(life)

@@ -140,7 +140,9 @@ class MemoryProcess:
             self._given_up.add(seq)
             return self._begun < seq
 
-    def lend(self, future: Any, waker: Any, spin: Spin, deadline: float | None, answers_due: Callable[[], int]) -> None:
+    def read_until_settled(
+        self, future: Any, waker: Any, spin: Spin, deadline: float | None, answers_due: Callable[[], int]
+    ) -> None:
         """The I/O thread hands its answers out."""
 
     def watch(self) -> None:

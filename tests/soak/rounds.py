@@ -211,7 +211,7 @@ def _inside(ref: Any) -> str:
     return (
         f"process {pid} is in state {state}, {'over' if over else 'not over'}; {facts}; {machine.phase}, "
         f"{machine.wish!r}, "
-        f"halting {machine.halting}, {machine.swap}, {machine.bodies}; {isolate.delivery.mailbox.on_way} in flight"
+        f"halting {machine.halting}, {machine.swap}, {machine.bodies}; {isolate.delivery.mailbox.in_flight} in flight"
     )
 
 

@@ -14,7 +14,7 @@ from piactors._rules.supervisor.actions import (
     Ended,
     Exit,
     Forget,
-    PutDown,
+    Release,
     Start,
     StartRefused,
     Stop,
@@ -86,7 +86,7 @@ class PureTree:
                 self.answers[call] = "error"
             case Ended(_, failed):
                 self.failed = failed is not None
-            case PutDown():
+            case Release():
                 pass
 
     def _started(self, id: str) -> Callable[[], list[Action]]:

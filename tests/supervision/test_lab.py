@@ -77,10 +77,10 @@ def test_waits_grow_up_to_their_maximum(lab: Lab, target: Any) -> None:
     assert lab.clock.now() == 190
 
 
-@pytest.mark.parametrize(("luck", "seconds"), [(0.0, 8), (0.5, 10), (0.75, 11)])
-def test_jitter_moves_a_wait_either_way(lab: Lab, monkeypatch: pytest.MonkeyPatch, luck: float, seconds: float) -> None:
-    """By up to that fraction of it, as luck has it; the event tells how long it will be."""
-    monkeypatch.setattr("piactors._tree.engine.random.random", lambda: luck)
+@pytest.mark.parametrize(("uniform", "seconds"), [(0.0, 8), (0.5, 10), (0.75, 11)])
+def test_jitter_moves_a_wait_either_way(lab: Lab, monkeypatch: pytest.MonkeyPatch, uniform: float, seconds: float) -> None:
+    """By up to that fraction of it, as chance has it; the event tells how long it will be."""
+    monkeypatch.setattr("piactors._tree.engine.random.random", lambda: uniform)
     seen: list[Any] = []
     unsubscribe = piactors.events.subscribe(seen.append, IsolateRestarting)
     tree = lab.start(children=[child("a")], backoff=Backoff(initial=10, jitter=0.2))

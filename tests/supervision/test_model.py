@@ -21,7 +21,7 @@ from piactors._rules.supervisor.actions import (
     Ended,
     Exit,
     Forget,
-    PutDown,
+    Release,
     Start,
     StartRefused,
     Stop,
@@ -180,7 +180,7 @@ class Driven:
                 self._inputs.append(lambda: self.machine.due(self._at(), id, ticket))
             case WaitBeforeStart(id, seconds, ticket):
                 heapq.heappush(self._waits, (self._now + seconds, next(self._order), id, ticket))
-            case PutDown(id) | Forget(id):
+            case Release(id) | Forget(id):
                 self.held.discard(id)
             case Answer(call, _, error):
                 self.answers.append((call, "ok" if error is None else type(error).__name__))

@@ -179,15 +179,15 @@ class World:
         self.begun_order: list[int] = []
 
     def key(self) -> tuple[Any, ...]:
-        waiting = tuple(message.sink for message in self.mailbox._waiting)
-        on_way = tuple((message.seq, message.sink) for message in self.mailbox.unanswered())
+        waiting = tuple(message.reply_to for message in self.mailbox._waiting)
+        in_flight = tuple((message.seq, message.reply_to) for message in self.mailbox.unanswered())
         return (
             tuple(self.pc),
             tuple(self.on),
             tuple(map(tuple, self.outcomes)),
             tuple(self.due.items()),
             waiting,
-            on_way,
+            in_flight,
             self.mailbox.last_seq,
             tuple(line.key() for line in self.lines),
             self.deaths,
@@ -245,7 +245,7 @@ class World:
         self.put_order.append(caller)
         if self.mailbox.put_and_send(message):
             self.line.to_isolate.append(message.seq)
-        more = self.mailbox.on_way > 1
+        more = self.mailbox.in_flight > 1
         self.pc[caller] = "watch" if more or not self.waits[caller] else "borrow"
 
     def _watch(self, caller: int) -> None:
@@ -278,7 +278,7 @@ class World:
         """One step of the handling of frames under the reader's lock: an answer's future first, its number then."""
         line = self.line if caller < 0 else self.lines[self.on[caller]]
         if line.taking_off:
-            self.mailbox.take_off(self.mailbox.expect(line.taking_off))
+            self.mailbox.complete(self.mailbox.expect(line.taking_off))
             line.taking_off = 0
             while (following := self.mailbox.next_to_send()) is not None:
                 line.to_isolate.append(following.seq)
@@ -288,7 +288,7 @@ class World:
         elif line.frames[0][0] == "reply":
             self._log(line, line.frames[0])
             line.taking_off = line.frames[0][1]
-            self._settle(self.mailbox.expect(line.taking_off).sink, "reply")
+            self._settle(self.mailbox.expect(line.taking_off).reply_to, "reply")
         elif caller >= 0:
             line.turns.hand_over()
             line.calls += 1
@@ -312,7 +312,7 @@ class World:
 
     def _give(self, caller: int) -> None:
         line = self.lines[self.on[caller]]
-        line.turns.give_back(0, answers_due=self.mailbox.on_way > 0)
+        line.turns.give_back(0, answers_due=self.mailbox.in_flight > 0)
         if not line.turns.watched and not line.turns.closed:
             line.tick = True
         self.pc[caller] = "done" if self.outcomes[caller] else "watch"
@@ -323,7 +323,7 @@ class World:
     def _begin(self, _: int) -> None:
         line = self.line
         line.running = line.begun = line.to_isolate.popleft()
-        self.begun_order.append(self.mailbox.expect(line.running).sink)
+        self.begun_order.append(self.mailbox.expect(line.running).reply_to)
 
     def _answer(self, _: int) -> None:
         line = self.line
@@ -345,7 +345,7 @@ class World:
         line.alive = False
         for message in self.mailbox.unanswered():
             replied = ("reply", message.seq) in line.written
-            self.due[message.sink] = "reply" if replied else "crashed" if message.seq <= line.begun else "later"
+            self.due[message.reply_to] = "reply" if replied else "crashed" if message.seq <= line.begun else "later"
 
     def _loop_read(self, _: int) -> None:
         line = self.line
@@ -372,7 +372,7 @@ class World:
         line.turns.close()
         line.tick = False
         for message in self.mailbox.generation_ended(Evidence(line.begun)).crashed:
-            self._settle(message.sink, "crashed")
+            self._settle(message.reply_to, "crashed")
         self.lines.append(Line())
         while (message := self.mailbox.next_to_send()) is not None:
             self.line.to_isolate.append(message.seq)
@@ -490,7 +490,7 @@ class HastyWorld(World):
 
 
 class TicklessWorld(World):
-    """Broken: nobody looks after a channel that rests."""
+    """Broken: nobody looks after an unwatched channel."""
 
     def _give(self, caller: int) -> None:
         super()._give(caller)

@@ -115,7 +115,7 @@ class CallClock:
     def _expect_stop(self, bound: float) -> None:
         """If nothing but the stop is left for the process to do, it has to say in time that it stops."""
         body, mailbox = self._body(), self._delivery.mailbox
-        if body is not None and self._unheard != body.number and mailbox.stop_sent and mailbox.on_way == 1:
+        if body is not None and self._unheard != body.number and mailbox.stop_sent and mailbox.in_flight == 1:
             self._unheard = body.number
             body.after(bound, partial(self._on_unheard, body))
 

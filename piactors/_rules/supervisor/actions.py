@@ -57,7 +57,7 @@ class WaitBeforeStart:
 
 
 @attrs.frozen
-class PutDown:
+class Release:
     """The child stays down: fail what waits for it."""
 
     id: str
@@ -113,4 +113,4 @@ class Ended:
     failed: str | None = None
 
 
-Action = Start | Stop | WaitBeforeStart | PutDown | Forget | Answer | StartRefused | BudgetExceeded | Up | Ended
+Action = Start | Stop | WaitBeforeStart | Release | Forget | Answer | StartRefused | BudgetExceeded | Up | Ended

@@ -17,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec
 from piactors import errors
 from piactors._rules import restart
 from piactors._rules.moment import Moment
-from piactors._rules.supervisor.actions import Action, Answer, BudgetExceeded, Exit, PutDown, StartRefused
+from piactors._rules.supervisor.actions import Action, Answer, BudgetExceeded, Exit, Release, StartRefused
 from piactors._rules.supervisor.child import Child, ChildPhase
 from piactors._rules.supervisor.jobs import Job, Purpose, in_order
 from piactors._rules.supervisor.rules import ChildRule
@@ -91,7 +91,7 @@ class SupervisorMachine(Steps):
         child = self.children.get(id)
         if child is None or not child.is_active:
             return
-        child.unwanted = child.unwanted or (exit.wanted and not _is_being_put_down(child))
+        child.unwanted = child.unwanted or (exit.wanted and not _is_being_released(child))
         child.reason, stopping = exit.reason, child.phase is ChildPhase.STOPPING
         self._has_run(child)
         child.phase = ChildPhase.DOWN if stopping else ChildPhase.DEAD
@@ -111,7 +111,7 @@ class SupervisorMachine(Steps):
     def stopped_by_ref(self, id: str) -> None:
         """Somebody stops the child through its ref while it is down: as `terminate_child`, and no job starts it."""
         child = self.children.get(id)
-        if child is not None and not _is_being_put_down(child):
+        if child is not None and not _is_being_released(child):
             child.unwanted = True
             self._when_free(lambda: self._terminate_child(id, None) if self.children.get(id) is child else None)
 
@@ -196,7 +196,7 @@ class SupervisorMachine(Steps):
         awaited = {id for other in waiting for id in self._group(other)}
         for id in self._group(child):
             if id != child.id and id not in awaited and self.children[id].phase is ChildPhase.DOWN:
-                self._actions.append(PutDown(id))
+                self._actions.append(Release(id))
 
     def _restart_child(self, id: str, call: Any) -> None:
         child = self._find(id, call)
@@ -326,7 +326,7 @@ class SupervisorMachine(Steps):
             self._end(ExitReason(kind="shutdown", detail=text), keep=True)
 
 
-def _is_being_put_down(child: Child) -> bool:
+def _is_being_released(child: Child) -> bool:
     """Whether a child is being stopped for good already, by its supervisor itself."""
     return child.phase is ChildPhase.STOPPING and (child.job is None or not child.job.keep)
 

@@ -14,7 +14,7 @@ from piactors._rules.supervisor.actions import (
     Answer,
     Ended,
     Forget,
-    PutDown,
+    Release,
     Start,
     StartRefused,
     Stop,
@@ -199,7 +199,7 @@ class Steps:
     def _stay_down(self, child: Child) -> None:
         child.comes_back = False
         if child.rule.leaves_spec:
-            self._actions.append(PutDown(child.id))
+            self._actions.append(Release(child.id))
         else:
             self._forget(child)
 

@@ -100,14 +100,14 @@ class Isolates:
             quell.close_groups(self._groups.get(launch_id, ()))
             quell.quell([pid])
 
-    def end_all(self, pen: str) -> None:
+    def end_all(self, launcher_cgroup: str) -> None:
         """Kill every child until none is left."""
         for groups in self._groups.values():
             quell.close_groups(groups)
-        if pen:
+        if launcher_cgroup:
             with contextlib.suppress(OSError):  # this process has to leave it first
-                confine.join(os.path.dirname(os.path.dirname(pen)))
-                quell.kill_group(pen)
+                confine.join(os.path.dirname(os.path.dirname(launcher_cgroup)))
+                quell.kill_group(launcher_cgroup)
         for _ in range(_LAST_ROUNDS):
             pids = {*linux.children(), *self.by_pid} - self._unkillable
             if not pids:

@@ -36,10 +36,10 @@ _MAX_FRAME = 1 << 26
 class Launcher:
     """The launcher's loop: requests of the host, deaths of children, the death of the host."""
 
-    def __init__(self, control: socket.socket, host_pidfd: int, pen: str) -> None:
+    def __init__(self, control: socket.socket, host_pidfd: int, launcher_cgroup: str) -> None:
         self._control = control
         self._host_pidfd = host_pidfd
-        self._pen = pen
+        self._cgroup = launcher_cgroup
         self._bases: List[str] = []
         self._decoder = wire.FrameDecoder(_MAX_FRAME)
         self._fds: List[int] = []
@@ -267,7 +267,7 @@ class Launcher:
 
     def _end_all(self) -> None:
         """The host is gone: kill every child until none is left, then end."""
-        self._isolates.end_all(self._pen)
+        self._isolates.end_all(self._cgroup)
         self._remove_groups()
         os._exit(0)
 
@@ -328,13 +328,13 @@ def main(arguments: List[str]) -> None:
         poller.register(host_pidfd, select.POLLIN)
         if poller.poll(0):
             return
-    pen = arguments[2]
-    if pen:
+    launcher_cgroup = arguments[2]
+    if launcher_cgroup:
         with contextlib.suppress(OSError):
-            confine.join(pen)
+            confine.join(launcher_cgroup)
     linux.become_subreaper()
     adopted.install()
     linux.name_process("pi-launcher")
     sys.modules["__main__"] = type(sys)("__main__")
     threading.current_thread().name = "launcher"
-    Launcher(control, host_pidfd, pen).run()
+    Launcher(control, host_pidfd, launcher_cgroup).run()
