@@ -149,7 +149,9 @@ class EventBus:
     """Keeps the subscriptions.  It runs nothing: a dispatcher asks it who wants an event."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may come while its thread has it
+        self._lock = (
+            threading.RLock()
+        )  # subscribers come and go on any thread; a signal handler may come while its thread has it
         self._subscriptions: dict[object, tuple[Callback, tuple[type[Event], ...]]] = {}
         self._wanted: dict[type[Event], bool] = {}
         """What `is_wanted` has found since the subscriptions changed."""
@@ -221,7 +223,7 @@ class InTurn:
         self._callback = callback
         self._run = run
         self._give_up = give_up
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # events come from the dispatcher, and an executor's thread takes them
         self._waiting: deque[Event] = deque()
         self._lines = self._dropped = 0
         self._is_submitted = False

@@ -94,7 +94,7 @@ class VirtualClock:
         self._now = 0.0
         self._timers: list[tuple[float, int, _Timer]] = []
         self._order = itertools.count()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # supervisors set timers on their own threads while the test moves the clock
 
     def now(self) -> float:
         """Return the seconds that the clock has been moved so far."""

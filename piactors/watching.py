@@ -16,6 +16,7 @@ from piactors.exit_reason import ExitReason
 from piactors.ref import IsolateRef
 
 _lock = threading.Lock()
+"""Held while an actor of pykka's gets its watch, which several threads may ask for at once."""
 
 
 @attrs.frozen

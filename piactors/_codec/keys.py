@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-_lock = threading.Lock()
+_lock = threading.RLock()
+"""Held while a thing gets its key: two threads that send it must send the same one.  A signal handler may send, too."""
 _counter = itertools.count(1)
 _keys: dict[int, tuple[str, Any]] = {}
 _by_key: dict[str, Any] = {}
@@ -17,16 +19,26 @@ on_forgotten: list[Callable[[str], object]] = []
 """Called with the key of what this process has let go of; called in any thread, at any moment."""
 
 
+def _found(number: int, obj: Any) -> str | None:
+    found = _keys.get(number)
+    return found[0] if found is not None and found[1]() is obj else None
+
+
 def key_of(obj: Any) -> str:
     """Return the key of a class, a function or a thing of this process, made the first time."""
     number = id(obj)
-    found = _keys.get(number)
-    if found is not None and found[1]() is obj:
-        return found[0]
+    found = _found(number, obj)
+    if found is not None:
+        return found
     with _lock:
+        found = _found(number, obj)  # another thread may have been here meanwhile
+        if found is not None:
+            return found
         key = f"{os.getpid()}-{next(_counter)}"
 
-        def forget(_: Any) -> None:
+        def forget(_: Any, is_too_late: Callable[[], bool] = sys.is_finalizing) -> None:
+            if is_too_late():
+                return  # modules are being emptied, those that would be told among them
             _keys.pop(number, None)
             _by_key.pop(key, None)
             tell_of_forgotten(key)
@@ -71,7 +83,7 @@ def adopt(key: str, obj: Any) -> Any:
 def renew_lock_after_fork() -> None:
     """Replace the lock that another thread may have held when this process was forked."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()  # another thread of the parent may have held the old one
 
 
 os.register_at_fork(after_in_child=renew_lock_after_fork)

@@ -40,7 +40,7 @@ class Outbox:
     """The segments in which messages leave for one isolate."""
 
     def __init__(self, most: int) -> None:
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # callers pack, and the loop takes back what the isolate has let go of
         self._dropped: list[int] = []
         self._pool = segments.Pool(most, self._dropped.append)
         self.offers = most > 0

@@ -69,7 +69,7 @@ class Confiner:
         self._mechanisms = {mechanism.name: mechanism for mechanism in mechanisms}
         self._launcher_cgroups: set[str] = set()
         self._bases: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # mechanisms keep what they have found out, and isolates start on any thread
 
     def plan(self, limits: IsolationLimits) -> Plan:
         """Find out what can enforce these limits here."""

@@ -64,7 +64,7 @@ class Relay:
         self._shown_name = shown.line(name)
         self._sink = sink
         self._later = later
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # the I/O thread puts, the dispatcher takes, and both count
         self._entries: deque[Entry] = deque()
         self._held = 0
         """How many events, or hand-overs of lines, the dispatcher has to pass on before anything else is passed on."""

@@ -80,7 +80,7 @@ class Runtime:
         self._members: weakref.WeakSet[Member] = weakref.WeakSet()
         self._alive: dict[int, Member] = {}
         self._trees: list[Member] = []
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # isolates start and end on any thread, a signal handler in one of them included
         self._backends: dict[Key | None, Backend] = {}
         self._rights = _rights()
         self.confiner = Confiner()
@@ -248,7 +248,7 @@ class Runtime:
 
     def abandon(self) -> None:
         """In a forked copy of the host: close the copies of the descriptors, and nothing more."""
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # another thread of the parent may have held the old one
         self.loop.abandon()
         self.monitor.abandon()
         for backend in self._backends.values():
@@ -277,7 +277,9 @@ def _rights() -> Rights:
 
 
 _lock = threading.Lock()
+"""Held to look whether there is a runtime and to make or take it, in one step; never while one ends."""
 _end_lock = threading.Lock()
+"""Held while a runtime ends; taken alone, since what ends may ask which runtime there is."""
 _last_thread: threading.Thread | None = None
 _last_starts = True
 _current: Runtime | None = None

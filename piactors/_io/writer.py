@@ -30,7 +30,7 @@ class Writer:
         self._channel = channel
         self._number = number
         self._want_write = want_write
-        self._lock = reentry.lock()
+        self._lock = reentry.lock()  # frames must not mix; a signal handler must not wait for its own thread
         self._is_mine: Callable[[], bool] = self._lock._is_owned
         self._last_write = 0.0
         self._flush_due = False

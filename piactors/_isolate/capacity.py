@@ -103,7 +103,7 @@ def make_room(delivery: Bounded, may_block: bool) -> threading.Lock | None:
 
 
 def _tell_of_drop(delivery: Bounded, message: Message) -> None:
-    with delivery.lock:
+    with delivery.lock:  # a thread that was interrupted may have put it back
         if message in delivery.mailbox:  # it was to be dropped, and a thread was interrupted
             return
     text = f"{delivery.name}: dropped for a newer message, as overflow='drop_oldest' says"
@@ -126,7 +126,7 @@ def wait_for_room(delivery: Bounded, message: Message, place: threading.Lock, un
     message.has_waited(time.monotonic() - began)
     if found:
         return
-    with delivery.lock:
+    with delivery.lock:  # whoever makes room must not wake a place that is leaving
         delivery.room.leave(place)
     text = f"{delivery.name}: no room for {message.what} in the mailbox, which holds {delivery.capacity} messages"
     raise Timeout(f"{text}, its capacity, within {waiting.told(message.waited)}; it was not sent")

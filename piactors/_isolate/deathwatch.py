@@ -17,7 +17,9 @@ class DeathWatch:
     """Those who wait for the end of one actor.  An actor that is started again can end again."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may come while its thread has it
+        self._lock = (
+            threading.RLock()
+        )  # anybody watches, the loop tells; a signal handler may come while its thread has it
         self._waiting: dict[object, Callable[[ExitReason], object]] = {}
         self.reason: ExitReason | None = None
         """Why it has ended, or None while it lives."""
@@ -28,7 +30,7 @@ class DeathWatch:
         It is called in the thread that finds the end, so it must be quick.
         """
         key = object()
-        with self._lock:
+        with self._lock:  # the end may come between the look and the place in the table
             reason = self.reason
             if reason is None:
                 self._waiting[key] = callback
@@ -37,7 +39,7 @@ class DeathWatch:
         return lambda: self._remove(key)
 
     def _remove(self, key: object) -> None:
-        with self._lock:
+        with self._lock:  # `tell` copies the table on another thread
             self._waiting.pop(key, None)
 
     async def wait(self) -> ExitReason:
@@ -58,7 +60,7 @@ class DeathWatch:
 
     def tell(self, reason: ExitReason) -> None:
         """The actor has ended for good; if a callback fails, this may be called again, and goes on with that one."""
-        with self._lock:
+        with self._lock:  # whoever comes after the copy finds the reason
             if self.reason is None:
                 self.reason = reason
             reason, waiting = self.reason, dict(self._waiting)
@@ -68,5 +70,5 @@ class DeathWatch:
 
     def begin_again(self) -> None:
         """The actor lives again."""
-        with self._lock:
+        with self._lock:  # as in `add`
             self.reason = None

@@ -61,7 +61,7 @@ class Delivery(Sending):
 
     def has_begun(self, message: Message) -> bool:
         """Whether the process says that it has begun a message, which has not been answered."""
-        with self.lock:
+        with self.lock:  # its number means something only while the message is in flight to this very process
             process = self.process
             return process is not None and self.mailbox.is_in_flight(message) and process.has_begun(message.seq)
 
@@ -69,7 +69,7 @@ class Delivery(Sending):
         """The caller of a message gave up on it: True if it will never begin, and has not begun before."""
         if self.is_mine():
             raise Reentered(f"isolate {self.name}")
-        with self.lock:
+        with self.lock:  # between the look and the request the loop could send it, or recall it
             if message.attempts:
                 return False  # its caller is told the outcome
             if self.mailbox.give_up(message):
@@ -86,7 +86,7 @@ class Delivery(Sending):
 
     def has_given_up(self, message: Message) -> bool:
         """Whether a message will never begin because its caller gave up on it; the caller may have been interrupted."""
-        with self.lock:
+        with self.lock:  # it is in one of three places, and is moved from one to the next under the lock
             return message.given_up or not (message in self.mailbox or self.mailbox.is_in_flight(message))
 
     # Answers back, on the thread that has read them
@@ -125,7 +125,7 @@ class Delivery(Sending):
                 message.reply_to.reply(self.decoder, frame.flags, frame.payload)
             else:
                 message.reply_to.error(self.decoder, frame.payload)
-        with self.lock:
+        with self.lock:  # completing makes room in the window, and a sender could fill that before what waits longer
             others_wait = self.mailbox.complete(message)
             if self.capacity is not None:
                 self.room.notify()
@@ -138,7 +138,7 @@ class Delivery(Sending):
 
     def _no_result(self, frame: wire.Frame) -> None:
         """A message was handled and wants no result, or was skipped; the latter comes to the loop alone."""
-        with self.lock:
+        with self.lock:  # whether it was recalled is decided by callers that give up, at the same time
             if frame.kind == wire.SKIPPED and self.mailbox.is_recalled(frame.seq):
                 self.pump()
                 return
@@ -160,7 +160,7 @@ class Delivery(Sending):
                 raise ProtocolError("an answer to a message that wants none")
             elif not message.given_up and message.kind != "tell" and message.reply_to is not None:
                 raise Unanswered(message)
-        with self.lock:
+        with self.lock:  # as in `_result`
             self.mailbox.complete(message)
             self.room.notify()
             if self._on_done is not None:
@@ -184,7 +184,7 @@ class Delivery(Sending):
 
     def attach(self, process: Process | None) -> None:
         """Send to this process from now on, as soon as `resume` says so."""
-        with self.lock:
+        with self.lock:  # a sender must not see the new process with the numbers of the old one
             self.process = process
             self.flows = self._is_shut = False
             self._on_drained = None
@@ -197,7 +197,7 @@ class Delivery(Sending):
         Args:
             where: name, pid and number of the process, and why it ended: for the error of what is tried again.
         """
-        with self.lock:
+        with self.lock:  # a sender must not send to it, nor number a message, while what was in flight is sorted
             self.process, self.flows, self._on_drained = None, False, None
             if evidence is None:
                 return _NO_MESSAGES
@@ -217,21 +217,21 @@ class Delivery(Sending):
 
     def pause(self, on_drained: Callable[[], object]) -> None:
         """Send nothing more, take back what has not begun, and call `on_drained()` once the rest is answered."""
-        with self.lock:
+        with self.lock:  # what is sent before the flag falls is taken back; nothing may be sent in between
             self.flows, self._on_drained = False, on_drained
             self.take_back()
         self._look_whether_drained()
 
     def resume(self) -> None:
         """Send what waits."""
-        with self.lock:
+        with self.lock:  # `shut` may come from any thread, and counts
             self._on_drained = None
             self.flows = self.process is not None and not self._is_shut
             self.pump()
 
     def ask_to_stop(self) -> None:
         """Put a stop of this process before all that waits, and let what has not begun wait behind it."""
-        with self.lock:
+        with self.lock:  # nothing may be sent between what is taken back and the stop
             if self.flows:
                 self.take_back()
             self.mailbox.push_front(Message("stop", b"", is_self_stop=True))
@@ -239,7 +239,7 @@ class Delivery(Sending):
 
     def put_stop(self, message: Message) -> None:
         """Put a stop behind all that waits, once, whether other messages are taken or not."""
-        with self.lock:
+        with self.lock:  # two callers that stop it must not put it there twice
             self._clock.run()
             if not (message in self.mailbox or self.mailbox.is_in_flight(message)):
                 self.mailbox.put(message)
@@ -271,7 +271,7 @@ class Delivery(Sending):
 
     def take_unbegun(self, *, in_flight: bool) -> list[Message]:
         """Take out what has not begun, with `in_flight` also of what was sent: it will not run any more."""
-        with self.lock:
+        with self.lock:  # what is taken here must not be sent meanwhile
             left = self.mailbox.take_calls()
             recalled = self.recall("stopped") if in_flight else []
             self.room.notify_all()
@@ -279,19 +279,19 @@ class Delivery(Sending):
 
     def take_untried(self) -> list[Message]:
         """Take out what waits and has not begun in any process: nothing is to wait for the next one."""
-        with self.lock:
+        with self.lock:  # as in `take_unbegun`
             self.room.notify_all()
             return self.mailbox.take_calls(tried=False)
 
     def refuse(self, refusal: MakeError | None) -> None:
         """Take no message any more, or take them again; those who wait for room look again."""
-        with self.lock:
+        with self.lock:  # whoever found room before this has put its message; whoever comes after is refused
             self.refusal = refusal
             self.room.notify_all()
 
     def close(self, refusal: MakeError) -> list[Message]:
         """No process follows, and no message is taken any more: return what is left."""
-        with self.lock:
+        with self.lock:  # a message that is put after the last look would wait forever
             self.refusal, self.is_closed = refusal, True
             left = self.mailbox.close()
             self.process, self.flows = None, False

@@ -106,7 +106,7 @@ class Fate:
     def doom(self, kind: Kind, detail: str, breach: Breach | None = None, *, timed_out: Message | None = None) -> bool:
         """Record why it will be killed, and let nothing more be sent to it; False if there is a reason already."""
         delivery = self._home.delivery
-        with delivery.lock:
+        with delivery.lock:  # a sender looks at `flows`: nothing may be sent after the reason is recorded
             first = self.facts.kill(kind, detail, breach)
             self.timed_out = self.timed_out or timed_out
             if delivery.process is self.process:

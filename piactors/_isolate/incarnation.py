@@ -197,7 +197,7 @@ class Incarnation(Fate):
 
     def _on_ready(self, frame: wire.Frame) -> None:
         description = frames.raw_description(frame)
-        with self._home.delivery.lock:
+        with self._home.delivery.lock:  # `doom` may come from any thread, and then it is not ready any more
             if not self.facts.become_ready(time.monotonic()):
                 return  # it is being asked where it was, and ended then
         self.description = description
@@ -212,7 +212,7 @@ class Incarnation(Fate):
         if self.role not in (Role.CURRENT, Role.RETIRING):
             raise ProtocolError("it stops before it has run anything")
         report = frames.stop_report(frame)
-        with self._home.delivery.lock:
+        with self._home.delivery.lock:  # a call that asks what has begun looks at the facts from its own thread
             self.facts.stop(report)
         if self.role is Role.CURRENT:
             self._listener.incarnation_stops(self)
@@ -293,7 +293,7 @@ class Incarnation(Fate):
         """Return why it ended, and let go of what confined it."""
         guard, facts = self.guard, self.facts
         breach = None if guard is None else guard.ended(end.status, end.usage)
-        with self._home.delivery.lock:
+        with self._home.delivery.lock:  # `doom` may come from any thread: the first reason stands
             by_kernel = facts.found(breach=breach, lost=end.lost, note=end.note)
         if end.note:
             self._home.reports.error("isolate %s: %s", self.spec.name, end.note)

@@ -242,6 +242,7 @@ class Isolate(Looks):
             step(*args)
 
     def _stop(self, message: Message) -> None:
+        # Between the look and the message, it could end, and nobody would take the message out.
         with self.delivery.lock:
             if self.delivery.is_closed:
                 raise dead.takes_nothing(self)

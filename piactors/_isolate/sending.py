@@ -92,6 +92,7 @@ class Sending:
 
     def renew_locks(self) -> None:
         """Make the locks, once more in a forked copy of the host, where somebody else may have held them."""
+        # Taken before the locks of channels, never after; a signal handler must not wait for its own thread.
         self.lock = reentry.lock()
         self.is_mine: Callable[[], bool] = self.lock._is_owned
         """Whether this thread has the lock: then this is a signal handler that has interrupted it."""
@@ -211,7 +212,7 @@ class Sending:
 
     def go_on(self) -> None:
         """On the loop: do what an interrupted sender did not get to."""
-        with self.lock:
+        with self.lock:  # the interrupted sender may have left a message that was numbered and not sent
             self.room.notify_all()
             self.pump()
         self.watch()
@@ -224,10 +225,10 @@ class Sending:
 
     def __len__(self) -> int:
         """How many messages wait or are in flight."""
-        with self.lock:
+        with self.lock:  # two counts, which a message changes one after the other
             return len(self.mailbox)
 
     def held_bytes(self) -> int:
         """About how much memory the messages that wait take."""
-        with self.lock:
+        with self.lock:  # as in `__len__`
             return self.mailbox.held_bytes()

@@ -67,7 +67,9 @@ class LocalProcess(Wires):
         self._timers: list[Timer] = []
         self._kill_wanted = False
         self._is_cut_off = False
-        self._lock = threading.RLock()  # a signal handler may come while its thread has it
+        self._lock = (
+            threading.RLock()
+        )  # its end races with kills and answers of any thread; a signal handler may come while its thread has it
         self.knowledge = Knowledge(order.needs)
         """What the process has of this program's definitions."""
         self._ends = open_ends(order.output, order.how.stdin)

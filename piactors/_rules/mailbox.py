@@ -213,7 +213,7 @@ class Mailbox:
 
         Args:
             messages: in order.
-            highest_racing: the highest number that may be skipped as well; up to it all are answered before more is sent.
+            highest_racing: the highest number that may be skipped as well; nothing is sent until those are answered.
         """
         recalled = {message.seq: None for message in messages}
         size = sum(len(message.payload) for message in messages)

@@ -72,7 +72,7 @@ class Engine:
         self._inputs: queue.SimpleQueue[Input] = queue.SimpleQueue()
         self._waits: dict[str, Cancellable] = {}
         self._calls: set[Future[Any]] = set()
-        self._lock = threading.RLock()  # a signal handler may come while its thread has it
+        self._lock = threading.RLock()  # inputs come from any thread; a signal handler may come while its thread has it
         self._over = False
         self._reason: ExitReason | None = None
         self._pending = 0

@@ -179,7 +179,7 @@ class ThreadLife:
     def __init__(self, runner: ThreadRunner) -> None:
         self._runner = runner
         self._ref = runner.ref
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # its end and its being given up race, and only one of them counts
         self._halted = False
         self._current: Any = None
         self._by_message = False

@@ -34,7 +34,7 @@ class Screen:
         self._name = name
         self._quiet = quiet
         self._level = level
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # lines come from the dispatcher, the end from the main thread
         self._shown_report = ""
         self._over = False
 

@@ -78,7 +78,9 @@ def test_waits_grow_up_to_their_maximum(lab: Lab, target: Any) -> None:
 
 
 @pytest.mark.parametrize(("uniform", "seconds"), [(0.0, 8), (0.5, 10), (0.75, 11)])
-def test_jitter_moves_a_wait_either_way(lab: Lab, monkeypatch: pytest.MonkeyPatch, uniform: float, seconds: float) -> None:
+def test_jitter_moves_a_wait_either_way(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, uniform: float, seconds: float
+) -> None:
     """By up to that fraction of it, as chance has it; the event tells how long it will be."""
     monkeypatch.setattr("piactors._tree.engine.random.random", lambda: uniform)
     seen: list[Any] = []

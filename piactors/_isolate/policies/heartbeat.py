@@ -43,7 +43,7 @@ class HeartbeatWatch:
         delivery, generation = self._home.delivery, self._process
         if delivery.process is not generation or self._body.facts.report is not None:
             return  # another one runs the calls, or it stops
-        with delivery.lock:
+        with delivery.lock:  # the first one may be completed while the dictionary is walked
             first = next(iter(delivery.mailbox.unanswered()), None)
         head, size = (0, 0) if first is None else (first.seq, len(first.payload))
         if head != self._head:

@@ -46,7 +46,7 @@ class IdleMemory:
             return
         self._is_timed = False
         delivery, keep = self._delivery, self._keep
-        with delivery.lock:
+        with delivery.lock:  # a sender takes a segment, and tells its process of it, in one step
             left = delivery.outbox.trim(keep)
             generation = delivery.process if delivery.flows else None
             if generation is not None:

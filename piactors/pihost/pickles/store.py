@@ -58,7 +58,7 @@ class Store:
     def __init__(self) -> None:
         self.host = ""
         """The version of the host's interpreter, as Python tags it."""
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # definitions are made on the thread of a call, and that may need others
         self.pending: Dict[str, Record] = {}
         """Records that nothing was made of yet: they come before the message that needs them."""
         self._failed: Dict[str, Tuple[Record, BaseException]] = {}

@@ -54,7 +54,7 @@ class HostLink:
         self._describe = describe
         self._proceed = threading.Event()
         self._waiting: Dict[int, Callable[[int, wire.Frame], None]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # any thread of the isolate asks, and the control thread answers
         self._next_request = 1
         self.data: Dict[str, Any] = {}
 
@@ -64,7 +64,7 @@ class HostLink:
 
     def cut(self, refuse: Callable[..., Any]) -> None:
         """In a fork of the isolate: close the channels, and have `refuse` raise when somebody would send."""
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # another thread of the isolate may have held the old one
         self._data.cut(refuse)
         self._stream.cut(refuse)
         refusals: Dict[str, Any] = {"request": refuse, "announce_stop": refuse, "send_log": refuse}

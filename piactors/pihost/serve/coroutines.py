@@ -67,7 +67,7 @@ class CoroutineRunner:
     def __init__(self, ends: Callable[[BaseException], None]) -> None:
         self._ends = ends
         self._loop: Optional[asyncio.AbstractEventLoop] = None
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # what waits is told of an end by the loop's thread, and comes on those of calls
         self._runs: Set[_Run] = set()
         self._is_closing = False
         self._is_closed = False
@@ -80,7 +80,7 @@ class CoroutineRunner:
         The fork shares the loop's epoll with the isolate, so it cannot wait in it.
         """
         loop, self._loop = self._loop, None
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # another thread of the isolate may have held the old one
         if loop is None:
             return
         import asyncio

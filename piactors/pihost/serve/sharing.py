@@ -22,7 +22,7 @@ class Sharing:
         self._table = segments.Table(_MOST_OF_HOST, wary=False)
         self._missing: Dict[int, str] = {}
         self._known = threading.Condition()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # calls on several threads pack, and the control thread takes segments back
         self._pool = segments.Pool(most if segments.available() else 0, self._dropped)
 
     def mapped(self, number: int, fd: int) -> None:

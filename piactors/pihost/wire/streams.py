@@ -36,7 +36,7 @@ class FrameStream:
         self._decoder = wire.FrameDecoder(max_frame)
         self._read_size = wire.LEAST_READ
         self._frames: Deque[wire.Frame] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # a frame of one thread must not begin within a frame of another one
 
     def belong_to(self, generation: int) -> None:
         """What is sent from now on is of this generation."""
