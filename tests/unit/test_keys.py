@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import gc
 import sys
 import threading
 from types import TracebackType
@@ -58,16 +58,16 @@ def test_a_signal_handler_that_comes_while_a_key_is_made_does_not_wait_for_its_o
     assert keys.key_of(function) == key
 
 
-LATE = """
-import sys, types
-from piactors._codec import definitions, keys
-module = sys.modules["late"] = types.ModuleType("late")
-exec("def function(): pass", vars(module))
-keys.key_of(module.function)
-"""
-
-
-@pytest.mark.process
-def test_what_lives_until_the_interpreter_ends_is_forgotten_in_silence() -> None:
-    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+@pytest.mark.parametrize("is_late", [False, True])
+def test_what_lives_until_the_interpreter_ends_is_forgotten_in_silence(
+    is_late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then the modules are empty that would be told."""
+    told: list[str] = []
+    monkeypatch.setattr(keys, "on_forgotten", [told.append])
+    monkeypatch.setattr(sys, "is_finalizing", lambda: is_late)
+    thing = type("Made", (), {})
+    key = keys.key_of(thing)
+    del thing
+    gc.collect()
+    assert told == ([] if is_late else [key])
