@@ -41,7 +41,7 @@ def leave_with(reduce: Callable[[Future[Any]], tuple[Any, ...]]) -> None:
     _leaves = reduce
 
 
-class Future(StandardFuture, pykka.Future[T], Generic[T]):
+class Future(StandardFuture[T], pykka.Future[T], Generic[T]):
     """The outcome of a call, now or later: a value, an exception, or that it was cancelled.
 
     Everything that `pykka.Future` offers holds, and it is a `concurrent.futures.Future` too: `wait`, `as_completed`,

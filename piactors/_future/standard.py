@@ -11,7 +11,7 @@ import queue
 import threading
 from concurrent.futures import _base
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from piactors._future.outcome import Outcome, run_callback
 
@@ -28,7 +28,10 @@ class _Book:
         self.waiters: list[Any] = []
 
 
-class StandardFuture(Outcome, concurrent.futures.Future):  # type: ignore[type-arg]
+T = TypeVar("T")
+
+
+class StandardFuture(Outcome, concurrent.futures.Future[T], Generic[T]):
     """The side of a future that `concurrent.futures` and `asyncio.wrap_future` use."""
 
     _book: _Book | None = None
@@ -64,19 +67,21 @@ class StandardFuture(Outcome, concurrent.futures.Future):  # type: ignore[type-a
     def _see_to_outcome(self) -> None:
         """See to it that the outcome comes about, if it has to be asked for."""
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
-        return self._opened().condition
+    if not TYPE_CHECKING:  # to a checker they are the attributes that `as_completed` asks for
 
-    @property
-    def _state(self) -> str:  # type: ignore[override]
-        return self._opened().state
+        @property
+        def _condition(self) -> threading.Condition:
+            return self._opened().condition
 
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
-        return self._opened().waiters
+        @property
+        def _state(self) -> str:
+            return self._opened().state
 
-    def result(self, timeout: float | None = None) -> Any:
+        @property
+        def _waiters(self) -> list[Any]:
+            return self._opened().waiters
+
+    def result(self, timeout: float | None = None) -> T:
         """Return the value, as `get` does: this is what the futures of `concurrent.futures` call it.
 
         Raises:
@@ -103,7 +108,7 @@ class StandardFuture(Outcome, concurrent.futures.Future):  # type: ignore[type-a
         """Say whether the call is still wanted, for executors."""
         return not self.cancelled()
 
-    def get(self, *, timeout: float | None = None) -> Any:
+    def get(self, *, timeout: float | None = None) -> T:
         """Return the value; see `Future`."""
         raise NotImplementedError
 
@@ -112,7 +117,7 @@ class StandardFuture(Outcome, concurrent.futures.Future):  # type: ignore[type-a
         raise NotImplementedError
 
 
-def _tell_by_outcome(future: StandardFuture, waiter: Any) -> None:
+def _tell_by_outcome(future: StandardFuture[Any], waiter: Any) -> None:
     """Tell one who stops waiting at the first exception."""
     if future.exception() is None:
         waiter.add_result(future)

@@ -302,7 +302,7 @@ class Delivery(Sending):
     def abandon(self, refusal: MakeError) -> list[Message]:
         """In a forked copy of the host: let go of everything, and return whose callers must not wait here."""
         self.renew_locks()
-        self.refusal = refusal
+        self.refusal, self.is_closed = refusal, True
         left = [*self.mailbox.unanswered(), *self.mailbox.close()]
         self.process, self.flows = None, False
         return left

@@ -355,10 +355,14 @@ class Isolate(Looks):
     def abandon(self) -> None:
         """This process is a forked copy of the host: be dead here, and touch nothing of the parent's."""
         text = "belongs to the process that this one was forked from"
-        left = self.delivery.abandon(lambda: dead.takes_nothing(self))
+
+        def error() -> BaseException:
+            return dead.dead(self.spec.name, text, None)
+
+        left = self.delivery.abandon(error)
         self.news.abandon()
         self.life.abandon()
-        fail_all(left, lambda: dead.dead(self.spec.name, text, None))
+        fail_all(left, error)
 
     def _tell_of_late_call(self, message: Message, stack: str) -> None:
         fields = {"call": message.what, "call_timeout": message.call_timeout, "stack": stack}

@@ -19,13 +19,23 @@ ADDED = [
     "events.instrument(new: 'Instrument') -> 'Callable[[], None]'",
 ]
 """Since then."""
+OTHERWISE = {
+    "Future.result(self, timeout: 'float | None' = None) -> 'Any'": (
+        "Future.result(self, timeout: 'float | None' = None) -> 'T'"
+    ),
+    "testing.Lab.runner(self, spec: 'ChildSpec', link: 'Link') -> 'Runner'": (
+        "testing.Lab.runner(self, spec: 'ChildSpec', link: 'ChildLink') -> 'Runner'"
+    ),
+}
+"""Recorded, and now: annotations alone, of which programs that run see nothing."""
 
 
 def test_nothing_is_missing_or_otherwise() -> None:
     """Parameters, their kinds, defaults and types, and what is returned."""
-    assert [line for line in RECORDED if line not in surface.lines()] == []
+    assert [line for line in RECORDED if OTHERWISE.get(line, line) not in surface.lines()] == []
 
 
 def test_what_is_new_is_listed() -> None:
     """So that nothing becomes public by accident."""
-    assert [line for line in surface.lines() if line not in RECORDED] == sorted(ADDED)
+    new = [line for line in surface.lines() if line not in RECORDED]
+    assert new == sorted([*ADDED, *OTHERWISE.values()])

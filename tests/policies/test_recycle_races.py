@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from piactors import ProcessActor, Recycle
-from piactors._isolate import performing
+from piactors._isolate import telling
 from piactors._isolate.isolate import Isolate
 from piactors._isolate.life import Life
 from piactors._rules import actions as do
@@ -43,7 +43,7 @@ def test_an_end_in_the_moment_of_a_swap_is_not_lost(way: str, monkeypatch: pytes
             threads[0].join(20)
         attach(self, action)
 
-    monkeypatch.setitem(performing.PERFORM, do.Attach, attached)
+    monkeypatch.setitem(telling.PERFORM, do.Attach, attached)
     ref = Plain.with_options(recycle=Recycle(after_calls=1), shutdown_timeout=1).start()
     refs.append(ref)
     ref.proxy().pid().get(timeout=20)

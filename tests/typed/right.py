@@ -7,6 +7,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import as_completed
 from typing import Any, Protocol, Unpack, assert_type, cast
 
 import pykka
@@ -228,6 +229,8 @@ def isolators() -> None:
         assert_type(isolator.invoke_method(double, x=1), Future[int])
         assert_type(isolator.invoke_method(slowly, 1), Future[str])
         assert_type(isolator.invoke_method(nothing), Future[str])
+        for done in as_completed([isolator.submit(double, 1)]):
+            assert_type(done.result(), int)
         assert_type(isolator.invoke_method("math:factorial", 5), Future[Any])
         assert isolator.invoke_method(functools.partial(double, 2)).get(timeout=PATIENCE) == 4
         assert isolator.invoke_method(max, 1, 2).get(timeout=PATIENCE) == 2
