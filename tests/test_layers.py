@@ -103,6 +103,15 @@ IN_FUNCTIONS_ONLY: frozenset[tuple[str, str]] = frozenset(
 PIHOST_ROOMS: dict[str, int] = {"memory": 0, "plain": 0, "process": 0, "wire": 1, "pickles": 1, "serve": 2, "fork": 3}
 """The rank of each room of pihost: an import, for type checkers too, stays in its room or goes to a lower rank."""
 
+REPLACEABLE: dict[str, tuple[str, ...]] = {
+    "pihost.wire.wire": (),
+    "pihost.wire.page": (),
+    "_rules.mailbox": ("_rules.message",),
+    "_rules.message": (),
+    "_rules.read_turns": (),
+}
+"""The leaves of the data path, which a compiled twin may take the place of, and what of the package each may import."""
+
 FROM_OS: dict[str, tuple[str, ...]] = {
     "_rules.verdict": ("WIFSIGNALED", "WTERMSIG", "WIFEXITED", "WEXITSTATUS", "waitstatus_to_exitcode")
 }
@@ -303,6 +312,16 @@ def absolute_imports_of_pihost(tree: Tree) -> list[str]:
     ]
 
 
+def entangled(tree: Tree) -> list[str]:
+    """Return what the leaves of the data path import and may not; a leaf that is not there is one that was moved."""
+    found = [f"{leaf} is not there" for leaf in REPLACEABLE if f"{tree.package}.{leaf}" not in tree.parsed]
+    for one in tree.imports:
+        leaf, there = (name.removeprefix(f"{tree.package}.") for name in (one.importer, tree.target(one)))
+        if leaf in REPLACEABLE and there != tree.target(one) and there not in REPLACEABLE[leaf]:
+            found.append(f"{leaf}:{one.line} imports {there}")
+    return found
+
+
 def imports_out_of_rooms(tree: Tree) -> list[str]:
     """Return the imports within pihost that do not go downwards, and those that a room itself makes."""
     inside = f"{tree.package}.pihost."
@@ -395,6 +414,11 @@ def test_nothing_in_an_isolates_room_imports_what_joins_it(package: Tree) -> Non
     """`isolate.py` imports the others: what they need of it, they are given."""
     users = {found.importer for found in package.imports if package.target(found) == "piactors._isolate.isolate"}
     assert not [name for name in users if name.startswith("piactors._isolate.") and name != "piactors._isolate.calls"]
+
+
+def test_the_leaves_of_the_data_path_import_nothing_else_of_the_package(package: Tree) -> None:
+    """Not even for type checkers: what replaces one need not know the house."""
+    assert entangled(package) == []
 
 
 def test_each_file_owns_its_attributes() -> None:
@@ -500,6 +524,24 @@ def test_checker_lets_be_what_is_allowed(tmp_path: Path) -> None:
 def test_checker_finds_a_use_of_os(tmp_path: Path) -> None:
     tree = planted(tmp_path, {"_rules.verdict": "import os\nx = os.WIFEXITED(0)\ny = os.kill"})
     assert uses_of_os(tree) == ["planted._rules.verdict:3 uses os.kill"]
+
+
+@pytest.mark.parametrize(
+    ("leaf", "source"),
+    [
+        ("_rules.mailbox", "from planted.errors import PiactorsError"),
+        ("_rules.read_turns", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from planted import errors"),
+        ("pihost.wire.wire", "def late():\n    from planted import errors"),
+    ],
+)
+def test_checker_finds_an_entangled_leaf(tmp_path: Path, leaf: str, source: str) -> None:
+    sources = {**dict.fromkeys(REPLACEABLE, ""), "errors": "PiactorsError = 1"}
+    assert entangled(planted(tmp_path, sources)) == []
+    path = tmp_path.joinpath("planted", *leaf.split(".")).with_suffix(".py")
+    path.write_text(source)
+    assert [line.partition(":")[0] for line in entangled(Tree(tmp_path / "planted"))] == [leaf]
+    path.unlink()
+    assert entangled(Tree(tmp_path / "planted")) == [f"{leaf} is not there"]
 
 
 def test_checker_finds_an_absolute_import_of_pihost(tmp_path: Path) -> None:
