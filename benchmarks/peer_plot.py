@@ -51,8 +51,9 @@ def draw(found: dict[str, Any], path: Path) -> None:
     figure.supxlabel(
         f"log scales; medians of {found['rounds']} rounds in turns; {machine['cpu']}, {machine['cores']} cores, "
         f"Linux {machine['kernel']}, {machine['python']}; {found['date'][:10]}",
-        fontsize=9, color=FAINT,
-    )  # fmt: skip
+        fontsize=9,
+        color=FAINT,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     pyplot.close(figure)

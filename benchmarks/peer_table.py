@@ -19,10 +19,16 @@ from benchmarks.driver import Driver, DriverFailed
 from benchmarks.peers import CRASH_SECONDS, PEERS, REMARKS, TITLES
 
 FULL = {
-    "first": "start", "start": "start", "small": "small 1000", "pipelined": "pipelined 3000", "uss": "uss",
-    "array_1": f"array {frame.MIB} 10", "array_16": f"array {16 * frame.MIB} 3",
-    "array_128": f"array {128 * frame.MIB} 1", "crash": "crash",
-}  # fmt: skip
+    "first": "start",
+    "start": "start",
+    "small": "small 1000",
+    "pipelined": "pipelined 3000",
+    "uss": "uss",
+    "array_1": f"array {frame.MIB} 10",
+    "array_16": f"array {16 * frame.MIB} 3",
+    "array_128": f"array {128 * frame.MIB} 1",
+    "crash": "crash",
+}
 QUICK = {**FULL, "small": "small 30", "pipelined": "pipelined 100", "array_1": f"array {frame.MIB} 1"}
 NOT_QUICK = ("array_16", "array_128")
 UNSEEN = f"the call does not fail, not within {CRASH_SECONDS:g} seconds"

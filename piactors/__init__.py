@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from piactors import events
     from piactors.actor import ActorStarter, ProcessActor, call_options, idempotent
-    from piactors.application import run, run_async
-    from piactors.child_spec import ChildSpec
-    from piactors.enforcement import Enforcement
+    from piactors.child_spec import ChildCounts, ChildInfo, ChildSpec
     from piactors.errors import (
         ActorDeadError,
         CallTimeout,
@@ -43,13 +41,14 @@ if TYPE_CHECKING:
     from piactors.exit_reason import Breach, ExitReason, Rusage
     from piactors.future import Future
     from piactors.isolator import ProcessIsolator
-    from piactors.limits import Heartbeat, IsolationLimits, Recycle
+    from piactors.limits import Enforcement, Heartbeat, IsolationLimits, Recycle
     from piactors.options import Backoff, IsolationOptions
-    from piactors.proxies import CallProxy, IsolateProxy
+    from piactors.program import run, run_async
+    from piactors.proxy import CallProxy, IsolateProxy
     from piactors.ref import IsolateRef
     from piactors.spawning import spawn, spawn_async
     from piactors.supervisor import DynamicSupervisor, Supervisor
-    from piactors.supervisor_ref import ChildCounts, ChildInfo, SupervisorRef
+    from piactors.supervisor_ref import SupervisorRef
     from piactors.usage import GcStats, ResourceUsage, TreeUsage, UsageSample
     from piactors.watching import Down, link, watch
 
@@ -118,29 +117,44 @@ __all__ = [
 
 _HOMES = {
     "actor": ("ActorStarter", "ProcessActor", "call_options", "idempotent"),
-    "application": ("run", "run_async"),
-    "child_spec": ("ChildSpec",),
-    "enforcement": ("Enforcement",),
+    "program": ("run", "run_async"),
+    "child_spec": ("ChildCounts", "ChildInfo", "ChildSpec"),
     "errors": (
-        "ActorDeadError", "CallTimeout", "ChildAlreadyPresent", "ChildAlreadyStarted", "ChildNotFound",
-        "ChildRestarting", "ChildRunning", "InvalidTarget", "IsolateCrashed", "LimitExceeded", "MailboxFull",
-        "NotSendable", "PiactorsError", "PoisonMessage", "ProtocolError", "RemoteError", "RemoteTraceback",
-        "StartError", "Timeout",
-        "TooManyChildren", "UntrustedReply",
+        "ActorDeadError",
+        "CallTimeout",
+        "ChildAlreadyPresent",
+        "ChildAlreadyStarted",
+        "ChildNotFound",
+        "ChildRestarting",
+        "ChildRunning",
+        "InvalidTarget",
+        "IsolateCrashed",
+        "LimitExceeded",
+        "MailboxFull",
+        "NotSendable",
+        "PiactorsError",
+        "PoisonMessage",
+        "ProtocolError",
+        "RemoteError",
+        "RemoteTraceback",
+        "StartError",
+        "Timeout",
+        "TooManyChildren",
+        "UntrustedReply",
     ),
     "exit_reason": ("Breach", "ExitReason", "Rusage"),
     "future": ("Future",),
     "isolator": ("ProcessIsolator",),
-    "limits": ("Heartbeat", "IsolationLimits", "Recycle"),
+    "limits": ("Enforcement", "Heartbeat", "IsolationLimits", "Recycle"),
     "options": ("Backoff", "IsolationOptions"),
-    "proxies": ("CallProxy", "IsolateProxy"),
+    "proxy": ("CallProxy", "IsolateProxy"),
     "ref": ("IsolateRef",),
     "spawning": ("spawn", "spawn_async"),
     "supervisor": ("DynamicSupervisor", "Supervisor"),
-    "supervisor_ref": ("ChildCounts", "ChildInfo", "SupervisorRef"),
+    "supervisor_ref": ("SupervisorRef",),
     "usage": ("GcStats", "ResourceUsage", "TreeUsage", "UsageSample"),
     "watching": ("Down", "link", "watch"),
-}  # fmt: skip
+}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
@@ -163,11 +177,11 @@ def __dir__() -> list[str]:
 def tree(root: SupervisorRef) -> None:
     """Print the tree below a supervisor: state, pid, generation, restarts and memory of each child.
 
-    With colours where `rich` is installed (``pip install piactors[cli]``), as plain text where not.
+    In colour if `rich` is installed (``pip install piactors[cli]``), otherwise as plain text.
     """
-    from piactors.cli import trees
+    from piactors._tree import printing as trees
     from piactors.supervisor_ref import SupervisorRef
 
     if not isinstance(root, SupervisorRef):
-        raise TypeError(f"tree: {root!r} is no supervisor; pass what Supervisor.start(...) returns")
-    trees.show(root)
+        raise TypeError(f"tree: {root!r} is not a supervisor; pass what Supervisor.start(...) returns")
+    trees.show(root.render())

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 import attrs
 import pykka
 
-from piactors import actor_child
+from piactors._values import actor_host
 from piactors.future import Future
 from piactors.options import IsolationOptions
-from piactors.proxies import A_co, P, check_call_options
+from piactors.proxy import A_co, P, check_call_options
 
 if TYPE_CHECKING:
     from typing import Concatenate, Unpack
 
-    from piactors._types import A, AnyArgument
+    from piactors._validation.type_variables import A, AnyArgument
     from piactors.option_fields import OptionFields
     from piactors.ref import IsolateRef
 
@@ -51,7 +51,7 @@ class ProcessActor(pykka.Actor):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        actor_child.adopt(self)
+        actor_host.adopt(self)
 
     __init__._piactors_passes_on = True  # type: ignore[attr-defined]
 
@@ -70,8 +70,8 @@ class ProcessActor(pykka.Actor):
         """Start an isolate, make the actor in it with these arguments, and return its ref once `on_start` is done.
 
         Raises:
-            StartError: where that fails; its cause is what `__init__` or `on_start` raised.
-            TypeError: if arguments are given that the class does not take, as far as that shows here.
+            StartError: if that fails; its cause is what `__init__` or `on_start` raised.
+            TypeError: if arguments are given that the class does not take, as far as that can be seen here.
         """
         return _start(cls, cls.isolation, args, kwargs)
 
@@ -97,9 +97,11 @@ class ProcessActor(pykka.Actor):
     @overload
     @classmethod
     def with_options(
-        cls: Callable[Concatenate[AnyArgument, ...], A], options: IsolationOptions | None = None, /,
+        cls: Callable[Concatenate[AnyArgument, ...], A],
+        options: IsolationOptions | None = None,
+        /,
         **fields: Unpack[OptionFields],
-    ) -> ActorStarter[A, ...]: ...  # fmt: skip
+    ) -> ActorStarter[A, ...]: ...
 
     @overload
     @classmethod
@@ -120,9 +122,9 @@ class ProcessActor(pykka.Actor):
         return ActorStarter(cls, attrs.evolve(options or cls.isolation, **fields))
 
     @classmethod
-    def _pihost_adapter(cls, control: Any, urn: str, loop: Any) -> actor_child.ActorHost:
+    def _pihost_adapter(cls, control: Any, urn: str, loop: Any) -> actor_host.ActorHost:
         """Return what hosts an instance of this class in an isolate; pihost calls it there."""
-        return actor_child.ActorHost(cls, control, urn, loop)
+        return actor_host.ActorHost(cls, control, urn, loop)
 
     @staticmethod
     def _create_actor_inbox() -> Any:
@@ -156,17 +158,17 @@ def _start(
     actor_class: type[Any], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> IsolateRef[Any]:
     # Not before it is needed: an isolate has this module, and seldom starts isolates of its own.
-    from piactors import spawning
+    from piactors._spawn import start
 
-    return spawning.start_actor(actor_class, options, args, kwargs)
+    return start.start_actor(actor_class, options, args, kwargs)
 
 
 async def _start_async(
     actor_class: type[Any], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> IsolateRef[Any]:
-    from piactors import spawning  # as above
+    from piactors._spawn import start  # as above
 
-    return await spawning.start_actor_async(actor_class, options, args, kwargs)
+    return await start.start_actor_async(actor_class, options, args, kwargs)
 
 
 @overload
@@ -178,7 +180,7 @@ def idempotent(*, retries: int = 1) -> Callable[[F], F]: ...
 
 
 def idempotent(method: F | None = None, *, retries: int = 1) -> F | Callable[[F], F]:
-    """Mark a method that may safely run again where its process ended while it ran.
+    """Mark a method that may safely run again if its process ended while it ran.
 
     Args:
         retries: how often it is tried again.
@@ -190,7 +192,7 @@ def idempotent(method: F | None = None, *, retries: int = 1) -> F | Callable[[F]
             def lookup(self, key): ...
     """
     if method is not None and not callable(method):
-        raise TypeError(f"idempotent: {method!r} is no method; write @idempotent(retries=1)")
+        raise TypeError(f"idempotent: {method!r} is not a method; write @idempotent(retries=1)")
     if type(retries) is not int or retries < 1:
         raise ValueError(f"idempotent: retries={retries!r} is not allowed; use a whole number of at least 1")
 
@@ -202,11 +204,11 @@ def idempotent(method: F | None = None, *, retries: int = 1) -> F | Callable[[F]
 
 
 def call_options(*, call_timeout: float | None = None, retries: int = 0) -> Callable[[F], F]:
-    """Mark a method with how its calls are treated, where a call says nothing else.
+    """Set how calls of a method are treated, unless the call itself says otherwise.
 
     Args:
-        call_timeout: seconds that a call may run, until its process is ended; `math.inf` for as long as it likes.
-        retries: how often a call may be tried again where its process ended while it ran.
+        call_timeout: seconds that a call may run, until its process is ended; `math.inf` for no limit.
+        retries: how often a call may be tried again if its process ended while it ran.
 
     Example:
         ::
@@ -218,7 +220,7 @@ def call_options(*, call_timeout: float | None = None, retries: int = 0) -> Call
 
     def mark(function: F) -> F:
         if not callable(function):
-            raise TypeError(f"call_options: {function!r} is no method")
+            raise TypeError(f"call_options: {function!r} is not a method")
         if retries:
             function._piactors_retries = retries  # type: ignore[attr-defined]
         if call_timeout is not None:

@@ -9,15 +9,16 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import attrs
 import pykka
 
-from piactors import _validate as rule
-from piactors import arguments
-from piactors._logs import logger
-from piactors._supervision.rules import Budget, ChildRule
-from piactors._validate import NONE
+from piactors._isolate import misplaced_options
+from piactors._rules.budget import Budget
+from piactors._rules.supervisor.rules import ChildRule
+from piactors._text.logs import logger
+from piactors._validation import fields as rule
+from piactors._validation.fields import NONE
 from piactors.actor import ActorStarter, ProcessActor
 from piactors.exit_reason import KINDS, ExitReason, Kind
 from piactors.options import Backoff, IsolationOptions, RestartType, check_standby
-from piactors.pihost import targets
+from piactors.pihost.serve import targets
 
 Shutdown: TypeAlias = float | Literal["kill", "default"] | None
 OnExhausted: TypeAlias = Literal["escalate", "stop"]
@@ -93,7 +94,7 @@ class ChildSpec:
         args, kwargs: For its constructor; default none.
         options: `IsolationOptions` of a child with a process of its own; default those of its class.
         restart: "permanent" always, "transient" after an abnormal exit, "temporary" never; default "permanent".
-        shutdown: Seconds from the request to stop until the kill, 0 or "kill" to kill at once, None to wait for ever;
+        shutdown: Seconds from the request to stop until the kill, 0 or "kill" to kill at once, None to wait forever;
             default "default": 5 for a worker (or its options' `shutdown_timeout`), None for a supervisor.
         significant: Whether its own end may end the supervisor, as `auto_shutdown` says; not for a permanent child.
         backoff: How long its restarts wait; default None: as its supervisor says.
@@ -111,19 +112,23 @@ class ChildSpec:
     id: str = attrs.field(validator=rule.text())
     target: Any = attrs.field(converter=_to_target, validator=_check_target)
     args: tuple[Any, ...] = attrs.field(
-        default=(), kw_only=True, converter=rule.to_args, validator=rule.check("a tuple of arguments", (tuple,)),
+        default=(),
+        kw_only=True,
+        converter=rule.to_args,
+        validator=rule.check("a tuple of arguments", (tuple,)),
         hash=False,
-    )  # fmt: skip
+    )
     kwargs: Mapping[str, Any] = attrs.field(
-        factory=dict, kw_only=True, converter=_to_kwargs, hash=False,
+        factory=dict,
+        kw_only=True,
+        converter=_to_kwargs,
+        hash=False,
         validator=rule.check("a dict of arguments by name", (Mapping,), _are_names),
-    )  # fmt: skip
+    )
     options: IsolationOptions | None = attrs.field(
         default=None, kw_only=True, validator=rule.check("IsolationOptions", (IsolationOptions,), also=NONE)
     )
-    restart: RestartType = attrs.field(
-        default="permanent", kw_only=True, validator=rule.one_of(*get_args(RestartType))
-    )
+    restart: RestartType = attrs.field(default="permanent", kw_only=True, validator=rule.one_of(*get_args(RestartType)))
     shutdown: Shutdown = attrs.field(default="default", kw_only=True, validator=rule.shutdown())
     significant: bool = attrs.field(default=False, kw_only=True, validator=rule.flag())
     backoff: Backoff | None = attrs.field(
@@ -207,15 +212,15 @@ class ChildSpec:
             return
 
     def _check_no_options(self, target: Any) -> None:
-        """See that the arguments are none that the class would swallow, or that are meant for the isolate."""
+        """Refuse arguments that the class would swallow, or that are meant for the isolate."""
         if not self.is_isolate or isinstance(target, str):
             return
         of_spec = all(name in _FIELDS for name in self.kwargs if name in _OPTIONS)
         way = "ChildSpec(..., {})" if of_spec else "ChildSpec(..., options=IsolationOptions({}))"
         try:
-            arguments.check_options(target, self.kwargs, way)
+            misplaced_options.check_options(target, self.kwargs, way)
             if isinstance(target, type) and issubclass(target, ProcessActor):
-                arguments.check_actor(target, self.args, self.kwargs)
+                misplaced_options.check_actor(target, self.args, self.kwargs)
         except TypeError as error:
             raise TypeError(f"ChildSpec.kwargs of child {self.id!r}: {error}") from None
 
@@ -230,11 +235,17 @@ class ChildSpec:
     def to_rule(self, *, listed: bool = True, runner: Any = None) -> ChildRule:
         """Return the part of it that decides."""
         return ChildRule(
-            id=self.id, restart=self.restart, significant=self.significant,
-            type="supervisor" if self.is_supervisor else "worker", backoff=self.backoff,
+            id=self.id,
+            restart=self.restart,
+            significant=self.significant,
+            type="supervisor" if self.is_supervisor else "worker",
+            backoff=self.backoff,
             budget=None if self.max_restarts == SHARED else Budget(self.max_restarts, self.within),
-            escalates=self.on_exhausted == "escalate", restart_on=self._predicate(), listed=listed, runner=runner,
-        )  # fmt: skip
+            escalates=self.on_exhausted == "escalate",
+            restart_on=self._predicate(),
+            listed=listed,
+            runner=runner,
+        )
 
     def _predicate(self) -> Callable[[ExitReason], bool] | None:
         wanted = self.restart_on
@@ -250,6 +261,37 @@ class ChildSpec:
         except BaseException:  # on the supervisor's own thread, which has to go on
             logger.exception("restart_on of child %r has failed; the child is restarted", self.id)
             return True
+
+
+@attrs.frozen
+class ChildInfo:
+    """One child, as `which_children` lists it.
+
+    Attributes:
+        id: its name among its siblings.
+        ref: its ref.
+        state: "running", "restarting" (also while it waits for its backoff) or "stopped".
+        type: "worker" or "supervisor".
+        restarts: how often it has been restarted, with its group or alone, since its supervisor was started.
+        exit_reason: why it ended last, or None.
+    """
+
+    id: str
+    ref: pykka.ActorRef[Any]
+    state: Literal["running", "restarting", "stopped"]
+    type: Literal["worker", "supervisor"]
+    restarts: int
+    exit_reason: ExitReason | None
+
+
+@attrs.frozen
+class ChildCounts:
+    """How many children there are: `specs` in all, `active` of them run; by type, `supervisors` and `workers`."""
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
 
 
 _FIELDS = frozenset(field.name for field in attrs.fields(ChildSpec))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pykka
 
-from piactors import _shown
+from piactors._text import shown
 from piactors.exit_reason import ExitReason
 
 
@@ -14,7 +14,7 @@ class PiactorsError(Exception):
     """Base of all errors that piactors raises itself.  Their texts can be shown: what could harm is escaped."""
 
     def __str__(self) -> str:
-        return "\n".join(map(_shown.words, super().__str__().split("\n")))
+        return "\n".join(map(shown.words, super().__str__().split("\n")))
 
 
 class _KeywordError(PiactorsError):
@@ -39,7 +39,7 @@ class NotSendable(PiactorsError, TypeError):
     """Something cannot be sent to another process, and must not be copied: a lock, an open file, a ref of an actor.
 
     Its text names what it is, where in the message or the code it is, and what to do instead.  What
-    was to be sent stays as it was, and nothing has been sent.
+    was to be sent is unchanged, and nothing has been sent.
     """
 
 
@@ -69,7 +69,7 @@ class ActorDeadError(_KeywordError, pykka.ActorDeadError):
 
     Attributes:
         name: the name of the isolate, supervisor or actor.
-        reason: the `ExitReason` of its end, or None if it has not ended (yet): it stops just now, or restarts.
+        reason: the `ExitReason` of its end, or None if it has not ended (yet): it is stopping, or restarting.
     """
 
     name: str
@@ -84,7 +84,7 @@ class IsolateCrashed(_KeywordError):
 
     Attributes:
         name: the isolate's name.
-        pid: of the process that ended, or None where it never had one.
+        pid: of the process that ended, or None if it never had one.
         generation: which generation it was.
         reason: the `ExitReason`.
     """
@@ -118,7 +118,7 @@ class CallTimeout(IsolateCrashed):
     Not `Timeout`, which only says that the caller has waited long enough.
 
     Attributes:
-        stack: the Python stacks of all threads, taken before the end, as far as they could be had.
+        stack: the Python stacks of all threads, taken before the end, as far as available.
     """
 
     stack: str
@@ -167,7 +167,7 @@ class RemoteTraceback(PiactorsError):
         self.text = text
 
     def __str__(self) -> str:
-        return f"\n{_shown.below(self.text)}" if self.text else ""
+        return f"\n{shown.below(self.text)}" if self.text else ""
 
 
 class MailboxFull(PiactorsError):
@@ -191,15 +191,15 @@ class InvalidTarget(PiactorsError):
 
 
 class ChildNotFound(PiactorsError):
-    """A supervisor has no child of that id."""
+    """A supervisor has no child with that id."""
 
 
 class ChildAlreadyStarted(PiactorsError):
-    """A supervisor has a child of that id, and it runs."""
+    """A supervisor has a child with that id, and it is running."""
 
 
 class ChildAlreadyPresent(PiactorsError):
-    """A supervisor has a child of that id, and it does not run: `restart_child` or `delete_child` it."""
+    """A supervisor has a child with that id, and it does not run: call `restart_child` or `delete_child`."""
 
 
 class ChildRunning(PiactorsError):

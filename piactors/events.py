@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
 
-from piactors._logs import logger
+from piactors._text.logs import logger
 from piactors.exit_reason import ExitReason
 
 
@@ -19,7 +19,7 @@ class Event:
 
     Attributes:
         name: the isolate's name.
-        pid: of the process it is about, or None where there is none.
+        pid: of the process it is about, or None if there is none.
         generation: which generation of the isolate.
         time: seconds since the epoch, by the wall clock.
     """
@@ -79,7 +79,7 @@ class LimitBreached(Event):
 
     Attributes:
         limit: its name, as in `IsolationLimits`.
-        hard: whether the generation is ended for it; False also where the kernel only refused what went beyond.
+        hard: whether the generation is ended for it; False also if the kernel only refused the excess.
         allowed, observed: in the limit's unit: bytes, seconds or tasks.
         culprit_pid, culprit: pid and command line of the process of the tree that used most, as last sampled.
     """
@@ -99,7 +99,7 @@ class CallTimedOut(Event):
     Attributes:
         call: what was called, such as ``resize``.
         call_timeout: seconds that it was allowed to run.
-        stack: the Python stacks of all threads, as far as they could be had.
+        stack: the Python stacks of all threads, as far as available.
     """
 
     call: str
@@ -149,18 +149,18 @@ class EventBus:
     """Keeps the subscriptions.  It runs nothing: a dispatcher asks it who wants an event."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may come while its thread has it
+        self._lock = (
+            threading.RLock()
+        )  # subscribers come and go on any thread; a signal handler may come while its thread has it
         self._subscriptions: dict[object, tuple[Callback, tuple[type[Event], ...]]] = {}
         self._wanted: dict[type[Event], bool] = {}
         """What `is_wanted` has found since the subscriptions changed."""
 
-    def subscribe(
-        self, callback: Callback, *types: type[Event], run: Executor | None = None
-    ) -> Callable[[], None]:
-        """Have `callback` called with each event of the given types (all, where none is given).
+    def subscribe(self, callback: Callback, *types: type[Event], run: Executor | None = None) -> Callable[[], None]:
+        """Have `callback` called with each event of the given types (all, if none is given).
 
         Callbacks run one after the other, in order, on one thread that piactors keeps for all of them: one that takes
-        long delays the others (and is told of in the log after a second).  Whatever a callback raises is logged.
+        long delays the others (and is logged after a second).  Whatever a callback raises is logged.
 
         Args:
             callback: gets each event.
@@ -174,13 +174,13 @@ class EventBus:
             A function that ends the subscription.
 
         Raises:
-            TypeError: where `callback` cannot be called, a type is no event class, or `run` is no executor.
+            TypeError: if `callback` cannot be called, a type is not an event class, or `run` is not an executor.
         """
         if not callable(callback):
             raise TypeError(f"subscribe: {callback!r} cannot be called")
         for cls in types:
             if not (isinstance(cls, type) and issubclass(cls, Event)):
-                raise TypeError(f"subscribe: {cls!r} is no event class; use those of piactors.events")
+                raise TypeError(f"subscribe: {cls!r} is not an event class; use those of piactors.events")
         if run is not None and (isinstance(run, type) or not callable(getattr(run, "submit", None))):
             raise TypeError(f"subscribe: run={run!r} is not an executor: an object with a method submit(fn, *args)")
         key = object()
@@ -223,7 +223,7 @@ class InTurn:
         self._callback = callback
         self._run = run
         self._give_up = give_up
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # events come from the dispatcher, and an executor's thread takes them
         self._waiting: deque[Event] = deque()
         self._lines = self._dropped = 0
         self._is_submitted = False
@@ -277,7 +277,7 @@ class InTurn:
                     event = self._waiting.popleft()
                     self._lines -= isinstance(event, OutputReceived)
             if dropped:
-                logger.warning("a subscriber is slower than output comes: dropped %d lines of output", dropped)
+                logger.warning("a subscriber is slower than the output: dropped %d lines of output", dropped)
             if event is None:
                 return
             try:
@@ -296,3 +296,55 @@ bus = EventBus()
 """The events of all isolates of this process."""
 
 subscribe = bus.subscribe
+
+
+# Watching calls
+
+
+CallOutcome: TypeAlias = Literal["returned", "raised", "failed", "cancelled"]
+"""What became of a call: a result, an exception of its handler, no answer at all, or its caller gave it up."""
+
+
+@attrs.frozen
+class CallInfo:
+    """One call, as an instrument sees it.
+
+    Attributes:
+        isolate: the isolate's name.
+        call: what is called: a method, a function, an attribute, or "a message".
+    """
+
+    isolate: str
+    call: str
+
+
+class Instrument(Protocol):
+    """Whoever watches all calls from this process to its isolates; as long as none is installed, that costs nothing.
+
+    Its methods come on the thread that sends a call or takes its answer, so they must be quick; what they raise is
+    logged, and nothing else happens.
+    """
+
+    def call_sent(self, call: CallInfo) -> None:
+        """A call is about to be sent."""
+
+    def call_settled(self, call: CallInfo, outcome: CallOutcome, seconds: float) -> None:
+        """It has an outcome, so many seconds after it was sent; a result has not been decoded yet."""
+
+
+instruments: list[Instrument] = []
+"""Those that are installed; nobody changes this list but `instrument`."""
+
+
+def instrument(new: Instrument) -> Callable[[], None]:
+    """Have an instrument see all calls that are sent from now on; returns what removes it again."""
+    for method in ("call_sent", "call_settled"):
+        if not callable(getattr(new, method, None)):
+            raise TypeError(f"instrument: {new!r} has no method {method}; see piactors.events.Instrument")
+    instruments.append(new)
+
+    def remove() -> None:
+        if new in instruments:
+            instruments.remove(new)
+
+    return remove

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import attrs
 
-from piactors import _shown
+from piactors._text import shown
 
 Kind = Literal[
     "normal",
@@ -56,7 +56,7 @@ class Breach:
     def __str__(self) -> str:
         tasks = self.limit == "max_processes"
         used = f"{self._amount(self.observed)} {'were there, most of them' if tasks else 'was used, most of it'}"
-        who = f"pid {self.culprit_pid} ({_shown.line(self.culprit)})"  # a process names itself as it likes
+        who = f"pid {self.culprit_pid} ({shown.line(self.culprit)})"  # a process names itself as it likes
         return f"{self.limit} is {self._amount(self.allowed)}, and {used} by {who}"
 
     def _amount(self, value: float) -> str:
@@ -76,7 +76,7 @@ class ExitReason:
             (the process called exit), ``signaled``, ``error`` (an exception that nobody waited
             for), ``limit``, ``call_timeout``, ``start_failed``, ``killed`` (by its host, on purpose)
             or ``host_stopped``.
-        exitcode: what the process exited with, or None where a signal ended it or nobody knows.
+        exitcode: what the process exited with, or None if a signal ended it or nobody knows.
         signal: the number of the signal that ended it, or None.
         limit: the name of the limit that it broke, or None.
         breach: how it broke that limit, or None.
@@ -85,8 +85,8 @@ class ExitReason:
         stderr_tail: the last lines that it wrote to stderr.
         fault: what faulthandler wrote at a fatal error, or an empty text.
         stack: where a start was that took longer than `start_timeout`: the Python stacks of all threads, as far as
-            they could be had; or an empty text.
-        usage: CPU times and peak memory of the process, or None where the kernel did not tell.
+            available; or an empty text.
+        usage: CPU times and peak memory of the process, or None if the kernel did not tell.
     """
 
     kind: Kind = attrs.field(validator=attrs.validators.in_(KINDS))
@@ -120,17 +120,17 @@ class ExitReason:
             parts.append(self.error.strip().split("\n")[-1])
         if self.detail is not None:
             parts.append(self.detail.split("\n")[0])
-        return _shown.line(", ".join(parts))
+        return shown.line(", ".join(parts))
 
     def report(self) -> str:
         """Return the summary and, below it, what the process left behind: stderr and fault text."""
         text = self.summary
         if self.stderr_tail.strip():
-            text += f"\nlast lines of stderr:\n{_shown.below(self.stderr_tail)}"
+            text += f"\nlast lines of stderr:\n{shown.below(self.stderr_tail)}"
         if self.fault.strip():
-            text += f"\nfault:\n{_shown.below(_shown_fault(self.fault))}"
+            text += f"\nfault:\n{shown.below(_shown_fault(self.fault))}"
         if self.stack.strip():
-            text += f"\nwhere it was:\n{_shown.below(self.stack)}"
+            text += f"\nwhere it was:\n{shown.below(self.stack)}"
         return text
 
 
@@ -160,4 +160,3 @@ def _shown_fault(text: str) -> str:
     blocks = [block for block in text.strip().split("\n\n") if "thread" not in block or "Current thread" in block]
     lines = [line for line in "\n\n".join(blocks).splitlines() if "/pihost/" not in line]
     return "\n".join(lines) or text
-

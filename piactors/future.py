@@ -15,25 +15,33 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pykka
 
-from piactors import outcome, waiting
+from piactors._future import outcome, waiting
+from piactors._future.outcome import OutcomeListener, Producer, run_callbacks_with
+from piactors._future.standard import StandardFuture
 from piactors._platform import late_threads
 from piactors._platform.reentry import Reentered
-from piactors.outcome import Listener, Producer, run_callbacks_with
-from piactors.standard_future import StandardFuture
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Derived", "ExcInfo", "Future", "Producer", "run_callbacks_with"]
+__all__ = ["Derived", "ExcInfo", "Future", "Producer", "leave_with", "run_callbacks_with"]
 
 T = TypeVar("T")
 ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+
+_leaves: Callable[[Future[Any]], tuple[Any, ...]] | None = None
 
 _NO_RESULT = pykka.Future()._get_hook_result
 """How pykka marks that a hook has not run."""
 
 
-class Future(StandardFuture, pykka.Future[T], Generic[T]):
+def leave_with(reduce: Callable[[Future[Any]], tuple[Any, ...]]) -> None:
+    """Say how a future crosses a border: what its `__reduce__` returns (see `piactors._values.futures`)."""
+    global _leaves
+    _leaves = reduce
+
+
+class Future(StandardFuture[T], pykka.Future[T], Generic[T]):
     """The outcome of a call, now or later: a value, an exception, or that it was cancelled.
 
     Everything that `pykka.Future` offers holds, and it is a `concurrent.futures.Future` too: `wait`, `as_completed`,
@@ -46,24 +54,24 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
     _hook_done: bool = False
 
     def __init__(self) -> None:
-        """Make one without an outcome; those of pykka and the standard library would only set what is there already."""
+        """Make one without an outcome; pykka's and the standard library's own would only set what is there already."""
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "done" if self.done() else "pending"
         return f"<piactors.Future {state}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from piactors import promises  # a future that crosses a border is rare, and its room is above this one
-
-        return promises.received, (promises.token_of(self),)
+        if _leaves is None:
+            raise TypeError("a Future can be pickled only for an isolate, and this program has none")
+        return _leaves(self)
 
     # Asking
 
     def get(self, *, timeout: float | None = None) -> T:
-        """Return the value, waiting for it for at most `timeout` seconds; None or `math.inf`: for ever.
+        """Return the value, waiting for it for at most `timeout` seconds; None or `math.inf`: no limit.
 
         Raises:
-            Timeout: if the time is over first; the call goes on.
+            Timeout: if the time runs out first; the call goes on.
             concurrent.futures.CancelledError: if the call was cancelled.
             Exception: what the call raised.
         """
@@ -77,7 +85,7 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
             del self  # the traceback of an error holds this frame, and the future the error
 
     def get_or_cancel(self, timeout: float | None, until: float | None = None) -> T:
-        """Return the value as `get` does, and give up on the call if `timeout` seconds are over first.
+        """Return the value as `get` does, and give up on the call if `timeout` seconds pass first.
 
         Args:
             until: when they are over, on the monotonic clock, if they have begun already.
@@ -145,14 +153,14 @@ class Future(StandardFuture, pykka.Future[T], Generic[T]):
         """
         if not callable(callback):
             raise TypeError(f"add_done_callback: {callback!r} cannot be called")
-        self._listen(Listener(callback, self, waiting.running_loop()))
+        self._listen(OutcomeListener(callback, self, waiting.running_loop()))
 
     def remove_done_callback(self, callback: Callable[[Future[T]], object]) -> int:
         """Have `callback` not called if it has not been; returns how often it was added, as asyncio's futures do."""
         return self._forget_all(lambda listener: listener.callback == callback)
 
     def __await__(self) -> Generator[Any, None, T]:
-        import asyncio  # whoever awaits has it; an isolate mostly does without
+        import asyncio  # code that awaits has it; an isolate mostly does without it
 
         if "trio" in sys.modules or "curio" in sys.modules:
             waiting.refuse_another_kind_of_loop("future.get")
@@ -307,7 +315,7 @@ class Derived(Future[T]):
         return any(isinstance(source, Future) and source._raised(error) for source in self._sources)
 
     def done(self) -> bool:
-        """Whether `get` returns or raises at once, but for the function that makes its value."""
+        """Whether `get` returns or raises at once, except for the function that makes its value."""
         return self._hook_done or all(isinstance(source, Future) and source.done() for source in self._sources)
 
     def _is_done(self) -> bool:

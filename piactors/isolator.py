@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 import attrs
 
-from piactors import _shown, dead, events, spawning, waiting
-from piactors._logs import plain as logger
+from piactors import events, spawning
+from piactors._future import waiting
+from piactors._isolate import dead, hosting
+from piactors._text import shown
+from piactors._text.logs import plain as logger
 from piactors.errors import InvalidTarget, PiactorsError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
@@ -19,11 +22,11 @@ from piactors.usage import ResourceUsage, UsageSample
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from piactors._types import P, T
+    from piactors._validation.type_variables import P, T
 
 
 class ProcessIsolator:
-    """Runs functions in a process of its own.
+    """Runs functions in a separate process.
 
     Example:
         ::
@@ -51,12 +54,16 @@ class ProcessIsolator:
             return f"<ProcessIsolator {self.name or '(without a name yet)'} (not started)>"
         return f"<ProcessIsolator {self.name} ({dead.described(self._ref._isolate)})>"
 
+    def _pass_stdin(self, passes: bool) -> None:
+        """Have its process read this program's stdin; before it is started."""
+        self._passes_stdin = passes
+
     def start(self) -> Self:
         """Start the process and return self.
 
         Raises:
-            StartError: where it does not start.
-            PiactorsError: where it has been started before.
+            StartError: if it does not start.
+            PiactorsError: if it has been started before.
         """
         self._check_new()
         self._ref = spawning.start_toolbox(self.options, "isolator", self._passes_stdin)
@@ -76,7 +83,7 @@ class ProcessIsolator:
 
     def _check_new(self) -> None:
         if self._ref is not None:
-            raise PiactorsError(f"isolator {_shown.line(str(self.name))} has been started before; make another one")
+            raise PiactorsError(f"isolator {shown.line(str(self.name))} has been started before; make another one")
 
     @property
     def ref(self) -> IsolateRef:
@@ -129,9 +136,9 @@ class ProcessIsolator:
         A name that leads to no function fails the future with `InvalidTarget`.
         """
         try:
-            _, found = spawning.resolved_name(target)
+            _, found = hosting.resolved_name(target)
             if not isinstance(found, str) and not callable(found):
-                raise InvalidTarget(f"{target!r} is no target; pass a function or a name such as 'package.module:name'")
+                raise InvalidTarget(f"{target!r} is not a target; use a function or a name like 'package.module:name'")
         except InvalidTarget as error:
             failed: Future[Any] = Future()
             failed.fail(error)
@@ -158,7 +165,7 @@ class ProcessIsolator:
         """Return a value that was set here, or put into ``pihost_data.data`` by isolated code.
 
         Raises:
-            KeyError: where there is none of that key.
+            KeyError: if there is no such key.
         """
         return self.ref.get_data(key)
 
@@ -178,11 +185,11 @@ class ProcessIsolator:
         return await self.ref._ends.wait()
 
     def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
-        """End the whole process tree at once, and return why it ended; None where that takes over `timeout` seconds."""
+        """End the whole process tree at once; return why it ended, None if that takes more than `timeout` seconds."""
         return self.ref.terminate(timeout)
 
     def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
-        """Wait until it has ended for good and return why; None where `timeout` seconds are over first."""
+        """Wait until it has ended for good and return why; None if `timeout` seconds pass first."""
         return self.ref.wait_for_exit(timeout)
 
     def __enter__(self) -> Self:

@@ -10,32 +10,44 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 import attrs
 
-from piactors import _validate as rule
-from piactors import _validate_limits as limit_rule
-from piactors._validate import CALLABLE, NONE
-from piactors._validate_limits import MECHANISMS, machine_cpus
+from piactors._validation import fields as rule
+from piactors._validation import limit_fields as limit_rule
+from piactors._validation.fields import CALLABLE, NONE
+from piactors._validation.limit_fields import MECHANISMS, machine_cpus
 
 __all__ = [
     "LIMITS",
     "MECHANISMS",
+    "Enforcement",
     "Heartbeat",
     "HeartbeatAction",
     "IoClass",
     "IsolationLimits",
     "Recycle",
+    "Scope",
     "SoftMemoryAction",
     "machine_cpus",
     "to_heartbeat",
 ]
+
+Scope = Literal["tree", "process"]
 
 SoftMemoryAction: TypeAlias = Literal["log", "recycle", "kill"]
 IoClass: TypeAlias = Literal["realtime", "best-effort", "idle"]
 HeartbeatAction: TypeAlias = Literal["kill", "log"]
 
 LIMITS: tuple[str, ...] = (
-    "max_memory", "soft_memory", "max_cpu", "affinity", "max_cpu_time", "max_processes", "max_open_files",
-    "max_file_size", "nice", "io_class",
-)  # fmt: skip
+    "max_memory",
+    "soft_memory",
+    "max_cpu",
+    "affinity",
+    "max_cpu_time",
+    "max_processes",
+    "max_open_files",
+    "max_file_size",
+    "nice",
+    "io_class",
+)
 """The fields of `IsolationLimits` that are limits, in their order; the others say how these are kept."""
 
 _LEAST_MEMORY = 1024**2
@@ -47,7 +59,7 @@ class IsolationLimits:
     """What an isolate may use of the machine, all its descendants included where the mechanism can count them.
 
     An instance never changes; `attrs.evolve` makes another. `ref.enforcement()` says what holds each limit, and
-    docs/limits.md what happens where one is broken.
+    docs/limits.md what happens if one is broken.
 
     A bad value raises at construction: TypeError for a wrong type, ValueError for a wrong value. Sizes are bytes or
     text such as "256 MiB". Limits hash and compare by value, and pickle (a callable `on_soft_memory` only if it
@@ -72,7 +84,7 @@ class IsolationLimits:
         max_file_size: Bytes that a file may grow to, 0 to 2**62.
         nice: Priority for the CPU, from -20, the first, to 19, the last.
         io_class: Priority for disks: "realtime" first, "best-effort", or "idle" only when no one else needs them.
-        strict: Whether a limit that cannot be set fails the start, where otherwise it is logged; default False.
+        strict: Whether a limit that cannot be set fails the start; otherwise it is logged; default False.
         mechanisms: What limits may be set by: a name of `MECHANISMS` or a list of them, where "cgroup" stands for both
             versions of that; kept in the order of `MECHANISMS`; default None: for each limit the best that works.
     """
@@ -186,3 +198,26 @@ def to_heartbeat(value: Heartbeat | float | None) -> Heartbeat | None:
         return Heartbeat(value)
     except ValueError:  # the validator of the options says so in its own name
         return cast("Heartbeat | None", value)
+
+
+@attrs.frozen(kw_only=True)
+class Enforcement:
+    """How one limit is enforced.
+
+    Attributes:
+        limit: the name of the limit, as in `IsolationLimits`.
+        mechanism: ``cgroup v2``, ``cgroup v1``, ``rlimit``, ``scheduler`` or ``monitor``; None if nothing can.
+        scope: ``tree`` if the isolate and all its descendants count together, ``process`` if each counts alone.
+        why: why nothing better enforces it, one mechanism after the other; empty if the best one does.
+    """
+
+    limit: str
+    mechanism: str | None
+    scope: Scope | None
+    why: str = ""
+
+    def __str__(self) -> str:
+        if self.mechanism is None:
+            return f"{self.limit}: not enforced ({self.why})"
+        what = "the whole tree" if self.scope == "tree" else "each process"
+        return f"{self.limit}: {self.mechanism}, {what}" + (f" ({self.why})" if self.why else "")

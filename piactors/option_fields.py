@@ -1,6 +1,6 @@
 """`OptionFields`: the fields of `IsolationOptions` as keyword arguments, for type checkers.
 
-Nothing imports this module at run time.  For a function of your own that hands options on::
+Nothing imports this module at run time.  For a function of your own that passes options on::
 
     from typing import TYPE_CHECKING, Unpack
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from piactors import _validate as rule
-from piactors._validate import CALLABLE, NONE, parse_size
+from piactors._validation import fields as rule
+from piactors._validation.fields import CALLABLE, NONE, parse_size
 from piactors.limits import Heartbeat, IsolationLimits, Recycle, to_heartbeat
 
 __all__ = [
@@ -39,16 +39,31 @@ TrustLevel: TypeAlias = Literal["auto", "data", "code"]
 
 DEFAULT_INHERITED_ENV: tuple[str, ...] = (
     # who and where
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "VIRTUAL_ENV", "XDG_*", "SYSTEMROOT",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TERM",
+    "VIRTUAL_ENV",
+    "XDG_*",
+    "SYSTEMROOT",
     # language and time
-    "LANG", "LC_*", "TZ",
+    "LANG",
+    "LC_*",
+    "TZ",
     # temporary files
-    "TMPDIR", "TEMP", "TMP",
+    "TMPDIR",
+    "TEMP",
+    "TMP",
     # certificates
-    "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
     # thread counts: without them every isolate would start a numeric thread per core
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
-)  # fmt: skip
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+)
 """The environment variables of the host that code called by name gets by default; a name may end in "*".
 
 It names what programs need to work and leaves out the rest, since tokens and passwords also live in `os.environ`.
@@ -68,7 +83,7 @@ class Backoff:
 
     Attributes:
         initial: Seconds before the first restart, default 0.1.
-        factor: By how much each wait is longer than the one before; a number of at least 1, default 2.0.
+        factor: How many times as long each wait is as the one before; a number of at least 1, default 2.0.
         maximum: Seconds that no wait exceeds, the first included, default 30.0.
         jitter: Fraction, 0 to 1, by which a wait varies at random, so that many do not restart at once; default 0.2.
         reset_after: Seconds of stable running after which the waits start again at `initial`, default 60; None: never.
@@ -88,7 +103,7 @@ class Backoff:
 
 
 def _room_for_calls(options: Any, field: Any, limits: IsolationLimits | None) -> None:
-    """Each call that may run at once has a thread, besides those that an isolate has anyhow."""
+    """Each call that may run at once has a thread, besides those that an isolate has anyway."""
     least = options.concurrency + 3
     if limits is not None and limits.max_processes is not None and limits.max_processes < least:
         raise ValueError(
@@ -138,7 +153,7 @@ class IsolationOptions:
         within: Seconds of the window in which restarts are counted, more than 0; default 60.0.
         backoff: Waits between restarts, default None: restart at once.
         concurrency: Threads that run calls in the isolate, 1 to 256; default 1.
-        spin: Whether caller and isolate may stay awake for some microseconds while they wait for each other, where
+        spin: Whether caller and isolate may stay awake for some microseconds while they wait for each other, if
             the recent calls were that quick and there is more than one core; default True.
         mailbox_capacity: Messages that may wait for the isolate, at least 1; default None: no limit.
         overflow: What a sender meets at a full mailbox: "block" waits (for the `timeout` of `ask` or `tell` at most),
@@ -148,7 +163,7 @@ class IsolationOptions:
         limits: What the isolate may use of the machine, default None: anything.
         recycle: When the isolate is renewed between two calls, default None: never.
         standby: Whether a second process is kept ready beside the one that runs (its `on_start` has run), so that a
-            restart takes only a handover; it takes as much memory again. Of use only where a restart or a recycling may
+            restart takes only a handover; it takes as much memory again. Useful only if a restart or a recycling may
             follow: an isolate that is started with "temporary" and without `recycle` refuses it. Default False.
         heartbeat: How often the isolate has to show that it lives while it runs no call: a `Heartbeat`, or its number
             of seconds, more than 0; default None: it need not.
@@ -259,7 +274,7 @@ def check_standby(options: IsolationOptions, restart: RestartType, whose: str = 
         whose: of which child the options are, for the text.
 
     Raises:
-        ValueError: where neither a restart nor a recycling can follow.
+        ValueError: if neither a restart nor a recycling can follow.
     """
     soft = None if options.limits is None else options.limits.on_soft_memory
     if options.standby and restart == "temporary" and options.recycle is None and soft != "recycle":
@@ -270,9 +285,12 @@ def check_standby(options: IsolationOptions, restart: RestartType, whose: str = 
 
 
 def inherited_env(
-    inherit_env: bool | Iterable[str] | None, environ: Mapping[str, str], *, handed_over: bool = False,
+    inherit_env: bool | Iterable[str] | None,
+    environ: Mapping[str, str],
+    *,
+    handed_over: bool = False,
     own_interpreter: bool = True,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """Return what an isolate inherits of `environ` under a value of `IsolationOptions.inherit_env`.
 
     Args:

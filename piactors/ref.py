@@ -7,20 +7,25 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, overload
 from pykka import ActorRef
 from pykka.messages import _ActorStop
 
-from piactors import dead, envelopes, trusting, waiting
-from piactors._host import encode, sampling, serialise
-from piactors._lifecycle.mailbox import Message
-from piactors.arrivals import check_description
-from piactors.enforcement import Enforcement
+from piactors._codec import decode, encode
+from piactors._future import waiting
+from piactors._host import sampling
+from piactors._isolate import dead, envelopes
+from piactors._isolate.calls import Calls
+from piactors._isolate.deathwatch import DeathWatch
+from piactors._isolate.frames import check_description
+from piactors._isolate.isolate import Isolate
+from piactors._isolate.parent import ParentLink
+from piactors._isolate.remote_attributes import Described, RemoteAttributes
+from piactors._isolate.replacing import other_spec
+from piactors._isolate.reply_ports import StopFuture
+from piactors._isolate.spec import IsolateSpec
 from piactors.errors import ActorDeadError, NotSendable, Timeout
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.isolate import Isolate
-from piactors.keeper import Ends, Keeper
-from piactors.proxies import A_co, IsolateProxy, check_call_options, method_path
-from piactors.shape import Described, Shape
-from piactors.sinks import CallFuture, StopFuture
-from piactors.spec import Spec
+from piactors.limits import Enforcement
+from piactors.options import IsolationOptions
+from piactors.proxy import A_co, IsolateProxy, method_path
 from piactors.usage import ResourceUsage, UsageSample, measured
 
 if TYPE_CHECKING:
@@ -29,10 +34,8 @@ if TYPE_CHECKING:
 
     from pykka import Actor
 
-    from piactors._types import P, T
-
+    from piactors._validation.type_variables import P, T
 _DESCRIBE_SECONDS = 1.0
-_Call = envelopes.Call
 
 
 class IsolateRef(ActorRef[Any], Generic[A_co]):
@@ -41,14 +44,12 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     For a type checker, ``IsolateRef[Calc]`` is one whose object is a `Calc`, and `IsolateRef` alone one of anything.
     """
 
-    def __init__(self, actor_class: type[Actor], spec: Spec, keeper: Keeper | None = None) -> None:
-        self._spec = spec
+    def __init__(self, actor_class: type[Actor], spec: IsolateSpec, link: ParentLink | None = None) -> None:
         self._foreign = not spec.own_interpreter
         self.actor_class = actor_class
         self.actor_urn = spec.urn
-        self._ends = Ends()
-        self._isolate = Isolate(spec, self, keeper)
-        self._said_of_calls: dict[str, tuple[int, float]] | None = None
+        self._ends = DeathWatch()
+        self._use(Isolate(spec, self, link))
         self._history = sampling.History(lambda: self._isolate)  # a supervisor may put another isolate there
 
     def __repr__(self) -> str:
@@ -57,7 +58,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         return f"<ActorRef for {self.name} ({about})>"
 
     def __reduce__(self) -> NoReturn:
-        raise NotSendable(f"{self!r} cannot leave its process: a ref is of use only where it was made")
+        raise NotSendable(f"{self!r} cannot leave its process: a ref is useful only where it was made")
 
     @property
     def actor_stopped(self) -> Any:  # type: ignore[override]
@@ -67,15 +68,15 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     @property
     def actor_inbox(self) -> Any:
         """The mailbox, as pykka's envelopes see it."""
-        return envelopes.Inbox(self)
+        return envelopes.EnvelopeInbox(self)
 
     @actor_inbox.setter
     def actor_inbox(self, _: object) -> None:
         raise AttributeError("the mailbox of an isolate cannot be replaced")
 
-    def _actor_weakref(self) -> Shape:  # type: ignore[override]
-        """Stand in for the actor, which lives elsewhere, where pykka looks at its attributes."""
-        return Shape(self, self._isolate.description(), self._describe_again)
+    def _actor_weakref(self) -> RemoteAttributes:  # type: ignore[override]
+        """Stand in for the actor, which lives elsewhere, when pykka looks at its attributes."""
+        return RemoteAttributes(self, self._isolate.description(), self._describe_again)
 
     def _describe_again(self) -> Described:
         """Ask the isolate what it offers now, for an attribute that was not there when it started."""
@@ -89,7 +90,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     @property
     def name(self) -> str:
         """The isolate's name."""
-        return self._spec.name
+        return self._isolate.spec.name
 
     @property
     def pid(self) -> int | None:
@@ -109,7 +110,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     @property
     def mailbox_size(self) -> int:
         """How many messages wait for it or are with it."""
-        return self._isolate.mailbox_size
+        return len(self._isolate.delivery)
 
     def is_alive(self) -> bool:
         """Whether it takes messages: True also while it restarts."""
@@ -133,19 +134,19 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         return self._history.samples()
 
     def enforcement(self) -> dict[str, Enforcement]:
-        """Return what enforces each of its limits, by the limit's name; nothing where it has none.
+        """Return what enforces each of its limits, by the limit's name; nothing if it has none.
 
         What works is found out once, before the first process is started.
         """
-        limits, plan = self._spec.options.limits, self._isolate.plan
+        limits, plan = self._isolate.options.limits, self._isolate.plan
         if limits is None:
             return {}
         return dict((plan or self._isolate.runtime.confiner.plan(limits)).enforcement)
 
     def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
-        """Wait until it has ended for good, and return why; None where `timeout` seconds are over first.
+        """Wait until it has ended for good, and return why; None if `timeout` seconds pass first.
 
-        A restart is no exit.
+        A restart is not an exit.
         """
         return self._isolate.last_reason if self._isolate.wait_ended(timeout) else None
 
@@ -163,71 +164,69 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
             timeout: seconds to wait for room in a full mailbox.
 
         Raises:
-            ActorDeadError: where the isolate takes no messages (any more).
-            MailboxFull: where the mailbox is full, and the options or a running event loop forbid to wait.
-            Timeout: where the mailbox was full for that time; the message was not sent.
+            ActorDeadError: if the isolate takes no messages (any more).
+            MailboxFull: if the mailbox is full, and the options or a running event loop forbid to wait.
+            Timeout: if the mailbox was full for that time; the message was not sent.
         """
         if not self.is_alive():
             raise dead.takes_nothing(self._isolate)
         if isinstance(message, _ActorStop):
             self.stop(block=False)
             return
-        envelope = Message("tell", b"")
-        self._fill(envelope, envelopes.described(message), 0)
-        envelope.path = envelopes.path_of(message)
-        if retries or call_timeout is not None or self._call_options:
-            self._set_options(envelope, envelope.path, retries, call_timeout)
-        self._isolate.put(envelope, until=None if timeout is None else waiting.until(timeout))
+        self._calls.tell(message, retries, call_timeout, None if timeout is None else waiting.until(timeout))
 
     @overload
     def ask(
-        self, message: Any, *, block: Literal[False], timeout: float | None = None, retries: int = 0,
+        self,
+        message: Any,
+        *,
+        block: Literal[False],
+        timeout: float | None = None,
+        retries: int = 0,
         call_timeout: float | None = None,
-    ) -> Future[Any]: ...  # fmt: skip
+    ) -> Future[Any]: ...
 
     @overload
     def ask(
-        self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0,
+        self,
+        message: Any,
+        *,
+        block: bool = True,
+        timeout: float | None = None,
+        retries: int = 0,
         call_timeout: float | None = None,
-    ) -> Any: ...  # fmt: skip
+    ) -> Any: ...
 
     def ask(
-        self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0,
+        self,
+        message: Any,
+        *,
+        block: bool = True,
+        timeout: float | None = None,
+        retries: int = 0,
         call_timeout: float | None = None,
-    ) -> Any:  # fmt: skip
-        """Send a message and wait for the answer, or return a `Future` of it where `block` is False.
+    ) -> Any:
+        """Send a message and wait for the answer, or return a `Future` of it if `block` is False.
 
         Args:
             timeout: seconds to wait, for room in a full mailbox too; a call that has not begun by then never will.
-            retries: how often the message may be tried again where the process ended while it ran.
+            retries: how often the message may be tried again if the process ended while it ran.
             call_timeout: seconds that it may run, until its process is ended; default None: as the method's
-                `call_options` or the isolate's options say, `math.inf` for as long as it likes.
+                `call_options` or the isolate's options say, `math.inf` for no limit.
 
         Raises:
-            Timeout: where the time is over first.
-            ActorDeadError: where the isolate takes no messages, or ended before it handled this one.
-            IsolateCrashed: where the process ended while it handled the message.
-            CallTimeout: where it ran longer than its `call_timeout`.
+            Timeout: if the time runs out first.
+            ActorDeadError: if the isolate takes no messages, or ended before it handled this one.
+            IsolateCrashed: if the process ended while it handled the message.
+            CallTimeout: if it ran longer than its `call_timeout`.
             Exception: what the handler raised.
         """
-        until = None if timeout is None or self._isolate.capacity is None else waiting.until(timeout)
-        future = self._ask(message, retries, call_timeout, until)
-        return future.get_or_cancel(timeout, until) if block else future
-
-    def _ask(self, message: Any, retries: int, call_timeout: float | None, until: float | None = None) -> Future[Any]:
+        until = None if timeout is None or self._isolate.delivery.capacity is None else waiting.until(timeout)
         if isinstance(message, _ActorStop):
-            return self._ask_stop()
-        isolate = self._isolate
-        future = CallFuture(isolate)
-        try:
-            if isolate.actor_stopped.is_set():
-                raise dead.takes_nothing(isolate)
-            of_attribute = isinstance(message, envelopes.OF_ATTRIBUTE)
-            call = envelopes.described(message)
-            self._send(future, envelopes.path_of(message), call, retries, call_timeout, of_attribute, until)
-        except Exception as error:
-            future.fail(error)
-        return future
+            future = self._ask_stop()
+        else:
+            future = self._calls.ask(message, retries, call_timeout, until)
+        return future.get_or_cancel(timeout, until) if block else future
 
     @overload
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Future[Any]: ...
@@ -238,9 +237,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     ) -> Future[T]: ...
 
     @overload
-    def call(
-        self, method: Callable[Concatenate[A_co, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Future[T]: ...
+    def call(self, method: Callable[Concatenate[A_co, P], T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
 
     def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a method of the hosted object, and return a future of its result.
@@ -263,94 +260,51 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         """
         return self._call(method_path(method), args, kwargs)
 
-    def _call(
-        self, path: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any], retries: int = 0,
-        call_timeout: float | None = None,
-    ) -> Future[Any]:  # fmt: skip
-        """Call a method of the hosted object; what its proxies do."""
-        isolate = self._isolate
-        future = CallFuture(isolate)
-        try:
-            if isolate.actor_stopped.is_set():
-                raise dead.takes_nothing(isolate)
-            self._send(future, path, ("call", path, args, kwargs), retries, call_timeout)
-        except Exception as error:
-            future.fail(error)
-        return future
-
-    def _send(
-        self, future: CallFuture, path: tuple[str, ...], said_call: _Call, retries: int, call_timeout: float | None,
-        of_attribute: bool = False, until: float | None = None,
-    ) -> None:  # fmt: skip
-        message = future.message = Message("call", b"", future)
-        message.path = path
-        if of_attribute:
-            message.of_attribute = True
-        said = self._said_of_calls
-        if retries or call_timeout is not None or said or said is None:
-            self._set_options(message, path, retries, call_timeout)
-        payload = self._payload(said_call, message.retries)
-        if type(payload) is encode.Packed:  # as `_fill` does, without a step more
-            payload, message.needs = payload
-        message.payload = payload
-        self._isolate.put(message, until=until)
-
-    def _fill(self, message: Message, call: _Call, retries: int) -> None:
-        """Serialise a call into its message."""
-        payload = self._payload(call, retries)
-        if type(payload) is encode.Packed:
-            payload, message.needs = payload
-        message.payload = payload
-
-    def _payload(self, call: _Call, retries: int) -> Any:
-        """Serialise a call, into shared memory where it is large.
-
-        What may be run again does not go there: the first run may have changed it.
-        """
-        outbox = self._isolate.outbox
-        if not retries and outbox.offers and encode.may_be_large(call[2], call[3]):
-            packed = encode.pack_call(outbox, *call, foreign=self._foreign)
-            if packed is not None:
-                self._isolate.idle_memory.used()
-                return packed
-        return encode.dumps_call(*call, foreign=self._foreign)
-
-    def _set_options(
-        self, message: Message, path: tuple[str, ...], retries: int, call_timeout: float | None
-    ) -> None:
-        if retries or call_timeout is not None:
-            check_call_options(retries, call_timeout)
-        said = self._call_options.get(".".join(path)) if path else None
-        if said is not None:
-            retries, call_timeout = retries or said[0], call_timeout or said[1] or None
-        if retries or call_timeout is not None:
-            message.retries, message.call_timeout = retries, call_timeout
-
-    @property
-    def _call_options(self) -> dict[str, tuple[int, float]]:
-        """What the authors of its methods have said of their calls: retries and seconds."""
-        if self._said_of_calls is not None:
-            return self._said_of_calls
-        known = self._isolate.raw_description is not None  # and not before it has been ready once
-        described = self._isolate.description()
-        found = {path: entry[2:] for path, entry in described.items() if any(entry[2:])}
-        if known:
-            self._said_of_calls = found
-        return found
-
     def invoke(self, target: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Have the isolate call a function that need not be part of its object."""
-        isolate = self._isolate
-        future = CallFuture(isolate) if isolate.named else trusting.future_of(isolate, target)
-        try:
-            name = target.rpartition(":")[2] if isinstance(target, str) else getattr(target, "__qualname__", "")
-            message = future.message = Message("call", b"", future)
-            self._fill(message, ("invoke", (), (target, *args), kwargs), 0)
-            message.path = (name,)
-            isolate.put(message)
-        except Exception as error:
-            future.fail(error)
-        return future
+        return self._calls.invoke(target, args, kwargs)
+
+    # Another process in place of the one that runs
+
+    def recycle(self) -> Future[int]:
+        """Have a fresh process take over between two calls, and return a future of its generation.
+
+        No message is lost: what has not begun waits for it.  The future fails with `PiactorsError` if the new process
+        does not start, whereupon the old one goes on, or if the isolate ends first.
+        """
+        return self._isolate.replace("asked for")
+
+    def replace(
+        self, target: object, /, *args: Any, options: IsolationOptions | None = None, **kwargs: Any
+    ) -> Future[int]:
+        """Have a process of other code, arguments or options take over between two calls; restarts run that, too.
+
+        Args:
+            target: what to host from then on: a ProcessActor class, or what `spawn` takes.
+            args, kwargs: for its constructor.
+            options: those of its process; default None: as before.
+
+        Returns:
+            A future of the new process's generation.  It fails with `PiactorsError`, and the old process goes on, if
+            the new one does not start; calls that have not begun wait for whichever runs next.
+
+        Raises:
+            InvalidTarget: if there is no such class or function.
+            ValueError: if the options differ in something that concerns the isolate rather than one process of it.
+        """
+        spec = other_spec(self._isolate.spec, self.actor_class, target, options, args, kwargs)
+        return self._isolate.replace("replaced", spec)
+
+    def _renew(self, link: ParentLink | None, spec: IsolateSpec | None) -> None:
+        """Have another isolate behind this ref: the one before has ended, and its supervisor starts it again."""
+        earlier = self._isolate
+        self._use(Isolate(spec or earlier.spec, self, link))
+        self._isolate.inherit(earlier)
+
+    def _use(self, isolate: Isolate) -> None:
+        self._isolate = isolate
+        self._calls = Calls(isolate, foreign=self._foreign)
+        self._call = self._calls.call
 
     # The end
 
@@ -373,7 +327,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         with `IsolateCrashed`, and what has not begun with `ActorDeadError`.
 
         Raises:
-            Timeout: if `timeout` seconds are over first; the stop goes on.
+            Timeout: if `timeout` seconds pass first; the stop goes on.
         """
         future = self._ask_stop()
         if future.is_settled() and isinstance(future.exception(), ActorDeadError):
@@ -384,7 +338,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     async def stop_async(self) -> bool:
         """Stop it as `stop` does, and let the event loop run meanwhile; if this is cancelled, the stop goes on.
 
-        Returns True if it was alive, False if it was not.  Bound it with `asyncio.timeout` where you like.
+        Returns True if it was alive, False if it was not.  Bound it with `asyncio.timeout` if you like.
         """
         stopped: bool = await self.stop(block=False)
         return stopped
@@ -398,7 +352,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         return future
 
     def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
-        """End its whole process tree at once, and return why it ended; None where that takes over `timeout` seconds."""
+        """End its whole process tree at once; return why it ended, None if that takes more than `timeout` seconds."""
         self._isolate.terminate()
         return self.wait_for_exit(timeout)
 
@@ -416,29 +370,26 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         """Return a value that was set, or that isolated code has put into ``pihost_data.data``.
 
         Raises:
-            KeyError: where there is none of that key.
+            KeyError: if there is no such key.
         """
         try:
-            return self._isolate.control("get_data", key).get(timeout=self._spec.options.start_timeout)
+            return self._isolate.control("get_data", key).get(timeout=self._isolate.options.start_timeout)
         except ActorDeadError:
-            return serialise.loads_own(self._isolate.data[key])
+            return decode.loads_own(self._isolate.data[key])
 
     def proxy(self) -> IsolateProxy[A_co]:
         """Return a `pykka.ActorProxy`: attributes and methods of the hosted object, as futures."""
         return IsolateProxy(actor_ref=self)
 
     def _check_alive(self) -> None:
-        """See `IsolateProxy`."""
+        """Raise `ActorDeadError` if it has stopped."""
         if not self.is_alive():
             raise dead.takes_nothing(self._isolate)
 
 
 def _settled(future: Future[Any]) -> None:
-    """Wait for an answer, and let be that there is no process to give one."""
+    """Wait for an answer, and accept that there may be no process to give one."""
     try:
         future.get(timeout=30)
     except (ActorDeadError, Timeout):
         return
-
-
-

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
-from piactors import waiting
-from piactors._supervision.rules import AutoShutdown, Strategy
-from piactors._tree import surroundings
+from piactors._future import waiting
+from piactors._rules.supervisor.rules import AutoShutdown, Strategy
+from piactors._tree import backend
+from piactors._tree.root import RootSupervisor
 from piactors._tree.settings import Settings
-from piactors._tree.top import Top
 from piactors.child_spec import ChildSpec
 from piactors.options import Backoff
 from piactors.supervisor_ref import SupervisorRef
@@ -19,7 +19,7 @@ from piactors.supervisor_ref import SupervisorRef
 if TYPE_CHECKING:
     from typing import Concatenate
 
-    from piactors._types import AnyArgument, P
+    from piactors._validation.type_variables import AnyArgument, P
 
 _counter = itertools.count(1)
 
@@ -36,7 +36,7 @@ _FIELDS = ("name", "strategy", "max_restarts", "within", "auto_shutdown", "backo
 
 
 class Supervisor:
-    """Starts children and starts them again.
+    """Starts children and restarts them.
 
     Use it as it is, with `Supervisor.start(children=[...])`, or as a base class: set the attributes, and return the
     children from `children`.
@@ -49,7 +49,7 @@ class Supervisor:
         within: Seconds of that window, more than 0; default 5.0.
         auto_shutdown: When the end of significant children ends the supervisor: "never", "any_significant",
             "all_significant"; default "never".
-        backoff: How long restarts wait, where a child says nothing; default None: not at all.
+        backoff: How long restarts wait, unless the child says otherwise; default None: not at all.
         name: Its name in logs; default None: chosen for you.
 
     Example:
@@ -79,10 +79,16 @@ class Supervisor:
     name: str | None = None
 
     def __init__(
-        self, *, children: Iterable[ChildSpec] = (), strategy: Strategy = _UNSET, max_restarts: int | None = _UNSET,
-        within: float = _UNSET, auto_shutdown: AutoShutdown = _UNSET, backoff: Backoff | None = _UNSET,
+        self,
+        *,
+        children: Iterable[ChildSpec] = (),
+        strategy: Strategy = _UNSET,
+        max_restarts: int | None = _UNSET,
+        within: float = _UNSET,
+        auto_shutdown: AutoShutdown = _UNSET,
+        backoff: Backoff | None = _UNSET,
         name: str | None = _UNSET,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if isinstance(children, Iterator):
             raise TypeError("Supervisor.children: an iterator is used up after one start; pass a list")
         self._children = children
@@ -118,12 +124,13 @@ class Supervisor:
         """Make the supervisor with these arguments, start it, and return its ref once all children are ready.
 
         Raises:
-            StartError: where a child does not start; those before it have been stopped again, in reverse order.
-            TypeError, ValueError: where a setting or a child's specification is wrong; nothing was started.
+            StartError: if a child does not start; those before it have been stopped again, in reverse order.
+            TypeError, ValueError: if a setting or a child's specification is wrong; nothing was started.
         """
         waiting.warn_if_it_blocks_a_loop(f"{cls.__name__}.start()", f"{cls.__name__}.start_async()")
-        top: Top = cls._top(args, kwargs)
-        return top.start()
+        root: RootSupervisor = cls._root(args, kwargs)
+        ref: SupervisorRef = root.start()
+        return ref
 
     @classmethod
     async def start_async(cls, *args: Any, **kwargs: Any) -> SupervisorRef:
@@ -132,11 +139,12 @@ class Supervisor:
         Raises:
             StartError, TypeError, ValueError: as `start`.
         """
-        return await cls._top(args, kwargs).start_async()
+        ref: SupervisorRef = await cls._root(args, kwargs).start_async()
+        return ref
 
     @classmethod
-    def _top(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Top:
-        return Top(surroundings.current(), f"{cls.__name__}-{next(_counter)}", partial(cls, *args, **kwargs))
+    def _root(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RootSupervisor:
+        return RootSupervisor(backend.current(), f"{cls.__name__}-{next(_counter)}", partial(cls, *args, **kwargs))
 
     @overload
     @classmethod
@@ -156,11 +164,11 @@ class Supervisor:
         cls(*args, **kwargs)._settings()
 
 
-def top_of(tree: Supervisor | type[Supervisor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Top:
+def root_of(tree: Supervisor | type[Supervisor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> RootSupervisor:
     """Return what starts a tree: of a class, made with these arguments, or of an instance."""
     if isinstance(tree, type):
-        return tree._top(args, kwargs)
-    return Top(surroundings.current(), f"{type(tree).__name__}-{next(_counter)}", lambda: tree)
+        return tree._root(args, kwargs)
+    return RootSupervisor(backend.current(), f"{type(tree).__name__}-{next(_counter)}", lambda: tree)
 
 
 class DynamicSupervisor(Supervisor):
@@ -184,17 +192,22 @@ class DynamicSupervisor(Supervisor):
     max_children: int | None = None
 
     def __init__(
-        self, *, template: ChildSpec | None = None, max_children: int | None = _UNSET,
-        max_restarts: int | None = _UNSET, within: float = _UNSET,
-        backoff: Backoff | None = _UNSET, name: str | None = _UNSET,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        template: ChildSpec | None = None,
+        max_children: int | None = _UNSET,
+        max_restarts: int | None = _UNSET,
+        within: float = _UNSET,
+        backoff: Backoff | None = _UNSET,
+        name: str | None = _UNSET,
+    ) -> None:
         super().__init__(max_restarts=max_restarts, within=within, backoff=backoff, name=name)
         self._template = template
         if max_children is not _UNSET:
             self.max_children = max_children
 
     def template(self) -> ChildSpec | None:
-        """Return what `start_child` starts where it is given no specification."""
+        """Return what `start_child` starts if it is given no specification."""
         return getattr(self, "_template", None)
 
     def _settings(self) -> Settings:
@@ -206,5 +219,3 @@ class DynamicSupervisor(Supervisor):
                 "from the start; use a Supervisor for others"
             )
         return settings
-
-

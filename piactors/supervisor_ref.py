@@ -14,54 +14,26 @@ import attrs
 import pykka
 from pykka.messages import _ActorStop
 
-from piactors import _shown, asking, view, waiting
-from piactors._logs import plain as logger
-from piactors._supervision.actions import Answer
-from piactors._supervision.decide import Machine, Moment
-from piactors.child_spec import ChildSpec
+from piactors._future import waiting
+from piactors._isolate.reply_ports import StopFuture
+from piactors._rules.moment import Moment
+from piactors._rules.supervisor.actions import Answer
+from piactors._rules.supervisor.machine import SupervisorMachine
+from piactors._text import shown
+from piactors._text.logs import plain as logger
+from piactors._tree import answers, render
+from piactors._tree.tree_runner import TreeRunner, make_refs_with
+from piactors.child_spec import ChildCounts, ChildInfo, ChildSpec
 from piactors.errors import ChildNotFound, PiactorsError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.sinks import StopFuture
 
 if TYPE_CHECKING:
     from piactors._tree.runner import Runner
-    from piactors._tree.tree_runner import TreeRunner
-
-
-@attrs.frozen
-class ChildInfo:
-    """One child, as `which_children` lists it.
-
-    Attributes:
-        id: its name among its siblings.
-        ref: its ref.
-        state: "running", "restarting" (also while it waits for its backoff) or "stopped".
-        type: "worker" or "supervisor".
-        restarts: how often it has been restarted, with its group or alone, since its supervisor was started.
-        exit_reason: why it ended last, or None.
-    """
-
-    id: str
-    ref: pykka.ActorRef[Any]
-    state: Literal["running", "restarting", "stopped"]
-    type: Literal["worker", "supervisor"]
-    restarts: int
-    exit_reason: ExitReason | None
-
-
-@attrs.frozen
-class ChildCounts:
-    """How many children there are: `specs` in all, `active` of them run; by type, `supervisors` and `workers`."""
-
-    specs: int
-    active: int
-    supervisors: int
-    workers: int
 
 
 class SupervisorRef(pykka.ActorRef[Any]):
-    """Reference to a supervisor; it stays valid where its own supervisor restarts it.
+    """Reference to a supervisor; it stays valid when its own supervisor restarts it.
 
     Its methods may be called from any thread but the supervisor's own (that of `children`, `restart_on`).
     """
@@ -79,11 +51,11 @@ class SupervisorRef(pykka.ActorRef[Any]):
     def __str__(self) -> str:
         reason = self._ends.reason
         why = "" if reason is None else f": {reason.detail or reason.summary}"
-        name = _shown.line(self.name)
+        name = shown.line(self.name)
         return f"supervisor {name} ({self.state}, generation {self.generation}{why}, {self.actor_urn})"
 
     def __reduce__(self) -> Any:
-        raise TypeError(f"{self!r} cannot leave its process: a ref is of use only where it was made")
+        raise TypeError(f"{self!r} cannot leave its process: a ref is useful only where it was made")
 
     @property
     def name(self) -> str:
@@ -106,20 +78,20 @@ class SupervisorRef(pykka.ActorRef[Any]):
         """Return the ref of a child: the same before and after a restart.
 
         Raises:
-            ChildNotFound: where there is none of that id.
+            ChildNotFound: if there is no child with that id.
         """
         runner = self._runner.runners.get(id)
         if runner is None:
             names = ", ".join(map(repr, list(self._runner.runners)[:20])) or "none"
-            name = _shown.line(self.name)
+            name = shown.line(self.name)
             raise ChildNotFound(f"supervisor {name}: there is no child {id!r}; the children are: {names}")
         return runner.ref
 
     def which_children(self) -> list[ChildInfo]:
-        """Return what there is to know of each child, in their order; never waits for a start or a stop.
+        """Return what there is to know of each child, in order; never waits for a start or a stop.
 
         Raises:
-            ActorDeadError: where the supervisor does not run.
+            ActorDeadError: if the supervisor does not run.
         """
         found = [(child, self._runner.runners.get(child.id)) for child in self._runner.children()]
         return [
@@ -132,7 +104,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         """Return how many children there are.
 
         Raises:
-            ActorDeadError: where the supervisor does not run.
+            ActorDeadError: if the supervisor does not run.
         """
         children = self._runner.children()
         supervisors = sum(child.rule.type == "supervisor" for child in children)
@@ -147,10 +119,10 @@ class SupervisorRef(pykka.ActorRef[Any]):
                 are then added to those of the template, and the child gets an id of its own.
 
         Raises:
-            StartError: where it does not start; it is no child then.
-            ChildAlreadyStarted, ChildAlreadyPresent: where there is a child of that id.
-            TooManyChildren: where `max_children` allows no more.
-            ActorDeadError: where the supervisor does not run, or ends first.
+            StartError: if it does not start; it is not a child then.
+            ChildAlreadyStarted, ChildAlreadyPresent: if there is a child with that id.
+            TooManyChildren: if `max_children` allows no more.
+            ActorDeadError: if the supervisor does not run, or ends first.
         """
         runner = self._made_child(spec, args, kwargs)
         return self._call(lambda machine, at, call: machine.start_child(at, runner.link.rule, call))
@@ -167,10 +139,10 @@ class SupervisorRef(pykka.ActorRef[Any]):
         runner = self._made_child(spec, args, kwargs)
         call = self._begin(lambda machine, at, call: machine.start_child(at, runner.link.rule, call))
         try:
-            return await asking.answer(call)
+            return await answers.answer(call)
         except asyncio.CancelledError:
             self._forget(runner)
-            asking.if_it_succeeds(call, partial(self._forget, runner))  # what was put off starts only then
+            answers.if_it_succeeds(call, partial(self._forget, runner))  # what was put off starts only then
             raise
 
     def _made_child(self, spec: ChildSpec | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Runner:
@@ -178,7 +150,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         if not isinstance(spec, ChildSpec):
             spec = self._from_template(settings.template, (() if spec is None else (spec, *args)), kwargs)
         elif args or kwargs:
-            raise TypeError("start_child: arguments belong into the ChildSpec; alone they go with a template")
+            raise TypeError("start_child: arguments belong in the ChildSpec; on their own they need a template")
         settings.check_child(spec)
         return self._runner.make_child(spec, listed=not settings.dynamic)
 
@@ -188,17 +160,17 @@ class SupervisorRef(pykka.ActorRef[Any]):
         if engine is None:
             return
 
-        def end(machine: Machine, at: Moment, call: Future[Any]) -> Any:
+        def end(machine: SupervisorMachine, at: Moment, call: Future[Any]) -> Any:
             if self._runner.runners.get(id) is runner:
                 return machine.terminate_child(at, id, call)
             return [Answer(call, error=ChildNotFound(f"{id!r} is another one"))]
 
         ended = engine.call(end)
-        asking.if_it_succeeds(ended, lambda: engine.call(lambda m, at, call: m.delete_child(at, id, call)))
+        answers.if_it_succeeds(ended, lambda: engine.call(lambda m, at, call: m.delete_child(at, id, call)))
 
     def _from_template(self, template: ChildSpec | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChildSpec:
         if template is None:
-            name = _shown.line(self.name)
+            name = shown.line(self.name)
             raise TypeError(f"supervisor {name}: start_child needs a ChildSpec, since there is no template")
         id = f"{template.id}-{next(self._spawned)}"
         return attrs.evolve(template, id=id, args=(*template.args, *args), kwargs={**template.kwargs, **kwargs})
@@ -212,7 +184,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
             child: its id or its ref.
 
         Raises:
-            ChildNotFound: where there is none.
+            ChildNotFound: if there is none.
         """
         id = self._id_of(child)
         self._call(lambda machine, at, call: machine.terminate_child(at, id, call))
@@ -227,14 +199,14 @@ class SupervisorRef(pykka.ActorRef[Any]):
         """
         id = self._id_of(child)
         waiting.refuse_another_kind_of_loop("tree.terminate_child, ...")
-        await asking.answer(self._begin(lambda machine, at, call: machine.terminate_child(at, id, call)))
+        await answers.answer(self._begin(lambda machine, at, call: machine.terminate_child(at, id, call)))
 
     def restart_child(self, child: str | pykka.ActorRef[Any]) -> Any:
         """Start a child that is stopped, and return its ref.
 
         Raises:
-            ChildNotFound, ChildRunning, ChildRestarting: where there is none that is stopped.
-            StartError: where it does not start.
+            ChildNotFound, ChildRunning, ChildRestarting: if there is none that is stopped.
+            StartError: if it does not start.
         """
         id = self._id_of(child)
         return self._call(lambda machine, at, call: machine.restart_child(at, id, call))
@@ -251,9 +223,9 @@ class SupervisorRef(pykka.ActorRef[Any]):
         id = self._id_of(child)
         call = self._begin(lambda machine, at, call: machine.restart_child(at, id, call))
         try:
-            return await asking.answer(call)
+            return await answers.answer(call)
         except asyncio.CancelledError:
-            asking.if_it_succeeds(call, partial(self._end_again, id))
+            answers.if_it_succeeds(call, partial(self._end_again, id))
             raise
 
     def _end_again(self, id: str) -> None:
@@ -265,10 +237,30 @@ class SupervisorRef(pykka.ActorRef[Any]):
         """Forget a child that is stopped.
 
         Raises:
-            ChildNotFound, ChildRunning, ChildRestarting: where there is none that is stopped.
+            ChildNotFound, ChildRunning, ChildRestarting: if there is none that is stopped.
         """
         id = self._id_of(child)
         self._call(lambda machine, at, call: machine.delete_child(at, id, call))
+
+    def replace_child(self, spec: ChildSpec) -> Future[int]:
+        """Have another process take over in the child of this id, between two calls, and go by what is declared now.
+
+        The child keeps its ref and its mailbox; no message is lost.  Whatever starts it from now on runs that, too.
+
+        Returns:
+            A future of its process's generation once that runs the calls; at once if the child is stopped.  It fails
+            with `PiactorsError`, and the old process goes on, if the new one does not start.
+
+        Raises:
+            ChildNotFound: if there is no child of this id.
+            TypeError, ValueError: if the child is not one in a process, or its options differ in what concerns the
+                isolate and not one process of it (see `IsolateRef.replace`).
+            ActorDeadError: if the supervisor does not run.
+        """
+        self._runner.settings.check_child(spec)
+        rule, begin = self._runner.redeclare(spec)
+        self._call(lambda machine, at, call: machine.redeclare_child(at, rule, call))
+        return begin()
 
     def _id_of(self, child: str | pykka.ActorRef[Any]) -> str:
         if isinstance(child, str):
@@ -276,12 +268,12 @@ class SupervisorRef(pykka.ActorRef[Any]):
         for id, runner in list(self._runner.runners.items()):
             if runner.ref is child:
                 return id
-        raise ChildNotFound(f"supervisor {_shown.line(self.name)}: {child!r} is no child of it")
+        raise ChildNotFound(f"supervisor {shown.line(self.name)}: {child!r} is not a child of it")
 
-    def _call(self, give: Callable[[Machine, Moment, Future[Any]], Any]) -> Any:
+    def _call(self, give: Callable[[SupervisorMachine, Moment, Future[Any]], Any]) -> Any:
         return self._begin(give).get()
 
-    def _begin(self, give: Callable[[Machine, Moment, Future[Any]], Any]) -> Future[Any]:
+    def _begin(self, give: Callable[[SupervisorMachine, Moment, Future[Any]], Any]) -> Future[Any]:
         engine = self._runner.engine
         if engine is None:
             raise self._runner.why_not()
@@ -296,7 +288,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         return not self._runner.stopped.is_set()
 
     def tell(self, message: Any) -> None:
-        """Stop it, where the message says so; a supervisor takes no other, and logs that, as pykka's actors do."""
+        """Stop it, if the message says so; a supervisor takes no other message, and logs that, as pykka's actors do."""
         if isinstance(message, _ActorStop):
             self.stop(block=False)
         else:
@@ -330,9 +322,9 @@ class SupervisorRef(pykka.ActorRef[Any]):
     def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | Future[bool]:
         """Stop it: its children in reverse order, each within its shutdown time; no restart follows.
 
-        Returns True where it was alive, False where it was not; a future of that where `block` is False.
+        Returns True if it was alive, False if it was not; a future of that if `block` is False.
         """
-        future = StopFuture(f"supervisor {_shown.line(self.name)}")
+        future = StopFuture(f"supervisor {shown.line(self.name)}")
         if not self.is_alive():
             future.set(False)
         else:
@@ -345,19 +337,19 @@ class SupervisorRef(pykka.ActorRef[Any]):
         return stopped
 
     def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
-        """End it and all that is below it at once; return why it ended, None where that takes over `timeout` s."""
+        """End it and all that is below it at once; return why it ended, None if that takes more than `timeout` s."""
         if self.is_alive():
             self._runner.stop_wanted()
             self._runner.kill()
         return self.wait_for_exit(timeout)
 
     def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
-        """Wait until it has ended for good, and return why; None where `timeout` seconds are over first."""
+        """Wait until it has ended for good, and return why; None if `timeout` seconds pass first."""
         return self._ends.reason if self._runner.over.wait(waiting.seconds_of(timeout)) else None
 
     def render(self, *, memory: bool = True) -> str:
         """Return the tree from here as text, one line each: state, pid, generation, restarts and memory."""
-        return view.render(self._runner, memory=memory)
+        return render.render(self._runner, memory=memory)
 
     def __enter__(self) -> Self:
         return self
@@ -377,3 +369,6 @@ class SupervisorRef(pykka.ActorRef[Any]):
             self._runner.kill()
             await self._ends.wait_briefly()
             raise
+
+
+make_refs_with(SupervisorRef)

@@ -2,7 +2,7 @@
 
 In a `Lab` time stands still until a test moves it, so backoff, intensity and shutdown times take no
 real time; a `ProcessActor` runs in a thread of the test instead of a process; and children crash or
-fail to start where the test says so.
+fail to start when the test says so.
 
 Example:
     ::
@@ -33,14 +33,14 @@ from pykka._introspection import get_attr_directly
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 
 from piactors import events
-from piactors._tree import surroundings
+from piactors._tree import backend
 from piactors._tree.engine import Engine
-from piactors._tree.runner import Link, Runner
+from piactors._tree.runner import ChildLink, Runner
 from piactors._tree.thread_runner import ThreadRunner
 from piactors.actor import ActorStarter, ProcessActor
 from piactors.child_spec import ChildSpec
 from piactors.exit_reason import ExitReason, Kind
-from piactors.pihost import targets
+from piactors.pihost.serve import targets
 from piactors.supervisor import Supervisor
 from piactors.supervisor_ref import SupervisorRef
 
@@ -57,7 +57,7 @@ def wait_until(predicate: Callable[[], T], timeout: float = 5.0) -> T:
     What comes without an event is noticed a little later.
 
     Raises:
-        AssertionError: where it is still false after `timeout` seconds of real time.
+        AssertionError: if it is still false after `timeout` seconds of real time.
     """
     happened = threading.Event()
     unsubscribe = events.subscribe(lambda _: happened.set())
@@ -74,7 +74,7 @@ def wait_until(predicate: Callable[[], T], timeout: float = 5.0) -> T:
 
 
 class InjectedFault(Exception):
-    """What fails a start that a test wanted to fail."""
+    """Raised by a start that a test wanted to fail."""
 
 
 @attrs.define
@@ -83,7 +83,7 @@ class _Timer:
     callback: Callable[[], object] | None
 
     def cancel(self) -> None:
-        """Have the call not made."""
+        """Cancel the call."""
         self.callback = None
 
 
@@ -94,14 +94,14 @@ class VirtualClock:
         self._now = 0.0
         self._timers: list[tuple[float, int, _Timer]] = []
         self._order = itertools.count()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # supervisors set timers on their own threads while the test moves the clock
 
     def now(self) -> float:
         """Return the seconds that the clock has been moved so far."""
         return self._now
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> _Timer:
-        """Have `callback()` called when the clock has been moved by so many seconds."""
+        """Have `callback()` called when the clock has been moved by that many seconds."""
         with self._lock:
             timer = _Timer(self._now + seconds, callback)
             heapq.heappush(self._timers, (timer.due, next(self._order), timer))
@@ -196,11 +196,11 @@ class Lab:
         self._trees: list[SupervisorRef] = []
 
     def __enter__(self) -> Self:
-        surroundings.enter(self)
+        backend.enter(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        surroundings.leave(self)
+        backend.leave(self)
         for tree in reversed(self._trees):
             tree.terminate()
 
@@ -223,7 +223,7 @@ class Lab:
         """
         runner = next((runner for runner in self._runners() if runner.ref is ref), None)
         if not isinstance(runner, ThreadRunner):
-            raise ValueError(f"crash: {ref!r} is no worker of a tree in this lab")
+            raise ValueError(f"crash: {ref!r} is not a worker of a tree in this lab")
         runner.crash(_reason(kind))
         self.settle()
 
@@ -249,13 +249,13 @@ class Lab:
     # Time
 
     def settle(self) -> None:
-        """Wait (in real time) until all that was asked for has been done, as far as no time has to go by for it."""
+        """Wait (in real time) until all that was asked for is done, as far as no virtual time has to pass for it."""
         deadline = time.monotonic() + self._patience
         while self._is_busy() and time.monotonic() < deadline:
             time.sleep(0.0005)
 
     def advance(self, seconds: float) -> None:
-        """Let time go by, and everything happen that is due meanwhile, in its order."""
+        """Let time pass, and everything that is due meanwhile happen, in order."""
         end = self.clock.now() + seconds
         self.settle()
         while (due := self.clock.next_due()) is not None and due <= end:
@@ -264,7 +264,7 @@ class Lab:
         self.clock.move_to(end)
 
     def finish(self, call: Callable[[], T]) -> T:
-        """Return what a call returns that needs time to go by, such as ``tree.stop`` with a child that hangs."""
+        """Return what a call returns that needs time to pass, such as ``tree.stop`` with a child that hangs."""
         outcome: list[T] = []
         errors: list[BaseException] = []
 
@@ -294,20 +294,20 @@ class Lab:
     def _runners(self) -> list[Runner]:
         return [runner for engine in self._engines for runner in list(engine.runners.values())]
 
-    # What trees ask of where they live (see `piactors._tree.tree_runner.Surroundings`)
+    # What trees ask of where they live (see `piactors._tree.tree_runner.TreeBackend`)
 
-    def runner(self, spec: ChildSpec, link: Link) -> Runner:
+    def runner(self, spec: ChildSpec, link: ChildLink) -> Runner:
         """Return what runs a child."""
         if spec.is_supervisor:
-            return surroundings.tree_runner(spec, link, self)
+            return backend.tree_runner(spec, link, self)
         options = spec.isolation
         if spec.is_isolate and not _is_actor(spec.target):
             args = (spec.target, spec.args, dict(spec.kwargs))
             spec = attrs.evolve(spec, target=_Hosting, args=args, kwargs={}, options=None)
         target = spec.target.actor_class if isinstance(spec.target, ActorStarter) else spec.target
-        runner = surroundings.thread_runner(spec, link, self.clock, options)
-        runner.faults = self._plan(spec.id)
-        runner.start_timeout = options.start_timeout if issubclass(target, (ProcessActor, _Hosting)) else None
+        runner = backend.thread_runner(spec, link, self.clock, options)
+        is_isolate = issubclass(target, (ProcessActor, _Hosting))
+        runner.hold_to(self._plan(spec.id), options.start_timeout if is_isolate else None)
         return runner
 
     def engine_made(self, engine: Engine) -> None:

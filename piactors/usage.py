@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, TypeGuard
 import attrs
 from pykka import ActorRegistry, Timeout
 
-from piactors._host.generation import Generation
 from piactors._host.sampling import UsageSample
+from piactors._isolate.isolate import Isolate
 from piactors._platform import process_stats
 from piactors._platform.process_stats import Stat
+from piactors._process.placement import Process
 from piactors.future import Future
-from piactors.isolate import Isolate
-from piactors.pihost import plain_decode, wire
+from piactors.pihost.plain import decode as plain_decode
+from piactors.pihost.wire import wire
 
 __all__ = ["GcStats", "ResourceUsage", "TreeUsage", "UsageSample", "snapshot"]
 
@@ -36,7 +37,7 @@ class TreeUsage:
         processes: how many they are.
         user, system: their CPU time, with that of descendants that have ended and were waited for.
         rss: the sum of their memory in RAM; what they share counts for each of them.
-        pss: the sum of their shares of it, so the memory that they take together; None where that cannot be read.
+        pss: the sum of their shares of it, so the memory that they take together; None if that cannot be read.
     """
 
     processes: int
@@ -72,16 +73,16 @@ class ResourceUsage:
         user, system: CPU time spent in its own code and in the kernel.
         rss, vms: memory in RAM (shared pages included), and address space.
         threads: of the operating system.
-        descriptors: open files, sockets and the like; None where that cannot be read.
+        descriptors: open files, sockets and the like; None if that cannot be read.
         children: its descendants.
         pss, uss: memory with each shared page divided among those who share it, and memory that nobody shares; None
-            where the kernel does not tell.
-        read_bytes, written_bytes: what was read from and written to storage, the cache aside; None where that cannot
+            if the kernel does not tell.
+        read_bytes, written_bytes: what was read from and written to storage, the cache aside; None if that cannot
             be read.
         tree: the process with its descendants.
-        gc: of its garbage collector; None where its interpreter has none like it, or did not answer in time.
+        gc: of its garbage collector; None if its interpreter has nothing like it, or did not answer in time.
         heap_blocks: how many blocks its Python objects take (`sys.getallocatedblocks`); None as for `gc`.
-        heap_traced: bytes that tracemalloc knows of; None as for `gc`, and where it does not trace.
+        heap_traced: bytes that tracemalloc knows of; None as for `gc`, and if it does not trace.
     """
 
     pid: int
@@ -110,7 +111,7 @@ class ResourceUsage:
 def snapshot() -> dict[str, ResourceUsage]:
     """Return what each isolate uses now, by its name; those without a process are left out.
 
-    The isolates are asked together, so it takes 0.2 seconds for those that do not answer, however many they are.  Where
+    The isolates are asked together, so it takes 0.2 seconds for those that do not answer, however many they are.  If
     several have one name, those after the first are ``name#pid``.
     """
     found = [getattr(ref, "_isolate", None) for ref in ActorRegistry.get_all()]
@@ -124,7 +125,7 @@ def snapshot() -> dict[str, ResourceUsage]:
 
 
 def measured(isolates: Sequence[Isolate]) -> list[ResourceUsage | None]:
-    """Return what each of `isolates` uses now, or None where it has no process."""
+    """Return what each of `isolates` uses now, or None if it has no process."""
     asked = [_ask(isolate) for isolate in isolates]
     deadline = time.monotonic() + _ANSWER_SECONDS
     pids = [None if generation is None else generation.pid for generation, _ in asked]
@@ -146,12 +147,21 @@ def _seen_from_outside(pid: int, below: list[int]) -> ResourceUsage | None:
         return None
     moved = process_stats.transferred(pid)
     return ResourceUsage(
-        pid=pid, started=process_stats.started(found), user=found.user, system=found.system, rss=memory.rss,
-        pss=memory.pss, uss=memory.uss, vms=found.vms, threads=found.threads,
-        descriptors=process_stats.descriptors(pid), children=len(below),
-        read_bytes=None if moved is None else moved.read, written_bytes=None if moved is None else moved.written,
+        pid=pid,
+        started=process_stats.started(found),
+        user=found.user,
+        system=found.system,
+        rss=memory.rss,
+        pss=memory.pss,
+        uss=memory.uss,
+        vms=found.vms,
+        threads=found.threads,
+        descriptors=process_stats.descriptors(pid),
+        children=len(below),
+        read_bytes=None if moved is None else moved.read,
+        written_bytes=None if moved is None else moved.written,
         tree=_sum(found, memory, below),
-    )  # fmt: skip
+    )
 
 
 def _sum(root: Stat, memory: process_stats.Memory, below: list[int]) -> TreeUsage:
@@ -182,16 +192,16 @@ class Inside(NamedTuple):
     heap_traced: int | None = None
 
 
-_unanswered: weakref.WeakKeyDictionary[Generation, Future[Inside]] = weakref.WeakKeyDictionary()
-"""The question that a process was asked last: where it does not answer, questions must not pile up."""
+_unanswered: weakref.WeakKeyDictionary[Process, Future[Inside]] = weakref.WeakKeyDictionary()
+"""The question that a process was asked last: if it does not answer, questions must not pile up."""
 
 
-def _ask(isolate: Isolate) -> tuple[Generation | None, Future[Inside] | None]:
+def _ask(isolate: Isolate) -> tuple[Process | None, Future[Inside] | None]:
     """Ask an isolate's control thread; return the process asked, and what it will have answered."""
-    with isolate.lock:
-        generation = isolate.process
-        ready = isolate.current.ready_at is not None
-    if generation is None or not ready or isolate.loop.is_current():  # on the I/O thread nobody must wait
+    body = isolate.life.current
+    generation = None if body is None else body.process
+    ready = body is not None and body.is_ready
+    if generation is None or not ready or isolate.loop.is_current():  # on the I/O thread nothing may wait
         return generation, None
     future = _unanswered.get(generation)
     if future is None or future.done():
@@ -201,7 +211,7 @@ def _ask(isolate: Isolate) -> tuple[Generation | None, Future[Inside] | None]:
 
 
 def _answered(future: Future[Inside], frame: wire.Frame | None) -> None:
-    """On the I/O thread: an answer has come; whoever asked for it decodes it, unless it is too long for that."""
+    """On the I/O thread: an answer has come; the asking caller decodes it, unless it is too long for that."""
     if frame is None or frame.kind != wire.RESPONSE or len(frame.payload) > _MAX_ANSWER or frame.flags != wire.PLAIN:
         future.set(Inside())
     else:
@@ -224,7 +234,7 @@ def _answer(future: Future[Inside] | None, deadline: float) -> Inside:
 
 
 def check_inside(found: Any) -> Inside:
-    """Return what an isolate said of itself, as far as it can be that: the rest is None."""
+    """Return what an isolate said of itself, as far as it is plausible: the rest is None."""
     if type(found) is not dict:
         return Inside()
     return Inside(_gc_stats(found), _count(found.get("heap_blocks")), _count(found.get("heap_traced")))

@@ -10,12 +10,13 @@ import attrs
 import pykka
 
 from piactors._host import runtime
-from piactors._host.dispatcher import call
+from piactors._io.dispatcher import call
+from piactors._isolate.deathwatch import DeathWatch
 from piactors.exit_reason import ExitReason
-from piactors.keeper import Ends
 from piactors.ref import IsolateRef
 
 _lock = threading.Lock()
+"""Held while an actor of pykka's gets its watch, which several threads may ask for at once."""
 
 
 @attrs.frozen
@@ -27,9 +28,9 @@ class Down:
 
 
 def watch(ref: pykka.ActorRef[Any], callback: Callable[[Down], object]) -> Callable[[], None]:
-    """Have `callback` called once with a `Down` when an actor has ended for good; at once where it has already.
+    """Have `callback` called once with a `Down` when an actor has ended for good; at once if it has already.
 
-    A restart is no end.  It runs on the thread for callbacks (see `piactors.events`), so a slow one delays others.
+    A restart is not an end.  It runs on the thread for callbacks (see `piactors.events`), so a slow one delays others.
 
     Args:
         ref: of an isolate, a supervisor, a child of one, or any other actor of pykka that runs in a thread.
@@ -38,7 +39,7 @@ def watch(ref: pykka.ActorRef[Any], callback: Callable[[Down], object]) -> Calla
         A function that ends the watch.
 
     Raises:
-        TypeError: where `ref` is no ref, or `callback` cannot be called.
+        TypeError: if `ref` is not a ref, or `callback` cannot be called.
     """
     if not callable(callback):
         raise TypeError(f"watch: {callback!r} cannot be called")
@@ -57,7 +58,7 @@ def link(a: pykka.ActorRef[Any], b: pykka.ActorRef[Any]) -> Callable[[], None]:
         A function that takes them apart.
 
     Raises:
-        TypeError: where one of them is no ref.
+        TypeError: if one of them is not a ref.
     """
     ends_of_a, ends_of_b = _ends_of(a, "link"), _ends_of(b, "link")
     undo = [ends_of_a.add(lambda _: _end(b)), ends_of_b.add(lambda _: _end(a))]
@@ -76,21 +77,21 @@ def _end(ref: pykka.ActorRef[Any]) -> None:
         ref.stop(block=False)
 
 
-def _ends_of(ref: pykka.ActorRef[Any], what: str) -> Ends:
+def _ends_of(ref: pykka.ActorRef[Any], what: str) -> DeathWatch:
     if not isinstance(ref, pykka.ActorRef):
-        raise TypeError(f"{what}: {ref!r} is no ref of an actor")
+        raise TypeError(f"{what}: {ref!r} is not a ref of an actor")
     ends = getattr(ref, "_ends", None)
-    return ends if isinstance(ends, Ends) else _ends_of_plain(ref)
+    return ends if isinstance(ends, DeathWatch) else _ends_of_plain(ref)
 
 
-def _ends_of_plain(ref: pykka.ActorRef[Any]) -> Ends:
+def _ends_of_plain(ref: pykka.ActorRef[Any]) -> DeathWatch:
     """Return who waits for the end of an actor that pykka runs alone; kept with its event, which all its refs share."""
     event: Any = ref.actor_stopped
     with _lock:
-        found: Ends | None = getattr(event, "_piactors_ends", None)
+        found: DeathWatch | None = getattr(event, "_piactors_ends", None)
         if found is not None:
             return found
-        ends = event._piactors_ends = Ends()
+        ends = event._piactors_ends = DeathWatch()
         failures = _failures_of(ref._actor_weakref())
         really_set = event.set
 

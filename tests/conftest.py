@@ -15,10 +15,18 @@ import pytest
 
 import piactors
 from piactors._host import runtime
-from tests.support import HostScripts, wait_until
+from tests.support import HostScripts, in_shared_memory, left_in_shared_memory, wait_until
 from tests.taking_turns import pytest_configure, pytest_runtest_protocol, pytest_unconfigure
+from tests.tiers import guard, pytest_collection_modifyitems, pytest_ignore_collect
 
-__all__ = ["pytest_configure", "pytest_runtest_protocol", "pytest_unconfigure"]
+__all__ = [
+    "guard",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_ignore_collect",
+    "pytest_runtest_protocol",
+    "pytest_unconfigure",
+]
 
 REPO = Path(__file__).resolve().parent.parent
 MARK = b"PIACTORS_"
@@ -49,6 +57,13 @@ class Traces:
         return {kind: names for kind, names in new.items() if names}
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run three processes of tests on two cores: a test waits now and then, and another one can use that time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") or cores + cores // 2)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """Fail the session where it leaves processes, shared memory, cgroups or files."""
@@ -59,9 +74,9 @@ def nothing_left_behind() -> Iterator[None]:
         pass
     runtime.end_current()
     try:
-        wait_until(lambda: not traces().since(before), _GOING_SECONDS)
+        wait_until(lambda: not left_since(before), _GOING_SECONDS)
     except AssertionError:
-        left = traces().since(before)
+        left = left_since(before)
         assert not left, f"the suite left behind: {left}"
 
 
@@ -80,11 +95,19 @@ def host_script(tmp_path: Path) -> Iterator[HostScripts]:
     scripts.close()
 
 
+def left_since(before: Traces) -> dict[str, list[str]]:
+    """Return what is here and was not there before, and is nobody else's."""
+    left = traces().since(before)
+    if "shared_memory" in left:
+        left["shared_memory"] = sorted(left_in_shared_memory(set(before.shared_memory)))
+    return {kind: names for kind, names in left.items() if names}
+
+
 def traces() -> Traces:
     """Return all that is there now."""
     return Traces(
         processes=frozenset(_marked_processes() | _children()),
-        shared_memory=_names(Path("/dev/shm"), "*"),
+        shared_memory=frozenset(in_shared_memory()),
         cgroups=_cgroups(),
         temporary_files=_names(Path(tempfile.gettempdir()), "piactors*"),
         tree=_tree(),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 EVIL = (
-    [chr(code) for code in range(32)] + [chr(code) for code in range(0x7F, 0xA0)]
+    [chr(code) for code in range(32)]
+    + [chr(code) for code in range(0x7F, 0xA0)]
     + list("\u2028\u2029\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
     + [chr(0xD800), chr(0xDFFF)]
-)  # fmt: skip
+)
 FORGED = "[exit] forged code=0"
 SEQUENCE = f"\x1b]0;title\x07\x1b[2J\x9b31m\u202e\u2028\r\n{FORGED}\r{FORGED}\u0085{FORGED}"
 """An attack on a terminal and on a log, with a line that would be an event of the command line."""

@@ -62,7 +62,7 @@ def _counts(frame: FrameType) -> bool:
     code = frame.f_code
     if not code.co_filename.startswith(PACKAGE):
         return False
-    if code.co_filename.endswith("_host/loop.py") and code.co_name in _OF_THE_LOOP:
+    if code.co_filename.endswith("_io/loop.py") and code.co_name in _OF_THE_LOOP:
         return False
     # What tells of a failure is not made to fail as well: there is nobody left to tell.
     return not code.co_filename.endswith("containment.py")

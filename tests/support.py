@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
 
 T = TypeVar("T")
 
@@ -33,6 +36,47 @@ def wait_until(predicate: Callable[[], T], timeout: float = 10.0) -> T:
             raise AssertionError(f"not within {timeout} seconds: {getattr(predicate, '__qualname__', predicate)}")
         time.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def in_shared_memory() -> set[str]:
+    """Return the paths of what has a name in shared memory, whoever has made it."""
+    return {entry.path for entry in os.scandir("/dev/shm")} if os.path.isdir("/dev/shm") else set()
+
+
+def left_in_shared_memory(before: set[str]) -> set[str]:
+    """Return what has come into shared memory and was left there: other programs have theirs, and hold it."""
+    found = {path for path in in_shared_memory() - before if _is_mine(path)}
+    return {path for path in found if not _is_held(path)} if found else set()
+
+
+def _is_mine(path: str) -> bool:
+    try:
+        return os.stat(path).st_uid == os.geteuid()
+    except FileNotFoundError:
+        return False  # it has gone meanwhile
+
+
+def _is_held(path: str) -> bool:
+    """Whether a process that was not started here has it mapped or open."""
+    own = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+    others = (Path(f"/proc/{pid}") for pid in psutil.pids() if pid not in own)
+    return any(path in _maps(other) or path in _open_files(other) for other in others)
+
+
+def _maps(process: Path) -> str:
+    try:
+        return (process / "maps").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _open_files(process: Path) -> set[str]:
+    found = set()
+    with contextlib.suppress(OSError):
+        for fd in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(fd))
+    return found
 
 
 def pid_gone(pid: int) -> bool:

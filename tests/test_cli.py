@@ -84,7 +84,7 @@ def test_other_result_is_an_error(name: str, said: str) -> None:
     done = run(name)
     assert done.returncode == 1
     assert said in done.stderr
-    assert "which is no exit code" in done.stderr or "that is no exit code" in done.stderr
+    assert "which is not an exit code" in done.stderr or "that is not an exit code" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -123,9 +123,12 @@ def test_events_do_not_get_into_stdout() -> None:
 def test_no_line_is_lost_for_a_slow_reader() -> None:
     lines = 300_000  # more than all buffers on the way hold
     with subprocess.Popen(
-        command("run", targets("many_lines"), str(lines)), cwd=CHILDREN, env=environment(), stdout=subprocess.PIPE,
+        command("run", targets("many_lines"), str(lines)),
+        cwd=CHILDREN,
+        env=environment(),
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert b"[started]" in process.stderr.readline()  # it writes by now, and nobody reads
@@ -135,9 +138,13 @@ def test_no_line_is_lost_for_a_slow_reader() -> None:
 
 def test_broken_pipe_ends_quietly() -> None:
     with subprocess.Popen(
-        command("run", targets("many_lines"), "10000000"), cwd=CHILDREN, env=environment(), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        command("run", targets("many_lines"), "10000000"),
+        cwd=CHILDREN,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == "line 0\n"
@@ -254,8 +261,8 @@ def test_exception_of_an_unknown_class() -> None:
         ("no_such_module:x", "there is no module 'no_such_module'"),
         ("cli_targets:no_such_name", "has no 'no_such_name'"),
         ("no/such/file.py:x", "there is no file"),
-        ("cli_targets", "is no target"),
-        ("cli_targets:1x", "is no target"),
+        ("cli_targets", "is not a target"),
+        ("cli_targets:1x", "is not a target"),
         ("cli_targets:signal", "is a module"),
     ],
 )
@@ -274,7 +281,7 @@ def test_bad_target(target: str, said: str) -> None:
         (["--timeout", "0"], "above 0"),
         (["--timeout", "nan"], "above 0"),
         (["--cwd", "/no/such/folder"], "does not exist"),
-        (["--python", "/no/such/python"], "no program"),
+        (["--python", "/no/such/python"], "not a program"),
         (["--start-method", "magic"], "magic"),
         (["--log-level", "LOUD"], "LOUD"),
         (["--max-restart-attempts", "-1"], "-1"),
@@ -355,8 +362,9 @@ def test_no_restart(tmp_path: Path) -> None:
     assert labels(done) == ["started", "exited", "exit"]
 
 
-@pytest.mark.parametrize(("options", "restarts"), [([], 3), (["--max-restart-attempts", "1"], 1),
-                                                   (["--max-restart-attempts", "0"], 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "restarts"), [([], 3), (["--max-restart-attempts", "1"], 1), (["--max-restart-attempts", "0"], 0)]
+)
 def test_restarts_exceeded(tmp_path: Path, options: list[str], restarts: int) -> None:
     count = tmp_path / "count"
     done = run("crash_times", str(count), "100", options=("--restart", *options))
@@ -376,8 +384,9 @@ def test_exit_0_is_no_crash() -> None:
 
 @pytest.mark.parametrize("restart", ["--restart", "--no-restart"])
 def test_die_on_crash(tmp_path: Path, restart: str) -> None:
-    done = run("crash_times", str(tmp_path / "count"), "100",
-               options=("--die-on-crash", restart, "--max-restart-attempts=1"))  # fmt: skip
+    done = run(
+        "crash_times", str(tmp_path / "count"), "100", options=("--die-on-crash", restart, "--max-restart-attempts=1")
+    )
     assert done.returncode == 33
     assert "[log] - CRITICAL piactors: the host exits with code 33" in done.stderr
     assert labels(done).count("exited") == (2 if restart == "--restart" else 1)
@@ -404,9 +413,14 @@ def is_gone(pidfd: int) -> bool:
 def endless(*options: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """A run that never ends, and pidfds of the isolate, a child of it, and the launcher."""
     with subprocess.Popen(
-        command("run", *options, targets("wait_for_ever")), cwd=CHILDREN, env=environment(), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:  # fmt: skip
+        command("run", *options, targets("wait_for_ever")),
+        cwd=CHILDREN,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         fds: list[int] = []
         try:
             assert process.stdout is not None
@@ -514,8 +528,9 @@ def test_terminal_shows_where_it_crashed() -> None:
     assert code == 139
     lines = [line.strip() for line in unstyled(shown).splitlines()]
     assert lines[1:3] == [
-        "crashed    crash_in_c  ended by a signal, signal 11 (SIGSEGV)", "Fatal Python error: Segmentation fault"
-    ]  # fmt: skip
+        "crashed    crash_in_c  ended by a signal, signal 11 (SIGSEGV)",
+        "Fatal Python error: Segmentation fault",
+    ]
     assert lines[3].startswith("Current thread ")
     assert re.fullmatch(r'File ".*cli_targets\.py", line \d+ in crash_in_c', lines[-2])
 

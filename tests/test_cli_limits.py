@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from piactors.cli import notes
-from piactors.enforcement import Enforcement
 from piactors.events import LimitBreached
-from piactors.limits import IsolationLimits
+from piactors.limits import Enforcement, IsolationLimits
 from tests.test_cli import cli, labels, on_terminal, run, targets, unstyled
 
 pytestmark = pytest.mark.timeout(60)
@@ -87,16 +86,35 @@ def test_limits_on_a_terminal() -> None:
 def test_limits_are_set() -> None:
     cpu = min(os.sched_getaffinity(0))
     options = (
-        "--affinity-mask", f"cpu{cpu}", "--nice", "7", "--max-open-files", "99", "--max-file-size", "1MB",
-        "--max-cpu", "150%", "--max-processes", "64", "--io-class", "idle", "--strict",
-    )  # fmt: skip
+        "--affinity-mask",
+        f"cpu{cpu}",
+        "--nice",
+        "7",
+        "--max-open-files",
+        "99",
+        "--max-file-size",
+        "1MB",
+        "--max-cpu",
+        "150%",
+        "--max-processes",
+        "64",
+        "--io-class",
+        "idle",
+        "--strict",
+    )
     done = run("state", options=options)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"[{cpu}] 7\n99 1000000\n"
     found = limits_of(done)
     assert list(found) == [
-        "max_cpu", "affinity", "max_processes", "max_open_files", "max_file_size", "nice", "io_class"
-    ]  # fmt: skip
+        "max_cpu",
+        "affinity",
+        "max_processes",
+        "max_open_files",
+        "max_file_size",
+        "nice",
+        "io_class",
+    ]
     assert found["affinity"] == f"allowed={cpu} mechanism=scheduler scope=process"
     assert found["max_open_files"] == "allowed=99 mechanism=rlimit scope=process"
     assert found["max_cpu"].startswith("allowed=1.5 mechanism=")
@@ -142,8 +160,9 @@ def test_call_timeout(tmp_path: Path) -> None:
     again = ["started", "call-timeout", "exited"]
     assert found == [*again, "restarting", *again, "restarts-exceeded", "exit"]
     assert re.search(r"^\[call-timeout\] sleep_long pid=\d+ generation=2 seconds=0\.3$", done.stderr, re.MULTILINE)
-    assert re.search(r'^\[stack\] sleep_long   File ".*cli_targets\.py", line \d+, in sleep_long$', done.stderr,
-                     re.MULTILINE)  # fmt: skip
+    assert re.search(
+        r'^\[stack\] sleep_long   File ".*cli_targets\.py", line \d+, in sleep_long$', done.stderr, re.MULTILINE
+    )
     assert "kind=call_timeout" in done.stderr
 
 
@@ -209,9 +228,14 @@ def test_soft_limit_above_the_hard_one() -> None:
 
 def breach(**fields: object) -> LimitBreached:
     facts = {
-        "limit": "max_memory", "hard": True, "allowed": 2.0**40, "observed": 2.0**41, "culprit_pid": 4,
-        "culprit": "python x.py", **fields,
-    }  # fmt: skip
+        "limit": "max_memory",
+        "hard": True,
+        "allowed": 2.0**40,
+        "observed": 2.0**41,
+        "culprit_pid": 4,
+        "culprit": "python x.py",
+        **fields,
+    }
     return LimitBreached(name="n", pid=3, generation=2, time=0.0, **facts)  # type: ignore[arg-type]
 
 
@@ -240,4 +264,4 @@ def test_limits_in_words(limits: IsolationLimits, text: str) -> None:
 def test_how_to_enforce_without_a_limit(option: str) -> None:
     done = run("allocate", options=(option,))
     assert done.returncode == 2
-    assert "and there is no limit" in done.stderr
+    assert "but there is no limit" in done.stderr

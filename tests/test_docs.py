@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NAMED = re.compile(r"`([\w/]+\.py)(?:::(test_\w+))?`")
 
 
-@pytest.mark.parametrize(("page", "least"), [("semantics.md", 80), ("limits.md", 30), ("where_it_runs.md", 5)])
+@pytest.mark.parametrize(("page", "least"), [("semantics_tests.md", 300), ("limits.md", 30), ("where_it_runs.md", 5)])
 def test_every_test_named_in_the_pages_exists(page: str, least: int) -> None:
     named = NAMED.findall((ROOT / "docs" / page).read_text())
     assert len(named) > least
@@ -24,12 +24,37 @@ def test_every_test_named_in_the_pages_exists(page: str, least: int) -> None:
         assert not test or f"def {test}(" in path.read_text(), f"{file}::{test}"
 
 
+def test_every_rule_has_its_tests_in_the_index() -> None:
+    """Rules are numbered without a gap, and each has one row there, below the same heading and in the same order."""
+    rules = numbers_below_headings("semantics.md", r"(\d+)\. ")
+    assert [number for _, number in rules] == list(range(1, len(rules) + 1))
+    assert numbers_below_headings("semantics_tests.md", r"\| (\d+) \| .*`") == rules
+
+
+def numbers_below_headings(page: str, pattern: str) -> list[tuple[str, int]]:
+    found, heading = [], ""
+    for line in (ROOT / "docs" / page).read_text().splitlines():
+        if line.startswith("#"):
+            heading = line
+        elif number := re.match(pattern, line):
+            found.append((heading, int(number[1])))
+    return found
+
+
 def programs(page: str = "README.md") -> list[str]:
     text = (ROOT / page).read_text()
     return [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "envs/blur" not in block]
 
 
-PAGES = {"README.md": 6, "docs/supervision.md": 3, "docs/limits.md": 3, "docs/values.md": 2, "docs/types.md": 3}
+PAGES = {
+    "README.md": 6,
+    "docs/supervision.md": 3,
+    "docs/limits.md": 4,
+    "docs/values.md": 2,
+    "docs/types.md": 3,
+    "docs/coming_from.md": 4,
+    "docs/index.md": 1,
+}
 
 
 @pytest.mark.parametrize(("page", "number"), [(page, number) for page in PAGES for number in range(PAGES[page])])
@@ -44,6 +69,6 @@ def test_the_programs_of_the_pages_run(page: str, number: int, tmp_path: Path) -
 
 
 def test_the_pages_link_to_what_exists() -> None:
-    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md"), ROOT / "examples" / "README.md"):
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "examples" / "README.md"):
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"

@@ -48,9 +48,18 @@ def test_json() -> None:
     done = cli("doctor", "--json", QUICK)
     found = json.loads(done.stdout)
     assert list(found) == [
-        "version", "ok", "missing", "limits", "start_methods", "interpreters", "machine", "kernel", "cgroups",
-        "priorities", "advice",
-    ]  # fmt: skip
+        "version",
+        "ok",
+        "missing",
+        "limits",
+        "start_methods",
+        "interpreters",
+        "machine",
+        "kernel",
+        "cgroups",
+        "priorities",
+        "advice",
+    ]
     assert done.returncode == (0 if found["ok"] else 1)
     assert found["ok"] == (found["missing"] == [])
     assert list(found["limits"]) == list(LIMITS)
@@ -58,8 +67,11 @@ def test_json() -> None:
         assert list(fact) == ["limit", "mechanism", "scope", "by"]
         assert fact["mechanism"] == next((name for name, why_not in fact["by"].items() if why_not is None), None)
     assert found["limits"]["max_open_files"] == {
-        "limit": "max_open_files", "mechanism": "rlimit", "scope": "process", "by": {"rlimit": None}
-    }  # fmt: skip
+        "limit": "max_open_files",
+        "mechanism": "rlimit",
+        "scope": "process",
+        "by": {"rlimit": None},
+    }
     assert {name: trial["works"] for name, trial in found["start_methods"].items()} == {"launcher": True, "spawn": True}
     assert found["interpreters"] is None
     assert found["machine"]["system"] == "Linux"
@@ -113,8 +125,9 @@ def test_signal_leaves_nothing_behind(tmp_path: Path) -> None:
     tell = executable(tmp_path / "python3.99", f"echo > {tmp_path}/asked; sleep 30")  # it is tried, and never ready
     before = stale_groups()
     path = os.pathsep.join([str(Path(tell).parent), os.environ["PATH"]])
-    with subprocess.Popen(command("doctor"), env=environment(PATH=path), stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as process:  # fmt: skip
+    with subprocess.Popen(
+        command("doctor"), env=environment(PATH=path), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         wait_until((tmp_path / "asked").exists, 30)
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=30) == (b"", b"")
@@ -170,19 +183,30 @@ GROUPED: dict[str, str | None] = {"cgroup v2": None, "cgroup v1": "not mounted",
 MONITORED: dict[str, str | None] = {"cgroup v2": "not writable", "cgroup v1": "not mounted", "monitor": None}
 UNIFIED = Cgroups(version=2, controllers=("memory", "cpu", "pids"), folder="/cg", own="/cg/a", writable=False)
 MACHINE = Machine(
-    system="Linux", kernel="6.1", python="CPython 3.12.1", root=False, cpus=4, usable_cpus=4, container=None,
-    systemd=True, taken_away=(),
-)  # fmt: skip
+    system="Linux",
+    kernel="6.1",
+    python="CPython 3.12.1",
+    root=False,
+    cpus=4,
+    usable_cpus=4,
+    container=None,
+    systemd=True,
+    taken_away=(),
+)
 WORKS = Trial(works=True, seconds=0.1)
 
 
 def facts(by: dict[str, str | None] = GROUPED, machine: dict[str, Any] | None = None, **more: Any) -> Facts:
     given: dict[str, Any] = {
         "limits": {limit: limit_fact(limit, by) for limit in ("max_memory", "max_cpu", "max_processes")},
-        "start_methods": {"launcher": WORKS, "spawn": WORKS}, "interpreters": None, "kernel": {},
-        "machine": attrs.evolve(MACHINE, **(machine or {})), "cgroups": (UNIFIED,),
-        "priorities": {"nice -20": None, "io_class realtime": None}, **more,
-    }  # fmt: skip
+        "start_methods": {"launcher": WORKS, "spawn": WORKS},
+        "interpreters": None,
+        "kernel": {},
+        "machine": attrs.evolve(MACHINE, **(machine or {})),
+        "cgroups": (UNIFIED,),
+        "priorities": {"nice -20": None, "io_class realtime": None},
+        **more,
+    }
     return Facts(**given)
 
 
@@ -259,9 +283,13 @@ def test_advice_about_the_rest() -> None:
     broken = Trial(works=False, seconds=0.1, why_not="no")
     alone = Interpreter(path="/p", version="3.12.1", implementation="CPython", own=True, works=True, seconds=0.1)
     found = advice(
-        facts(machine={"usable_cpus": 2}, kernel={"pidfd": Kernel(works=False, detail="")}, interpreters=(alone,),
-              start_methods={"launcher": broken, "spawn": WORKS})
-    )  # fmt: skip
+        facts(
+            machine={"usable_cpus": 2},
+            kernel={"pidfd": Kernel(works=False, detail="")},
+            interpreters=(alone,),
+            start_methods={"launcher": broken, "spawn": WORKS},
+        )
+    )
     assert [one.about for one in found] == ["affinity", "pidfd", "start methods: launcher", "interpreters"]
     assert "2 of the 4" in found[0].text
 

@@ -130,14 +130,28 @@ def test_sample_of_an_unknown_word(tmp_path: Path) -> None:
     in_order(text, "raised: ValueError(\"unknown word 'nonsense'\")", "sample_lib.py")
 
 
-def test_held_workers(tmp_path: Path) -> None:
-    text = run("held_workers.py", folder=tmp_path)
+def test_held_workers(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With more time for a call: on a machine that is busy, two seconds of a processor can take more than five."""
+    code = (EXAMPLES / "held_workers.py").read_text()
+    assert code.count("call_timeout=5.0") == 1
+    copy = tmp_path_factory.mktemp("copy") / "held_workers.py"
+    copy.write_text(code.replace("call_timeout=5.0", "call_timeout=25.0"))
+    text = run(str(copy), folder=tmp_path)
     in_order(
-        text, "max_memory: ", "eat        broke its limit: max_memory is 200.0 MiB, and 2", "and then 2 + 3 is 5",
-        "spin       broke its limit: max_cpu_time is 2.00 s, and 2.", "and then 2 + 3 is 5",
-        "hang ran longer than its call_timeout, 0.5 s: time.sleep(3600)", "and then 2 + 3 is 5", "fork_bomb  ",
-        "and then 2 + 3 is 5", "leak       100 calls kept 4 MiB each, and ran in ",
-    )  # fmt: skip
+        text,
+        "max_memory: ",
+        "eat        broke its limit: max_memory is 200.0 MiB, and ",
+        "and then 2 + 3 is 5",
+        "spin       broke its limit: max_cpu_time is 2.00 s, and ",
+        "and then 2 + 3 is 5",
+        "hang ran longer than its call_timeout, 0.5 s: time.sleep(3600)",
+        "and then 2 + 3 is 5",
+        "fork_bomb  ",
+        "and then 2 + 3 is 5",
+        "leak       100 calls kept 4 MiB each, and ran in ",
+    )
+    observed = re.findall(r"is (200\.0|2\.00) (?:MiB|s), and ([\d.]+)", text)
+    assert [float(allowed) <= float(found) for allowed, found in observed] == [True, True], observed
 
 
 def test_basic(tmp_path: Path) -> None:
@@ -145,9 +159,14 @@ def test_basic(tmp_path: Path) -> None:
     host, actor = map(int, re.findall(r"process (\d+), the actor lives in (\d+)\.", text)[0])
     assert host != actor
     in_order(
-        text, f"got {{'any': 'message'}} in process {actor}", "Hello, Ada!", "Good day, Grace!", "['Ada', 'Grace']",
-        "Goodbye, Ada and Grace!", "stopped by itself; alive: False",
-    )  # fmt: skip
+        text,
+        f"got {{'any': 'message'}} in process {actor}",
+        "Hello, Ada!",
+        "Good day, Grace!",
+        "['Ada', 'Grace']",
+        "Goodbye, Ada and Grace!",
+        "stopped by itself; alive: False",
+    )
 
 
 def test_worker_pool(tmp_path: Path) -> None:
@@ -249,9 +268,7 @@ def test_document_index_of_the_standard_library(tmp_path: Path) -> None:
     in_order(text, "parser-3  running", "done in", f"failed: functools.py: {CRASH}", "files indexed", "checked")
 
 
-def test_document_index_where_parts_of_it_are_killed(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_document_index_where_parts_of_it_are_killed(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder, database = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("database") / "index.db"
     expected = write_sources(folder, 398, 100)
     arguments = "--folder", str(folder), "--limit", "400", "--database", str(database)
@@ -276,9 +293,14 @@ def kill(pid: int) -> None:
 def test_asyncio_client(tmp_path: Path) -> None:
     text = run("asyncio_client.py", folder=tmp_path)
     in_order(
-        text, "one call:   49", "many calls: ['<a>', '<b>', '<c>']", "too slow:   given up", "exited, exit code 3",
-        "after it:   64", "alive is False",
-    )  # fmt: skip
+        text,
+        "one call:   49",
+        "many calls: ['<a>', '<b>', '<c>']",
+        "too slow:   given up",
+        "exited, exit code 3",
+        "after it:   64",
+        "alive is False",
+    )
     ticks = re.search(r"the clock ticked (\d+) times", text)
     assert ticks is not None
     assert int(ticks[1]) >= 10

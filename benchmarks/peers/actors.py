@@ -76,9 +76,12 @@ class Ray:
         self._ray: Any = ray
         self._folder = tempfile.mkdtemp(prefix="ray")
         ray.init(
-            num_cpus=1, log_to_driver=False, logging_level=logging.CRITICAL, include_dashboard=False,
+            num_cpus=1,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            include_dashboard=False,
             _temp_dir=self._folder,
-        )  # fmt: skip
+        )
         remote: Any = ray.remote(max_restarts=-1)
         self._actor = remote(Crashing).remote()
 

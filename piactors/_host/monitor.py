@@ -1,4 +1,4 @@
-"""The monitor: one thread that looks at what isolates use, where the kernel does not hold a limit by itself.
+"""The monitor: one thread that looks at what isolates use when the kernel does not hold a limit by itself.
 
 It sleeps until the next look is due.  How soon that is, each watch decides at each look: seldom
 while nothing runs in an isolate, often near a limit.
@@ -13,7 +13,7 @@ import time
 import weakref
 from typing import Protocol
 
-from piactors._logs import logger
+from piactors._text.logs import logger
 
 _TOGETHER_FROM = 0.04
 _AFTER_FAILURE = 1.0
@@ -23,10 +23,10 @@ class Watch(Protocol):
     """Something to be looked at again and again, on the monitor's thread."""
 
     def look(self, now: float) -> float | None:
-        """Look once; return the seconds until the next look, or None where there is to be none."""
+        """Look once; return the seconds until the next look, or None for no more looks."""
 
     def end(self) -> None:
-        """Let go of everything; the last call, after which there is no look.  It may come twice."""
+        """Let go of everything; the last call, after which there is no look.  It may be called twice."""
 
     def abandon(self) -> None:
         """In a forked copy of the host: close descriptors, and nothing more."""
@@ -55,7 +55,7 @@ class Monitor:
             self._changed.notify()
 
     def remove(self, watch: Watch) -> None:
-        """Look no more, and have the watch end; a look that is under way may still be finished."""
+        """Look no more, and end the watch; a look that is under way may still be finished."""
         with self._changed:
             self._watches.discard(watch)
             heapq.heappush(self._due, (0.0, next(self._order), watch))
@@ -95,7 +95,7 @@ class Monitor:
         except Exception:
             if watch not in self._failed:
                 self._failed.add(watch)
-                logger.exception("piactors failed at looking at what an isolate uses; it goes on to try")
+                logger.exception("piactors failed to look at what an isolate uses; it keeps trying")
             return _AFTER_FAILURE if watch in self._watches else None
 
     def _next(self) -> list[Watch]:
@@ -113,5 +113,5 @@ class Monitor:
 
 
 def _together(now: float, delay: float) -> float:
-    """Return when to look again after `delay`: long delays end at the same moments, so that one wake serves many."""
+    """Return when to look again after `delay`: long delays end at the same moments, so that one wake-up serves many."""
     return now + delay if delay < _TOGETHER_FROM else (now // delay + 1) * delay

@@ -3,8 +3,8 @@
 It goes through a thread that serves the isolates in turn (`dispatcher.Rota`).  When that is slower than the isolate,
 what is over the bounds is dropped and counted: an isolate's calls never wait for a reader of its output.
 
-What piactors itself tells of an isolate, its events and what the log says of them, keeps its place in what that isolate
-has written: before its end is told, what it wrote is.  Only for so long, though, as that takes a moment.
+What piactors itself reports of an isolate, its events and their log messages, keeps its place in what that isolate
+has written: what it wrote is passed on before its end is reported, as long as that takes no more than a moment.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from piactors import _shown, events
-from piactors._host import foreign_records
-from piactors._host.dispatcher import Dispatcher, Later, call
-from piactors._logs import logger
+from piactors import events
+from piactors._codec import foreign_records
+from piactors._io.dispatcher import Dispatcher, Later, call
+from piactors._text import shown
+from piactors._text.logs import logger
 
 output_logger = logging.getLogger("piactors.output")
 
@@ -32,11 +33,11 @@ _JOB_BYTES = 512
 """What a queued job takes besides its text: without it, empty lines and records would queue without bound."""
 _COST_OF_A_LINE = 100
 _TURN_SECONDS = 0.005
-"""How long one isolate is served until others are."""
+"""How long one isolate is served before the others."""
 _MOST_TOLD = 64
 """Lines that are handed to the dispatcher together."""
 _EVENTS_WAIT = 1.0
-"""How long an event waits at the most for what the isolate had written before."""
+"""How long an event waits at most for what the isolate had written before."""
 _SUMMARY_SECONDS = 1.0
 
 _LEVELS = {"stdout": logging.INFO, "stderr": logging.WARNING}
@@ -46,7 +47,7 @@ Entry = Callable[[], bool]
 
 
 class Relay:
-    """Passes on the output and the records of one isolate, and what is told of it.
+    """Passes on the output and the records of one isolate, and what is reported of it.
 
     All but `serve`, and what that calls, may be called by any thread.
 
@@ -60,13 +61,13 @@ class Relay:
         self._dispatcher = dispatcher
         self._rota = dispatcher.rota
         self._name = name
-        self._shown_name = _shown.line(name)
+        self._shown_name = shown.line(name)
         self._sink = sink
         self._later = later
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # the I/O thread puts, the dispatcher takes, and both count
         self._entries: deque[Entry] = deque()
         self._held = 0
-        """How many events, or hand-overs of lines, the dispatcher has to tell before anything else is passed on."""
+        """How many events, or hand-overs of lines, the dispatcher has to pass on before anything else is passed on."""
         self._is_served = False
         """Whether it is waiting for its turn, or has it."""
         self._is_busy = False
@@ -82,7 +83,7 @@ class Relay:
         return 0 if self._bytes >= MAX_BACKLOG else max(0, MAX_LINES - self._lines)
 
     def drop(self, lines: int = 0, records: int = 0) -> None:
-        """Count what was dropped, and have that told within a second."""
+        """Count what was dropped, and have that reported within a second."""
         if not (lines or records):
             return
         with self._lock:
@@ -93,7 +94,7 @@ class Relay:
             self._later(_SUMMARY_SECONDS, self.tell_dropped)
 
     def tell_dropped(self) -> None:
-        """Tell what has been dropped since that was told last."""
+        """Report what has been dropped since the last report."""
         with self._lock:
             (lines, records), self._dropped = self._dropped, [0, 0]
             self._summary_due = False
@@ -103,7 +104,7 @@ class Relay:
             self._put(partial(_done, logger.warning, text, self._shown_name, " and ".join(what)), first=True)
 
     def lines(self, pid: int | None, generation: int, stream: str, lines: list[str]) -> None:
-        """Pass on lines of output, where anybody wants them."""
+        """Pass on lines of output, if anybody wants them."""
         wanted = events.bus.is_wanted(events.OutputReceived) or callable(self._sink)
         if wanted or (self._sink == "log" and output_logger.isEnabledFor(_LEVELS[stream])):
             size = sum(map(len, lines)) + _COST_OF_A_LINE * len(lines) + _JOB_BYTES
@@ -118,7 +119,7 @@ class Relay:
         if not self._put(partial(self._pass_record, size, pid, payload, error_of), size, 1):
             self.drop(records=1)
 
-    # What is told of it
+    # What is reported of it
 
     def post(self, event: events.Event) -> None:
         """Have the subscribers of an event called, after what was written before it."""
@@ -133,13 +134,13 @@ class Relay:
             self._later(_EVENTS_WAIT, self._hurry)
 
     def say(self, level: int, text: str, *args: object, exc_info: BaseException | None = None) -> None:
-        """Log something about the isolate, after what was written and told before."""
+        """Log something about the isolate, after what was written and reported before."""
         self._put(partial(_done, logger.log, level, text, *args, exc_info=exc_info))
 
     # Inside
 
     def _put(self, entry: Entry, size: int = 0, lines: int = 0, *, first: bool = False) -> bool:
-        """Queue an entry, where there is room before it: a single large one always finds some."""
+        """Queue an entry, if there is room before it: a single large one always finds some."""
         with self._lock:
             if lines and (self._bytes >= MAX_BACKLOG or self._lines >= MAX_LINES):
                 return False
@@ -170,7 +171,7 @@ class Relay:
             self._rota.count(1 if busy else -1)
 
     def _hold(self) -> None:
-        """Pass on nothing until the dispatcher has told something; under the lock."""
+        """Pass on nothing until the dispatcher has passed something on; under the lock."""
         self._held += 1
         self._count()
 
@@ -180,7 +181,7 @@ class Relay:
             self._wake()
 
     def serve(self) -> bool:
-        """See `Source`."""
+        """Pass some of it on, for a few milliseconds; whether there is more to do at once."""
         until = time.monotonic() + _TURN_SECONDS
         while True:
             with self._lock:
@@ -241,7 +242,7 @@ class Relay:
 
     def _log_line(self, stream: str, line: str) -> None:
         extra = {"isolate": self._name}
-        output_logger.log(_LEVELS[stream], "[%s] %s", self._shown_name, _shown.words(line), extra=extra)
+        output_logger.log(_LEVELS[stream], "[%s] %s", self._shown_name, shown.words(line), extra=extra)
 
     def _pass_record(
         self, size: int, pid: int | None, payload: bytes, error_of: Callable[[bytes], BaseException]
@@ -308,7 +309,7 @@ class _Told:
         self.event = event
 
     def __call__(self) -> bool:
-        """Have it told."""
+        """Have it reported."""
         self._relay._hand_over(self.event)
         return True
 
@@ -319,7 +320,7 @@ def _done(job: Callable[..., object], *args: object, **kwargs: object) -> bool:
 
 
 def _guarded(job: Callable[..., object], *args: object) -> None:
-    """Do what calls the program's log handlers."""
+    """Run something that calls the program's log handlers."""
     try:
         job(*args)
     except BaseException:
@@ -333,5 +334,5 @@ def publish(event: events.Event) -> None:
 
 
 def call_guarded(callback: Callable[[Any], object], event: events.Event) -> None:
-    """Call what a user has given for an event; on the dispatcher's thread only."""
+    """Call what a user has registered for an event; on the dispatcher's thread only."""
     call(callback, (event,), "a subscriber of %s has failed: %r", type(event).__name__, callback)

@@ -15,22 +15,23 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from piactors._host import launcher_env
-from piactors._host.confining import Confiner
-from piactors._host.dispatcher import Dispatcher, log
-from piactors._host.launching import LauncherBackend
-from piactors._host.loop import Loop
-from piactors._host.making import Backend, Order
+from piactors._host.confiner import Confiner
 from piactors._host.monitor import Monitor
-from piactors._host.portable import PortableBackend
-from piactors._lifecycle.lanes import Lanes
+from piactors._io.dispatcher import Dispatcher, log
+from piactors._io.loop import Loop
 from piactors._platform import host_end, late_threads, own_python, pidfd, taken_away
+from piactors._process import launcher_env
+from piactors._process.backend import Backend, Order
+from piactors._process.launcher import LauncherBackend
+from piactors._process.portable import PortableBackend
+from piactors._rules.lanes import Lanes
 from piactors.errors import StartError
-from piactors.pihost import patched, stdio
+from piactors.pihost.fork import patched
+from piactors.pihost.process import stdio
 
 _CALLBACKS_AT_END = 2.0
 _INSTEAD = (
-    "its I/O thread would be no thread, and would wait for itself.  Use piactors in a program or a process of it that "
+    "its I/O thread would not be a real thread, and would wait for itself.  Use piactors in a program or process that "
     "is not patched (under gunicorn the worker class gthread or sync in place of gevent or eventlet); or leave these "
     "unpatched: gevent.monkey.patch_all(thread=False, select=False, socket=False, os=False, subprocess=False, "
     "signal=False, queue=False)"
@@ -79,7 +80,7 @@ class Runtime:
         self._members: weakref.WeakSet[Member] = weakref.WeakSet()
         self._alive: dict[int, Member] = {}
         self._trees: list[Member] = []
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # isolates start and end on any thread, a signal handler in one of them included
         self._backends: dict[Key | None, Backend] = {}
         self._rights = _rights()
         self.confiner = Confiner()
@@ -87,7 +88,7 @@ class Runtime:
         self.lanes = Lanes()
         self._host_pidfd = -1
         with contextlib.ExitStack() as undo:
-            # Its thread begins now: the I/O thread must be able to count on it, however few tasks are to be had later.
+            # Its thread begins now: the I/O thread must be able to count on it, however few threads there are later.
             self.dispatcher = Dispatcher(lambda seconds, callback: self.loop.call_later(seconds, callback))
             undo.callback(self.dispatcher.stop, 0.0)
             self.loop = Loop(self._loop_failed, self._callback_failed)
@@ -98,7 +99,7 @@ class Runtime:
             undo.pop_all()
 
     def add(self, member: Member) -> None:
-        """Know a member, from before its first process on."""
+        """Take note of a member, from before its first process on."""
         with self._lock:
             self._members.add(member)
             self._alive[id(member)] = member
@@ -113,7 +114,7 @@ class Runtime:
             self._alive.pop(id(member), None)
 
     def add_tree(self, tree: Member) -> None:
-        """Know a supervision tree, from its start on."""
+        """Take note of a supervision tree, from its start on."""
         with self._lock:
             if tree not in self._trees:
                 self._trees.append(tree)
@@ -127,16 +128,16 @@ class Runtime:
     def backend(self, order: Order, preload: Sequence[str], *, own: bool) -> Backend:
         """Return what makes a process; on the loop's thread, which may start a launcher.
 
-        A launcher of the host's own interpreter serves everybody who preloads nothing of another one, but for those who
-        may not have the host's whole environment (see `launcher_env`), and those who may have ended others (see
-        `lanes`).  It keeps the rights that the host had when it was started; a host that has others by now gets another
+        A launcher of the host's own interpreter serves all isolates that preload no others' modules, except those that
+        may not have the host's whole environment (see `launcher_env`), and those that may have ended others (see
+        `lanes`).  It keeps the rights that the host had when it was started; a host with other rights now gets another
         launcher.
         """
         if taken_away("launcher"):
             return self._backends.setdefault(None, PortableBackend(self.loop, self._host_pidfd))
         interpreter = order.interpreter
         if order.fresh:
-            # Any launcher can start it anew; where this program has no interpreter, one of that very interpreter.
+            # Any launcher can start it anew; if this program has no interpreter, one of that very interpreter.
             launcher = own_python.find()
             interpreter, preload, own = launcher or interpreter, (), launcher is not None
         lane = self.lanes.lane_of(order.member, time.monotonic())
@@ -153,13 +154,19 @@ class Runtime:
     def _new_launcher(self, key: Key, own: bool) -> LauncherBackend:
         try:
             return LauncherBackend(
-                self.loop, key.interpreter, key.preload, own, self._host_pidfd, self.confiner, key.env,
+                self.loop,
+                key.interpreter,
+                key.preload,
+                own,
+                self._host_pidfd,
+                self.confiner,
+                key.env,
                 self._launcher_lost,
-            )  # fmt: skip
+            )
         except PermissionError as error:
             if key.rights == self._rights:
                 raise
-            text = f"this program has become another user (uid {os.geteuid()}) since it began, and that one may not"
+            text = f"this program has become another user (uid {os.geteuid()}) since it began, and that user may not"
             raise PermissionError(error.errno, f"{text} run {key.interpreter}") from error
 
     def _launcher_lost(self, members: Sequence[str]) -> None:
@@ -175,7 +182,7 @@ class Runtime:
                 backend.retire()
 
     def launcher_pids(self) -> list[int]:
-        """Return the pids of the launchers that live."""
+        """Return the pids of the launchers that are alive."""
         return [b.pid for b in list(self._backends.values()) if isinstance(b, LauncherBackend) and not b.lost]
 
     def end(self) -> None:
@@ -219,11 +226,11 @@ class Runtime:
             done.set()
 
     def _callback_failed(self, error: BaseException) -> None:
-        """Something on the I/O thread has failed that belongs to nobody: it is a defect, or there is no memory."""
+        """Something on the I/O thread has failed that belongs to nobody: a defect, or no memory left."""
         self.dispatcher.submit(_log_failure, "piactors failed on its I/O thread, which goes on", error)
 
     def _loop_failed(self, error: BaseException) -> None:
-        """On the dying I/O thread: nobody may be left waiting for what will never come."""
+        """On the dying I/O thread: no caller may be left waiting for what will never come."""
         self.failure = error
         _forget(self)
         with contextlib.suppress(BaseException):
@@ -241,7 +248,7 @@ class Runtime:
 
     def abandon(self) -> None:
         """In a forked copy of the host: close the copies of the descriptors, and nothing more."""
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # another thread of the parent may have held the old one
         self.loop.abandon()
         self.monitor.abandon()
         for backend in self._backends.values():
@@ -265,12 +272,14 @@ def _serves(backend: Backend | None) -> bool:
 
 
 def _rights() -> Rights:
-    """Return as whom this process acts: what is started now has the same rights."""
+    """Return the user that this process acts as: what is started now has the same rights."""
     return os.getresuid(), os.getresgid(), tuple(sorted(os.getgroups()))
 
 
 _lock = threading.Lock()
+"""Held to look whether there is a runtime and to make or take it, in one step; never while one ends."""
 _end_lock = threading.Lock()
+"""Held while a runtime ends; taken alone, since what ends may ask which runtime there is."""
 _last_thread: threading.Thread | None = None
 _last_starts = True
 _current: Runtime | None = None
@@ -287,18 +296,18 @@ _after_fork: list[Callable[[], None]] = []
 
 
 def current() -> Runtime:
-    """Return the runtime of this process, made now where there is none.
+    """Return the runtime of this process, made now if there is none.
 
     Raises:
         StartError: if gevent or eventlet has patched what it would run on, or if this program is about to end, so that
-            nobody would stop what is started now.
+            nothing would stop what is started now.
     """
     global _current
     with _lock:
         if _current is None:
             refuse_patched()
             if _has_ended and _last is not None:
-                return _last  # what is just being ended still has news to tell
+                return _last  # what is being ended still has news to report
             if _has_ended or not _put_hooks():
                 raise StartError(_TOO_LATE)
             _current = Runtime()
@@ -317,10 +326,10 @@ def for_start() -> Runtime:
 
 
 def refuse_patched() -> None:
-    """Refuse to run where threads are no threads.
+    """Refuse to run where threads are not real threads.
 
     Raises:
-        StartError: where gevent or eventlet has patched what piactors runs on.
+        StartError: if gevent or eventlet has patched what piactors runs on.
     """
     found = patched.patched_by()
     if found is not None:
@@ -328,17 +337,17 @@ def refuse_patched() -> None:
 
 
 def after_fork(callback: Callable[[], None]) -> None:
-    """Have `callback` run in forked copies of the host, where a runtime exists."""
+    """Have `callback` run in forked copies of the host, if a runtime exists."""
     _after_fork.append(callback)
 
 
 def end_current() -> None:
-    """End the runtime of this process, where there is one: what the end of the main thread does."""
+    """End the runtime of this process, if there is one: what the end of the main thread does."""
     global _current, _last
     with _lock:
         runtime, _current = _current, None
         _last = runtime if _last is None or runtime is not None else _last
-    with _end_lock:  # who comes second waits for the end that is under way
+    with _end_lock:  # whoever comes second waits for the end that is under way
         if runtime is not None:
             runtime.end()
     if _last_thread is not None and _last_thread is not threading.current_thread():
@@ -353,7 +362,7 @@ def end_by(thread: threading.Thread) -> None:
     global _last_thread, _last_starts
     if _last_thread is None:
         _last_thread, _last_starts = thread, True
-        _last_starts = late_threads.start(thread)  # if not, whoever ends the runtime does what it is for
+        _last_starts = late_threads.start(thread)  # if not, the code that ends the runtime does its work
 
 
 def _forget(runtime: Runtime) -> None:
@@ -363,7 +372,7 @@ def _forget(runtime: Runtime) -> None:
 
 
 def _put_hooks() -> bool:
-    """See to the end of this process and to its forks; False where its end has begun."""
+    """See to the end of this process and to its forks; False if its end has begun."""
     global _hooks_in_place
     if not _hooks_in_place:
         _hooks_in_place = host_end.at_host_end(_end_for_good)

@@ -15,17 +15,17 @@ from typing import Protocol
 
 import attrs
 
-from piactors._host.generation import Generation
 from piactors._host.runtime import Runtime
-from piactors._logs import logger
 from piactors._platform import process_stats
+from piactors._process.placement import Process
+from piactors._text.logs import logger
 
 INTERVAL = 1.0
 SAMPLES = 300
 _AT_ONCE = 8
 """Isolates that are looked at before the I/O thread turns to its channels again."""
 _MOST_THREADS = 256
-"""How many threads of one tree are looked at for their children: nobody's processes may keep the I/O thread busy."""
+"""How many threads of one tree are looked at for their children: no isolate may keep the I/O thread busy."""
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +34,7 @@ class UsageSample:
 
     Attributes:
         time: seconds since the epoch.
-        pid, generation: the process, and which one of the isolate's it is.
+        pid, generation: the process, and which of the isolate's processes it is.
         user, system: CPU time that the process has spent in its own code and in the kernel.
         rss: its memory in RAM, shared pages included.
         tree_rss, processes: the memory, and the number, of it and its descendants.  Of a tree of hundreds of threads
@@ -54,9 +54,15 @@ class UsageSample:
 class Subject(Protocol):
     """An isolate, as its history sees it."""
 
-    process: Generation | None
     runtime: Runtime
-    ended: threading.Event
+
+    @property
+    def process(self) -> Process | None:
+        """What runs it now."""
+
+    @property
+    def ended(self) -> threading.Event:
+        """Set once it has ended for good."""
 
 
 class History:
@@ -77,7 +83,7 @@ class History:
             subject.runtime.loop.call_soon(_follow, subject.runtime, self)
         return tuple(self._samples.copy())  # a copy is made in one step, so another thread may append meanwhile
 
-    def generation(self) -> Generation | None:
+    def generation(self) -> Process | None:
         """Return the process that runs, or None."""
         return self._subject().process
 
@@ -107,7 +113,7 @@ class Sampler:
             self._loop.call_later(INTERVAL, self._tick)
 
     def _failed(self, error: BaseException) -> None:
-        """A look has failed, for want of descriptors or memory; whoever asks next begins anew."""
+        """A look has failed, for lack of descriptors or memory; the next one to ask starts again."""
         self._due = None
         logger.warning("no samples of what isolates use could be taken", exc_info=error)
 
@@ -140,10 +146,16 @@ def _take(histories: list[History]) -> None:
         below = trees[pid][1:]
         history.add(
             UsageSample(
-                time=time.time(), pid=pid, generation=number, user=found.user, system=found.system, rss=found.rss,
-                tree_rss=found.rss + sum(map(process_stats.resident, below)), processes=1 + len(below),
+                time=time.time(),
+                pid=pid,
+                generation=number,
+                user=found.user,
+                system=found.system,
+                rss=found.rss,
+                tree_rss=found.rss + sum(map(process_stats.resident, below)),
+                processes=1 + len(below),
             )
-        )  # fmt: skip
+        )
 
 
 _sampler: Sampler | None = None

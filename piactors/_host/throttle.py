@@ -1,6 +1,6 @@
 """A share of the processors, held by stopping a tree of processes and letting it continue.
 
-For where no control group can do it.  The tree has an account: it is credited with its share of each
+Used where no control group can do it.  The tree has an account: it is credited with its share of each
 second and charged with the CPU time that it uses.  When the account is empty, all is stopped until
 there is credit again; the credit is capped, so a share cannot be saved up.
 """
@@ -48,7 +48,7 @@ class _Member:
 
 
 class Throttle:
-    """See `Watch`; `rate` is in processors: 0.5 is half of one."""
+    """A watch that holds a process to `rate` processors by halting it in turns: 0.5 is half of one."""
 
     def __init__(self, pid: int, rate: float) -> None:
         self._pid = pid
@@ -61,7 +61,7 @@ class Throttle:
         self._stopped = False
 
     def look(self, now: float) -> float | None:
-        """See `Watch`."""
+        """Look once; return the seconds until the next look, or None for no more looks."""
         if self._looked_at is not None and not self._stopped and self._is_idle():
             self._credit = min(self._cap, self._credit + self._rate * (now - self._looked_at))
             self._looked_at = now
@@ -76,12 +76,12 @@ class Throttle:
         return self._act()
 
     def end(self) -> None:
-        """Let the tree continue where it is stopped, and let go of it."""
+        """Let the tree continue if it is stopped, and let go of it."""
         self._let_continue()
         self.abandon()
 
     def abandon(self) -> None:
-        """See `Watch`."""
+        """In a forked copy of the host: close descriptors, and nothing more."""
         members, self._members = self._members, {}
         for member in members.values():
             member.close()
@@ -103,7 +103,7 @@ class Throttle:
     # Members
 
     def _update_members(self) -> bool:
-        """Know who belongs to the tree now; False where its root is gone."""
+        """Find out which processes belong to the tree now; False if its root is gone."""
         pids = process_stats.trees([self._pid])[self._pid]
         for pid in pids:
             if pid not in self._members:
@@ -111,7 +111,7 @@ class Throttle:
         return self._pid in self._members
 
     def _adopt(self, pid: int) -> None:
-        """Know one more process.  It is opened first and looked at then: its number may have passed on meanwhile."""
+        """Add one more process.  It is opened first and looked at then: its number may have passed on meanwhile."""
         process_fd, identity, stat = pidfd.open_pid(pid), Identity.of(pid), process_stats.stat(pid)
         if identity is not None and stat is not None and (pid == self._pid or stat.ppid in self._members):
             self._members[pid] = _Member(identity, process_fd)
@@ -142,7 +142,7 @@ class Throttle:
     # Stopping
 
     def _stop(self) -> None:
-        """Stop the root first: what it has started cannot grow in number then, but by what others start."""
+        """Stop the root first: what it has started cannot grow in number then, except by what others start."""
         self._stopped = True
         before = -1
         while len(self._members) != before:

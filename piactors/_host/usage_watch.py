@@ -1,6 +1,6 @@
 """What one process and its descendants use of memory, CPU time and tasks, and whether that is too much.
 
-Looking is cheap where nothing happens: the kernel keeps a clock of the CPU time of each process, and
+Looking is cheap when nothing happens: the kernel keeps a clock of the CPU time of each process, and
 while the clocks of a tree stand still, nothing in it can have grown.  Memory is bounded by what is
 resident, which counts shared pages several times; the exact share costs the kernel a walk through
 the pages, so it is only asked for near a limit.
@@ -14,9 +14,9 @@ from typing import Protocol
 
 import attrs
 
-from piactors._host.pihost_files import FOLDER
 from piactors._platform import process_stats
-from piactors._platform.limits.mechanism import Group
+from piactors._platform.limits.groups import Group
+from piactors._process.pihost_files import FOLDER
 from piactors.exit_reason import Breach
 
 IDLE_SECONDS = 0.2
@@ -36,12 +36,12 @@ _CPUS = os.cpu_count() or 1
 
 @attrs.frozen(kw_only=True)
 class Bounds:
-    """What to look for: sizes in bytes, times in seconds; None where nobody asks.
+    """What to look for: sizes in bytes, times in seconds; None if nobody asks.
 
     Attributes:
         memory, cpu_time, tasks: the hard limits.
-        soft_memory, recycle_memory: what to tell of, and nothing else.
-        held: the names of the hard limits that a control group holds; here it is watched what comes of that.
+        soft_memory, recycle_memory: what to report, and nothing else.
+        held: the names of the hard limits that a control group holds; here the outcome of that is watched.
     """
 
     memory: int | None = None
@@ -52,7 +52,7 @@ class Bounds:
     held: frozenset[str] = frozenset()
 
 
-class Listener(Protocol):
+class UsageListener(Protocol):
     """Who is told; called on the monitor's thread."""
 
     def broken(self, breach: Breach) -> None:
@@ -69,9 +69,9 @@ class Listener(Protocol):
 
 
 class UsageWatch:
-    """See `Watch`."""
+    """The watch over what all processes of an isolate use: its memory, CPU time and tasks."""
 
-    def __init__(self, pid: int, label: str, bounds: Bounds, group: Group | None, listener: Listener) -> None:
+    def __init__(self, pid: int, label: str, bounds: Bounds, group: Group | None, listener: UsageListener) -> None:
         self._pid = pid
         self._clock_of = process_stats.clock_source()
         self._label = label
@@ -88,7 +88,7 @@ class UsageWatch:
         self._last = (0.0, 0)
 
     def look(self, now: float) -> float | None:
-        """See `Watch`."""
+        """Look once; return the seconds until the next look, or None for no more looks."""
         clock = self._clocks()
         if clock is not None and clock == self._clock:
             return IDLE_SECONDS
@@ -105,12 +105,12 @@ class UsageWatch:
         return min(delay, self._cpu_time_left())
 
     def end(self) -> None:
-        """See `Watch`: it holds nothing."""
+        """Nothing: it holds nothing."""
 
     abandon = end
 
     def _clocks(self) -> float | None:
-        """Return the CPU time of the known members, or None where one of them is gone or cannot be asked."""
+        """Return the CPU time of the known members, or None if one of them is gone or cannot be read."""
         total = 0.0
         for pid in self._members:
             clock = self._clock_of(pid)
@@ -122,7 +122,7 @@ class UsageWatch:
     # Hard limits
 
     def kernel_kill(self) -> Breach | None:
-        """Return the breach where the kernel has ended a process at this limit; to be asked again when all is over."""
+        """Return the breach if the kernel has ended a process at this limit; to be asked again when all is over."""
         if self._group is None or "max_memory" not in self._bounds.held or not self._group.memory_kills():
             return None
         allowed, peak = self._bounds.memory or 0, self._group.memory_peak()
@@ -182,7 +182,7 @@ class UsageWatch:
         return self._breach("max_memory", bounds.memory, used), delay
 
     def _at_most(self, now: float, lowest: int) -> int:
-        """Return an upper bound of what is in use, for little money."""
+        """Return an upper bound of what is in use, at little cost."""
         charged = None if self._group is None else self._group.memory_charged()
         if charged is not None:
             return charged
@@ -193,7 +193,7 @@ class UsageWatch:
         return resident
 
     def _measure(self, now: float) -> int:
-        """Return what is in use: without what is cached of files, and with shared pages counted once."""
+        """Return what is in use: without cached files, and with shared pages counted once."""
         used = None if self._group is None else self._group.memory_used()
         if used is None:
             found = [memory for pid in self._members if (memory := process_stats.memory(pid)) is not None]
@@ -229,7 +229,7 @@ class UsageWatch:
     # Refusals
 
     def tell_refusals(self) -> None:
-        """Tell of tasks that the kernel has refused since the last look; to be asked again when all is over."""
+        """Report tasks that the kernel has refused since the last look; to be asked again when all is over."""
         if self._group is None or "max_processes" not in self._bounds.held:
             return
         count = self._group.refused_tasks()
@@ -242,9 +242,13 @@ class UsageWatch:
     def _breach(self, limit: str, allowed: float, observed: float) -> Breach:
         pid, command, _ = self._largest
         return Breach(
-            limit=limit, allowed=allowed, observed=observed, culprit_pid=pid,
-            culprit=command or self._command(pid), time=time.time(),
-        )  # fmt: skip
+            limit=limit,
+            allowed=allowed,
+            observed=observed,
+            culprit_pid=pid,
+            culprit=command or self._command(pid),
+            time=time.time(),
+        )
 
     def _command(self, pid: int) -> str:
         """Return what a process is called: one that an isolate has forked still has its launcher's command line."""

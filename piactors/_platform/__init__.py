@@ -4,12 +4,12 @@
 - `poller`: waiting for many descriptors, which callers may take out for a while (epoll, or selectors);
 - `wake`: waiting for a descriptor and for another thread at once (eventfd, or a pipe);
 - `pidfd`: descriptors of processes, to wait for them and to signal them without mistaking one for another;
-- `identity`: processes as pid and creation time, for where there are no pidfds;
+- `identity`: processes as pid and creation time, for systems without pidfds;
 - `quelling`: ending processes that fork faster than they could be killed one by one;
 - `process_stats`: what processes use, and who their descendants are;
 - `markers`: finding what escaped a launcher, by a mark in the environment that it inherited;
 - `limits`: what enforces limits, a package of its own;
-- `own_python`: the interpreter that runs this program, where there is one that could run another program;
+- `own_python`: the interpreter that runs this program, if there is one that could run another program;
 - `host_end`: the end of the main thread, before Python waits for other threads.
 
 Each says in its first lines what it falls back to.  `PIACTORS_PORTABLE`, a comma-separated list of ``pidfd``,

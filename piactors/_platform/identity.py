@@ -13,9 +13,9 @@ import psutil
 from piactors._platform import process_stats
 
 _MOST_LOOKS = 200
-"""Looks for descendants that find somebody new, until those who were found are killed all the same."""
+"""Looks for descendants that find new ones, until those that were found are killed all the same."""
 _PAUSES = (0.001, 0.02)
-"""Seconds between two looks for an end of which no descriptor tells: the first ones, and the longest."""
+"""Seconds between two looks for an end that no descriptor reports: the first ones, and the longest."""
 
 
 @attrs.frozen
@@ -27,14 +27,14 @@ class Identity:
 
     @classmethod
     def of(cls, pid: int) -> Identity | None:
-        """Return the identity of the process that has `pid` now, or None where none has."""
+        """Return the identity of the process that has `pid` now, or None if none has."""
         try:
             return cls(pid, psutil.Process(pid).create_time())
-        except (psutil.Error, OSError):  # an OSError where this process can open nothing more
+        except (psutil.Error, OSError):  # an OSError if this process can open nothing more
             return None
 
     def process(self) -> psutil.Process | None:
-        """Return the process, or None where it is gone."""
+        """Return the process, or None if it is gone."""
         try:
             process = psutil.Process(self.pid)
             return process if process.create_time() == self.created else None
@@ -59,17 +59,17 @@ class Identity:
         return True
 
     def kill(self) -> None:
-        """Send SIGKILL, where the process is still there."""
+        """Send SIGKILL if the process is still there."""
         process = self.process()
         if process is not None:
             with contextlib.suppress(psutil.Error):
                 process.kill()  # psutil compares the creation time once more
 
     def send(self, number: int) -> None:
-        """Send a signal, where the process is still there.
+        """Send a signal if the process is still there.
 
         Raises:
-            PermissionError: where it may not be sent one.
+            PermissionError: if sending it is not allowed.
         """
         process = self.process()
         if process is not None:
@@ -82,7 +82,7 @@ class Identity:
         `tell` gets the descendants before the process itself is hit, so before anybody can see it end.
 
         Raises:
-            PermissionError: where the process itself may not be ended; its descendants have been, as far as they may.
+            PermissionError: if the process itself may not be ended; its descendants have been, as far as they may.
         """
         process = self.process()
         if process is None:
@@ -119,7 +119,7 @@ def _send(process: psutil.Process, number: int) -> None:
 
 
 def _stopped(process: psutil.Process) -> list[psutil.Process]:
-    """Stop a process and its descendants until nobody new is found, and return these: killed one by one, they fork."""
+    """Stop a process and its descendants until nothing new is found, and return these: killed one by one, they fork."""
     with contextlib.suppress(psutil.Error):
         process.suspend()
     members: dict[psutil.Process, None] = {}
@@ -135,7 +135,7 @@ def _stopped(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:
-    """Return what a process has started, and what that has, as far as the chain of parents reaches."""
+    """Return what a process has started, and what those have, as far as the chain of parents reaches."""
     try:
         found: list[psutil.Process] = process.children(recursive=True)
     except psutil.Error:

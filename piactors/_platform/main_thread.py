@@ -1,4 +1,4 @@
-"""Signals in a program that waits elsewhere than in its main thread.
+"""Signals in a program that waits in a thread other than its main one.
 
 Python runs handlers of signals in the main thread only, and lets no other thread install one.  What
 it has from the start is its own handler of SIGINT, which raises KeyboardInterrupt there.  So SIGTERM
@@ -16,7 +16,7 @@ from collections.abc import Callable
 def interrupt_main_on(signum: signal.Signals) -> Callable[[], None] | None:
     """Have a signal raise KeyboardInterrupt in the main thread, as Ctrl-C does; works from any thread.
 
-    Returns a function that takes it back, or None where somebody handles the signal, or it cannot be had.
+    Returns a function that undoes it, or None if the signal is already handled, or this is not available.
     """
     if signal.getsignal(signum) is not signal.SIG_DFL:
         return None

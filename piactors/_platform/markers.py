@@ -1,9 +1,9 @@
 """Finding processes by a mark in the environment that they were started with (Linux: /proc).
 
-A launcher and all that it ever forks carry one variable of a name that nobody else uses.  When the
-launcher dies alone, what its isolates have left has no parent any more that we know; the mark still
+A launcher and all that it ever forks carry one variable whose name nobody else uses.  When the
+launcher dies alone, what its isolates have left no longer has a parent that we know; the mark still
 tells.  A process that has cleared its environment, and what it starts then, escapes this.
-Where there is no /proc, nothing is found.
+If there is no /proc, nothing is found.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A small file in memory that host and isolate share; a temporary file without a name elsewhere, and without /proc.
 
-The file is sealed against shrinking and growing where the kernel can, so that an isolate can not
+The file is sealed against shrinking and growing if the kernel can, so that an isolate cannot
 take it from under its own mapping; the host never maps it at all.
 """
 
@@ -44,7 +44,7 @@ def _in_memory(size: int) -> tuple[int, int] | None:
 def _on_disk(size: int) -> tuple[int, int]:
     fd, path = tempfile.mkstemp(prefix="piactors-page-")
     try:
-        # On a full disk a hole would be an error of the bus, and the end of whoever writes into it.
+        # On a full disk a hole would mean SIGBUS, and the end of the process that writes into it.
         os.posix_fallocate(fd, 0, size) if hasattr(os, "posix_fallocate") else os.ftruncate(fd, size)
         return fd, os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except BaseException:
@@ -55,7 +55,7 @@ def _on_disk(size: int) -> tuple[int, int]:
 
 
 def _memfd() -> int:
-    """Return a new file in memory, or -1 where there are none, or where a filter of system calls forbids them."""
+    """Return a new file in memory, or -1 if there are none, or if a filter of system calls forbids them."""
     try:
         return os.memfd_create("piactors-page", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     except AttributeError:

@@ -1,4 +1,4 @@
-"""The interpreter that runs this very program, where there is one that could run another program.
+"""The interpreter that runs this very program, if there is one that could run another program.
 
 A frozen application (PyInstaller, cx_Freeze, Nuitka, py2app) is named by `sys.executable`: started, it would run the
 application again, which would start it again, and so on.  A program that has Python embedded may have no
@@ -14,18 +14,18 @@ _HINT = "pass IsolationOptions(python=...), the path of an interpreter with the 
 
 
 def find() -> str | None:
-    """Return the path of the interpreter, or None where there is none (see `why_none`)."""
+    """Return the path of the interpreter, or None if there is none (see `why_none`)."""
     return None if why_none() else sys.executable
 
 
 def why_none() -> str | None:
-    """Return why this program has no interpreter for isolates and what to do, or None where it has one."""
+    """Return why this program has no interpreter for isolates and what to do, or None if it has one."""
     named = sys.executable
     compiled = getattr(sys.modules.get("__main__"), "__compiled__", None)  # by Nuitka
     if getattr(sys, "frozen", False) or getattr(compiled, "standalone", False):
         return f"this program is frozen, and {named or 'its file'} would run the whole program again; {_HINT}"
     if not named:
-        return f"this program embeds Python and does not tell its interpreter (sys.executable is {named!r}); {_HINT}"
+        return f"this program embeds Python and does not name its interpreter (sys.executable is {named!r}); {_HINT}"
     if "uwsgi" in sys.modules and "python" not in os.path.basename(named).lower():
         return f"this program embeds Python, and sys.executable, {named}, is not an interpreter; {_HINT}"
     return None

@@ -1,4 +1,4 @@
-"""Descriptors of processes.  Where there are none, `open_pid` returns -1 and callers use `identity`."""
+"""Descriptors of processes.  If there are none, `open_pid` returns -1 and callers use `identity`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def open_pid(pid: int) -> int:
 
 
 def wait_ended(pidfd: int, seconds: float) -> bool:
-    """Wait until the process behind `pidfd` has ended, and reap it where it is a child of this one."""
+    """Wait until the process behind `pidfd` has ended, and reap it if it is a child of this one."""
     ended = await_readable(pidfd, seconds)
     with contextlib.suppress(OSError):
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
@@ -29,7 +29,7 @@ def wait_ended(pidfd: int, seconds: float) -> bool:
 
 
 def has_ended(pidfd: int) -> bool:
-    """Whether the process behind `pidfd` has ended, as far as a descriptor tells; -1 tells nothing.  Reaps nothing."""
+    """Whether the process behind `pidfd` has ended, as far as a descriptor shows; -1 shows nothing.  Reaps nothing."""
     return pidfd >= 0 and await_readable(pidfd, 0)
 
 
@@ -41,19 +41,19 @@ def await_readable(pidfd: int, seconds: float) -> bool:
 
 
 def kill(pidfd: int) -> bool:
-    """Send SIGKILL to the process behind `pidfd`; False where it has ended already.
+    """Send SIGKILL to the process behind `pidfd`; False if it has ended already.
 
     Raises:
-        PermissionError: where it lives, and is not ours to end.
+        PermissionError: if it is alive, and not ours to end.
     """
     return send(pidfd, signal.SIGKILL)
 
 
 def send(pidfd: int, number: int) -> bool:
-    """Send a signal to the process behind `pidfd`; False where it has ended already.
+    """Send a signal to the process behind `pidfd`; False if it has ended already.
 
     Raises:
-        PermissionError: where it lives, and may not be sent one.
+        PermissionError: if it is alive, and sending is not allowed.
     """
     try:
         signal.pidfd_send_signal(pidfd, number)

@@ -18,7 +18,7 @@ WRITE = 2
 
 
 class Poller(Protocol):
-    """Tells which descriptors are ready.  All of it is for one thread, but for `pause` and `resume`."""
+    """Tells which descriptors are ready.  All of it is for one thread, except `pause` and `resume`."""
 
     can_pause: bool
     """Whether `pause` and `resume` work, from any thread."""
@@ -46,7 +46,7 @@ class Poller(Protocol):
 
 
 class EpollPoller:
-    """See `Poller`: epoll(7)."""
+    """Polls with epoll(7)."""
 
     can_pause = True
 
@@ -54,38 +54,38 @@ class EpollPoller:
         self._epoll = select.epoll()
 
     def add(self, fd: int) -> None:
-        """See `Poller`."""
+        """Wait for `fd` to become readable."""
         self._epoll.register(fd, select.EPOLLIN)
 
     def set(self, fd: int, events: int) -> None:
-        """See `Poller`."""
+        """Wait for other events of `fd`."""
         self._epoll.modify(fd, _mask(events))
 
     def remove(self, fd: int) -> None:
-        """See `Poller`."""
+        """Wait for `fd` no longer."""
         with contextlib.suppress(OSError):
             self._epoll.unregister(fd)
 
     def pause(self, fd: int) -> None:
-        """See `Poller`: the kernel tells of a hang-up whatever it is asked."""
+        """Wait for nothing but the end of `fd`: the kernel reports a hang-up whatever it is asked."""
         self._epoll.modify(fd, 0)
 
     def resume(self, fd: int, events: int) -> None:
-        """See `Poller`."""
+        """Wait for `fd` again, as before."""
         self._epoll.modify(fd, select.EPOLLIN if events == READ else _mask(events))
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        """See `Poller`."""
+        """Return what is ready, as descriptors and events, after at most `timeout` seconds."""
         found = self._epoll.poll(timeout)
         return [(fd, (READ if mask & _READABLE else 0) | (WRITE if mask & _WRITABLE else 0)) for fd, mask in found]
 
     def close(self) -> None:
-        """See `Poller`."""
+        """Let go of the kernel's object."""
         self._epoll.close()
 
 
 class SelectorPoller:
-    """See `Poller`: the standard library's choice of select, poll, kqueue and the like."""
+    """Polls with the standard library's choice of select, poll, kqueue and the like."""
 
     can_pause = False
 
@@ -93,32 +93,32 @@ class SelectorPoller:
         self._selector = selectors.DefaultSelector()
 
     def add(self, fd: int) -> None:
-        """See `Poller`."""
+        """Wait for `fd` to become readable."""
         self._selector.register(fd, selectors.EVENT_READ)
 
     def set(self, fd: int, events: int) -> None:
-        """See `Poller`."""
+        """Wait for other events of `fd`."""
         self._selector.modify(fd, events)
 
     def remove(self, fd: int) -> None:
-        """See `Poller`."""
+        """Wait for `fd` no longer."""
         with contextlib.suppress(KeyError, ValueError, OSError):
             self._selector.unregister(fd)
 
     def pause(self, fd: int) -> None:
-        """See `Poller`."""
-        raise NotImplementedError("a selector may not be changed while another thread waits on it")
+        """Wait for nothing but the end of `fd`, until `resume`."""
+        raise NotImplementedError("a selector must not be changed while another thread waits on it")
 
     def resume(self, fd: int, events: int) -> None:
-        """See `Poller`."""
-        raise NotImplementedError("a selector may not be changed while another thread waits on it")
+        """Wait for `fd` again, as before."""
+        raise NotImplementedError("a selector must not be changed while another thread waits on it")
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        """See `Poller`."""
+        """Return what is ready, as descriptors and events, after at most `timeout` seconds."""
         return [(key.fd, mask) for key, mask in self._selector.select(timeout)]
 
     def close(self) -> None:
-        """See `Poller`."""
+        """Let go of the kernel's object."""
         self._selector.close()
 
 

@@ -1,4 +1,4 @@
-"""What processes use, read from Linux's /proc in few system calls; by psutil where there is none, or as `procfs` says.
+"""What processes use, read from Linux's /proc in few system calls; by psutil if there is none, or as `procfs` says.
 
 Nothing here raises for a process that ends meanwhile, or that may not be looked at.
 """
@@ -26,11 +26,16 @@ _CLOCK_MOVED = 0.05
 """Seconds by which the wall clock has to be set before the boot time is read again."""
 _GONE = (psutil.Error, OSError, ValueError, OverflowError, AttributeError, NotImplementedError, IndexError)
 """What psutil raises for a process that has ended or is not ours, and for what this system does not have: an
-IndexError where there is no /proc."""
+IndexError if there is no /proc."""
 _LETTERS = {
-    psutil.STATUS_RUNNING: "R", psutil.STATUS_DISK_SLEEP: "D", psutil.STATUS_STOPPED: "T", psutil.STATUS_IDLE: "I",
-    psutil.STATUS_TRACING_STOP: "t", psutil.STATUS_ZOMBIE: "Z", psutil.STATUS_DEAD: "X",
-}  # fmt: skip
+    psutil.STATUS_RUNNING: "R",
+    psutil.STATUS_DISK_SLEEP: "D",
+    psutil.STATUS_STOPPED: "T",
+    psutil.STATUS_IDLE: "I",
+    psutil.STATUS_TRACING_STOP: "t",
+    psutil.STATUS_ZOMBIE: "Z",
+    psutil.STATUS_DEAD: "X",
+}
 
 
 class Stat(NamedTuple):
@@ -66,9 +71,9 @@ class Memory(NamedTuple):
 
     Attributes:
         pss: with each shared page divided by the number of those who share it.
-        uss: what nobody shares.
+        uss: what no other process shares.
         anon_pss: as `pss`, without what is a file and could be read again, with what is swapped out;
-            `pss` where that cannot be told apart.
+            `pss` if that cannot be told apart.
     """
 
     rss: int
@@ -78,7 +83,7 @@ class Memory(NamedTuple):
 
 
 class Transferred(NamedTuple):
-    """Bytes that a process has had read from and written to storage, so not those that the cache had."""
+    """Bytes that a process has had read from and written to storage, so not those that the cache held."""
 
     read: int
     written: int
@@ -90,7 +95,7 @@ def reads_procfs() -> bool:
 
 
 def stat(pid: int) -> Stat | None:
-    """Return what the kernel keeps of a process, or None where it is gone."""
+    """Return what the kernel keeps of a process, or None if it is gone."""
     if not reads_procfs():
         return _psutil_stat(pid)
     raw = _read(f"/proc/{pid}/stat")
@@ -98,14 +103,22 @@ def stat(pid: int) -> Stat | None:
 
 
 def parse_stat(raw: bytes) -> Stat | None:
-    """Return what a /proc/<pid>/stat says, or None where it is none; a process may have named itself ``") R 1"``."""
+    """Return what a /proc/<pid>/stat says, or None if it is malformed; a process may have named itself ``") R 1"``."""
     fields = raw[raw.rfind(b")") + 1 :].split()
     try:
         return Stat(
-            int(raw[: raw.index(b" (")]), int(fields[1]), fields[0].decode("ascii"),
-            int(fields[11]) / _TICKS, int(fields[12]) / _TICKS, int(fields[13]) / _TICKS, int(fields[14]) / _TICKS,
-            int(fields[17]), int(fields[19]), int(fields[20]), int(fields[21]) * _PAGE,
-        )  # fmt: skip
+            int(raw[: raw.index(b" (")]),
+            int(fields[1]),
+            fields[0].decode("ascii"),
+            int(fields[11]) / _TICKS,
+            int(fields[12]) / _TICKS,
+            int(fields[13]) / _TICKS,
+            int(fields[14]) / _TICKS,
+            int(fields[17]),
+            int(fields[19]),
+            int(fields[20]),
+            int(fields[21]) * _PAGE,
+        )
     except (ValueError, IndexError):
         return None
 
@@ -119,7 +132,7 @@ def started(found: Stat) -> float:
 
 
 def cpu_clock(pid: int) -> float | None:
-    """Return the CPU seconds of a whole process by the kernel's clock of it; None where that is not to be had."""
+    """Return the CPU seconds of a whole process by the kernel's clock of it; None if that is not available."""
     return clock_source()(pid)
 
 
@@ -143,7 +156,7 @@ def _psutil_clock(pid: int) -> float | None:
 
 
 def resident(pid: int) -> int:
-    """Return the bytes that a process has in RAM, shared pages included; 0 where it is gone."""
+    """Return the bytes that a process has in RAM, shared pages included; 0 if it is gone."""
     if not reads_procfs():
         with contextlib.suppress(*_GONE):
             return int(psutil.Process(pid).memory_info().rss)
@@ -156,7 +169,7 @@ def resident(pid: int) -> int:
 
 
 def memory(pid: int) -> Memory | None:
-    """Return the memory of a process, or None where it is gone.  The kernel looks at each of its pages for that."""
+    """Return the memory of a process, or None if it is gone.  The kernel looks at each of its pages for that."""
     if not (reads_procfs() and _has("/proc/self/smaps_rollup")):
         return _psutil_memory(pid)
     raw = _read(f"/proc/{pid}/smaps_rollup")
@@ -182,7 +195,7 @@ def parse_rollup(raw: bytes) -> Memory:
 
 
 def descriptors(pid: int) -> int | None:
-    """Return how many descriptors a process has open, or None where that cannot be read."""
+    """Return how many descriptors a process has open, or None if that cannot be read."""
     if not reads_procfs():
         with contextlib.suppress(*_GONE):
             return int(psutil.Process(pid).num_fds())
@@ -195,7 +208,7 @@ def descriptors(pid: int) -> int | None:
 
 
 def transferred(pid: int) -> Transferred | None:
-    """Return what a process has had read and written, or None where that cannot be read."""
+    """Return what a process has had read and written, or None if that cannot be read."""
     if not reads_procfs():
         with contextlib.suppress(*_GONE):
             counters = psutil.Process(pid).io_counters()
@@ -239,7 +252,7 @@ def trees(pids: Iterable[int], most: int | None = None) -> dict[int, list[int]]:
 
 
 def command(pid: int) -> str:
-    """Return the command line of a process or its name in brackets, shortened, on one line; "" where it is gone."""
+    """Return the command line of a process or its name in brackets, shortened, on one line; "" if it is gone."""
     if reads_procfs():
         raw = _read(f"/proc/{pid}/cmdline")
         text = os.fsdecode(raw or b"").replace("\0", " ").strip()
@@ -257,7 +270,7 @@ def _has(path: str) -> bool:
 
 
 def _read(path: str) -> bytes | None:
-    """Read a file that the kernel hands out in one piece, or None where it cannot be read."""
+    """Read a file that the kernel hands out in one piece, or None if it cannot be read."""
     try:
         fd = os.open(path, _FLAGS)
     except (OSError, ValueError):
@@ -349,11 +362,11 @@ def _psutil_stat(pid: int) -> Stat | None:
         process = psutil.Process(pid)
         with process.oneshot():
             times, sizes = process.cpu_times(), process.memory_info()
-            return Stat(
-                pid, process.ppid(), _LETTERS.get(process.status(), "S"), times.user, times.system,
-                getattr(times, "children_user", 0.0), getattr(times, "children_system", 0.0), process.num_threads(),
-                round((process.create_time() - psutil.boot_time()) * _TICKS), sizes.vms, sizes.rss,
-            )  # fmt: skip
+            state, since = _LETTERS.get(process.status(), "S"), process.create_time() - psutil.boot_time()
+            of_children = getattr(times, "children_user", 0.0), getattr(times, "children_system", 0.0)
+            threads, ticks = process.num_threads(), round(since * _TICKS)
+            cpu = (times.user, times.system, *of_children)
+            return Stat(pid, process.ppid(), state, *cpu, threads, ticks, sizes.vms, sizes.rss)
     except _GONE:
         return None
 
@@ -375,7 +388,8 @@ def _psutil_memory(pid: int) -> Memory | None:
 
 
 def _psutil_command(pid: int) -> str:
-    with contextlib.suppress(*_GONE):
+    try:
         process = psutil.Process(pid)
         return " ".join(process.cmdline()).strip() or f"[{process.name()}]"
-    return ""
+    except _GONE:
+        return ""

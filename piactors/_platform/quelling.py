@@ -1,6 +1,6 @@
-"""Ending processes that may fork faster than they are killed: nobody is killed before all are stopped.
+"""Ending processes that may fork faster than they are killed: none is killed before all are stopped.
 
-A process to which a signal is on its way cannot fork, so once a look finds nobody who was not stopped before, the set
+A process with a pending signal cannot fork, so once a look finds none that was not stopped before, the set
 is complete.
 """
 
@@ -15,7 +15,7 @@ from piactors._platform import pidfd
 from piactors._platform.identity import Identity
 
 _MOST_LOOKS = 200
-"""Looks that find somebody new, until those who were found are killed all the same."""
+"""Looks that find new processes, until those that were found are killed all the same."""
 
 
 class _Held:
@@ -26,7 +26,7 @@ class _Held:
         self._identity = Identity.of(pid) if self._fd < 0 else None
 
     def send(self, number: int) -> None:
-        with contextlib.suppress(PermissionError):  # it is still there then, and told as left
+        with contextlib.suppress(PermissionError):  # it is still there then, and is reported as left
             if self._fd >= 0:
                 pidfd.send(self._fd, number)
             elif self._identity is not None:
@@ -44,11 +44,11 @@ class _Held:
 
 
 def quell(look: Callable[[], Iterable[int]], is_one: Callable[[int], bool], seconds: float) -> list[int]:
-    """Stop all whom `look` finds until it finds nobody new, then kill them; return who was found.
+    """Stop all that `look` finds until it finds nothing new, then kill them; return what was found.
 
     Args:
         look: returns the pids of those that are to end.
-        is_one: whether a pid is that of one of them, asked again once whoever has it is held.
+        is_one: whether a pid is that of one of them, asked again once the process that has it is held.
         seconds: how long to wait for the end of each.
     """
     held: dict[int, _Held] = {}

@@ -1,8 +1,8 @@
 """Signal handlers that use piactors while they have interrupted code of piactors, in the same thread.
 
-Such a handler would wait for ever for a lock that the interrupted code has, or for the I/O thread, which waits for
-that lock.  So it is told at once.  Locks that a handler may meet are of `threading.RLock`: they tell whether the thread
-has them.
+Such a handler would wait forever for a lock that the interrupted code holds, or for the I/O thread, which waits for
+that lock.  So it is refused at once.  Locks that a handler may meet are of type `RLock`: they know whether the thread
+holds them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _locks: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class Reentered(RuntimeError):
-    """A signal handler asks for what the code that it has interrupted is just doing, in the same thread."""
+    """A signal handler asks for what the interrupted code is in the middle of doing, in the same thread."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name} cannot be used just now: this signal handler has interrupted code of piactors that uses it, in "
+            f"{name} cannot be used now: this signal handler has interrupted code of piactors that uses it, in "
             "this very thread, and would wait for itself; set a flag in the handler, or leave it to another thread"
         )
 
@@ -39,7 +39,7 @@ def refuse(what: str) -> None:
     """Refuse to wait for what the I/O thread does, in a handler that has interrupted code which holds it up.
 
     Raises:
-        Reentered: where that is so.
+        Reentered: in that case.
     """
     if threading.get_ident() == threading.main_thread().ident and _within_ours():
         for known in list(_locks):
@@ -48,7 +48,7 @@ def refuse(what: str) -> None:
 
 
 def _within_ours() -> bool:
-    """Whether code of others that calls piactors was itself called by piactors, or has interrupted it."""
+    """Whether other code that calls piactors was itself called by piactors, or has interrupted it."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Waiting for a descriptor and for another thread at once: an eventfd, or a pipe where there is none."""
+"""Waiting for a descriptor and for another thread at once: an eventfd, or a pipe if there is none."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import select
 import threading
 
 from piactors._platform import taken_away
-from piactors.pihost import lacks, stdio
+from piactors.pihost.process import lacks, stdio
 
 
 class Waker:
-    """A thread's own: it waits in `wait`, and `wake` of any other thread ends that."""
+    """Belongs to one thread: it waits in `wait`, and `wake` in any other thread ends that."""
 
     _read = _write = -1
 
@@ -28,22 +28,22 @@ class Waker:
         self._poll = select.poll()
         self._poll.register(self._read, select.POLLIN)
         self.poll = self._poll.poll
-        """As of `select.poll`; for who looks very often."""
+        """As that of `select.poll`; for callers that look very often."""
         self.watched = -1
         self._owner = threading.get_ident()
         self._depth = 0
         self.nested = False
         """Whether this is a wait within a wait, in a signal handler."""
         self.looks = True
-        """Whether the waiting thread is about to see by itself what `wake` would tell it."""
+        """Whether the waiting thread is about to see for itself what `wake` would tell it."""
 
     def begin(self) -> None:
-        """The thread begins to wait in turns; in a signal handler perhaps, while it waits already."""
+        """The thread begins to wait in turns; perhaps in a signal handler, while it is already waiting."""
         self._depth += 1
         self.nested = self._depth > 1
 
     def end(self) -> None:
-        """It ends that.  A wait around this one looks again: this one may have taken what was meant for it."""
+        """The thread ends that.  A wait around this one looks again: this one may have taken what was meant for it."""
         self._depth -= 1
         self.nested = self._depth > 1
         self.looks = not self._depth
@@ -66,7 +66,7 @@ class Waker:
         return self._look(0)
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until the descriptor is readable or somebody wakes this; False after `timeout` seconds without."""
+        """Wait until the descriptor is readable or somebody wakes this; False after `timeout` seconds."""
         milliseconds = None if timeout is None else min(math.ceil(timeout * 1000), 2**31 - 1)
         return self._look(milliseconds)
 
@@ -80,7 +80,7 @@ class Waker:
             return bool(another.poll(milliseconds))
 
     def wake(self) -> None:
-        """End the wait, or the next one; nothing to do where the waiting thread calls this itself, and `looks`."""
+        """End the wait, or the next one; nothing to do if the waiting thread calls this itself, and `looks`."""
         if self.looks and threading.get_ident() == self._owner:
             return
         with contextlib.suppress(OSError):  # it has been woken very often, and not looked
@@ -116,7 +116,7 @@ def mine() -> Waker | None:
 
 
 def _forget_all() -> None:
-    """In a forked copy of the process: what woke the parent's threads is not for its own."""
+    """In a forked copy of the process: what woke the parent's threads is not meant for its own."""
     global _local
     _local = threading.local()
 

@@ -13,7 +13,7 @@ class Cancellable(Protocol):
     """A call that is to come."""
 
     def cancel(self) -> None:
-        """Have the call not made, where it has not begun."""
+        """Cancel the call, if it has not begun."""
 
 
 class Clock(Protocol):
@@ -23,16 +23,16 @@ class Clock(Protocol):
         """Return seconds on a clock that never goes back."""
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Cancellable:
-        """Have `callback()` called after so many seconds; it must be quick."""
+        """Have `callback()` called after that many seconds; it must be quick."""
 
 
 class RealClock:
     """The clock of the machine; its calls come on the I/O thread."""
 
     def now(self) -> float:
-        """See `Clock`."""
+        """Return seconds on a clock that never goes back."""
         return time.monotonic()
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Cancellable:
-        """See `Clock`."""
+        """Have `callback()` called after that many seconds; it must be quick."""
         return runtime.current().loop.deadline(seconds, callback)

@@ -12,49 +12,55 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from piactors import _shown, dead, events
-from piactors._logs import logger
-from piactors._supervision.actions import (
+from piactors import events
+from piactors._isolate import dead
+from piactors._isolate.parent import made
+from piactors._rules.moment import Moment
+from piactors._rules.supervisor.actions import (
     Action,
     Answer,
+    BudgetExceeded,
     Ended,
-    Exceeded,
     Forget,
-    PutDown,
+    Release,
     Start,
     StartRefused,
     Stop,
     Up,
-    Wait,
+    WaitBeforeStart,
 )
-from piactors._supervision.child import Phase
-from piactors._supervision.decide import Machine, Moment
-from piactors._supervision.rules import ChildRule, TreeRule
+from piactors._rules.supervisor.child import ChildPhase
+from piactors._rules.supervisor.machine import Input, SupervisorMachine
+from piactors._rules.supervisor.rules import ChildRule, TreeRule
+from piactors._text import shown
+from piactors._text.logs import logger
 from piactors._tree.clock import Cancellable, Clock
 from piactors._tree.news import publish
 from piactors._tree.runner import Runner
 from piactors.errors import StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.keeper import made
-
-Input = Callable[[Machine, Moment], list[Action]]
 
 
 class Engine:
     """One incarnation of a supervisor, from its start to its end.
 
     Args:
-        runners: those of its children, which it adds to and takes from.
-        on_ended: called with the reason, and the child whose start failed where that is why, on its own thread.
+        runners: those of its children, which it adds to and removes from.
+        on_ended: called with the reason, and the child whose start failed if that is why, on its own thread.
     """
 
     def __init__(
-        self, name: str, rule: TreeRule, clock: Clock, runners: dict[str, Runner],
-        on_started: Callable[[], None], on_ended: Callable[[ExitReason, str | None], None],
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        rule: TreeRule,
+        clock: Clock,
+        runners: dict[str, Runner],
+        on_started: Callable[[], None],
+        on_ended: Callable[[ExitReason, str | None], None],
+    ) -> None:
         self.name = name
-        self.machine = Machine(rule)
+        self.machine = SupervisorMachine(rule)
         self.runners = runners
         self.killing = False
         self.exhausted = False
@@ -66,7 +72,7 @@ class Engine:
         self._inputs: queue.SimpleQueue[Input] = queue.SimpleQueue()
         self._waits: dict[str, Cancellable] = {}
         self._calls: set[Future[Any]] = set()
-        self._lock = threading.RLock()  # a signal handler may come while its thread has it
+        self._lock = threading.RLock()  # inputs come from any thread; a signal handler may come while its thread has it
         self._over = False
         self._reason: ExitReason | None = None
         self._pending = 0
@@ -80,7 +86,7 @@ class Engine:
 
     def is_busy(self) -> bool:
         """Whether there are inputs to handle, or children that are starting or stopping."""
-        moving = (Phase.STARTING, Phase.STOPPING, Phase.DEAD)
+        moving = (ChildPhase.STARTING, ChildPhase.STOPPING, ChildPhase.DEAD)
         children = list(self.machine.children.values())
         return not self._over and (self._pending > 0 or any(child.phase in moving for child in children))
 
@@ -88,7 +94,7 @@ class Engine:
         """Whether the supervisor has ended."""
         return self._over
 
-    def call(self, give: Callable[[Machine, Moment, Future[Any]], list[Action]]) -> Future[Any]:
+    def call(self, give: Callable[[SupervisorMachine, Moment, Future[Any]], list[Action]]) -> Future[Any]:
         """Put a call into the mailbox, and return the future of its answer."""
         future: Future[Any] = Future()
         with self._lock:
@@ -100,11 +106,11 @@ class Engine:
         return future
 
     def sync(self) -> bool:
-        """Wait until the news that have come so far are known; False where the supervisor has ended."""
+        """Wait until the news that has come so far is known; False if the supervisor has ended."""
         if self.is_current():
             return True
 
-        def reached(_: Machine, __: Moment, future: Future[Any]) -> list[Action]:
+        def reached(_: SupervisorMachine, __: Moment, future: Future[Any]) -> list[Action]:
             return [Answer(future)]
 
         return self.call(reached).exception() is None
@@ -127,7 +133,7 @@ class Engine:
     # On its own thread
 
     def run(self, rules: list[ChildRule]) -> None:
-        """Start the children in their order, and supervise them until the end; in the thread that calls it."""
+        """Start the children in order, and supervise them until the end; in the thread that calls it."""
         self._thread = threading.current_thread()
         try:
             self._handle(lambda machine, at: machine.start(at, rules))
@@ -154,19 +160,19 @@ class Engine:
                 self._start(id, action.attempt)
             case Stop(id, keep):
                 self._stop(id, keep)
-            case Wait():
+            case WaitBeforeStart():
                 self._wait(action)
-            case PutDown(id):
+            case Release(id):
                 self._end_wait(id)
                 if id in self.runners:
-                    self.runners[id].put_down()
+                    self.runners[id].release()
             case Forget(id):
                 self._end_wait(id)
                 if id in self.runners:
-                    self.runners.pop(id).put_down()
+                    self.runners.pop(id).release()
             case Answer() | StartRefused():
                 self._answer(action)
-            case Exceeded():
+            case BudgetExceeded():
                 self._tell_exceeded(action)
             case Up():
                 self._on_started()
@@ -176,7 +182,7 @@ class Engine:
     def _start(self, id: str, attempt: int) -> None:
         waited = self._end_wait(id)
         runner = self.runners[id] = self.machine.children[id].rule.runner
-        runner.link.engine, runner.link.error = self, None
+        runner.link.report_to(self.post)
         if attempt and not waited:
             self._tell_restarting(runner, attempt, 0.0)
         try:
@@ -191,7 +197,7 @@ class Engine:
         if self.killing:
             runner.kill()
 
-    def _wait(self, wait: Wait) -> None:
+    def _wait(self, wait: WaitBeforeStart) -> None:
         def due() -> None:
             self.post(lambda machine, at: machine.due(at, wait.id, wait.ticket))
 
@@ -214,10 +220,10 @@ class Engine:
         with self._lock:
             self._calls.discard(future)
         if isinstance(action, StartRefused):
-            what = f"child {action.id!r} of supervisor {_shown.line(self.name)}"
+            what = f"child {action.id!r} of supervisor {shown.line(self.name)}"
             future.fail(start_error(what, action.reason, self.runners.get(action.id)))
         elif action.error is not None:
-            action.error.args = (f"supervisor {_shown.line(self.name)}: {action.error}",)
+            action.error.args = (f"supervisor {shown.line(self.name)}: {action.error}",)
             future.fail(action.error)
         else:
             future.set(None if action.id is None else self.runners[action.id].ref)
@@ -232,18 +238,22 @@ class Engine:
             future.fail(dead.supervisor(self.name, "ended before it could do what was asked", ended.reason))
         self._on_ended(ended.reason, ended.failed)
 
-    # What others get to know
+    # What others learn
 
-    def _tell_exceeded(self, action: Exceeded) -> None:
+    def _tell_exceeded(self, action: BudgetExceeded) -> None:
         child = self.machine.children[action.id]
         budget = child.rule.budget or self._rule.budget
         self.exhausted = self.exhausted or action.escalates
         what = "and ends with its children" if action.escalates else "and lets it stay down"
         logger.warning(
-            "supervisor %s: child %r has used up its restarts (%s within %g s), %s; its last exit: %s", self.name,
-            action.id, budget.max_restarts, budget.within, what,
+            "supervisor %s: child %r has used up its restarts (%s within %g s), %s; its last exit: %s",
+            self.name,
+            action.id,
+            budget.max_restarts,
+            budget.within,
+            what,
             "unknown" if child.reason is None else child.reason.summary,
-        )  # fmt: skip
+        )
         fields = {"max_restarts": budget.max_restarts or 0, "within": budget.within}
         publish(events.RestartsExceeded, self.runners[action.id].ref, **fields)
 
@@ -254,7 +264,7 @@ class Engine:
 def start_error(what: str, reason: ExitReason, runner: Runner | None) -> StartError:
     """Return the error of a child that did not start, caused by what its code raised."""
     cause = None if runner is None or runner.link.error is None else runner.link.error()
-    text = f"{what} did not start: {reason.summary if cause is None else _shown.block(str(cause))}"
+    text = f"{what} did not start: {reason.summary if cause is None else shown.block(str(cause))}"
     error = StartError(text, reason)
     error.__cause__ = cause.__cause__ if isinstance(cause, StartError) and cause.__cause__ is not None else cause
     return error

@@ -15,6 +15,6 @@ def publish(cls: type[events.Event], ref: Any, **fields: Any) -> None:
         event = cls(name=ref.name, pid=None, generation=ref.generation, time=time.time(), **fields)
         isolate = getattr(ref, "_isolate", None)
         if isolate is not None:
-            isolate.post(event)  # after what the process before has written, and what was told of it
+            isolate.reports.post(event)  # after what the process before has written, and what was reported of it
         else:
             runtime.current().dispatcher.submit(relay.publish, event)

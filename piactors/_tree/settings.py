@@ -7,9 +7,10 @@ from typing import Any, ClassVar, get_args
 
 import attrs
 
-from piactors import _validate as rule
-from piactors._supervision.rules import AutoShutdown, Budget, Strategy, TreeRule
-from piactors._validate import NONE
+from piactors._rules.budget import Budget
+from piactors._rules.supervisor.rules import AutoShutdown, Strategy, TreeRule
+from piactors._validation import fields as rule
+from piactors._validation.fields import NONE
 from piactors.child_spec import ChildSpec
 from piactors.options import Backoff
 
@@ -33,9 +34,7 @@ class Settings:
     children: tuple[ChildSpec, ...] = attrs.field(
         default=(), converter=_to_specs, validator=rule.each("ChildSpec instances", (ChildSpec,))
     )
-    template: ChildSpec | None = attrs.field(
-        default=None, validator=rule.check("a ChildSpec", (ChildSpec,), also=NONE)
-    )
+    template: ChildSpec | None = attrs.field(default=None, validator=rule.check("a ChildSpec", (ChildSpec,), also=NONE))
     max_children: int | None = attrs.field(default=None, validator=rule.count(0, also=NONE))
     dynamic: bool = False
 
@@ -45,7 +44,7 @@ class Settings:
         seen: set[str] = set()
         for spec in self.children:
             if spec.id in seen:
-                raise ValueError(f"Supervisor.children: the id {spec.id!r} is there twice; every child needs its own")
+                raise ValueError(f"Supervisor.children: the id {spec.id!r} occurs twice; every child needs its own")
             seen.add(spec.id)
             self.check_child(spec)
 
@@ -68,9 +67,13 @@ class Settings:
     def tree_rule(self) -> TreeRule:
         """Return the part of them that decides."""
         return TreeRule(
-            strategy=self.strategy, budget=Budget(self.max_restarts, self.within), auto_shutdown=self.auto_shutdown,
-            backoff=self.backoff, max_children=self.max_children, parallel=self.dynamic,
-        )  # fmt: skip
+            strategy=self.strategy,
+            budget=Budget(self.max_restarts, self.within),
+            auto_shutdown=self.auto_shutdown,
+            backoff=self.backoff,
+            max_children=self.max_children,
+            parallel=self.dynamic,
+        )
 
 
 def settings_of(supervisor: Any) -> Settings:

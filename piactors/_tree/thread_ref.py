@@ -14,15 +14,16 @@ import pykka
 from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, _ActorStop
 
-from piactors import dead, waiting
+from piactors._future import waiting
+from piactors._isolate import dead
+from piactors._isolate.deathwatch import DeathWatch
 from piactors.errors import ActorDeadError, Timeout
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.keeper import Ends
 
 
 class WantedStop(_ActorStop):
-    """A stop that somebody else asks for by the ref, so that no restart follows."""
+    """A stop that somebody else asks for through the ref, so that no restart follows."""
 
 
 class Sent(Envelope[Any]):
@@ -34,6 +35,11 @@ class Sent(Envelope[Any]):
         super().__init__(message, reply_to)
         self.retries = retries
         self.attempts = 0
+
+    def count_attempt(self) -> int:
+        """It has ended its actor once more; return how often that is."""
+        self.attempts += 1
+        return self.attempts
 
 
 class _Answer(Future[Any]):
@@ -55,7 +61,7 @@ class ThreadMailbox:
         self._closed = True
         self._refusing = False
         self.taken = False
-        """Whether a message has been taken out that is not done with."""
+        """Whether a message has been taken out that is not finished with."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -69,7 +75,7 @@ class ThreadMailbox:
         """Take a message.
 
         Raises:
-            ActorDeadError: where none is taken (any more).
+            ActorDeadError: if none is taken (any more).
         """
         with self._changed:
             if self._closed or self._refusing:
@@ -78,8 +84,8 @@ class ThreadMailbox:
             self._waiting.append(envelope)
             self._changed.notify()
 
-    def put_first(self, envelope: Envelope[Any]) -> bool:
-        """Put a message before all that wait; False where none is taken (any more)."""
+    def push_front(self, envelope: Envelope[Any]) -> bool:
+        """Put a message before all that wait; False if none is taken (any more)."""
         with self._changed:
             if self._closed or self._refusing:
                 return False
@@ -108,7 +114,7 @@ class ThreadMailbox:
         return not self._waiting
 
     def wake(self) -> None:
-        """Let whoever waits in `get` look again."""
+        """Let the thread that waits in `get` look again."""
         with self._changed:
             self._changed.notify_all()
 
@@ -133,7 +139,15 @@ class ThreadMailbox:
 class ThreadRef(pykka.ActorRef[Any]):
     """Reference to an actor in a thread of the host that a supervisor runs; it stays valid across restarts."""
 
-    def __init__(self, actor_class: type[pykka.Actor], urn: str, name: str) -> None:
+    def __init__(
+        self,
+        actor_class: type[pykka.Actor],
+        urn: str,
+        name: str,
+        *,
+        on_wanted_stop: Callable[[], object],
+        on_terminate: Callable[[], object],
+    ) -> None:
         self.actor_class = actor_class
         self.actor_urn = urn
         self.actor_inbox: ThreadMailbox = ThreadMailbox()
@@ -149,10 +163,9 @@ class ThreadRef(pykka.ActorRef[Any]):
         self._stop_wanted = False
         self._actor: pykka.Actor | None = None
         self._stoppers: list[Envelope[Any]] = []
-        self._on_wanted_stop: Callable[[], object] = lambda: None
-        self._on_terminate: Callable[[], object] = lambda: None
+        self._on_wanted_stop, self._on_terminate = on_wanted_stop, on_terminate
         self._data: dict[str, Any] = {}
-        self._ends = Ends()
+        self._ends = DeathWatch()
         self._over = threading.Event()
 
     def __repr__(self) -> str:
@@ -160,6 +173,26 @@ class ThreadRef(pykka.ActorRef[Any]):
         why = "" if reason is None else f": {reason.summary}"
         about = f"{self.actor_class.__name__}, {self.state}, generation {self.generation}{why}"
         return f"<ActorRef for {self.name} ({about}, {self.actor_urn})>"
+
+    # For what runs it (see `thread_runner`)
+
+    def begin_generation(self) -> None:
+        """Another thread is about to run it."""
+        self._state = "starting" if self.generation == 0 else "restarting"
+        self.generation += 1
+        self.actor_inbox.open()
+
+    def show(self, state: str) -> None:
+        """Be seen in this state."""
+        self._state = state
+
+    def host(self, actor: pykka.Actor) -> None:
+        """This is the actor."""
+        self._actor = actor
+
+    def host_class(self, actor_class: type[pykka.Actor]) -> None:
+        """Stand for this class from now on."""
+        self.actor_class = actor_class
 
     def _actor_weakref(self) -> pykka.Actor | None:  # type: ignore[override]
         """Return the actor, or while it restarts the one before: proxies look at its attributes."""
@@ -175,18 +208,16 @@ class ThreadRef(pykka.ActorRef[Any]):
         """How many messages wait for it."""
         return len(self.actor_inbox)
 
-    def ask(
-        self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0
-    ) -> Any:
-        """Send a message and wait for the answer, or return a `Future` of it where `block` is False.
+    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None, retries: int = 0) -> Any:
+        """Send a message and wait for the answer, or return a `Future` of it if `block` is False.
 
         Args:
-            retries: how often the message may be tried again where it has ended the actor.
+            retries: how often the message may be tried again if it has ended the actor.
 
         Raises:
-            Timeout: where the time is over first; a call that has not begun by then never will.
-            ActorDeadError: where the actor takes no messages, or ended before it handled this one.
-            IsolateCrashed: where the actor's thread ended while it handled the message.
+            Timeout: if the time runs out first; a call that has not begun by then never will.
+            ActorDeadError: if the actor takes no messages, or ended before it handled this one.
+            IsolateCrashed: if the actor's thread ended while it handled the message.
             Exception: what the handler raised.
         """
         future = _Answer(self.name)
@@ -207,7 +238,7 @@ class ThreadRef(pykka.ActorRef[Any]):
         """Send a message without waiting for an answer; an exception of its handler ends the actor.
 
         Raises:
-            ActorDeadError: where the actor takes no messages (any more).
+            ActorDeadError: if the actor takes no messages (any more).
         """
         self.tell_envelope(Sent(message))
 
@@ -217,7 +248,7 @@ class ThreadRef(pykka.ActorRef[Any]):
         Returns True if it was alive, False if it was not; a future of that if `block` is False.
 
         Raises:
-            Timeout: if `timeout` seconds are over first; the stop goes on.
+            Timeout: if `timeout` seconds pass first; the stop goes on.
         """
         try:
             return super().stop(block=block, timeout=timeout)
@@ -231,7 +262,7 @@ class ThreadRef(pykka.ActorRef[Any]):
         return retries or getattr(method, "_piactors_retries", 0)
 
     def tell_envelope(self, envelope: Envelope[Any]) -> None:
-        """Put a message and whoever waits for its answer into the mailbox."""
+        """Put a message, and the future of its answer, into the mailbox."""
         try:
             self.actor_inbox.put(envelope)
         except ActorDeadError as error:
@@ -247,13 +278,13 @@ class ThreadRef(pykka.ActorRef[Any]):
             return True
 
     def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
-        """Wait until it has ended for good, and return why; None where `timeout` seconds are over first."""
+        """Wait until it has ended for good, and return why; None if `timeout` seconds pass first."""
         return self._ends.reason if self._over.wait(waiting.seconds_of(timeout)) else None
 
     def terminate(self, timeout: float | None = 5.0) -> ExitReason | None:
-        """End it at once, and return why it ended; None where that takes over `timeout` seconds.
+        """End it at once, and return why it ended; None if that takes more than `timeout` seconds.
 
-        A thread cannot be killed: what it runs goes on where nobody listens to it any more.
+        A thread cannot be killed: what it runs goes on, with nobody listening to it any more.
         """
         if self.is_alive():
             self._on_terminate()
@@ -270,7 +301,7 @@ class ThreadRef(pykka.ActorRef[Any]):
         """Return a value that was set.
 
         Raises:
-            KeyError: where there is none of that key.
+            KeyError: if there is no such key.
         """
         return self._data[key]
 
@@ -309,7 +340,7 @@ class ThreadRef(pykka.ActorRef[Any]):
 
 
 def fail_all(envelopes: list[Envelope[Any]], ref: ThreadRef, reason: ExitReason | None = None) -> None:
-    """Fail whoever waits for messages that will not be handled."""
+    """Fail the futures of messages that will not be handled."""
     for envelope in envelopes:
         if envelope.reply_to is not None:
             stop = isinstance(envelope.message, _ActorStop)
@@ -318,7 +349,7 @@ def fail_all(envelopes: list[Envelope[Any]], ref: ThreadRef, reason: ExitReason 
 
 
 def settle(envelope: Envelope[Any], value: Any = None, error: BaseException | None = None) -> None:
-    """Give a message its outcome, where it has none yet."""
+    """Give a message its outcome, if it has none yet."""
     future = envelope.reply_to
     if future is None:
         return

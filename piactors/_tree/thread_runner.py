@@ -7,73 +7,76 @@ import sys
 import threading
 import traceback
 import uuid
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import pykka
 from pykka import messages
 
 from piactors import events
-from piactors._host import background, runtime
-from piactors._logs import logger
-from piactors._supervision.actions import Exit
+from piactors._host import runtime
+from piactors._io import background
+from piactors._isolate.parent import made
+from piactors._rules.supervisor.actions import Exit
+from piactors._text.logs import logger
 from piactors._tree.clock import Clock
 from piactors._tree.news import publish
-from piactors._tree.runner import Link, Runner
+from piactors._tree.runner import ChildLink, Faults, Runner
 from piactors._tree.thread_ref import Sent, ThreadRef, WantedStop, fail_all, settle
 from piactors.errors import IsolateCrashed, PoisonMessage, StartError
 from piactors.exit_reason import ExitReason
-from piactors.keeper import made
-
-
-class Faults(Protocol):
-    """Lets a child fail on purpose, in a test."""
-
-    def before_start(self) -> None:
-        """A start begins; what this raises fails it."""
-
-    def before_message(self) -> ExitReason | None:
-        """A message is about to be handled; with a reason the child dies of it instead."""
+from piactors.future import Future
 
 
 class ThreadRunner:
     """Runs an actor under one ref, one thread per generation."""
 
     def __init__(
-        self, link: Link, clock: Clock, actor_class: type[pykka.Actor], args: tuple[Any, ...], kwargs: dict[str, Any],
-        shutdown: float | None, *, queues: bool = True, faults: Faults | None = None,
+        self,
+        link: ChildLink,
+        clock: Clock,
+        actor_class: type[pykka.Actor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        shutdown: float | None,
+        *,
+        queues: bool = True,
+        faults: Faults | None = None,
         start_timeout: float | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.link = link
-        self.ref = ThreadRef(actor_class, uuid.uuid4().urn, link.rule.id)
-        self.ref._on_wanted_stop = self._wanted_stop
-        self.ref._on_terminate = self._terminate
+        self.ref = ThreadRef(
+            actor_class, uuid.uuid4().urn, link.rule.id, on_wanted_stop=self._wanted_stop, on_terminate=self._terminate
+        )
         self.clock = clock
         self.args = args
         self.kwargs = kwargs
         self.queues = queues
-        """Whether messages wait while it restarts; where not, they fail."""
+        """Whether messages wait while it restarts; if not, they fail."""
         self.faults = faults
         self.start_timeout = start_timeout
         """Seconds until a start is given up, or None: a thread cannot be killed."""
         self._shutdown = shutdown
-        self._life: Life | None = None
+        self._life: ThreadLife | None = None
         self._down = True
         self.told_to_stop = False
         """Whether the supervisor itself stops it, and knows whether it may start again."""
 
+    def hold_to(self, faults: Faults | None, start_timeout: float | None) -> None:
+        """In a test: have starts fail as it says, and give one up after so many seconds."""
+        self.faults, self.start_timeout = faults, start_timeout
+
     def start(self) -> None:
-        """See `Runner`."""
+        """Begin to start it, anew or in place of what has ended; report `started` or `start_failed`."""
         if self.ref.actor_stopped.is_set():
-            self.put_down()  # it was stopped for good by a supervisor that has been restarted since
+            self.release()  # it was stopped for good by a supervisor that has been restarted since
         self.told_to_stop = False
         if self._down:
             self._down = False
             self.ref.begin()
-        self.ref._state = "starting" if self.ref.generation == 0 else "restarting"
-        self.ref.generation += 1
-        self.ref.actor_inbox.open()
-        life = self._life = Life(self)
+        self.ref.begin_generation()
+        life = self._life = ThreadLife(self)
         if self.start_timeout is not None:
             text = f"not ready within start_timeout, {self.start_timeout:g} s"
             life.timers.append(self.clock.call_later(self.start_timeout, partial(life.start_too_late, text)))
@@ -82,18 +85,18 @@ class ThreadRunner:
             return
         try:
             life.thread.start()
-        except BaseException:  # whoever starts it is told so: nobody waits for this life
+        except BaseException:  # the caller that starts it is told so: nobody waits for this life
             life.over = life.told = True
             for timer in life.timers:
                 timer.cancel()
             raise
 
     def stop(self, keep: bool) -> None:
-        """See `Runner`."""
+        """Begin to stop it within its shutdown time, even if it is starting; report `exited`."""
         self.told_to_stop = True
         life = self._life
         if life is None or life.over:
-            return  # it has told already
+            return  # it has reported already
         if not keep:
             fail_all(self.ref.take_no_more(), self.ref)
         if self._shutdown == 0:
@@ -106,39 +109,45 @@ class ThreadRunner:
             life.timers.append(timer)
 
     def _wanted_stop(self) -> None:
-        """Somebody stops it by its ref: nothing reads that message while it waits for a restart."""
+        """Somebody stops it through its ref: nothing reads that message while it waits for a restart."""
         life = self._life
         if life is None or life.over:
             self.link.terminated()
 
     def _terminate(self) -> None:
-        """Somebody ends it at once by its ref."""
+        """Somebody ends it at once through its ref."""
         life = self._life
         if life is None or life.over:
             self.link.terminated()
         else:
             life.abandon("terminated", wanted=True)
 
+    def swap_for(self, other: Runner) -> Callable[[], Future[int]]:
+        """Return what has another process take over, of what `other` was made for; its future gets the generation."""
+        text = "what can be replaced is a child in a process"
+        raise TypeError(f"replace_child: {self.link.rule.id!r} is a thread; {text}")
+
     def take_over(self, other: Runner) -> bool:
-        """See `Runner`."""
+        """Run from the next start on what `other` was made for; False if that is of another kind."""
         if not isinstance(other, ThreadRunner):
             return False
-        self.ref.actor_class, self.args, self.kwargs = other.ref.actor_class, other.args, other.kwargs
+        self.args, self.kwargs = other.args, other.kwargs
+        self.ref.host_class(other.ref.actor_class)
         self._shutdown, self.queues, self.clock = other._shutdown, other.queues, other.clock
         return True
 
-    def put_down(self) -> None:
-        """See `Runner`."""
+    def release(self) -> None:
+        """It stays down: fail what waits for it."""
         if not self._down:
             self._down = True
             life = self._life
             self.ref.end(ExitReason(kind="shutdown") if life is None or life.reason is None else life.reason)
 
     def await_end(self) -> None:
-        """See `Runner`: nothing stands by for a thread."""
+        """Nothing: nothing stands by for a thread."""
 
     def kill(self) -> None:
-        """See `Runner`."""
+        """End it at once; report `exited`."""
         self.told_to_stop = True
         if self._life is not None:
             self._life.abandon("killed")
@@ -149,7 +158,7 @@ class ThreadRunner:
             self._life.abandon(reason=reason)
 
     def abandon(self) -> None:
-        """See `Runner`."""
+        """This process is a forked copy of the host: be dead here, and touch nothing of the parent's."""
         self.ref.abandon()
 
     def is_busy(self) -> bool:
@@ -160,17 +169,17 @@ class ThreadRunner:
         return life.over or self.ref.actor_inbox.taken or self.ref.mailbox_size > 0
 
     def describe(self, memory: bool) -> str:
-        """See `Runner`."""
+        """Return what a view shows of it besides its name and state; with `memory` also how much it uses."""
         return f"thread  generation {self.ref.generation}"
 
 
-class Life:
+class ThreadLife:
     """One generation: from the start of its thread to its end, or to the time when it is given up."""
 
     def __init__(self, runner: ThreadRunner) -> None:
         self._runner = runner
         self._ref = runner.ref
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # its end and its being given up race, and only one of them counts
         self._halted = False
         self._current: Any = None
         self._by_message = False
@@ -189,7 +198,7 @@ class Life:
         self._ref.actor_inbox.wake()
 
     def abandon(self, detail: str = "", reason: ExitReason | None = None, *, wanted: bool = False) -> None:
-        """A thread cannot be killed: let it run on where nobody listens to it any more."""
+        """A thread cannot be killed: let it run on, with nobody listening to it any more."""
         if not self._end(reason or ExitReason(kind="killed", detail=detail)):
             return
         envelope = self._current  # none is taken on any more
@@ -234,7 +243,7 @@ class Life:
             if self.over:
                 return
             self.ready = True
-            self._ref._state = "running"
+            self._ref.show("running")
         publish(events.IsolateStarted, self._ref)
         self._runner.link.started()
         self._serve(actor)
@@ -251,7 +260,7 @@ class Life:
         actor.actor_urn, actor.actor_inbox, actor._actor_ref = ref.actor_urn, ref.actor_inbox, ref
         while not early.empty():  # what __init__ has sent to itself
             ref.tell_envelope(early.get())
-        ref._actor = getattr(actor, "hosted", actor)
+        ref.host(getattr(actor, "hosted", actor))
         return actor
 
     def _not_started(self, error: BaseException) -> None:
@@ -273,7 +282,7 @@ class Life:
                 return
             if isinstance(envelope.message, messages._ActorStop):
                 wanted = isinstance(envelope.message, WantedStop)
-                if wanted:  # whoever asked learns it when the supervisor knows
+                if wanted:  # the caller that asked learns it when the supervisor knows
                     self._ref._stoppers.append(envelope)
                 self._stop(actor, ExitReason(kind="shutdown" if wanted else "normal"), wanted=wanted)
                 return
@@ -286,11 +295,11 @@ class Life:
 
     def _give_back(self, envelope: Any) -> None:
         """The message has been taken out, and the generation was given up before it began."""
-        if not self._ref.actor_inbox.put_first(envelope):
+        if not self._ref.actor_inbox.push_front(envelope):
             fail_all([envelope], self._ref)
 
     def _handle(self, actor: pykka.Actor, envelope: Any) -> bool:
-        """Handle one message; False where the generation has ended with it."""
+        """Handle one message; False if the generation has ended with it."""
         try:
             value = actor._handle_receive(envelope.message)
         except Exception as error:
@@ -329,7 +338,7 @@ class Life:
 
     def _hook(self, actor: pykka.Actor, hook: Any, *args: Any) -> None:
         actor.actor_stopped.set()
-        self._ref._state = "stopping"
+        self._ref.show("stopping")
         try:
             hook(*args)
         except BaseException:
@@ -357,7 +366,7 @@ class Life:
         assert reason is not None
         publish(events.IsolateExited, self._ref, reason=reason)
         if not self._ref.actor_stopped.is_set():
-            self._ref._state = "restarting"
+            self._ref.show("restarting")
             if not self._runner.queues:
                 fail_all(self._ref.actor_inbox.refuse(), self._ref)
         if wanted and not self.ready:
@@ -370,10 +379,9 @@ class Life:
         reason = reason or self.reason or ExitReason(kind="killed")
         attempts = retries = 0
         if isinstance(envelope, Sent):
-            envelope.attempts += 1
-            attempts, retries = envelope.attempts, envelope.retries
+            attempts, retries = envelope.count_attempt(), envelope.retries
             self._by_message = retries > 0 and self._runner.link.quarantine
-            if attempts <= retries and self._ref.actor_inbox.put_first(envelope):
+            if attempts <= retries and self._ref.actor_inbox.push_front(envelope):
                 return
         ref = self._ref
         text = f"actor {ref.name} (a thread, generation {ref.generation}) ended while the call ran in it"

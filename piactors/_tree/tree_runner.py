@@ -10,33 +10,44 @@ from typing import Any, Protocol
 import attrs
 import pykka
 
-from piactors import _shown, dead
-from piactors._host import background
-from piactors._supervision.actions import Exit
-from piactors._supervision.child import Child
+from piactors._io import background
+from piactors._isolate import dead
+from piactors._isolate.deathwatch import DeathWatch
+from piactors._isolate.parent import made
+from piactors._rules.supervisor.actions import Exit
+from piactors._rules.supervisor.child import Child
+from piactors._rules.supervisor.rules import ChildRule
+from piactors._text import shown
 from piactors._tree.clock import Clock
 from piactors._tree.engine import Engine, start_error
-from piactors._tree.runner import Link, Runner
+from piactors._tree.runner import ChildLink, Runner
 from piactors._tree.settings import settings_of
 from piactors.child_spec import ChildSpec
-from piactors.errors import ActorDeadError, StartError
+from piactors.errors import ActorDeadError, ChildNotFound, StartError
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.keeper import Ends, made
 
 
-class Surroundings(Protocol):
+class TreeBackend(Protocol):
     """Where trees live: in the real world, or in a test."""
 
     @property
     def clock(self) -> Clock:
         """The time that they live by."""
 
-    def runner(self, spec: ChildSpec, link: Link) -> Runner:
+    def runner(self, spec: ChildSpec, link: ChildLink) -> Runner:
         """Return what runs a child."""
 
     def engine_made(self, engine: Engine) -> None:
         """A supervisor begins to work."""
+
+
+_ref_of: list[Callable[[TreeRunner], pykka.ActorRef[Any]]] = []
+
+
+def make_refs_with(make: Callable[[TreeRunner], pykka.ActorRef[Any]]) -> None:
+    """Say what makes the ref of a supervisor: its class is above this room."""
+    _ref_of[:] = [make]
 
 
 class TreeRunner:
@@ -48,12 +59,11 @@ class TreeRunner:
     """
 
     def __init__(
-        self, link: Link, name: str, surroundings: Surroundings, make: Callable[[], Any], shutdown: float | None,
-        make_ref: Callable[[TreeRunner], pykka.ActorRef[Any]],
-    ) -> None:  # fmt: skip
+        self, link: ChildLink, name: str, backend: TreeBackend, make: Callable[[], Any], shutdown: float | None
+    ) -> None:
         self.link = link
         self.name = name
-        self.surroundings = surroundings
+        self.backend = backend
         self.runners: dict[str, Runner] = {}
         self.engine: Engine | None = None
         first = make()
@@ -62,34 +72,35 @@ class TreeRunner:
         self.generation = 0
         self.exhausted = False
         """Whether its last incarnation ended because restarts had been used up."""
-        self.ends = Ends()
+        self.ends = DeathWatch()
         self.over = threading.Event()
         self.stopped = threading.Event()
         self.stopped.set()
         self._stoppers: list[Future[bool]] = []
         self._make = make
-        self._make_ref = make_ref
         self._shutdown = shutdown
         self._wanted = False
         self._stop_asked: bool | None = None
         self._timer: Any = None
-        self._lock = threading.RLock()  # a signal handler may come while its thread has it
+        self._lock = (
+            threading.RLock()
+        )  # its own thread and those that stop it; a signal handler may come while its thread has it
         self._lives = self._is_up = False
         self.begun = False
         """Whether its thread has come to life once."""
         self._incarnation = 0
         self._last_reason = ExitReason(kind="shutdown")
         self.name = self.settings.name or name
-        self.ref = make_ref(self)
+        self.ref = _ref_of[0](self)
 
     # For the supervisor above
 
     def start(self) -> None:
-        """See `Runner`."""
+        """Begin to start it, anew or in place of what has ended; report `started` or `start_failed`."""
         self._begin_life()
         thread = self._thread_for(self._live, self._incarnation)
         if self.generation > 1:
-            background.start(self.surroundings.clock, thread, self._never_starts)
+            background.start(self.backend.clock, thread, self._never_starts)
             return
         try:
             thread.start()
@@ -102,7 +113,7 @@ class TreeRunner:
         self.link.start_failed(ExitReason(kind="start_failed", detail=str(error)), made(error))
 
     def start_wholly(self, enter: Callable[[], bool]) -> None:
-        """Start a tree in one step, so that whoever does may be interrupted: all of it happens on its own thread.
+        """Start a tree in one step, so that the caller may be interrupted: all of it happens on its own thread.
 
         Args:
             enter: is called there first, and returns whether the tree is still wanted.
@@ -134,19 +145,19 @@ class TreeRunner:
         self._lives, self._is_up = True, False
 
     def stop(self, keep: bool) -> None:
-        """See `Runner`."""
+        """Begin to stop it within its shutdown time, even if it is starting; report `exited`."""
         self._begin_stop(keep)
         if self._shutdown == 0:
             self.kill()
         elif self._shutdown is not None:
-            self._timer = self.surroundings.clock.call_later(self._shutdown, self.kill)
+            self._timer = self.backend.clock.call_later(self._shutdown, self.kill)
 
-    def put_down(self, *, wait: bool = False) -> None:
-        """See `Runner`; with `wait` it blocks as `await_end` does, before it is over for those who wait for that."""
+    def release(self, *, wait: bool = False) -> None:
+        """It stays down: fail what waits for it; with `wait`, only once what stood by is gone, as `await_end` waits."""
         if self.stopped.is_set() and self.over.is_set():
             return
         for runner in list(self.runners.values()):
-            runner.put_down()
+            runner.release()
         self.take_no_more()
         if wait:
             self.await_end()
@@ -155,12 +166,12 @@ class TreeRunner:
         self._answer_stoppers()
 
     def await_end(self) -> None:
-        """See `Runner`."""
+        """After `release`, at the end of the supervisor: wait until what stood by for its restart is gone as well."""
         for runner in list(self.runners.values()):
             runner.await_end()
 
     def kill(self) -> None:
-        """See `Runner`."""
+        """End it at once; report `exited`."""
         with self._lock:
             self._stop_asked = False
             engine = self.engine
@@ -169,19 +180,23 @@ class TreeRunner:
         if engine is not None:
             engine.kill()
         elif hangs:
-            error = StartError(f"supervisor {_shown.line(self.name)} was killed before it knew its children")
+            error = StartError(f"supervisor {shown.line(self.name)} was killed before it knew its children")
             reason = ExitReason(kind="start_failed", detail=str(error))
             self.link.start_failed(reason, made(error))
 
+    def swap_for(self, other: Runner) -> Callable[[], Future[int]]:
+        """Return what has another process take over, of what `other` was made for; its future gets the generation."""
+        raise TypeError(f"replace_child: {self.name!r} is a supervisor; what can be replaced is a child in a process")
+
     def take_over(self, other: Runner) -> bool:
-        """See `Runner`."""
+        """Run from the next start on what `other` was made for; False if that is of another kind."""
         if not isinstance(other, TreeRunner):
             return False
         self._make, self._shutdown = other._make, other._shutdown
         return True
 
     def describe(self, memory: bool) -> str:
-        """See `Runner`."""
+        """Return what a view shows of it besides its name and state; with `memory` also how much it uses."""
         return self.settings.strategy
 
     @property
@@ -206,9 +221,9 @@ class TreeRunner:
     # For its ref
 
     def stop_wanted(self, future: Future[bool] | None = None) -> None:
-        """Somebody stops the supervisor by its ref; `future` gets True when it has ended.
+        """Somebody stops the supervisor through its ref; `future` gets True when it has ended.
 
-        Where the supervisor above is being restarted just then, that starts this one again, as all its children.
+        If the supervisor above is being restarted at that moment, that starts this one again, like all its children.
         """
         if future is not None:
             self._stoppers.append(future)
@@ -231,16 +246,16 @@ class TreeRunner:
             future.settle_with(lambda: True)
 
     def take_no_more(self) -> None:
-        """Be dead for those who look."""
+        """Appear dead to those who look."""
         if not self.stopped.is_set():
             self.stopped.set()
             pykka.ActorRegistry.unregister(self.ref)
 
     def children(self) -> list[Child]:
-        """Return the children, as the decisions know them after all news that have come so far.
+        """Return the children, as the decisions know them after all news that has come so far.
 
         Raises:
-            ActorDeadError: where the supervisor does not run.
+            ActorDeadError: if the supervisor does not run.
         """
         engine = self.engine
         if engine is None or not engine.sync() or engine.machine.ended is not None:
@@ -250,10 +265,35 @@ class TreeRunner:
     def make_child(self, spec: ChildSpec, *, listed: bool) -> Runner:
         """Return what is to run a new child."""
         rule = spec.to_rule(listed=listed)
-        link = Link(rule, spec.quarantine, callable(spec.restart_on))
-        runner = self.surroundings.runner(spec, link)
-        link.rule = spec.to_rule(listed=listed, runner=runner)
+        link = ChildLink(rule, spec.quarantine, callable(spec.restart_on))
+        runner = self.backend.runner(spec, link)
+        link.redeclare(spec.to_rule(listed=listed, runner=runner), spec.quarantine, asks=link.asks)
         return runner
+
+    def note_reason(self, reason: ExitReason) -> None:
+        """This is why it has not started, or has ended."""
+        self._last_reason = reason
+
+    def redeclare(self, spec: ChildSpec) -> tuple[ChildRule, Callable[[], Future[int]]]:
+        """Return the rule of a child that is to run something else, and what has that begin.
+
+        Raises:
+            ChildNotFound: if there is no such child.
+            TypeError, ValueError: if it is not a child in a process, or cannot become this one.
+        """
+        there = self.runners.get(spec.id)
+        if there is None:
+            names = ", ".join(map(repr, list(self.runners)[:20])) or "none"
+            raise ChildNotFound(f"there is no child {spec.id!r}; the children are: {names}")
+        other = self.make_child(spec, listed=not self.settings.dynamic)
+        swap = there.swap_for(other)
+        rule = spec.to_rule(listed=not self.settings.dynamic, runner=there)
+
+        def begin() -> Future[int]:
+            there.link.redeclare(rule, spec.quarantine, asks=callable(spec.restart_on))
+            return swap()
+
+        return rule, begin
 
     def abandon(self) -> None:
         """This process is a forked copy of the host, where none of the threads exists: be dead here."""
@@ -286,7 +326,7 @@ class TreeRunner:
             return
         if asked is not None:
             engine.stop(asked)
-        self.surroundings.engine_made(engine)
+        self.backend.engine_made(engine)
         engine.run(rules)
 
     def _not_made(self, error: BaseException, incarnation: int) -> None:
@@ -299,19 +339,22 @@ class TreeRunner:
 
     def _new_engine(self) -> Engine:
         return Engine(
-            self.name, self.settings.tree_rule(), self.surroundings.clock, self.runners, self._started,
+            self.name,
+            self.settings.tree_rule(),
+            self.backend.clock,
+            self.runners,
+            self._started,
             self._engine_ended,
-        )  # fmt: skip
+        )
 
     def _declare(self, spec: ChildSpec) -> Runner:
         """Make the runner of a declared child, or have the one that there is run what is declared now."""
         there, runner = self.runners.get(spec.id), self.make_child(spec, listed=True)
         if there is not None and there.take_over(runner):
-            there.link.quarantine, there.link.asks = spec.quarantine, callable(spec.restart_on)
-            there.link.rule = spec.to_rule(runner=there)
+            there.link.redeclare(spec.to_rule(runner=there), spec.quarantine, asks=callable(spec.restart_on))
             return there
         if there is not None:
-            there.put_down()
+            there.release()
         self.runners[spec.id] = runner
         return runner
 
@@ -331,7 +374,7 @@ class TreeRunner:
         declared = {spec.id for spec in self.settings.children}
         others = [self.runners.pop(id) for id in list(self.runners) if id not in declared]
         for runner in others:
-            runner.put_down()
+            runner.release()
         return others
 
     def _engine_ended(self, reason: ExitReason, failed: str | None) -> None:
@@ -346,12 +389,12 @@ class TreeRunner:
             other.await_end()
         self._last_reason = reason
         if failed is not None:
-            text = f"supervisor {_shown.line(self.name)}: its child {failed!r}"
+            text = f"supervisor {shown.line(self.name)}: its child {failed!r}"
             self.link.start_failed(reason, partial(start_error, text, reason, runner))
         elif not self._is_up:
             if self._wanted:
                 self.link.terminated()
-            text = f"supervisor {_shown.line(self.name)} did not start: it was stopped meanwhile"
+            text = f"supervisor {shown.line(self.name)} did not start: it was stopped meanwhile"
             self.link.start_failed(attrs.evolve(reason, kind="start_failed"), partial(StartError, text, reason))
         else:
             self.link.exited(Exit(reason, wanted=self._wanted))

@@ -14,8 +14,8 @@ _KERNEL = {
     "also a seccomp profile that lets pidfd_open and pidfd_send_signal pass (Docker from 20.10 on has one).",
     "subreaper": "Without subreapers, daemons that an isolate starts are found only by a mark in their environment.  "
     "They need Linux 3.4, and a seccomp profile that lets prctl pass.",
-    "children file": "Without /proc/PID/task/TID/children, whole trees are found by a look at every process.  It needs "
-    "a kernel with CONFIG_PROC_CHILDREN, and a /proc of one's own pid namespace.",
+    "children file": "Without /proc/PID/task/TID/children, whole trees are found by reading every process.  It needs "
+    "a kernel with CONFIG_PROC_CHILDREN, and a /proc of the same pid namespace.",
     "process CPU clock": "Without it, the monitor looks more closely, and more often, than it needs to.",
     "smaps_rollup": "Without /proc/PID/smaps_rollup (Linux 4.14), shared memory counts for each process that has it.",
 }
@@ -48,8 +48,14 @@ def advice(facts: Facts) -> list[Advice]:
         ]
     if facts.machine.system != "Linux":
         return [Advice(about="the system", text=f"On {facts.machine.system} most mechanisms are unknown; use Linux.")]
-    return [*_for_cgroups(facts), *_for_priorities(facts), *_for_affinity(facts), *_for_kernel(facts),
-            *_for_starts(facts), *_for_interpreters(facts)]  # fmt: skip
+    return [
+        *_for_cgroups(facts),
+        *_for_priorities(facts),
+        *_for_affinity(facts),
+        *_for_kernel(facts),
+        *_for_starts(facts),
+        *_for_interpreters(facts),
+    ]
 
 
 # Control groups
@@ -84,15 +90,20 @@ def _has_group(facts: Facts, limit: str) -> bool:
 def _with_systemd(root: bool, about: str, names: str) -> Advice:
     scope = "systemd-run --scope" if root else "systemd-run --user --scope"
     text = (
-        "Have systemd delegate a group, and in it move the shell into a subgroup: version 2 lets no processes be in a "
+        "Have systemd delegate a group, and in it move the shell into a subgroup: version 2 allows no processes in a "
         "group that is divided."
     )
-    more = "" if root else (
-        "  Where a controller is still missing then, an administrator has to delegate it to users: "
-        "`systemctl edit user@.service` with `[Service]` and `Delegate=cpu cpuset io memory pids`."
-    )  # fmt: skip
+    more = (
+        ""
+        if root
+        else (
+            "  If a controller is still missing then, an administrator has to delegate it to users: "
+            "`systemctl edit user@.service` with `[Service]` and `Delegate=cpu cpuset io memory pids`."
+        )
+    )
     return Advice(
-        about=about, text=text + more,
+        about=about,
+        text=text + more,
         commands=(
             f"{scope} -p Delegate=yes -- bash",
             "cd /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)",
@@ -100,7 +111,7 @@ def _with_systemd(root: bool, about: str, names: str) -> Advice:
             f"echo '{names}' > cgroup.subtree_control",
             "cd - && piactors doctor",
         ),
-    )  # fmt: skip
+    )
 
 
 def _by_hand(root: bool, about: str, unified: Cgroups, names: str) -> Advice:
@@ -108,7 +119,7 @@ def _by_hand(root: bool, about: str, unified: Cgroups, names: str) -> Advice:
     if root:
         return Advice(
             about=about,
-            text="Move the shell into a subgroup: version 2 lets no processes be in a group that is divided.",
+            text="Move the shell into a subgroup: version 2 allows no processes in a group that is divided.",
             commands=(
                 f"mkdir -p {own}/host && for pid in $(cat {own}/cgroup.procs); do echo $pid > {own}/host/cgroup.procs; "
                 "done 2>/dev/null",
@@ -134,7 +145,7 @@ def _in_container(facts: Facts, about: str, unified: Cgroups | None, names: str)
     if unified is None or not unified.writable:
         return Advice(
             about=about,
-            text="This container must not make control groups.  Start it with a writable /sys/fs/cgroup and a "
+            text="This container is not allowed to make control groups.  Start it with a writable /sys/fs/cgroup and a "
             "namespace of its own, and in it, as root, leave the root group free of processes.",
             commands=(
                 "docker run --cgroupns=private --security-opt writable-cgroups=true ...  # from Docker 28 on",
@@ -149,8 +160,8 @@ def _in_container(facts: Facts, about: str, unified: Cgroups | None, names: str)
 
 
 _CROWDED = (
-    "Leave the container's own group free of processes, as the first thing that it runs: version 2 lets no processes "
-    "be in a group that is divided."
+    "Leave the container's own group free of processes, as the first thing that it runs: version 2 allows no processes "
+    "in a group that is divided."
 )
 
 
@@ -158,10 +169,11 @@ def _version_1(root: bool, about: str, divided: list[Cgroups]) -> Advice:
     folders = list(dict.fromkeys(found.own or found.folder for found in divided if not found.writable))
     if root or not folders:
         return Advice(
-            about=about, text="Version 1 is mounted, but no groups can be made there; above it says why.  Mount it "
+            about=about,
+            text="Version 1 is mounted, but no groups can be made there; the report says why.  Mount it "
             "writable, or boot with version 2 (systemd.unified_cgroup_hierarchy=1).",
             commands=tuple(f"mount -o remount,rw {folder}" for folder in folders),
-        )  # fmt: skip
+        )
     return Advice(
         about=about,
         text="Version 1 cannot be delegated safely.  On a machine of your own, root can make a group for this user "
@@ -176,9 +188,10 @@ def _version_1(root: bool, about: str, divided: list[Cgroups]) -> Advice:
 
 def _mount(about: str) -> Advice:
     return Advice(
-        about=about, text="No control groups are mounted here.  Mount version 2, as root; then look again.",
+        about=about,
+        text="No control groups are mounted here.  Mount version 2, as root; then look again.",
         commands=("sudo mkdir -p /sys/fs/cgroup && sudo mount -t cgroup2 none /sys/fs/cgroup", "piactors doctor"),
-    )  # fmt: skip
+    )
 
 
 # The rest
@@ -195,16 +208,21 @@ def _for_priorities(facts: Facts) -> Iterator[Advice]:
             'sudo setcap cap_sys_nice+ep "$(readlink -f "$(command -v python3)")"  # the interpreter, for everybody',
             "# of a systemd service: AmbientCapabilities=CAP_SYS_NICE",
         )
-    yield Advice(about=", ".join(refused), text="A better priority than the usual one needs CAP_SYS_NICE.",
-                 commands=commands)  # fmt: skip
+    yield Advice(
+        about=", ".join(refused), text="A better priority than the usual one needs CAP_SYS_NICE.", commands=commands
+    )
 
 
 def _for_affinity(facts: Facts) -> Iterator[Advice]:
     machine = facts.machine
     if machine.usable_cpus < machine.cpus:
         command = "docker run --cpuset-cpus=..." if machine.container is not None else "taskset -cp $$"
-        yield Advice(about="affinity", commands=(command,), text=f"Only {machine.usable_cpus} of the {machine.cpus} "
-                     "CPUs may be used here, by a cpuset or the affinity of this shell.")  # fmt: skip
+        yield Advice(
+            about="affinity",
+            commands=(command,),
+            text=f"Only {machine.usable_cpus} of the {machine.cpus} "
+            "CPUs may be used here, by a cpuset or the affinity of this shell.",
+        )
 
 
 def _for_kernel(facts: Facts) -> Iterator[Advice]:
@@ -219,7 +237,7 @@ def _for_starts(facts: Facts) -> Iterator[Advice]:
     if broken:
         yield Advice(
             about=f"start methods: {', '.join(broken)}",
-            text="Isolates cannot be started so.  See what a start says of itself:",
+            text="Isolates cannot be started this way.  See what a start reports:",
             commands=tuple(f"piactors run --start-method {name} --log-level DEBUG builtins:len" for name in broken),
         )
 

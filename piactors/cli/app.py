@@ -10,7 +10,7 @@ from typing import Any, get_args
 import click
 
 import piactors
-from piactors import spawning
+from piactors._isolate import hosting
 from piactors.cli import limits
 from piactors.cli import run as running
 from piactors.cli.show import screen_for
@@ -40,13 +40,13 @@ def _variables(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -
 def _interpreter(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     found = None if value is None else shutil.which(value)
     if value is not None and found is None:
-        raise click.BadParameter(f"{value!r} is no program that can be run")
+        raise click.BadParameter(f"{value!r} is not a program that can be run")
     return found
 
 
 def _seconds(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
     if value is not None and not 0 < value <= _FOR_EVER:
-        raise click.BadParameter(f"{value!r} is no number of seconds above 0")
+        raise click.BadParameter(f"{value!r} is not a number of seconds above 0")
     return value
 
 
@@ -65,13 +65,13 @@ def _seconds(_: click.Context, __: click.Parameter, value: float | None) -> floa
 @click.option(
     "--die-on-crash",
     is_flag=True,
-    help="When a crash is final, end by the option die_on_crash.  An exit in the target is one too, also with code 0.",
+    help="When a crash is final, end by the option die_on_crash.  An exit in the target counts too, also with code 0.",
 )
 @click.option("--debug", is_flag=True, help="Wait for a debugger to attach (needs debugpy).")
 @click.option(
     "--log-level",
     type=click.Choice(_LEVELS, case_sensitive=False),
-    help="Show logging records from this level on.  [default: WARNING]",
+    help="Show log records of this level and above.  [default: WARNING]",
 )
 @click.option(
     "--python",
@@ -126,23 +126,23 @@ def run(
       122        the process was ended for breaking a limit
       123        it was ended because the call ran longer than --call-timeout
                  (with --die-on-crash, 137 in place of 122 and 123)
-      124        --timeout was over
+      124        --timeout expired
       130, 143   ended by Ctrl-C or SIGTERM; nothing is left running
       N          the process exited by itself with N, as by sys.exit(N)
       128+N      the process was ended by signal N (139: segmentation fault)
 
-    A crash is an end by a signal, for a limit, for --call-timeout or with an exit code other than 0; an exception is
-    none.  Only a crash makes --restart start again.  The function is then called anew, though it may have done part of
-    its work.
+    A crash is an end by a signal, for a limit, for --call-timeout or with an exit code other than 0; an exception
+    is not.  Only a crash makes --restart start again.  The function is then called again, though it may have done part
+    of its work.
 
-    Limits hold for the process with all that it starts, or where that cannot be, for each of them: the lines [limit] at
+    Limits hold for the process and all that it starts, or if that is not possible, for each one: the [limit] lines at
     the end tell which.  A limit that this machine cannot enforce is a warning; `piactors doctor` says why.
 
     \b
     Events go to stderr: coloured on a terminal, and otherwise one line each:
       [started] NAME pid=PID generation=N
       [exited] NAME pid=PID generation=N kind=KIND exitcode=N (or signal=N)
-      [fault] NAME TEXT             where the crash has left a stack; a line each
+      [fault] NAME TEXT             if the crash has left a stack; one line each
       [restarting] NAME attempt=N delay=SECONDS
       [restarts-exceeded] NAME max_restarts=N
       [start-failed] NAME pid=PID generation=N kind=start_failed ...
@@ -150,18 +150,18 @@ def run(
       [breach] NAME pid=PID generation=N limit=LIMIT hard=yes allowed=X observed=Y culprit_pid=PID culprit=COMMAND
                                     (hard=no: the process lives on)
       [call-timeout] NAME pid=PID generation=N seconds=SECONDS
-      [stack] NAME TEXT             where the call was; a line each
+      [stack] NAME TEXT             where the call was; one line each
       [log] NAME LEVEL LOGGER: TEXT (NAME is "-" for records of piactors)
       [limit] NAME limit=LIMIT allowed=X mechanism=MECHANISM scope=tree (or process), at the end, for each limit
       [exit] NAME code=N            the last one
     """
     try:
-        folder, found = spawning.resolved_name(target)
+        folder, found = hosting.resolved_name(target)
     except InvalidTarget as error:
         raise click.UsageError(str(error), context) from None
     options = _options(context, str(found), folder, given)
     screen = screen_for(sys.stderr, str(options.name), quiet=quiet, level=options.log_level)
-    job = running.Job(target=str(found), args=list(args), options=options, timeout=timeout)
+    job = running.RunJob(target=str(found), args=list(args), options=options, timeout=timeout)
     context.exit(running.run(job, screen))
 
 
@@ -169,7 +169,7 @@ def _options(context: click.Context, target: str, folder: str | None, given: dic
     """Turn what was typed into options.
 
     Raises:
-        click.UsageError: where that cannot be.
+        click.UsageError: if that is not possible.
     """
     attempts, restart = given.pop("max_restart_attempts"), given.pop("restart")
     limited = limits.taken(context, given)
@@ -178,9 +178,15 @@ def _options(context: click.Context, target: str, folder: str | None, given: dic
         # A file's own folder, as for `python FILE`; for a module the current one, as for `python -m MODULE`.
         given["sys_path"] = [*given["sys_path"], os.getcwd() if folder is None else folder]
         return IsolationOptions(
-            **given, restart="transient" if restart else "temporary", max_restarts=attempts, within=_FOR_EVER,
-            backoff=_RESTART_WAITS, output="inherit", shutdown_timeout=None, limits=limited,
-        )  # fmt: skip
+            **given,
+            restart="transient" if restart else "temporary",
+            max_restarts=attempts,
+            within=_FOR_EVER,
+            backoff=_RESTART_WAITS,
+            output="inherit",
+            shutdown_timeout=None,
+            limits=limited,
+        )
     except (TypeError, ValueError, OSError) as error:
         raise click.UsageError(str(error), context) from None
 
@@ -188,22 +194,24 @@ def _options(context: click.Context, target: str, folder: str | None, given: dic
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 @click.option(
-    "--interpreters/--no-interpreters", default=True, show_default=True,
+    "--interpreters/--no-interpreters",
+    default=True,
+    show_default=True,
     help="Whether to try the Python interpreters that are found, which takes longest.",
-)  # fmt: skip
+)
 @click.pass_context
 def doctor(context: click.Context, /, as_json: bool, interpreters: bool) -> None:
-    """Tell what this machine can enforce, and what to do to get more.
+    """Show what this machine can enforce, and what to do to get more.
 
-    Everything is found by trying: groups are made and removed again, and processes are started.  It exits with 0 where
-    each limit can be enforced by something and both start methods work, and otherwise with 1; with 130 or 143 where
+    Everything is found by trying: groups are made and removed again, and processes are started.  It exits with 0 if
+    each limit can be enforced by something and both start methods work, and otherwise with 1; with 130 or 143 if
     Ctrl-C or SIGTERM ends it.
 
     \b
     JSON: one object with
       version, ok, missing     of piactors; whether all is well, and what is not
-      limits                   by name: mechanism, scope (null where nothing enforces
-                               it), by (each mechanism that knows it: null where it
+      limits                   by name: mechanism, scope (null if nothing enforces
+                               it), by (each mechanism that knows it: null if it
                                works, or why not)
       start_methods            by name: works, seconds, why_not
       interpreters             a list of path, version, implementation, own, works,
@@ -214,6 +222,6 @@ def doctor(context: click.Context, /, as_json: bool, interpreters: bool) -> None
       priorities               by name (such as "nice -20"): null or why not
       advice                   a list of about, text, commands
     """
-    from piactors.cli import doctor as doctoring  # nobody else needs what it imports
+    from piactors.cli import doctor as doctoring  # nothing else needs what it imports
 
     context.exit(doctoring.doctor(as_json=as_json, interpreters=interpreters))

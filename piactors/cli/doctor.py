@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 
 import piactors
-from piactors import _shown
 from piactors._host import runtime
+from piactors._text import shown
 from piactors.cli import interpreters as finding
 from piactors.cli import probing
 from piactors.cli.advice import Advice, advice
@@ -54,10 +54,14 @@ def gather(*, interpreters: bool) -> Facts:
     """Find out everything; afterwards no process and no group of it is left."""
     try:
         return Facts(
-            machine=probing.machine(), kernel=probing.kernel(), cgroups=probing.mounted_cgroups(),
-            limits=probing.limits(), priorities=probing.priorities(), start_methods=probing.start_methods(),
+            machine=probing.machine(),
+            kernel=probing.kernel(),
+            cgroups=probing.mounted_cgroups(),
+            limits=probing.limits(),
+            priorities=probing.priorities(),
+            start_methods=probing.start_methods(),
             interpreters=finding.found() if interpreters else None,
-        )  # fmt: skip
+        )
     finally:
         runtime.end_current()
 
@@ -65,14 +69,17 @@ def gather(*, interpreters: bool) -> Facts:
 def as_object(facts: Facts, found: list[Advice]) -> dict[str, Any]:
     """Return all of it as JSON knows it."""
     return {
-        "version": piactors.__version__, "ok": not facts.missing, "missing": list(facts.missing),
-        **attrs.asdict(facts), "advice": [attrs.asdict(one) for one in found],
-    }  # fmt: skip
+        "version": piactors.__version__,
+        "ok": not facts.missing,
+        "missing": list(facts.missing),
+        **attrs.asdict(facts),
+        "advice": [attrs.asdict(one) for one in found],
+    }
 
 
 def _print(text: list[str]) -> None:
-    """Print lines, in colours on a terminal where `rich` is installed."""
-    text = [_shown.line(line) for line in text]  # other interpreters have had their say in them
+    """Print lines, in colour on a terminal if `rich` is installed."""
+    text = [shown.line(line) for line in text]  # they hold text from other interpreters
     try:
         from rich.console import Console
         from rich.text import Text

@@ -13,9 +13,9 @@ class LimitFact:
 
     Attributes:
         limit: its name, as in `IsolationLimits`.
-        mechanism: what is chosen for it, or None where nothing works.
-        scope: ``tree`` or ``process``, as in `Enforcement`; None where nothing works.
-        by: each mechanism that knows it, the best first: None where it works, or why it does not.
+        mechanism: what is chosen for it, or None if nothing works.
+        scope: ``tree`` or ``process``, as in `Enforcement`; None if nothing works.
+        by: each mechanism that knows it, the best first: None if it works, or why it does not.
     """
 
     limit: str
@@ -45,7 +45,7 @@ class Interpreter:
 
     Attributes:
         path: the program.
-        version, implementation: such as ``3.12.1`` and ``CPython``; None where it does not tell.
+        version, implementation: such as ``3.12.1`` and ``CPython``; None if it does not tell.
         own: whether it is the one that this command runs in.
         works, seconds, why_not: as in `Trial`.
     """
@@ -80,7 +80,7 @@ class Cgroups:
         version: 1 or 2.
         controllers: those of `memory`, `cpu`, `cpuacct` and `pids` that it has, for this process's own group.
         folder: where it is mounted.
-        own: the folder of this process's own group, or None where that lies outside.
+        own: the folder of this process's own group, or None if that lies outside.
         writable: whether groups can be made there, as far as permissions tell.
     """
 
@@ -99,7 +99,7 @@ class Machine:
         system, kernel, python: their names and versions.
         root: whether the user is root.
         cpus, usable_cpus: how many there are, and may be used.
-        container: what kind of container this is in, or None where none shows.
+        container: what kind of container this is in, or None if none is recognised.
         systemd: whether systemd runs the system.
         taken_away: what `PIACTORS_PORTABLE` takes away.
     """
@@ -122,10 +122,10 @@ class Facts:
     Attributes:
         limits: by name.
         start_methods: by name.
-        interpreters: those found, or None where nobody looked.
+        interpreters: those found, or None if nobody looked.
         kernel: by name.
         cgroups: the mounted hierarchies that have one of the controllers of interest, or are of version 2.
-        priorities: by a name such as ``nice -20``: None where it can be had, or why not.
+        priorities: by a name such as ``nice -20``: None if it is available, or why not.
     """
 
     limits: Mapping[str, LimitFact]

@@ -25,12 +25,12 @@ _OLDEST = (3, 8)
 
 
 def found() -> tuple[Interpreter, ...]:
-    """Find the interpreters and start an isolate in each, several at once; the own one comes first, then the newest."""
+    """Find the interpreters and start an isolate in each, several at once; our own one comes first, then the newest."""
     over = threading.Event()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
             own, *others = pool.map(partial(_tried, over=over), paths())
-        except BaseException:  # a signal: nobody waits for what is under way
+        except BaseException:  # a signal: nothing waits for what is under way
             over.set()
             pool.shutdown(wait=False, cancel_futures=True)
             runtime.end_current()
@@ -39,7 +39,7 @@ def found() -> tuple[Interpreter, ...]:
 
 
 def paths() -> list[str]:
-    """Return the interpreters, each once, the own one first."""
+    """Return the interpreters, each once, our own one first."""
     root = _pyenv_root()
     by_file: dict[str, str] = {}
     for path in (sys.executable, *_on_path(root), *_of_pyenv(root)):
@@ -96,10 +96,14 @@ def _tried(path: str, *, over: threading.Event) -> Interpreter:
     if not trial.works and () < _numbers(version) < _OLDEST:
         why_not = "too old: isolates need Python 3.8 or later"
     return Interpreter(
-        path=path, version=version, implementation=implementation,
-        own=os.path.realpath(path) == os.path.realpath(sys.executable), works=trial.works, seconds=trial.seconds,
+        path=path,
+        version=version,
+        implementation=implementation,
+        own=os.path.realpath(path) == os.path.realpath(sys.executable),
+        works=trial.works,
+        seconds=trial.seconds,
         why_not=why_not,
-    )  # fmt: skip
+    )
 
 
 def _numbers(version: str | None) -> tuple[int, ...]:

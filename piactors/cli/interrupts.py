@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as one exception, raised only where the main thread waits.
+"""Ctrl-C and SIGTERM as one exception, raised only when the main thread waits.
 
 Raised anywhere else it could tear what is being set up or cleaned up.  A signal that comes at such
 a time is kept for the next wait; one that comes during the last cleanup changes nothing.
@@ -34,7 +34,7 @@ class Interrupts:
         self._waiting = False
 
     def install(self) -> None:
-        """Take the signals, but for those that the process was started to ignore, as ``nohup`` has it."""
+        """Take the signals, except those that the process was started to ignore, as with ``nohup``."""
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._take)

@@ -31,9 +31,12 @@ def _number(text: str) -> object:
 
 
 def _checked(
-    cls: type[IsolationLimits] | type[IsolationOptions], read: Callable[[str], object], context: click.Context,
-    param: click.Parameter, value: str | None,
-) -> Any:  # fmt: skip
+    cls: type[IsolationLimits] | type[IsolationOptions],
+    read: Callable[[str], object],
+    context: click.Context,
+    param: click.Parameter,
+    value: str | None,
+) -> Any:
     """Return what an option means by itself, as `cls` has it."""
     if value is None:
         return None
@@ -71,52 +74,82 @@ def _allowed(error: Exception) -> str:
 _limit = partial(partial, _checked, IsolationLimits)
 _OPTIONS = (
     click.option(
-        "--max-memory", callback=_limit(str), metavar="SIZE",
+        "--max-memory",
+        callback=_limit(str),
+        metavar="SIZE",
         help="End the process when it and its descendants use more memory than SIZE, such as 200MB or 1GiB.",
     ),
     click.option(
-        "--soft-memory", callback=_limit(str), metavar="SIZE",
+        "--soft-memory",
+        callback=_limit(str),
+        metavar="SIZE",
         help="Say so, once, when they use more memory than this; less than --max-memory.",
     ),
     click.option(
-        "--max-cpu", callback=_percent, metavar="PERCENT",
+        "--max-cpu",
+        callback=_percent,
+        metavar="PERCENT",
         help="Hold them down to this much CPU: 80 is four fifths of one core, 150 is one and a half.",
     ),
     click.option(
-        "--affinity-mask", callback=_limit(str), metavar="CPUS",
+        "--affinity-mask",
+        callback=_limit(str),
+        metavar="CPUS",
         help='Run on these CPUs only, such as "cpu0 cpu2" or "0-3".',
     ),
     click.option(
-        "--max-cpu-time", callback=_limit(_number), metavar="SECONDS",
+        "--max-cpu-time",
+        callback=_limit(_number),
+        metavar="SECONDS",
         help="End the process when they have used more CPU time.",
     ),
     click.option(
-        "--max-processes", callback=_limit(_whole), metavar="N",
+        "--max-processes",
+        callback=_limit(_whole),
+        metavar="N",
         help="How many tasks there may be at once, threads included; the process itself needs 3.",
     ),
     click.option(
-        "--max-open-files", callback=_limit(_whole), metavar="N", help="How many files each may have open at once.",
+        "--max-open-files",
+        callback=_limit(_whole),
+        metavar="N",
+        help="How many files each may have open at once.",
     ),
     click.option(
-        "--max-file-size", callback=_limit(str), metavar="SIZE", help="How large a file may grow by what they write.",
+        "--max-file-size",
+        callback=_limit(str),
+        metavar="SIZE",
+        help="How large a file may grow by what they write.",
     ),
     click.option(
-        "--nice", callback=_limit(_whole), metavar="N", help="Priority for the CPU, from -20, the first, to 19.",
+        "--nice",
+        callback=_limit(_whole),
+        metavar="N",
+        help="Priority for the CPU, from -20, the first, to 19.",
     ),
     click.option(
-        "--io-class", callback=_limit(str), metavar="CLASS", help="Priority for disks: realtime, best-effort or idle.",
+        "--io-class",
+        callback=_limit(str),
+        metavar="CLASS",
+        help="Priority for disks: realtime, best-effort or idle.",
     ),
-    click.option("--strict", is_flag=True, help="Do not start where a limit cannot be enforced; else it is a warning."),
+    click.option("--strict", is_flag=True, help="Do not start if a limit cannot be enforced; default: only warn."),
     click.option(
-        "--mechanism", "mechanisms", multiple=True, callback=_mechanisms, metavar="NAME",
-        help="Enforce limits by this only: cgroup, cgroup-v2, cgroup-v1, rlimit, scheduler or monitor. Repeatable.  "
+        "--mechanism",
+        "mechanisms",
+        multiple=True,
+        callback=_mechanisms,
+        metavar="NAME",
+        help="Enforce limits only by this: cgroup, cgroup-v2, cgroup-v1, rlimit, scheduler or monitor. Repeatable.  "
         "[default: for each limit the best that works; see `piactors doctor`]",
     ),
     click.option(
-        "--call-timeout", callback=partial(_checked, IsolationOptions, _number), metavar="SECONDS",
+        "--call-timeout",
+        callback=partial(_checked, IsolationOptions, _number),
+        metavar="SECONDS",
         help="End the process when the call runs longer in it, and show where it was; each restart has as long.",
     ),
-)  # fmt: skip
+)
 
 
 def limit_options(command: _Command) -> _Command:
@@ -127,17 +160,17 @@ def limit_options(command: _Command) -> _Command:
 
 
 def taken(context: click.Context, given: dict[str, Any]) -> IsolationLimits | None:
-    """Take the limits out of what was typed; None where there are none.
+    """Take the limits out of what was typed; None if there are none.
 
     Raises:
-        click.UsageError: where they contradict each other.
+        click.UsageError: if they contradict each other.
     """
     fields = {name: given.pop("affinity_mask" if name == "affinity" else name) for name in LIMITS}
     strict, mechanisms = given.pop("strict"), given.pop("mechanisms")
     if all(value is None for value in fields.values()):
         if strict or mechanisms:
             typed = "--strict" if strict else "--mechanism"
-            raise click.UsageError(f"{typed} says how limits are enforced, and there is no limit", context)
+            raise click.UsageError(f"{typed} says how limits are enforced, but there is no limit", context)
         return None
     try:
         return IsolationLimits(**fields, strict=strict, mechanisms=mechanisms)

@@ -10,9 +10,8 @@ from collections.abc import Iterable
 import attrs
 
 from piactors import events
-from piactors.enforcement import Enforcement
 from piactors.exit_reason import Breach, ExitReason
-from piactors.limits import IsolationLimits
+from piactors.limits import Enforcement, IsolationLimits
 
 
 @attrs.frozen(kw_only=True)
@@ -21,8 +20,8 @@ class Note:
 
     Attributes:
         label: the first word of a plain line.
-        facts: what a plain line says, in its order.
-        title: the first words on a terminal, or None where it is not shown there.
+        facts: what a plain line says, in order.
+        title: the first words on a terminal, or None if it is not shown there.
         text: what follows them.
         style: their colour.
         more: text of the crash itself, shown below.
@@ -39,7 +38,7 @@ class Note:
 
 
 def note_of(event: events.Event) -> Note | None:
-    """Return what is to be shown of an event, or None where it is nothing."""
+    """Return what is to be shown of an event, or None if it is nothing."""
     place: dict[str, object] = {"pid": event.pid, "generation": event.generation}
     if isinstance(event, events.IsolateStarted):
         return Note(label="started", facts=place, title="started", text=f"pid {event.pid}", style="green")
@@ -61,8 +60,15 @@ def note_of(event: events.Event) -> Note | None:
         facts = {**place, "seconds": f"{event.call_timeout:g}"}
         text = f"the call ran longer than {event.call_timeout:g} s, its --call-timeout"
         stack = event.stack.rstrip()
-        return Note(label="call-timeout", facts=facts, title="timed out", text=text, style="bold red", more=stack,
-                    more_label="stack")  # fmt: skip
+        return Note(
+            label="call-timeout",
+            facts=facts,
+            title="timed out",
+            text=text,
+            style="bold red",
+            more=stack,
+            more_label="stack",
+        )
     return None
 
 
@@ -100,13 +106,22 @@ def _exact(value: float) -> str:
 
 def _breached(event: events.LimitBreached, place: dict[str, object]) -> Note:
     facts = {
-        **place, "limit": event.limit, "hard": "yes" if event.hard else "no", "allowed": _exact(event.allowed),
-        "observed": _exact(event.observed), "culprit_pid": event.culprit_pid, "culprit": event.culprit,
-    }  # fmt: skip
+        **place,
+        "limit": event.limit,
+        "hard": "yes" if event.hard else "no",
+        "allowed": _exact(event.allowed),
+        "observed": _exact(event.observed),
+        "culprit_pid": event.culprit_pid,
+        "culprit": event.culprit,
+    }
     breach = Breach(
-        limit=event.limit, allowed=event.allowed, observed=event.observed, culprit_pid=event.culprit_pid,
-        culprit=event.culprit, time=event.time,
-    )  # fmt: skip
+        limit=event.limit,
+        allowed=event.allowed,
+        observed=event.observed,
+        culprit_pid=event.culprit_pid,
+        culprit=event.culprit,
+        time=event.time,
+    )
     style = "bold red" if event.hard else "yellow"
     return Note(label="breach", facts=facts, title="breach", text=str(breach), style=style)
 

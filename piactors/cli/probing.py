@@ -18,26 +18,34 @@ import psutil
 
 from piactors import IsolationOptions, ProcessIsolator, StartError
 from piactors._host import runtime
-from piactors._host.confining import Confiner
+from piactors._host.confiner import Confiner
 from piactors._platform import memory_file, pidfd, process_stats, taken_away
 from piactors._platform.limits import cgroups
-from piactors._platform.limits.choice import PREFERENCES
+from piactors._platform.limits.preferences import PREFERENCES
 from piactors.cli.facts import Cgroups, Kernel, LimitFact, Machine, Trial
 from piactors.limits import LIMITS, IsolationLimits, machine_cpus
 from piactors.options import StartMethod
-from piactors.pihost import linux
+from piactors.pihost.process import linux
 
 TRIAL_SECONDS = 15.0
 _STOP_SECONDS = 1.0
 _INTERESTING = ("memory", "cpu", "cpuacct", "pids")
 _ENOUGH: Mapping[str, Any] = {
-    "max_memory": 1 << 30, "soft_memory": 1 << 30, "max_cpu": 1.0, "max_cpu_time": 60.0, "max_processes": 64,
-    "max_open_files": 256, "max_file_size": 1 << 30, "nice": 19, "io_class": "idle",
-}  # fmt: skip
-"""A value for each limit that nobody needs a right for."""
+    "max_memory": 1 << 30,
+    "soft_memory": 1 << 30,
+    "max_cpu": 1.0,
+    "max_cpu_time": 60.0,
+    "max_processes": 64,
+    "max_open_files": 256,
+    "max_file_size": 1 << 30,
+    "nice": 19,
+    "io_class": "idle",
+}
+"""A value for each limit that needs no privilege."""
 _PRIORITIES: Mapping[str, Mapping[str, Any]] = {
-    "nice -20": {"nice": -20}, "io_class realtime": {"io_class": "realtime"}
-}  # fmt: skip
+    "nice -20": {"nice": -20},
+    "io_class realtime": {"io_class": "realtime"},
+}
 _CONTAINERS = {"/.dockerenv": "docker", "/run/.containerenv": "podman"}
 
 
@@ -55,13 +63,13 @@ def _limit(confiner: Confiner, limit: str) -> LimitFact:
 
 
 def _why_not(confiner: Confiner, values: Mapping[str, Any], mechanism: str) -> str | None:
-    """Return why one mechanism cannot enforce a limit, or None where it can."""
+    """Return why one mechanism cannot enforce a limit, or None if it can."""
     (found,) = confiner.plan(IsolationLimits(**values, mechanisms=mechanism)).enforcement.values()
     return found.why.removeprefix(f"{mechanism}: ") if found.mechanism is None else None
 
 
 def priorities() -> dict[str, str | None]:
-    """Find out which priorities above the usual ones can be had."""
+    """Find out which priorities above the usual ones are available."""
     confiner = runtime.current().confiner
     return {name: _why_not(confiner, values, "scheduler") for name, values in _PRIORITIES.items()}
 
@@ -77,7 +85,7 @@ def start_methods() -> dict[str, Trial]:
 
 
 def tried(options: IsolationOptions, use: Callable[[ProcessIsolator], Any]) -> tuple[Trial, Any]:
-    """Start an isolate and use it; return what came of it, and what `use` returned, or None."""
+    """Start an isolate and use it; return the result, and what `use` returned, or None."""
     began, result = time.monotonic(), None
     patient = attrs.evolve(options, start_timeout=TRIAL_SECONDS, shutdown_timeout=_STOP_SECONDS)
     try:
@@ -114,10 +122,16 @@ def machine() -> Machine:
     name = f"{platform.python_implementation()} {platform.python_version()}"
     parts = os.environ.get("PIACTORS_PORTABLE", "").split(",")
     return Machine(
-        system=platform.system(), kernel=platform.release(), python=name, root=os.geteuid() == 0,
-        cpus=len(machine_cpus()), usable_cpus=len(_usable_cpus()), container=_container(),
-        systemd=os.path.isdir("/run/systemd/system"), taken_away=tuple(part for part in parts if part),
-    )  # fmt: skip
+        system=platform.system(),
+        kernel=platform.release(),
+        python=name,
+        root=os.geteuid() == 0,
+        cpus=len(machine_cpus()),
+        usable_cpus=len(_usable_cpus()),
+        container=_container(),
+        systemd=os.path.isdir("/run/systemd/system"),
+        taken_away=tuple(part for part in parts if part),
+    )
 
 
 def _usable_cpus() -> list[int]:
@@ -137,7 +151,7 @@ def kernel() -> dict[str, Kernel]:
     """Look at what the kernel offers of what piactors would use."""
     pid = os.getpid()
     return {
-        "pidfd": Kernel(works=_has_pidfd(), detail="processes are waited for and killed without mistaking one"),
+        "pidfd": Kernel(works=_has_pidfd(), detail="processes are waited for and killed without mixing them up"),
         "subreaper": Kernel(works=_has_subreaper(), detail="daemons of an isolate are found by who adopted them"),
         "memfd": Kernel(works=_has_memfd(), detail="the sequence page is a file in memory that cannot be cut short"),
         "process CPU clock": Kernel(
@@ -164,7 +178,7 @@ def _has_pidfd() -> bool:
 def _has_subreaper() -> bool:
     if not sys.platform.startswith("linux"):
         return False
-    child = os.fork()  # what adopts is a process for good, so it is none of ours that tries
+    child = os.fork()  # what adopts is a process for good, so a fork tries, not this process
     if child == 0:
         os._exit(0 if linux.become_subreaper() else 1)
     return os.waitpid(child, 0)[1] == 0
@@ -193,7 +207,12 @@ def mounted_cgroups() -> tuple[Cgroups, ...]:
                 has = [name for name in _INTERESTING if name in cgroups.read(own, "cgroup.controllers").split()]
         if has or version == 2:
             found.append(
-                Cgroups(version=version, controllers=tuple(has), folder=mount.folder, own=own,
-                        writable=own is not None and os.access(own, os.W_OK))
-            )  # fmt: skip
+                Cgroups(
+                    version=version,
+                    controllers=tuple(has),
+                    folder=mount.folder,
+                    own=own,
+                    writable=own is not None and os.access(own, os.W_OK),
+                )
+            )
     return tuple(found)

@@ -11,11 +11,21 @@ _SCOPES = {"tree": "the whole tree", "process": "each process"}
 
 
 def lines(facts: Facts, found: Sequence[Advice]) -> list[str]:
-    """Return the report: each heading begins its line, and all else is indented."""
+    """Return the report: each heading begins its line, and everything else is indented."""
     return [
-        *_machine(facts), "", *_limits(facts), "", *_starts(facts), "", *_interpreters(facts.interpreters), "",
-        *_kernel(facts), *_advice(found), "", *_verdict(facts),
-    ]  # fmt: skip
+        *_machine(facts),
+        "",
+        *_limits(facts),
+        "",
+        *_starts(facts),
+        "",
+        *_interpreters(facts.interpreters),
+        "",
+        *_kernel(facts),
+        *_advice(found),
+        "",
+        *_verdict(facts),
+    ]
 
 
 def _machine(facts: Facts) -> Iterator[str]:
@@ -65,7 +75,7 @@ def _kernel(facts: Facts) -> Iterator[str]:
     for name, found in facts.kernel.items():
         yield _row(name, "yes" if found.works else "no", found.detail)
     for one in facts.cgroups:
-        controllers = ", ".join(one.controllers) or "no controller of use"
+        controllers = ", ".join(one.controllers) or "no useful controller"
         own = "own group outside of it" if one.own is None else f"own group {one.own}"
         right = "writable" if one.writable else "not writable"
         yield f"  cgroup v{one.version} at {one.folder}: {controllers}; {own}, {right}"

@@ -16,10 +16,10 @@ from piactors._host import runtime
 from piactors.cli.interrupts import Interrupted, Interrupts
 from piactors.cli.notes import exited_with_0
 from piactors.cli.show import Screen
-from piactors.enforcement import Enforcement
 from piactors.errors import InvalidTarget, IsolateCrashed, PiactorsError, StartError, UntrustedReply
 from piactors.exit_reason import ExitReason
 from piactors.isolator import ProcessIsolator
+from piactors.limits import Enforcement
 from piactors.options import IsolationOptions
 
 FAILED = 1
@@ -34,7 +34,7 @@ _LOOK_UP_SECONDS = 1.0
 
 
 @attrs.frozen(kw_only=True)
-class Job:
+class RunJob:
     """What is to be run, and how; `timeout` is for the whole call."""
 
     target: str
@@ -43,7 +43,7 @@ class Job:
     timeout: float | None
 
 
-def run(job: Job, screen: Screen) -> int:
+def run(job: RunJob, screen: Screen) -> int:
     """Run a job to its end and return the exit code; no process is left, and all events are shown."""
     interrupts = Interrupts()
     interrupts.install()
@@ -54,7 +54,7 @@ def run(job: Job, screen: Screen) -> int:
         for found in enforcement:
             if found.mechanism is None and not _is_strict(job.options):
                 screen.not_enforced(found)
-        code = _Run(job, screen, interrupts).run()
+        code = _CommandRun(job, screen, interrupts).run()
     finally:
         runtime.end_current()
     if job.options.limits is not None:
@@ -75,16 +75,16 @@ def _is_strict(options: IsolationOptions) -> bool:
     return options.limits is not None and options.limits.strict
 
 
-class _Run:
+class _CommandRun:
     """The state of one run."""
 
-    def __init__(self, job: Job, screen: Screen, interrupts: Interrupts) -> None:
+    def __init__(self, job: RunJob, screen: Screen, interrupts: Interrupts) -> None:
         self._job = job
         self._screen = screen
         self._interrupts = interrupts
         self._isolator = ProcessIsolator(job.options)
         # Without one, descriptor 0 is the first file that happened to be opened.
-        self._isolator._passes_stdin = sys.__stdin__ is not None
+        self._isolator._pass_stdin(sys.__stdin__ is not None)
         self._deadline: float | None = None
         self._starts = threading.Semaphore(0)
         # After the screen's subscription: what is counted here has been shown.
@@ -119,7 +119,7 @@ class _Run:
         return self._end(code)
 
     def _call(self) -> int | None:
-        """Call the target once and return the exit code, or None where it is to be called again."""
+        """Call the target once and return the exit code, or None if it is to be called again."""
         self._wait_for_start()
         try:
             with self._interrupts.allowed():
@@ -137,7 +137,7 @@ class _Run:
     def _wait_for_start(self) -> None:
         """Wait until the start of the (next) generation has been shown, or that there is none: its output follows.
 
-        It looks up once in a while only for the case that piactors itself has failed, which no event tells.
+        It wakes up once in a while only in case piactors itself has failed, which no event reports.
         """
         with self._interrupts.allowed():
             while (left := self._time_left()) != 0.0:
@@ -174,7 +174,7 @@ class _Run:
             self._screen.error(str(error))
             return USAGE
         if isinstance(error, UntrustedReply):
-            self._screen.error(f"{self._job.target} returned an object that is no exit code; return an int or None")
+            self._screen.error(f"{self._job.target} returned an object that is not an exit code; return an int or None")
             return FAILED
         if isinstance(error, BrokenPipeError) and _nobody_reads_stdout():
             return _BROKEN_PIPE
@@ -186,7 +186,7 @@ class _Run:
         if code is None:
             shown = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
             self._screen.error(
-                f"{self._job.target} returned {shown}, a {type(value).__name__}, which is no exit code; "
+                f"{self._job.target} returned {shown}, a {type(value).__name__}, which is not an exit code; "
                 "return an int or None"
             )
             return FAILED
@@ -208,14 +208,14 @@ class _Run:
 
 
 def exit_code(value: Any) -> int | None:
-    """Return the exit code that a function's result means, or None where it means none."""
+    """Return the exit code that a function's result means, or None if it means none."""
     if value is None:
         return 0
     return value & 0xFF if isinstance(value, int) else None
 
 
 def crash_code(reason: ExitReason) -> int:
-    """Return the exit code that stands for the end of a process, as a shell has it where it knows one."""
+    """Return the exit code that stands for the end of a process, as a shell would show it, if it has one."""
     if reason.kind == "limit":
         return LIMIT_BROKEN
     if reason.kind == "call_timeout":
@@ -234,7 +234,7 @@ def start_code(error: PiactorsError) -> int:
 
 
 def _traceback_of(error: Exception) -> str:
-    """Return the traceback in the isolate as text, or where there is none, the error."""
+    """Return the traceback in the isolate as text, or if there is none, the error."""
     text = getattr(error.__cause__, "text", "")
     return text or f"{type(error).__name__}: {error}"
 

@@ -13,11 +13,11 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from piactors import _shown, events, pihost
+from piactors import events, pihost
+from piactors._text import shown
 from piactors.cli.notes import Note, exited_with_0, note_of, notes_of_limits
-from piactors.enforcement import Enforcement
 from piactors.exit_reason import Breach
-from piactors.limits import IsolationLimits
+from piactors.limits import Enforcement, IsolationLimits
 
 _LEVEL_STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _DEFAULT_LEVEL = logging.WARNING
@@ -27,14 +27,14 @@ _PIHOST = os.path.dirname(pihost.__file__)
 
 
 class Screen:
-    """Shows one run.  Any thread may call; nobody listening (a broken pipe) is no error."""
+    """Shows one run.  Any thread may call; nobody listening (a broken pipe) is not an error."""
 
     def __init__(self, stream: TextIO, name: str, *, quiet: bool, level: int | None) -> None:
         self._stream = stream
         self._name = name
         self._quiet = quiet
         self._level = level
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # lines come from the dispatcher, the end from the main thread
         self._shown_report = ""
         self._over = False
 
@@ -54,7 +54,7 @@ class Screen:
         self._over = self._over or (isinstance(event, events.IsolateExited) and exited_with_0(event.reason))
 
     def timed_out(self, seconds: float) -> None:
-        """Show that the time was over."""
+        """Show that the time has run out."""
         facts: dict[str, object] = {"seconds": f"{seconds:g}"}
         self._note(Note(label="timeout", facts=facts, title="timed out", text=f"after {seconds:g} s", style="bold red"))
 
@@ -69,12 +69,12 @@ class Screen:
             self._note(note)
 
     def not_enforced(self, found: Enforcement) -> None:
-        """Warn of a limit that nothing enforces, also where no events are shown."""
+        """Warn of a limit that nothing enforces, even if no events are shown."""
         self._print(f"piactors: WARNING: {found}", "yellow")
 
     def error(self, text: str) -> None:
         """Show an error of this command."""
-        self._print(_shown.block(f"piactors: {text}"), "red")
+        self._print(shown.block(f"piactors: {text}"), "red")
 
     def traceback(self, text: str) -> None:
         """Show the traceback of an exception of the program."""
@@ -90,13 +90,15 @@ class Screen:
         for part in (record.exc_text or _exception_text(record), record.stack_info):
             text += f"\n{part}" if part else ""
         self._log(
-            _shown.line(self._name) if of_program else "-", record.levelname, _shown.line(record.name),
+            shown.line(self._name) if of_program else "-",
+            record.levelname,
+            shown.line(record.name),
             _lines(text) or [""],
-        )  # fmt: skip
+        )
 
     def _is_known(self, text: str, record: logging.LogRecord) -> bool:
         """Whether a record of piactors itself repeats what is shown in another way, or was not asked for."""
-        repeats = bool(self._shown_report) and text.endswith(_shown.block(self._shown_report))
+        repeats = bool(self._shown_report) and text.endswith(shown.block(self._shown_report))
         told = isinstance(record.args, tuple) and any(isinstance(arg, Breach | Enforcement) for arg in record.args)
         return (record.levelno == logging.WARNING and (repeats or told)) or (
             self._quiet and record.levelno < logging.ERROR
@@ -120,9 +122,9 @@ class PlainScreen(Screen):
     """Stable lines, for files and programs; `piactors run --help` describes them."""
 
     def _show(self, note: Note) -> None:
-        facts = "".join(f" {key}={_shown.line(str(value))}" for key, value in note.facts.items())
-        lines = [f"[{note.label}] {_shown.line(self._name)}{facts}"]
-        lines += [f"[{note.more_label}] {_shown.line(self._name)} {line}" for line in _lines(note.more)]
+        facts = "".join(f" {key}={shown.line(str(value))}" for key, value in note.facts.items())
+        lines = [f"[{note.label}] {shown.line(self._name)}{facts}"]
+        lines += [f"[{note.more_label}] {shown.line(self._name)} {line}" for line in _lines(note.more)]
         self._write("\n".join(lines))
 
     def _log(self, name: str, level: str, logger: str, lines: list[str]) -> None:
@@ -151,10 +153,10 @@ class StyledScreen(Screen):
     def _show(self, note: Note) -> None:
         if note.title is None:
             return
-        name = _shown.line(self._name)
-        text = Text.assemble((f"{note.title:<11}", note.style), (name, "cyan"), f"  {_shown.line(note.text)}")
+        name = shown.line(self._name)
+        text = Text.assemble((f"{note.title:<11}", note.style), (name, "cyan"), f"  {shown.line(note.text)}")
         for line in _own_part(note.more) if note.more_label == "fault" else _lines(note.more):
-            text.append(f"\n{'':11}{_shown.words(line)}", "dim")
+            text.append(f"\n{'':11}{shown.words(line)}", "dim")
         self._write(text)
 
     def _log(self, name: str, level: str, logger: str, lines: list[str]) -> None:
@@ -207,4 +209,4 @@ def _exception_text(record: logging.LogRecord) -> str:
 
 def _lines(text: str) -> list[str]:
     """Return the lines of a text, each fit to be shown."""
-    return [_shown.words(line) for line in text.rstrip().split("\n")] if text.strip() else []
+    return [shown.words(line) for line in text.rstrip().split("\n")] if text.strip() else []

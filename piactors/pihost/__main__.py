@@ -11,10 +11,11 @@ import sys
 import types
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
+_PARTS = {"isolate": "_pihost.serve.isolate", "launcher": "_pihost.fork.launcher"}
 
 
 def _load_package() -> None:
-    """Load this folder as `_pihost`, whatever it is called where it stands."""
+    """Load this folder as `_pihost`, whatever its own name is."""
     if not os.path.isdir(_HERE):
         _load_from_archive()
         return
@@ -41,18 +42,18 @@ def _load_from_archive() -> None:
 def main() -> None:
     """Run the part named by the first argument; it ends the process itself."""
     if sys.version_info < (3, 8):
-        raise SystemExit("isolates need Python 3.8 or later, and {} is {}.{}".format(sys.executable, *sys.version_info))
+        raise SystemExit("isolates need Python 3.8 or later, but {} is {}.{}".format(sys.executable, *sys.version_info))
     if sys.path and os.path.abspath(sys.path[0] or ".") == _HERE:
         del sys.path[0]
     _load_package()
     part = sys.argv[1] if len(sys.argv) > 1 else ""
-    if part not in ("isolate", "launcher"):
+    if part not in _PARTS:
         raise SystemExit("pihost is started by piactors; to use it, call piactors.spawn or piactors.ProcessIsolator")
     try:
-        importlib.import_module("_pihost.stdio").fill()
-        importlib.import_module("_pihost." + part).main(sys.argv[2:])
+        importlib.import_module("_pihost.process.stdio").fill()
+        importlib.import_module(_PARTS[part]).main(sys.argv[2:])
     except (OSError, MemoryError, RuntimeError) as error:
-        lacks = importlib.import_module("_pihost.lacks")
+        lacks = importlib.import_module("_pihost.process.lacks")
         if part != "launcher" or not lacks.is_lack(error):
             raise
         importlib.import_module("traceback").print_exc()

@@ -21,24 +21,46 @@ SECONDS = 30
 
 SCRIPTS = {
     "small_calls": (
-        "unpinned.pipe.p50", "unpinned.proxy.p50", "unpinned.proxy.p50_over_pipe", "unpinned.proxy.p99_over_pipe",
-        "unpinned.invoke.p99", "unpinned.pipe_at_work.p50", "unpinned.proxy.p50_over_pipe_at_work",
-        "same_core.pipe.p50", "same_core.proxy.p50_over_pipe",
+        "unpinned.pipe.p50",
+        "unpinned.proxy.p50",
+        "unpinned.proxy.p50_over_pipe",
+        "unpinned.proxy.p99_over_pipe",
+        "unpinned.invoke.p99",
+        "unpinned.pipe_at_work.p50",
+        "unpinned.proxy.p50_over_pipe_at_work",
+        "same_core.pipe.p50",
+        "same_core.proxy.p50_over_pipe",
     ),
     "pipelined": ("pipe.rate", "piactors.rate", "piactors_over_pipe", "burst.bytes_per_future", "burst.bytes_per_call"),
     "arrays": ("array.64KiB.memcpy", "array.1MiB.pipe", "array.1MiB.code_over_pipe", "array.1MiB.data_over_memcpy"),
     "start": (
-        "fork", "executor", "launcher", "launcher_numpy", "spawn", "launcher_over_fork", "launcher_over_executor",
+        "fork",
+        "executor",
+        "launcher",
+        "launcher_numpy",
+        "spawn",
+        "launcher_over_fork",
+        "launcher_over_executor",
     ),
     "crash_to_reply": ("piactors", "piactors.slowest"),
     "idle_cost": ("isolate.uss", "executor.uss", "isolate_over_executor.uss"),
     "supervision_overhead": ("alone.p50", "supervised.p50", "supervised_over_alone"),
     "scale": (
-        "start", "host.descriptors", "host.threads", "which_children_of_2", "which_children_of_20", "snapshot_of_20",
-        "call.random.p50", "call.lone.p50", "call.random_over_lone", "call.bare_fork.random_over_lone", "killed",
-        "killed.until_all_answer", "stop",
+        "start",
+        "host.descriptors",
+        "host.threads",
+        "which_children_of_2",
+        "which_children_of_20",
+        "snapshot_of_20",
+        "call.random.p50",
+        "call.lone.p50",
+        "call.random_over_lone",
+        "call.bare_fork.random_over_lone",
+        "killed",
+        "killed.until_all_answer",
+        "stop",
     ),
-}  # fmt: skip
+}
 """The figures of each that are always there, and more than 0."""
 MORE = {"pipelined": ["--burst"], "crash_to_reply": ["--only", "piactors"]}
 PEERS = ("pipe", "piactors", "executor", "multiprocess", "pykka")
@@ -52,8 +74,12 @@ def run(arguments: list[str], folder: Path) -> tuple[dict[str, Any], str]:
     path = folder / "figures.json"
     done = subprocess.run(
         [sys.executable, "-m", *arguments, "--quick", "--json", str(path)],
-        cwd=ROOT, env={**os.environ, mark: "1"}, capture_output=True, text=True, timeout=SECONDS,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, mark: "1"},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     wait_until(lambda: not marked(mark))  # helpers of the standard library end just after their program

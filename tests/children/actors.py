@@ -60,6 +60,13 @@ class Worker(ProcessActor):
         await asyncio.sleep(seconds)
         return value
 
+    async def meet(self, number: int, parties: int) -> int:
+        """Return once so many of these calls have begun."""
+        self.seen.append(number)
+        while len(self.seen) < parties:
+            await asyncio.sleep(0.005)
+        return number
+
     def later_by_myself(self, value: int) -> Any:
         return self.actor_ref.proxy().greet(str(value))
 

@@ -39,8 +39,11 @@ def _shared_mmap(size: int) -> Any:
 
 
 MAKERS: dict[str, Callable[[int], Any]] = {
-    "bytearray": _bytearray, "numpy": _numpy, "mmap": _mmap, "shared mmap": _shared_mmap,
-}  # fmt: skip
+    "bytearray": _bytearray,
+    "numpy": _numpy,
+    "mmap": _mmap,
+    "shared mmap": _shared_mmap,
+}
 
 
 class Hog:
@@ -312,5 +315,7 @@ def _spin_children(until: float) -> list[int]:
 
 
 BURNERS: dict[str, Callable[[float], list[int]]] = {
-    "one thread": _spin, "four threads": _spin_threads, "three children": _spin_children,
-}  # fmt: skip
+    "one thread": _spin,
+    "four threads": _spin_threads,
+    "three children": _spin_children,
+}

@@ -38,7 +38,7 @@ class Grip:
             me = frame.f_locals.get("self")
             if type(me).__name__ == "CallLoop" and "frame" in frame.f_locals and not self.seq:
                 self.seq = frame.f_locals["frame"].seq
-            if type(me).__name__ == "Isolate":
+            if type(me).__name__ == "IsolateProcess":
                 isolate = me
             frame = frame.f_back  # type: ignore[assignment]
         assert isolate is not None, "not in an isolate"
@@ -47,19 +47,24 @@ class Grip:
         self.control: socket.socket = isolate._control_stream.sock
         self.page: int = isolate._fds.page
         self.generation: int = isolate._data.generation
-        self.package: str = type(isolate).__module__.rpartition(".")[0]
+        self.package: str = type(isolate).__module__.rpartition(".serve.")[0]
 
     def frame(
-        self, kind: int, payload: bytes = b"", seq: int = 0, flags: int = 0, length: int | None = None,
+        self,
+        kind: int,
+        payload: bytes = b"",
+        seq: int = 0,
+        flags: int = 0,
+        length: int | None = None,
         generation: int | None = None,
-    ) -> bytes:  # fmt: skip
+    ) -> bytes:
         """Return a frame of this generation, or one that lies."""
         number = self.generation if generation is None else generation
         return HEADER.pack(len(payload) if length is None else length, kind, flags, number & 0xFFFF, seq) + payload
 
     def plain(self, value: Any) -> bytes:
         """Return the plain encoding of a value."""
-        coded: bytes = sys.modules[self.package + ".plain_encode"].encode(value)
+        coded: bytes = sys.modules[self.package + ".plain.encode"].encode(value)
         return coded
 
     def channel(self, name: str) -> socket.socket:
@@ -289,8 +294,8 @@ def requests_unread(request_value: Any, total: int) -> None:
 def stop_reading_control() -> None:
     """Have the control thread of this process read no more, so that only raw bytes are exchanged."""
     grip = Grip()
-    own = sys.modules[grip.package + ".control"]
-    own.Control._read = lambda self: threading.Event().wait()
+    own = sys.modules[grip.package + ".serve.control"]
+    own.HostLink._read = lambda self: threading.Event().wait()
 
 
 def output(stream: int, block: bytes, total: int) -> str:
@@ -362,9 +367,15 @@ def error(fields: dict[str, Any]) -> None:
     """Fail this call with a description whose fields are given; `args` are encoded here."""
     grip = Grip()
     whole: dict[str, Any] = {
-        "module": "builtins", "qualname": "ValueError", "text": "no", "traceback": "Traceback (remote)", "notes": [],
-        "args": None, "pickle": None, "accepted": None,
-    }  # fmt: skip
+        "module": "builtins",
+        "qualname": "ValueError",
+        "text": "no",
+        "traceback": "Traceback (remote)",
+        "notes": [],
+        "args": None,
+        "pickle": None,
+        "accepted": None,
+    }
     whole.update(fields)
     if type(whole["args"]) is tuple:
         whole["args"] = grip.plain(whole["args"])
@@ -389,9 +400,19 @@ def skipped_and_more(kind: int) -> None:
 def record(**fields: Any) -> dict[str, Any]:
     """Return the fields of a record, as the isolate's handler sends them."""
     whole: dict[str, Any] = {
-        "name": "hostile.name", "level": 40, "message": "hello", "created": 1.5e9, "pathname": "f.py", "lineno": 3,
-        "function": "f", "thread": 7, "thread_name": "MainThread", "exception": None, "stack": "", "extra": {},
-    }  # fmt: skip
+        "name": "hostile.name",
+        "level": 40,
+        "message": "hello",
+        "created": 1.5e9,
+        "pathname": "f.py",
+        "lineno": 3,
+        "function": "f",
+        "thread": 7,
+        "thread_name": "MainThread",
+        "exception": None,
+        "stack": "",
+        "extra": {},
+    }
     whole.update(fields)
     return whole
 
@@ -428,9 +449,15 @@ def log_with_pickle(path: str, how: str) -> str:
     """Log a record whose exception holds a pickle."""
     grip = Grip()
     described = {
-        "module": "builtins", "qualname": "ValueError", "text": "no", "traceback": "", "notes": [], "args": None,
-        "pickle": marker_pickle(path, how), "accepted": None,
-    }  # fmt: skip
+        "module": "builtins",
+        "qualname": "ValueError",
+        "text": "no",
+        "traceback": "",
+        "notes": [],
+        "args": None,
+        "pickle": marker_pickle(path, how),
+        "accepted": None,
+    }
     return log({"exception": grip.plain(described)})
 
 
@@ -535,9 +562,15 @@ def fail_start_as(fields: dict[str, Any]) -> None:
     """Fail the start with a description whose fields are given."""
     grip = Grip()
     whole: dict[str, Any] = {
-        "module": "builtins", "qualname": "ValueError", "text": "no", "traceback": "Traceback (remote)", "notes": [],
-        "args": None, "pickle": None, "accepted": None,
-    }  # fmt: skip
+        "module": "builtins",
+        "qualname": "ValueError",
+        "text": "no",
+        "traceback": "Traceback (remote)",
+        "notes": [],
+        "args": None,
+        "pickle": None,
+        "accepted": None,
+    }
     whole.update(fields)
     if type(whole["args"]) is tuple:
         whole["args"] = grip.plain(whole["args"])

@@ -425,12 +425,13 @@ def handler(world: World, problems: list[str]) -> None:
         return future.get(timeout=PATIENCE)
 
     for what, act in (
-        ("call", call), ("tell", lambda: world.a.tell({"n": 1})),
+        ("call", call),
+        ("tell", lambda: world.a.tell({"n": 1})),
         ("b", lambda: world.b.call("hello", 1).get(timeout=PATIENCE)),
         ("cancel", lambda: future.cancel() if future is not None else None),
         ("usage", lambda: world.a.resource_usage()),
         ("stop", lambda: world.victim.stop(block=False) if world.victim is not None else None),
-    ):  # fmt: skip
+    ):
         began = time.monotonic()
         try:
             act()

@@ -280,13 +280,24 @@ def with_notes() -> BaseException:
 
 
 EXCEPTIONS: dict[str, Any] = {
-    "BadText": lambda: BadText(1), "NoText": NoText, "EndlessText": EndlessText, "BadReduce": lambda: BadReduce(1),
-    "BadInit": lambda: BadInit(1, 2), "BadState": lambda: with_state(BadState), "BadLinks": BadLinks,
-    "BadArgs": lambda: BadArgs(1), "BadMeta": lambda: BadMeta(1), "OfSubText": OfSubText,
-    "RuntimeError: link 9999": lambda: chain(10_000), "ValueError: two": circle, "outer": lambda: nested(500),
+    "BadText": lambda: BadText(1),
+    "NoText": NoText,
+    "EndlessText": EndlessText,
+    "BadReduce": lambda: BadReduce(1),
+    "BadInit": lambda: BadInit(1, 2),
+    "BadState": lambda: with_state(BadState),
+    "BadLinks": BadLinks,
+    "BadArgs": lambda: BadArgs(1),
+    "BadMeta": lambda: BadMeta(1),
+    "OfSubText": OfSubText,
+    "RuntimeError: link 9999": lambda: chain(10_000),
+    "ValueError: two": circle,
+    "outer": lambda: nested(500),
     "20000 sub-exceptions": lambda: ExceptionGroup("wide", [ValueError(str(n)) for n in range(20_000)]),
-    "characters left out": lambda: ValueError(b"x" * 5_000_000), "RecursionError": recursion, "noted": with_notes,
-}  # fmt: skip
+    "characters left out": lambda: ValueError(b"x" * 5_000_000),
+    "RecursionError": recursion,
+    "noted": with_notes,
+}
 """Each with a part of what its text says in the end, or the name of its class."""
 
 

@@ -131,7 +131,7 @@ class Policed(ProcessActor):
 
     def read_no_more(self) -> None:
         """Answer this call, and begin no other one, while the control thread lives on."""
-        stream = sys.modules["_pihost.streams"].FrameStream
+        stream = sys.modules["_pihost.wire.streams"].FrameStream
         receive = stream._receive
         stream._receive = lambda self: receive(self) if self._takes_fds else time.sleep(600)
 

@@ -9,7 +9,7 @@ from typing import Any
 rehearsed: list[int] = []
 """The processes that have played a start through: the launcher, and the one that asks if it was a spare."""
 
-_rehearsal: Any = sys.modules.get("_pihost.rehearsal")
+_rehearsal: Any = sys.modules.get("_pihost.fork.rehearsal")
 if _rehearsal is not None:
     _original = _rehearsal.rehearse
 

@@ -24,8 +24,12 @@ _LARGE = 1 << 32
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), range)
 _BY_NAME = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
 _LEFT_OUT = (
-    "_pihost.packing._kept", "_pihost.rehearsal.rehearse", "logging._startTime", "sys.orig_argv", "sys.modules",
-)  # fmt: skip
+    "_pihost.fork.heap._kept",
+    "_pihost.fork.rehearsal.rehearse",
+    "logging._startTime",
+    "sys.orig_argv",
+    "sys.modules",
+)
 _TOLD_APART = ("tests.children.rehearsed", "tests.children.unrehearsed", __name__)
 _DUNDERS = ("__builtins__", "__cached__", "__file__", "__loader__", "__spec__", "__doc__")
 

@@ -8,6 +8,6 @@ from typing import Any
 rehearsed: list[int] = []
 """The processes that have played a start through: none."""
 
-_rehearsal: Any = sys.modules.get("_pihost.rehearsal")
+_rehearsal: Any = sys.modules.get("_pihost.fork.rehearsal")
 if _rehearsal is not None:
     _rehearsal.rehearse = lambda threads: None

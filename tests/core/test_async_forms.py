@@ -13,7 +13,8 @@ import pykka
 import pytest
 
 import piactors
-from piactors import ChildAlreadyStarted, ChildSpec, ProcessIsolator, StartError, Supervisor, waiting
+from piactors import ChildAlreadyStarted, ChildSpec, ProcessIsolator, StartError, Supervisor
+from piactors._future import waiting
 from tests.children.waits import BadStart, Bare, SlowToStart, Waiter
 from tests.support import pid_gone, wait_until
 

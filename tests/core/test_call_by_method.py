@@ -102,7 +102,7 @@ class Nameless:
         (Base.isolation, TypeError, "call: IsolationOptions.* is not a method"),
         (Nameless(), TypeError, "call: .*Nameless object.* is not a method"),
         (functools.partial(Base.add, k=1), TypeError, r"call: functools.partial\(.* is not a method"),
-        (lambda self: 1, TypeError, "call: .*lambda.* has no name that the isolate would know it by"),
+        (lambda self: 1, TypeError, "call: .*lambda.* has no name by which the isolate would know it"),
         (Part().name, TypeError, "call: .* belongs to an object of this process; pass Part.name or 'name'"),
         ("", ValueError, "call: '' is not the name of a method; use one such as 'add' or 'part.add'"),
         ("add()", ValueError, r"call: 'add\(\)' is not the name of a method"),

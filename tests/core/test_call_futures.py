@@ -105,10 +105,13 @@ def test_each_kind_of_call_is_awaited_in_every_way(made: Kinds) -> None:
         assert not left
         loop = asyncio.get_running_loop()
         return [
-            one.get(timeout=0), await asyncio.wrap_future(made.call(kind)), await made.call(kind),
-            *await asyncio.gather(made.call(kind), made.call(kind)), await asyncio.wait_for(made.call(kind), PATIENCE),
+            one.get(timeout=0),
+            await asyncio.wrap_future(made.call(kind)),
+            await made.call(kind),
+            *await asyncio.gather(made.call(kind), made.call(kind)),
+            await asyncio.wait_for(made.call(kind), PATIENCE),
             await loop.run_in_executor(made.isolator, list, [1, 2, 3]),  # type: ignore[arg-type]
-        ]  # fmt: skip
+        ]
 
     for kind in KINDS:
         assert asyncio.run(ways(kind)) == [[1, 2, 3]] * 7, kind

@@ -301,7 +301,7 @@ def test_a_cancel_ends_a_waiting_get_at_once(echo: Any, tmp_path: Path, threads:
     cancelled = time.monotonic()
     assert second.cancel()
     threads.join(10)
-    assert ended[0] - cancelled < 1
+    assert ended[0] - cancelled < LONG / 2
     Path(held["until"]).touch()
     assert first.get(timeout=LONG) == held["until"]
     assert echo.noted().get(timeout=LONG) == []
@@ -365,23 +365,20 @@ def test_an_actor_asks_and_tells_itself_during_a_call(echo: Any) -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 0.004, 0.008, 0.015, 0.05])
 def test_an_actor_asks_itself_after_a_call(echo: Any, seconds: float, tmp_path: Path) -> None:
-    """From a background thread, while nobody calls: it is handled within a second."""
+    """From a background thread, while nobody calls: it is handled soon, and not only with the next call."""
     for round_ in range(5):
         file = tmp_path / f"answer{round_}"
         echo.ask_later(seconds, str(file)).get(timeout=LONG)
         began = time.monotonic()
         wait_until(file.exists)
         assert file.read_text() == "7"
-        assert time.monotonic() - began < seconds + 1
+        assert time.monotonic() - began < seconds + 5
 
 
 def test_an_actor_tells_itself_after_a_call(echo: Any) -> None:
     """The message is there soon, though nobody reads after the call."""
     echo.tell_later(0.003, 5).get(timeout=LONG)
-    end = time.monotonic() + 1.5
-    while echo.noted().get(timeout=LONG) != [5]:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_until(lambda: echo.noted().get(timeout=LONG) == [5])
 
 
 # Odd callers
@@ -397,6 +394,8 @@ def test_a_signal_handler_may_call_the_isolate_that_its_thread_waits_for(host_sc
         class Echo:
             def give(self, value): return value
             def sleep(self, seconds): time.sleep(seconds); return seconds
+            def wait_for(self, path):
+                while not os.path.exists(path): time.sleep(0.005)
         echo = piactors.spawn(Echo).proxy()
         echo.give(0).get(timeout=20)
         seen = []
@@ -418,14 +417,13 @@ def test_a_signal_handler_may_call_the_isolate_that_its_thread_waits_for(host_sc
             future = echo.sleep(0.03)
             threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGUSR1)).start()
             assert future.get(timeout=20) == 0.03
-        hold, victim = echo.sleep(0.5), echo.give(1)
+        hold, victim = echo.wait_for("let go"), echo.give(1)
         signal.signal(signal.SIGUSR1, lambda *_: victim.cancel())
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-        began = time.monotonic()
         try:
             victim.get(timeout=20)
         except CancelledError:
-            assert time.monotonic() - began < 0.4
+            open("let go", "w").close()
         else:
             raise AssertionError
         assert echo.give(9).get(timeout=20) == 9

@@ -21,6 +21,7 @@ import pytest
 import piactors
 from piactors import ChildSpec, ProcessActor, Recycle, Supervisor
 from piactors._host import runtime
+from tests import inside
 from tests.injecting import PACKAGE, Site, Watcher, watching
 from tests.support import HostScripts, wait_until
 
@@ -32,11 +33,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "igno
 LARGE = 400_000
 Life = Callable[[list[Any]], list[Any]]
 KINDS: list[Callable[[], BaseException]] = [
-    *(lambda number=number: OSError(number, os.strerror(number))  # type: ignore[misc]
-      for number in (errno.EMFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EPIPE, errno.EIO)),
+    *(
+        lambda number=number: OSError(number, os.strerror(number))  # type: ignore[misc]
+        for number in (errno.EMFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EPIPE, errno.EIO)
+    ),
     MemoryError,
     lambda: RuntimeError("can't start new thread"),
-]  # fmt: skip
+]
 
 
 class Bystander(ProcessActor):
@@ -218,9 +221,9 @@ def live(life: Life) -> None:
 def check(life: Life, site: Site, error: BaseException, bystander: Any, pid: int) -> bool:
     """Have one call fail, and see that nobody else notices; returns whether it was made at all."""
     watcher = Watcher(site, error)
-    before, reader = runtime.current(), bystander._isolate.process._reader
+    before, reader = runtime.current(), inside.process(bystander)._reader
     # What the I/O thread does for it after its last answer belongs to it, and could be what fails.
-    wait_until(lambda: not (reader.rests or reader._resting))
+    wait_until(lambda: not (reader.is_unwatched or reader._unwatched))
     try:
         with watching(watcher):
             live(life)
@@ -282,17 +285,26 @@ def test_a_failing_call_costs_what_it_belongs_to(bystander: Any) -> None:
 @pytest.mark.timeout(180)
 def test_an_end_whose_telling_fails_leaves_nobody_waiting(bystander: Any) -> None:
     """Nothing is told a second time of a process that has ended, and of a launcher that is lost."""
-    wanted = {("_tell", "exited"), ("_tell_of_loss", "exited"), ("_end_what_escaped", "run"),
-              ("_tell_lost", "_launcher_lost"), ("_tell_lost", "items"), ("_tell_lost", "_tell_of_loss"),
-              ("_tell_lost", "pop"), ("_read", "_sort"), ("_sort", "extend"), ("_sort", "received_descriptors"),
-              ("_sort", "add"), ("_handle", "_tell")}  # fmt: skip
-    lines = Path(PACKAGE, "_host/launching.py").read_text().splitlines()
-    sites = []
-    for life, site in all_sites([bereft]):
-        if site.file == "_host/launching.py":
-            above = (line for line in reversed(lines[: site.line]) if line.startswith("    def "))
-            if (next(above).split("(")[0].split()[-1], site.callee) in wanted:
-                sites.append((life, site))
+    wanted = {
+        ("_tell", "exited"),
+        ("_tell_of_loss", "exited"),
+        ("_end_what_escaped", "run"),
+        ("_tell_lost", "_launcher_lost"),
+        ("_tell_lost", "items"),
+        ("_tell_lost", "_tell_of_loss"),
+        ("_tell_lost", "pop"),
+        ("_read", "_sort"),
+        ("_sort", "extend"),
+        ("_sort", "received_descriptors"),
+        ("_sort", "add"),
+        ("_handle", "_tell"),
+    }
+    names = {name: _functions(Path(PACKAGE, name)) for name in ("_process/launcher.py", "_process/launcher_channel.py")}
+    sites = [
+        (life, site)
+        for life, site in all_sites([bereft])
+        if site.file in names and (names[site.file](site.line), site.callee) in wanted
+    ]
     assert len(sites) >= len(wanted)
     inject(sites, bystander, lambda: [MemoryError])
 
@@ -300,15 +312,40 @@ def test_an_end_whose_telling_fails_leaves_nobody_waiting(bystander: Any) -> Non
 @pytest.mark.timeout(180)
 def test_an_end_for_good_that_fails_at_its_last_steps_is_told_to_everybody(bystander: Any) -> None:
     """Once it has ended it cannot be ended any more, but those who wait for that have still to hear of it."""
-    lines = {name: Path(PACKAGE, name).read_text().splitlines() for name in ("endings.py", "sinks.py", "keeper.py")}
-    ended = lines["endings.py"].index("    isolate.ended.set()") + 1
-    stop_sink = lines["sinks.py"].index("class StopSink:") + 1
-    tell = lines["keeper.py"].index("    def tell(self, reason: ExitReason) -> None:") + 1
-    last = {"endings.py": range(ended, ended + 5), "sinks.py": range(stop_sink, stop_sink + 12),
-            "keeper.py": range(tell, tell + 9)}  # fmt: skip
-    sites = [(life, site) for life, site in all_sites([alone]) if site.line in last.get(site.file, ())]
-    assert {site.callee for _, site in sites} >= {"set", "tell", "fail_all", "settle_with"}
+    wanted = {
+        "_take_steps",
+        "_fail_not_run",
+        "fail_all",
+        "steps_of_end",
+        "_steps_of_end",
+        "_tell_parent",
+        "tell",
+        "_publish_exceeded",
+        "_raise_start_error",
+        "_closed",
+        "_die_of_crash",
+        "fail",
+    }
+    files = [f"_isolate/{name}.py" for name in ("performing", "telling", "news", "reply_ports", "deathwatch")]
+    names = {name: _functions(Path(PACKAGE, name)) for name in files}
+    sites = [
+        (life, site)
+        for life, site in all_sites([alone])
+        if site.file in names and names[site.file](site.line) in wanted
+    ]
+    assert {names[site.file](site.line) for _, site in sites} >= {"_closed", "_take_steps", "fail_all", "tell", "fail"}
     inject(sites, bystander, lambda: [MemoryError])
+
+
+def _functions(path: Path) -> Callable[[int], str]:
+    """Return what names the function that a line of a module is in."""
+    lines = path.read_text().splitlines()
+
+    def name(line: int) -> str:
+        above = (text.strip() for text in reversed(lines[:line]) if text.lstrip().startswith("def "))
+        return next(above).split("(")[0].removeprefix("def ")
+
+    return name
 
 
 def test_a_launcher_whose_news_cannot_be_read_for_a_while_lives(

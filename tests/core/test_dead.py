@@ -13,6 +13,7 @@ import pytest
 
 import piactors
 from piactors import ActorDeadError, ChildSpec, IsolateCrashed, ProcessIsolator, Supervisor
+from tests import inside
 from tests.children.waits import Waiter
 from tests.support import wait_until
 
@@ -36,11 +37,16 @@ def test_every_way_to_call_what_has_crashed_names_it_and_says_why(tmp_path: Path
     assert reason is not None
     ways = {
         **{f"queued {number}": call.get for number, call in enumerate(queued)},
-        "proxy": ref.proxy, "method": lambda: nested().get(), "attribute": lambda: proxy.number.get(),
-        "set": lambda: setattr(proxy, "number", 1), "ask": lambda: ref.ask("x"), "tell": lambda: ref.tell("x"),
-        "defer": lambda: nested.defer(), "await later": lambda: ref.ask("x", block=False).get(),
+        "proxy": ref.proxy,
+        "method": lambda: nested().get(),
+        "attribute": lambda: proxy.number.get(),
+        "set": lambda: setattr(proxy, "number", 1),
+        "ask": lambda: ref.ask("x"),
+        "tell": lambda: ref.tell("x"),
+        "defer": lambda: nested.defer(),
+        "await later": lambda: ref.ask("x", block=False).get(),
         "IsolateProxy": lambda: piactors.IsolateProxy(actor_ref=ref),
-    }  # fmt: skip
+    }
     for way, call in ways.items():
         error = error_of(call)
         assert (error.name, error.reason) == ("blur", reason), way
@@ -93,7 +99,7 @@ def test_a_repr_never_waits(tmp_path: Path) -> None:
     ref = Waiter.start()
     call = ref.proxy().when_there(str(tmp_path / "go"))
     shown: list[str] = []
-    with ref._isolate.lock:
+    with inside.delivery(ref).lock:
         thread = threading.Thread(target=lambda: shown.append(repr(ref)), daemon=True)
         thread.start()
         thread.join(PATIENCE)

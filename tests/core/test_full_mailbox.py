@@ -13,6 +13,7 @@ import pytest
 
 import piactors
 from piactors import IsolationOptions, MailboxFull, Timeout
+from tests import inside
 from tests.support import wait_until
 
 SHORT = 0.05
@@ -138,7 +139,7 @@ def test_who_waits_for_room_is_told_of_the_end(full: tuple[Any, Any]) -> None:
 
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
-    wait_until(lambda: len(ref._isolate.room._places))
+    wait_until(lambda: len(inside.delivery(ref).room._places))
     ref.terminate()
     thread.join(PATIENCE)
     assert len(told) == 1

@@ -134,9 +134,7 @@ def test_a_segmentation_fault_leaves_its_python_stack(way: IsolationOptions) -> 
     assert caught.value.reason.signal == 11
 
 
-@pytest.mark.parametrize(
-    ("name", "code"), [("leave", 0), ("leave", 5), ("exit_with", 0)]
-)
+@pytest.mark.parametrize(("name", "code"), [("leave", 0), ("leave", 5), ("exit_with", 0)])
 def test_an_exit_in_a_call_is_abnormal_whatever_its_code(name: str, code: int) -> None:
     isolator = ProcessIsolator().start()
     with pytest.raises(IsolateCrashed) as caught:

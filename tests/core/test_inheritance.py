@@ -15,7 +15,7 @@ import pytest
 
 import piactors
 from piactors import IsolationOptions, ProcessActor, ProcessIsolator
-from piactors.pihost import inherit
+from piactors.pihost.process import inherit
 from tests.support import HostScripts
 
 REPO = Path(__file__).resolve().parents[2]
@@ -232,7 +232,7 @@ def test_options_of_the_interpreter_and_arguments_are_the_hosts(way: str, flags:
 
 
 def test_another_interpreter_gets_the_options_that_any_python_knows() -> None:
-    code = "from piactors._host.flags import interpreter_flags as f; print(*f(False)); print(*f(True))"
+    code = "from piactors._process.flags import interpreter_flags as f; print(*f(False)); print(*f(True))"
     command = [sys.executable, "-OO", "-B", "-I", "-X", "dev", "-W", "error", "-c", code]
     other, own = subprocess.run(command, check=True, capture_output=True, text=True, timeout=50).stdout.splitlines()
     assert other.split() == ["-O", "-O", "-B", "-I", "-E", "-s"]

@@ -33,8 +33,12 @@ def test_no_setup_takes_the_records_away_from_the_host(tmp_path: Path, caplog: p
     proxy.warns().get(timeout=30)
     proxy.disabled().get(timeout=30)
     ref.stop(timeout=30)
-    for name, text in {"of.force": "forced", "of.dict": "by dictConfig", "of.shutdown": "after a shutdown",
-                       "of.disable": "seen again"}.items():  # fmt: skip
+    for name, text in {
+        "of.force": "forced",
+        "of.dict": "by dictConfig",
+        "of.shutdown": "after a shutdown",
+        "of.disable": "seen again",
+    }.items():
         wait_until(lambda: seen(caplog, name) == [text])  # noqa: B023
     wait_until(lambda: any("a warning of Python" in text for text in seen(caplog, "py.warnings")))
 
@@ -59,6 +63,6 @@ def test_records_that_are_odd_harm_nobody(caplog: pytest.LogCaptureFixture) -> N
     wait_until(lambda: "the last one" in seen(caplog, "of.odd"))
     assert seen(caplog, "of.odd") == ["shown", "extra", "a level of an enum", "the last one"]
     extra, level = (record for record in caplog.records if record.getMessage() in ("extra", "a level of an enum"))
-    assert extra.__dict__["bad"] == "<the repr of a BadText cannot be had>"
+    assert extra.__dict__["bad"] == "<the repr of a BadText is not available>"
     assert (extra.__dict__["fine"], level.levelno) == (1, 35)
     wait_until(lambda: sum("--- Logging error ---" in line for line in lines) == 2)

@@ -13,8 +13,9 @@ import pytest
 
 from piactors import Backoff, IsolateCrashed, ProtocolError, events
 from piactors._host import runtime
-from piactors._host.early import EarlyFrames
-from piactors.pihost import wire
+from piactors._process.early import EarlyFrames
+from piactors.pihost.wire import wire
+from tests import inside
 from tests.children.actors import Fragile
 from tests.support import wait_until
 
@@ -82,14 +83,12 @@ def test_a_stop_in_the_moment_of_a_restart_is_a_stop_and_no_failed_start() -> No
     ref = Fragile.with_options(restart="permanent", backoff=Backoff(initial=600, maximum=600)).start()
     with pytest.raises(IsolateCrashed):
         ref.proxy().die().get(timeout=PATIENCE)
-    isolate = ref._isolate
 
     def strike() -> None:
-        isolate.restart_timer.cancel()
         ref.stop(block=False)
-        isolate.restart_due()
+        inside.life(ref).restart_due()
 
-    isolate.loop.call_soon(strike)
+    inside.on_the_loop(ref, strike)
     reason = ref.wait_for_exit(PATIENCE)
     assert reason is not None
     assert reason.kind == "shutdown"

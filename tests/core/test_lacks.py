@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from piactors import ActorDeadError, ProcessActor
+from tests import inside
 from tests.support import HostScripts, wait_until
 
 RECOVERY_SECONDS = 5.0
@@ -246,8 +247,8 @@ if __name__ == "__main__":
     pid = ref.pid
     os.kill(pid, signal.SIGKILL)  # it had two threads: there is room for the first one of its successor
     deadline = time.monotonic() + 20
-    while ref._isolate.lacks < 3 and time.monotonic() < deadline: time.sleep(0.01)
-    print("waits", ref._isolate.lacks >= 3, ref.state, ref.is_alive())
+    while ref._isolate.life.machine.lacks < 3 and time.monotonic() < deadline: time.sleep(0.01)
+    print("waits", ref._isolate.life.machine.lacks >= 3, ref.state, ref.is_alive())
     open(os.path.join(group, "pids.max"), "w").write("max")
     began = time.monotonic()
     print("again", ref.proxy().pid().get(timeout=20) != pid, ref.generation, time.monotonic() - began < 5)
@@ -262,6 +263,8 @@ def test_a_process_that_can_start_no_thread_is_tried_again(host_script: HostScri
     host = host_script(enter + ALONE, env=env)
     out, err = host.communicate(timeout=50)
     assert out.split() == ["waits", "True", "restarting", "True", "again", "True", "2", "True"], (out, err)
+
+
 NO_THREAD = """
 import os, threading
 start = threading.Thread.start
@@ -297,12 +300,12 @@ def test_a_process_that_is_made_and_lacks_a_thread_is_tried_again(
         pid = ref.proxy().pid().get(timeout=20)
         flag.touch()
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: ref._isolate.lacks >= 4)
+        wait_until(lambda: inside.lacks(ref) >= 4)
         assert ref.state == "restarting"
         flag.unlink()
         assert ref.proxy().pid().get(timeout=RECOVERY_SECONDS) != pid
         assert ref.generation == 2
-        told = [record.getMessage() for record in caplog.records if "is tried again" in record.getMessage()]
+        told = [record.getMessage() for record in caplog.records if "will be retried" in record.getMessage()]
         assert len(told) == 1
         assert told[0].endswith("RuntimeError: can't start new thread")
     finally:

@@ -14,9 +14,13 @@ from tests.support import wait_until
 ENDS = ("raises", "coroutine", "at_once", "awaited_task", "task_and_wait", "callback", "executor")
 """Ways to leave of a call, the first one without a coroutine."""
 GOES_ON = {
-    "stops_loop": "went on", "closes_loop": "Cannot close a running event loop", "cancels_itself": "enough",
-    "raises_cancelled": "cancelled", "cancels_all": "cancelled", "sets_policy": "set",
-}  # fmt: skip
+    "stops_loop": "went on",
+    "closes_loop": "Cannot close a running event loop",
+    "cancels_itself": "enough",
+    "raises_cancelled": "cancelled",
+    "cancels_all": "cancelled",
+    "sets_policy": "set",
+}
 """What isolated code may do to the loop, and what comes of that call."""
 
 

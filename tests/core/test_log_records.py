@@ -105,9 +105,19 @@ def written() -> Iterator[io.StringIO]:
 
 
 WAYS = [
-    "says_on_stdout", "says_on_stderr", "logs", "logs_as_logger", "logs_an_exception", "logs_an_extra", "logs_a_stack",
-    "logs_from_a_thread", "dies_with_last_words", "exits_with_words", "raises", "crashes_in_a_tell",
-]  # fmt: skip
+    "says_on_stdout",
+    "says_on_stderr",
+    "logs",
+    "logs_as_logger",
+    "logs_an_exception",
+    "logs_an_extra",
+    "logs_a_stack",
+    "logs_from_a_thread",
+    "dies_with_last_words",
+    "exits_with_words",
+    "raises",
+    "crashes_in_a_tell",
+]
 
 
 def test_whatever_is_hostile_is_harmless_in_the_log_and_in_texts(written: io.StringIO) -> None:

@@ -135,10 +135,19 @@ def watches(count: int) -> float:
 @pytest.mark.parametrize(
     "what",
     [
-        cancel, cancel_from_the_end, cancel_when_full, give_way, stop, wait, callbacks_of_many, callbacks_of_one,
-        remove_callbacks, subscribers, watches,
+        cancel,
+        cancel_from_the_end,
+        cancel_when_full,
+        give_way,
+        stop,
+        wait,
+        callbacks_of_many,
+        callbacks_of_one,
+        remove_callbacks,
+        subscribers,
+        watches,
     ],
-)  # fmt: skip
+)
 def test_sixteen_times_as_many_do_not_take_the_square_as_long(what: Callable[[int], float]) -> None:
     """The shortest of three tries counts for each, since the machine may be busy."""
     few, many = [], []

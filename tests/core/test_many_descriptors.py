@@ -21,8 +21,9 @@ def test_nothing_uses_select() -> None:
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                found += [(path, node.lineno)] * ((node.value.id, node.attr) in {
-                    ("select", "select"), ("selectors", "SelectSelector")})  # fmt: skip
+                found += [(path, node.lineno)] * (
+                    (node.value.id, node.attr) in {("select", "select"), ("selectors", "SelectSelector")}
+                )
             if isinstance(node, ast.ImportFrom) and node.module in ("select", "selectors"):
                 names = {alias.name for alias in node.names}
                 found += [(path, node.lineno)] * bool(names & {"select", "SelectSelector", "*"})

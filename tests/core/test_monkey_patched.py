@@ -14,7 +14,7 @@ import pytest
 import piactors
 from piactors import ProcessActor, StartError, Supervisor
 from piactors._host import runtime
-from piactors.pihost import patched
+from piactors.pihost.fork import patched
 from tests.support import HostScripts
 
 REPO = Path(__file__).resolve().parents[2]

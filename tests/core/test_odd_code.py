@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from piactors import IsolateCrashed, spawn
-from piactors.pihost import hosted
+from piactors.pihost.serve import hosted
 from tests.children import odd
 
 MODULE = "tests.children.odd"

@@ -84,11 +84,15 @@ def test_no_descriptor_of_ours_stands_for_a_stream(
     lines = run(host_script, way, CLOSED.replace("CLOSED", str(closed)))
     inherited = " ".join("/dev/null" if fd in closed or fd == 0 else "pipe" for fd in (0, 1, 2))
     assert [line for line in lines if line.startswith("@")] == [
-        "@ log hello 500000", "@ log again /dev/null pipe pipe",
-        "@ inherit hello 500000", f"@ inherit again {inherited}",
-        "@ discard hello 500000", "@ discard again /dev/null /dev/null /dev/null",
-        "@ /dev/null", "@ told" if closed != (0,) else "@ not told",
-    ]  # fmt: skip
+        "@ log hello 500000",
+        "@ log again /dev/null pipe pipe",
+        "@ inherit hello 500000",
+        f"@ inherit again {inherited}",
+        "@ discard hello 500000",
+        "@ discard again /dev/null /dev/null /dev/null",
+        "@ /dev/null",
+        "@ told" if closed != (0,) else "@ not told",
+    ]
 
 
 # Few descriptors

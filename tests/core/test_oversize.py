@@ -104,8 +104,11 @@ def test_an_error_that_fits_arrives_as_it_was() -> None:
 def test_a_message_over_the_bound_fails_in_the_host() -> None:
     ref = Talker.with_options(max_frame=65_536).start()
     pid = ref.proxy().pid().get(timeout=30)
-    for send in (lambda: ref.ask(bytes(BIG), timeout=30), lambda: ref.tell(bytes(BIG)),
-                 lambda: ref.proxy().on_receive(bytes(BIG)).get(timeout=30)):  # fmt: skip
+    for send in (
+        lambda: ref.ask(bytes(BIG), timeout=30),
+        lambda: ref.tell(bytes(BIG)),
+        lambda: ref.proxy().on_receive(bytes(BIG)).get(timeout=30),
+    ):
         with pytest.raises(ValueError, match="max_frame is 65,536"):
             send()
     assert ref.proxy().pid().get(timeout=30) == pid

@@ -18,6 +18,7 @@ import pytest
 import piactors
 from piactors import Backoff, IsolateCrashed, IsolationOptions, PoisonMessage
 from piactors.events import Event, IsolateExited, IsolateRestarting, IsolateStarted, RestartsExceeded
+from tests import inside
 from tests.children.actors import Fragile
 from tests.support import wait_until
 
@@ -249,7 +250,7 @@ def test_no_schedule_leaves_a_future_without_outcome_or_runs_a_call_twice(tmp_pa
 
 def knows_spare(ref: Any) -> bool:
     """Whether the launcher has made another spare and its descriptor has come, as happens a moment after each start."""
-    return bool(ref._isolate.process._backend._spare_fd >= 0)
+    return bool(inside.process(ref)._backend._spare_fd >= 0)
 
 
 @pytest.mark.timeout(180)

@@ -56,7 +56,10 @@ def run(host_script: HostScripts, way: IsolationOptions, code: str) -> dict[str,
 
 
 def test_isolates_have_the_groups_that_the_host_has_now(host_script: HostScripts, way: IsolationOptions) -> None:
-    found = run(host_script, way, """
+    found = run(
+        host_script,
+        way,
+        """
 first, again = start().proxy(), start(restart="permanent").proxy()
 say(before=first.who().get(timeout=20))
 os.setgroups([7, 8])
@@ -66,14 +69,18 @@ outcome(lambda: again.end().get(timeout=20))
 say(again=again.who().get(timeout=20))
 os.setgroups([])
 say(last=start().proxy().who().get(timeout=20))
-""")  # fmt: skip
+""",
+    )
     assert found["before"] == found["first"] == [0, os.getgid(), os.getgroups()]
     assert found["after"] == found["again"] == [0, 9, [7, 8]]
     assert found["last"] == [0, 9, []]
 
 
 def test_isolates_of_the_time_before_can_still_be_ended(host_script: HostScripts, way: IsolationOptions) -> None:
-    found = run(host_script, way, """
+    found = run(
+        host_script,
+        way,
+        """
 late, doomed, orderly, left = start(call_timeout=0.5), start(), start(), start()
 os.setgid(65534)
 os.setuid(65534)
@@ -83,19 +90,25 @@ say(terminated=doomed.terminate(timeout=20).kind)
 say(stopped=orderly.stop(timeout=20))
 say(new=outcome(lambda: start().proxy().who().get(timeout=20)))
 left.proxy().hang()
-""")  # fmt: skip
+""",
+    )
     assert str(found["late"]).startswith("CallTimeout")
     assert (found["terminated"], found["stopped"]) == ("killed", True)
     # The tests' interpreter may lie in a folder of root's.
-    assert found["new"] == [65534, 65534, []] or "Permission denied" in str(found["new"]) or (
-        "this program has become another user (uid 65534)" in str(found["new"])
-    )  # fmt: skip
+    assert (
+        found["new"] == [65534, 65534, []]
+        or "Permission denied" in str(found["new"])
+        or ("this program has become another user (uid 65534)" in str(found["new"]))
+    )
 
 
 @pytest.mark.parametrize("way", ["portable"], indirect=True)
 def test_what_nobody_may_end_is_let_go_of(host_script: HostScripts, way: IsolationOptions) -> None:
     """A process that is stopped does not even end by itself."""
-    found = run(host_script, way, """
+    found = run(
+        host_script,
+        way,
+        """
 ref, other = start(), start(shutdown_timeout=0.2)
 pids = [ref.pid, other.pid]
 for pid in pids:
@@ -103,7 +116,8 @@ for pid in pids:
 os.setuid(65534)
 reason = ref.terminate(timeout=20)
 say(pids=pids, kind=reason.kind)
-""")  # fmt: skip
+""",
+    )
     pids = found["pids"]
     assert isinstance(pids, list)
     assert found["kind"] == "killed"

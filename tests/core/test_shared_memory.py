@@ -16,11 +16,11 @@ import pytest
 
 import piactors
 from piactors import IsolateCrashed, IsolationLimits, IsolationOptions, ProcessIsolator
-from piactors._host import parcels
-from piactors._policies import idle_memory
-from piactors.pihost import segments
+from piactors._codec import shared_memory
+from piactors._isolate.policies import idle_memory
+from piactors.pihost.memory import segments
 from tests.children.arrays import Arrays, mapped_bytes
-from tests.support import HostScripts, pid_gone, wait_until
+from tests.support import HostScripts, in_shared_memory, left_in_shared_memory, pid_gone, wait_until
 from tests.test_interpreters import python
 
 __all__ = ["python"]
@@ -63,14 +63,40 @@ BIG = np.arange(300_000).reshape(300, 1000)
 @pytest.mark.parametrize(
     "value",
     [
-        {"a": BIG, "b": [BIG, BIG + 1]}, [BIG[::2, ::3]], np.asfortranarray(BIG), BIG.T, BIG[:, :0], BIG[::-1],
-        np.array([1, "x", None, b"y" * 100_000], dtype=object), BIG.astype("U5"), BIG.view([("a", "i4"), ("b", "i4")]),
-        b"b" * 100_000, bytearray(b"c" * 5 * MIB), "\u00e9" * 100_000, ["s" * 70_000, b"t" * 70_000, 5],
-        {"k": bytearray(70_000)}, (BIG, b"x" * 65_536, "y" * 65_535),
+        {"a": BIG, "b": [BIG, BIG + 1]},
+        [BIG[::2, ::3]],
+        np.asfortranarray(BIG),
+        BIG.T,
+        BIG[:, :0],
+        BIG[::-1],
+        np.array([1, "x", None, b"y" * 100_000], dtype=object),
+        BIG.astype("U5"),
+        BIG.view([("a", "i4"), ("b", "i4")]),
+        b"b" * 100_000,
+        bytearray(b"c" * 5 * MIB),
+        "\u00e9" * 100_000,
+        ["s" * 70_000, b"t" * 70_000, 5],
+        {"k": bytearray(70_000)},
+        (BIG, b"x" * 65_536, "y" * 65_535),
     ],
-    ids=["nested", "strides", "F", "transposed", "empty", "reversed", "object", "text", "records", "bytes", "bytearray",
-         "str", "list", "dict", "tuple"],
-)  # fmt: skip
+    ids=[
+        "nested",
+        "strides",
+        "F",
+        "transposed",
+        "empty",
+        "reversed",
+        "object",
+        "text",
+        "records",
+        "bytes",
+        "bytearray",
+        "str",
+        "list",
+        "dict",
+        "tuple",
+    ],
+)
 @pytest.mark.parametrize("trust", ["code", "data"])
 def test_values_come_back_as_they_were(value: Any, trust: Any) -> None:
     isolator = ProcessIsolator(IsolationOptions(trust=trust)).start()
@@ -178,7 +204,7 @@ def test_segments_are_bounded_and_used_again() -> None:
 
 def test_a_small_limit_of_memory_gives_small_segments() -> None:
     options = IsolationOptions(limits=IsolationLimits(max_memory=256 * MIB))
-    assert parcels.bound(options) == 32 * MIB
+    assert shared_memory.bound(options) == 32 * MIB
     before = mapped_bytes()
     actor = Arrays.with_options(options).start().proxy()
     for size in (10_000, 500_000, 4 * MIB, 6 * MIB):
@@ -389,7 +415,7 @@ def test_a_host_that_lacks_a_mechanism_gets_right_results(host_script: HostScrip
 
 
 def test_a_killed_host_leaves_nothing(host_script: HostScripts) -> None:
-    before = set(os.listdir("/dev/shm"))
+    before = in_shared_memory()
     host = host_script(HOST, args=["wait"], env=environment())
     assert host.stdout is not None
     pid = int(host.stdout.readline().split()[0])
@@ -397,4 +423,4 @@ def test_a_killed_host_leaves_nothing(host_script: HostScripts) -> None:
     host.kill()
     host.wait()
     wait_until(lambda: pid_gone(pid) and all(pid_gone(child.pid) for child in children))
-    assert set(os.listdir("/dev/shm")) <= before
+    assert not left_in_shared_memory(before)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from piactors.pihost import segments
+from piactors.pihost.memory import segments
 from tests.support import HostScripts
 
 PROGRAM = '''
     """Start isolates, each with a failure at another step, and print how each start ended without its cause."""
     import os, pickle, signal, socket, sys
 
-    from piactors.pihost import isolate, launcher, page, plain_decode, rehearsal, wire
+    from piactors import pihost
+    from piactors.pihost.fork import launcher, rehearsal
+    from piactors.pihost.serve import isolate
+    from piactors.pihost.wire import page, wire
 
-    HERE = os.path.dirname(isolate.__file__)
+    HERE = os.path.join(os.path.dirname(pihost.__file__), "")
     armed, steps, seen = 0, 0, set()
 
     def trace(frame, event, _):
         """Raise at the step that is armed: each call of a function of pihost, and each line of the isolate's own."""
         global steps
         path = frame.f_code.co_filename
-        if os.path.dirname(path) != HERE or frame.f_code.co_name in ("tell_failure", "_be_isolate"):
+        if not path.startswith(HERE) or frame.f_code.co_name in ("tell_failure", "_be_isolate"):
             return None
         place = frame.f_code, frame.f_lineno
         steps += place not in seen

@@ -144,8 +144,12 @@ def test_logging_records_arrive_as_records(way: IsolationOptions, caplog: pytest
     wait_until(lambda: "it went wrong" in caplog.text)
     fine = next(record for record in caplog.records if record.getMessage() == "fine")
     assert (fine.name, fine.levelno, fine.isolate, fine.colour, fine.odd) == (  # type: ignore[attr-defined]
-        "plugin.part", 10, "logger", "red", [1, 2],
-    )  # fmt: skip
+        "plugin.part",
+        10,
+        "logger",
+        "red",
+        [1, 2],
+    )
     wrong = next(record for record in caplog.records if record.getMessage() == "it went wrong")
     assert "in log_error" in (wrong.exc_text or "")
     assert "LookupError: lost" in (wrong.exc_text or "")

@@ -131,9 +131,10 @@ def test_trio_on_top_of_asyncio() -> None:
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
         trio.lowlevel.start_guest_run(
-            guest, run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+            guest,
+            run_sync_soon_threadsafe=loop.call_soon_threadsafe,
             done_callback=lambda outcome: ended.set_result(outcome.unwrap()),
-        )  # fmt: skip
+        )
         assert await ref.proxy().say(2) == 2
         assert await asyncio.wait_for(ended, PATIENCE) == "refused"
 
@@ -229,9 +230,15 @@ def test_ways_of_running_a_program(way: str, tmp_path: Path) -> None:
         "IPython -i": CODE.replace("\n\n", "\n\n\n") + "exit\n",
     }
     done = subprocess.run(
-        [sys.executable, *arguments], input=typed.get(way, ""), cwd=tmp_path, capture_output=True, text=True,
-        timeout=50, env=environment(IPYTHONDIR=str(tmp_path / "ipython"), PYTHONSTARTUP=""), check=False,
-    )  # fmt: skip
+        [sys.executable, *arguments],
+        input=typed.get(way, ""),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env=environment(IPYTHONDIR=str(tmp_path / "ipython"), PYTHONSTARTUP=""),
+        check=False,
+    )
     assert EXPECTED in done.stdout, done.stdout + done.stderr
     assert "Error" not in done.stderr, done.stderr
     assert done.returncode == 0
@@ -459,9 +466,14 @@ def test_containers(name: str, tmp_path: Path) -> None:
             pytest.skip("needs root, setpriv, and an interpreter that others may run")
         before = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     done = subprocess.run(
-        [*mounts(SURROUNDINGS[name]), *before, sys.executable, "-B", "-c", USE], cwd="/", capture_output=True,
-        text=True, timeout=50, env=environment(HOME="/nonexistent"), check=False,
-    )  # fmt: skip
+        [*mounts(SURROUNDINGS[name]), *before, sys.executable, "-B", "-c", USE],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env=environment(HOME="/nonexistent"),
+        check=False,
+    )
     assert done.stdout.splitlines() == USED, done.stderr
 
 

@@ -34,10 +34,12 @@ with contextlib.suppress(ImportError):
 import attrs
 import numpy
 
-from piactors._host import foreign_records, serialise
-from piactors.arrivals import check_description
+from piactors._codec import decode, foreign_records
+from piactors._isolate.frames import check_description
 from piactors.errors import ProtocolError, UntrustedReply
-from piactors.pihost import plain_decode, plain_encode, wire
+from piactors.pihost.plain import decode as plain_decode
+from piactors.pihost.plain import encode as plain_encode
+from piactors.pihost.wire import wire
 
 BUDGET = 1 << 20
 MAX_FRAME = 1 << 12
@@ -69,7 +71,7 @@ def _no_request(number: int) -> Any:
     raise Broken(f"a reply of plain data asked for the future of request {number}")
 
 
-DECODER = serialise.Decoder("fuzzed", False, ACCEPT, BUDGET, _no_request)
+DECODER = decode.Decoder("fuzzed", False, ACCEPT, BUDGET, _no_request)
 
 
 # --- the rules --------------------------------------------------------------------------------
@@ -206,22 +208,66 @@ def one_input(data: bytes) -> None:
 # --- seeds --------------------------------------------------------------------------------------
 
 _DESCRIPTION: dict[str, Any] = {
-    "module": "builtins", "qualname": "ValueError", "text": "no", "traceback": "Traceback", "notes": ["a note"],
-    "args": plain_encode.encode(("no",)), "pickle": None, "accepted": None, "untrusted": None, "invalid_target": False,
-}  # fmt: skip
+    "module": "builtins",
+    "qualname": "ValueError",
+    "text": "no",
+    "traceback": "Traceback",
+    "notes": ["a note"],
+    "args": plain_encode.encode(("no",)),
+    "pickle": None,
+    "accepted": None,
+    "untrusted": None,
+    "invalid_target": False,
+}
 _RECORD: dict[str, Any] = {
-    "name": "a.b", "level": 20, "message": "hello", "created": 1.5, "pathname": "f.py", "lineno": 3, "function": "f",
-    "thread": 7, "thread_name": "MainThread", "exception": None, "stack": "", "extra": {"more": 1}, "msecs": 500.0,
-    "relative_created": 20.5, "process_name": "MainProcess", "task_name": None,
-}  # fmt: skip
+    "name": "a.b",
+    "level": 20,
+    "message": "hello",
+    "created": 1.5,
+    "pathname": "f.py",
+    "lineno": 3,
+    "function": "f",
+    "thread": 7,
+    "thread_name": "MainThread",
+    "exception": None,
+    "stack": "",
+    "extra": {"more": 1},
+    "msecs": 500.0,
+    "relative_created": 20.5,
+    "process_name": "MainProcess",
+    "task_name": None,
+}
 _VALUES: tuple[Any, ...] = (
-    None, True, -1, 2**63, 10**5000, 1.5, "text", "\ud800", b"raw", [1, [2, "x"]], (1,), {"a": {"b": None}}, {1, 2},
-    range(3), decimal.Decimal("1E+9"), numpy.arange(3), numpy.datetime64(5, "D"), numpy.array(["x"]), list(range(9)),
-    {"name": (True, False, 2)}, {"a.b": (False, True, 0)}, _DESCRIPTION, _RECORD,
-    {**_DESCRIPTION, "qualname": "SystemExit"}, {**_DESCRIPTION, "pickle": b"cos\nsystem\n(S'x'\ntR."},
+    None,
+    True,
+    -1,
+    2**63,
+    10**5000,
+    1.5,
+    "text",
+    "\ud800",
+    b"raw",
+    [1, [2, "x"]],
+    (1,),
+    {"a": {"b": None}},
+    {1, 2},
+    range(3),
+    decimal.Decimal("1E+9"),
+    numpy.arange(3),
+    numpy.datetime64(5, "D"),
+    numpy.array(["x"]),
+    list(range(9)),
+    {"name": (True, False, 2)},
+    {"a.b": (False, True, 0)},
+    _DESCRIPTION,
+    _RECORD,
+    {**_DESCRIPTION, "qualname": "SystemExit"},
+    {**_DESCRIPTION, "pickle": b"cos\nsystem\n(S'x'\ntR."},
     {**_DESCRIPTION, "args": None, "accepted": plain_encode.encode(Accepted(1), frozenset(ACCEPT))},
-    {**_DESCRIPTION, "args": plain_encode.encode((10**5000,))}, Accepted(2), Point(1, "y"),
-)  # fmt: skip
+    {**_DESCRIPTION, "args": plain_encode.encode((10**5000,))},
+    Accepted(2),
+    Point(1, "y"),
+)
 
 
 def seeds() -> list[bytes]:

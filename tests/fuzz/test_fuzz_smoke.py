@@ -5,7 +5,7 @@ from __future__ import annotations
 import fuzz_host_input
 import pytest
 
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -28,10 +28,17 @@ TREE = (*CGROUPS, "monitor")
 """The mechanisms that count a whole tree."""
 
 _EXAMPLES: dict[str, Any] = {
-    "max_memory": "1 GiB", "soft_memory": "1 GiB", "max_cpu": 1, "affinity": tuple(os.sched_getaffinity(0)),
-    "max_cpu_time": 1000, "max_processes": 1000, "max_open_files": 128, "max_file_size": "1 GiB", "nice": 5,
+    "max_memory": "1 GiB",
+    "soft_memory": "1 GiB",
+    "max_cpu": 1,
+    "affinity": tuple(os.sched_getaffinity(0)),
+    "max_cpu_time": 1000,
+    "max_processes": 1000,
+    "max_open_files": 128,
+    "max_file_size": "1 GiB",
+    "nice": 5,
     "io_class": "best-effort",
-}  # fmt: skip
+}
 E_ = TypeVar("E_", bound=events.Event)
 
 

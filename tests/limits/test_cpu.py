@@ -22,7 +22,7 @@ from tests.limits.mechanisms import (
     pid_of,
     record,
     written_time,
-)  # fmt: skip
+)
 from tests.orphans.support import CHILDREN, Watch, state_of, watch
 from tests.support import wait_until
 
@@ -30,8 +30,12 @@ __all__ = ["record", "watch"]
 
 CPUS = len(os.sched_getaffinity(0))
 SOME = [("one thread", 0.5), ("four threads", 0.25), ("four threads", 1.5), ("three children", 1.5)]
-ALL = [(kind, cores) for kind in ("one thread", "four threads", "three children") for cores in (0.25, 0.5, 1.5)
-       if (kind, cores) != ("one thread", 1.5)]  # fmt: skip
+ALL = [
+    (kind, cores)
+    for kind in ("one thread", "four threads", "three children")
+    for cores in (0.25, 0.5, 1.5)
+    if (kind, cores) != ("one thread", 1.5)
+]
 DEMAND = {"one thread": 1, "four threads": 4, "three children": 3}
 WARM_UP = 0.3
 TRIES = 3
@@ -199,9 +203,13 @@ sleep_for_ever()
 
 @pytest.mark.parametrize(
     ("start_method", "portable", "number"),
-    [("launcher", "", signal.SIGKILL), ("spawn", "", signal.SIGKILL), (None, "launcher", signal.SIGKILL),
-     ("launcher", "", signal.SIGTERM)],
-)  # fmt: skip
+    [
+        ("launcher", "", signal.SIGKILL),
+        ("spawn", "", signal.SIGKILL),
+        (None, "launcher", signal.SIGKILL),
+        ("launcher", "", signal.SIGTERM),
+    ],
+)
 def test_a_stopped_tree_ends_with_its_host(
     watch: Watch, monitor: str, start_method: str | None, portable: str, number: int
 ) -> None:

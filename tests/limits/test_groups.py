@@ -24,7 +24,7 @@ from tests.limits.mechanisms import (
     limited,
     pid_of,
     record,
-)  # fmt: skip
+)
 from tests.orphans.support import CHILDREN, Host, Watch, end_by_pidfd, groups_can_be_made, watch
 from tests.support import wait_until
 
@@ -41,8 +41,11 @@ ways = pytest.mark.parametrize(("start_method", "portable"), WAYS)
 
 def own_groups(pid: int) -> set[Path]:
     """Return the folders of groups that were made for a process alone, not those of its launcher or host."""
-    return {folder for folder in group_folders(pid).values()
-            if "piactors-" in str(folder) and "launcher-" not in folder.name}  # fmt: skip
+    return {
+        folder
+        for folder in group_folders(pid).values()
+        if "piactors-" in str(folder) and "launcher-" not in folder.name
+    }
 
 
 def host_folders(pid: int) -> list[str]:
@@ -102,8 +105,10 @@ def test_each_generation_has_a_group_of_its_own(memory_group: str, record: Recor
 def test_descendants_are_in_the_group(memory_group: str) -> None:
     ref = limited(memory_group, **LIMITS)
     pid = pid_of(ref)
-    pids = [ref.proxy().sleeping_child().get(timeout=PATIENCE),
-            ref.proxy().take_in_grandchild(1, 100.0, True).get(timeout=PATIENCE)]  # fmt: skip
+    pids = [
+        ref.proxy().sleeping_child().get(timeout=PATIENCE),
+        ref.proxy().take_in_grandchild(1, 100.0, True).get(timeout=PATIENCE),
+    ]
     assert [own_groups(one) for one in pids] == [own_groups(pid)] * 2
     ref.stop()
 
@@ -137,9 +142,13 @@ def host_with_groups(
 ) -> tuple[Host, dict[str, Any]]:
     """Start a host with an isolate in groups, and check that these are there."""
     host = watch.host(
-        SCRIPT, start_method=start_method, mechanism=mechanism, limits=LIMITS, env={"PIACTORS_PORTABLE": portable},
+        SCRIPT,
+        start_method=start_method,
+        mechanism=mechanism,
+        limits=LIMITS,
+        env={"PIACTORS_PORTABLE": portable},
         **given,
-    )  # fmt: skip
+    )
     line = host.hear_line("pid")
     watch.add_tree(host.pid)
     watch.add(line["pid"], line["child"], *line["launchers"])

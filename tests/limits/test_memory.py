@@ -19,7 +19,7 @@ from piactors import (
     RemoteError,
     Supervisor,
     events,
-)  # fmt: skip
+)
 from piactors.exit_reason import ExitReason
 from tests.limits.mechanisms import (
     CGROUPS,
@@ -36,7 +36,7 @@ from tests.limits.mechanisms import (
     record,
     unharmed_sibling,
     written_time,
-)  # fmt: skip
+)
 from tests.orphans.support import Watch, watch
 from tests.support import wait_until
 

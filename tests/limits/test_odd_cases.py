@@ -16,7 +16,7 @@ import pytest
 
 import piactors
 from piactors import IsolationLimits, IsolationOptions, ProcessActor
-from piactors._host.confining import Confiner
+from piactors._host.confiner import Confiner
 from piactors._platform import process_stats
 from piactors._platform.limits import cgroups
 from piactors._platform.limits.cgroup_v2 import _is_delegated
@@ -173,8 +173,9 @@ def test_controllers_of_both_versions_are_joined(tmp_path: Path) -> None:
     confiner._mechanisms.update({maker.name: maker for maker in confiner._makers})
     plan = confiner.plan(IsolationLimits(max_memory="1 GiB", max_processes=50))
     assert {name: found.mechanism for name, found in plan.enforcement.items()} == {
-        "max_memory": "cgroup v2", "max_processes": "cgroup v1",
-    }  # fmt: skip
+        "max_memory": "cgroup v2",
+        "max_processes": "cgroup v1",
+    }
     made = confiner.confine(plan, "x")
     assert made.orders["join"] == [str(tmp_path / "two"), str(tmp_path / "one")]
     assert made.group is not None

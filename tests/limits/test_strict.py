@@ -21,15 +21,29 @@ from tests.orphans.support import CHILDREN, Watch, watch
 __all__ = ["watch"]
 
 VALUES: dict[str, Any] = {
-    "max_memory": "128 MiB", "soft_memory": "64 MiB", "max_cpu": 0.5, "affinity": min(os.sched_getaffinity(0)),
-    "max_cpu_time": 100, "max_processes": 100, "max_open_files": 128, "max_file_size": "1 MiB", "nice": 3,
+    "max_memory": "128 MiB",
+    "soft_memory": "64 MiB",
+    "max_cpu": 0.5,
+    "affinity": min(os.sched_getaffinity(0)),
+    "max_cpu_time": 100,
+    "max_processes": 100,
+    "max_open_files": 128,
+    "max_file_size": "1 MiB",
+    "nice": 3,
     "io_class": "idle",
-}  # fmt: skip
+}
 WRONG = {
-    "max_memory": "scheduler", "soft_memory": "rlimit", "max_cpu": "rlimit", "affinity": "monitor",
-    "max_cpu_time": "scheduler", "max_processes": "rlimit", "max_open_files": "monitor", "max_file_size": "scheduler",
-    "nice": "rlimit", "io_class": "monitor",
-}  # fmt: skip
+    "max_memory": "scheduler",
+    "soft_memory": "rlimit",
+    "max_cpu": "rlimit",
+    "affinity": "monitor",
+    "max_cpu_time": "scheduler",
+    "max_processes": "rlimit",
+    "max_open_files": "monitor",
+    "max_file_size": "scheduler",
+    "nice": "rlimit",
+    "io_class": "monitor",
+}
 ALL = "cgroup-v2,cgroup-v1,rlimit,scheduler,monitor"
 
 

@@ -18,7 +18,7 @@ from tests.limits.mechanisms import (
     pid_of,
     record,
     unharmed_sibling,
-)  # fmt: skip
+)
 
 __all__ = ["record"]
 

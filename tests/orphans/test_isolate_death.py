@@ -81,8 +81,16 @@ sleep_for_ever()
         host.go_on()
     news = host.hear_line("gone")
     assert news["gone"] is True
-    expected = {"kill": "signaled", "exit": "exited", "segfault": "signaled", "error": "error", "sys.exit": "exited",
-                "stop": "shutdown", "terminate": "killed", "hang": "killed"}  # fmt: skip
+    expected = {
+        "kill": "signaled",
+        "exit": "exited",
+        "segfault": "signaled",
+        "error": "error",
+        "sys.exit": "exited",
+        "stop": "shutdown",
+        "terminate": "killed",
+        "hang": "killed",
+    }
     assert news["kind"] == expected[way]
     watch.assert_all_gone(0, besides=_host_and_launchers(watch, host.pid))
 
@@ -162,11 +170,14 @@ sleep_for_ever()
 
 
 @pytest.mark.parametrize("start_method", START_METHODS)
-@pytest.mark.parametrize("setting", [
-    "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())",
-    "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
-    "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGHUP, signal.SIG_IGN)",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())",
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGHUP, signal.SIG_IGN)",
+    ],
+)
 def test_the_hosts_own_signal_settings_change_nothing(watch: Watch, setting: str, start_method: str) -> None:
     """A host may block or ignore signals: the launcher sees deaths all the same, and isolates are not deaf for it."""
     script = f"""

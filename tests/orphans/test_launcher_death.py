@@ -127,8 +127,9 @@ def test_what_has_emptied_its_environment_is_ended_too(watch: Watch, kind: str, 
         "ref = spawn('daemons:Daemons')\n"
         "say(left=ref.proxy().leave(*GIVEN['kinds']).get(timeout=20), one=launchers())\n"
         "ref.wait_for_exit(20)\nsay(news=1)\nsleep_for_ever()",
-        start_method=start_method, kinds=[kind],
-    )  # fmt: skip
+        start_method=start_method,
+        kinds=[kind],
+    )
     line = host.hear_line("left")
     watch.add(*line["left"])
     end_by_pidfd(line["one"][0])

@@ -163,10 +163,16 @@ ref.stop(timeout=20)
     seen = host.hear_line("alive")
     assert seen.pop("seconds") < 5
     assert seen == {
-        "alive": [False, False], "ask": "ActorDeadError", "tell": "ActorDeadError", "proxy": "ActorDeadError",
-        "pending": "ActorDeadError", "stop": ["value", False], "exited": "value", "terminated": "value",
+        "alive": [False, False],
+        "ask": "ActorDeadError",
+        "tell": "ActorDeadError",
+        "proxy": "ActorDeadError",
+        "pending": "ActorDeadError",
+        "stop": ["value", False],
+        "exited": "value",
+        "terminated": "value",
         "launchers": [],
-    }  # fmt: skip
+    }
     line = host.hear_line("own")
     watch.add_tree(host.pid)
     assert not set(line["own"]) & set(mine)

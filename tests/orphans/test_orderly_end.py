@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.orphans.support import Watch, time_limit, wait_until, watch
+from tests.orphans.support import Watch, script_of, time_limit, together, wait_until, watch
 
 __all__ = ["watch"]
 pytestmark = time_limit
@@ -36,23 +36,26 @@ CONDITIONS = {
 
 @pytest.mark.parametrize("start_method", START_METHODS)
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("condition", CONDITIONS)
-def test_nothing_is_left_when_the_host_has_exited(watch: Watch, condition: str, end: str, start_method: str) -> None:
+@pytest.mark.parametrize("conditions", together(CONDITIONS))
+def test_nothing_is_left_when_the_host_has_exited(
+    watch: Watch, conditions: tuple[str, ...], end: str, start_method: str
+) -> None:
     """Whatever the isolates do and however main ends, nothing is there once the host is not; its exit code stands."""
     line, code = ENDS[end]
     script = f"""
 def sleep_a_little():
     time.sleep(0.1)
-{CONDITIONS[condition]}
+{script_of(CONDITIONS, conditions)}
 say(ready=1)
 wait_for_go()
 {line}
 """
     host = watch.host(script, start_method=start_method)
     host.hear("ready")
-    if condition not in ("idle", "with daemons"):
-        host.hear("at")
-    assert len(watch.add_tree(host.pid)) >= 2
+    for condition in conditions:
+        if condition not in ("idle", "with daemons"):
+            host.hear("at")
+    assert len(watch.add_tree(host.pid)) >= 1 + len(conditions)
     host.go_on()
     found = host.exit_code()
     assert not watch.living()

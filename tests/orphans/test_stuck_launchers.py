@@ -86,9 +86,11 @@ def stopping(pid: int, again: bool) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: state_of(pid) == "T")
     stopper = f"import os, time\nwhile True:\n    os.kill({pid}, 19)\n    time.sleep(0.001)"
-    with subprocess.Popen([sys.executable, "-c", stopper], stderr=subprocess.DEVNULL) if again else (
-        contextlib.nullcontext()
-    ) as process:
+    with (
+        subprocess.Popen([sys.executable, "-c", stopper], stderr=subprocess.DEVNULL)
+        if again
+        else (contextlib.nullcontext()) as process
+    ):
         yield
         if process is not None:
             process.kill()
@@ -105,10 +107,12 @@ def test_a_launcher_that_does_not_answer_is_woken_or_replaced(watch: Watch, how:
     (launcher,) = line["launchers"]
     watch.add_tree(host.pid)
     ways = {
-        "stopped": lambda: stopping(launcher, again=False), "stopped again": lambda: stopping(launcher, again=True),
-        "traced": lambda: tracing(watch, launcher, "stop"), "cgroup": lambda: freezing(launcher, "cgroup"),
+        "stopped": lambda: stopping(launcher, again=False),
+        "stopped again": lambda: stopping(launcher, again=True),
+        "traced": lambda: tracing(watch, launcher, "stop"),
+        "cgroup": lambda: freezing(launcher, "cgroup"),
         "cgroup2": lambda: freezing(launcher, "cgroup2"),
-    }  # fmt: skip
+    }
     with ways[how]():
         host.go_on()
         kind, value, took = host.hear("died", 40)

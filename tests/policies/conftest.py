@@ -11,6 +11,7 @@ import pytest
 import piactors
 from piactors._host import runtime
 from piactors.events import Event
+from tests import inside
 from tests.support import wait_until
 
 E = TypeVar("E", bound=Event)
@@ -62,4 +63,4 @@ def seen() -> Iterator[Seen]:
 @pytest.fixture
 def cold(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """Let there be no memory for two processes from the call of this on."""
-    return lambda: monkeypatch.setattr("piactors._policies.recycling._has_room", lambda process: False)
+    return lambda: monkeypatch.setattr(inside.HAS_ROOM_BESIDE, lambda pid: False)

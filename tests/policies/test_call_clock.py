@@ -14,22 +14,32 @@ import pykka
 import pytest
 
 from piactors import Backoff, CallTimeout, IsolateCrashed, IsolationOptions, ProcessIsolator, Recycle
-from piactors._policies import recycling
+from piactors._isolate.delivery import Delivery
+from piactors._isolate.reply_ports import CallFuture
 from piactors.events import CallTimedOut, IsolateExited
-from piactors.sinks import CallFuture
+from tests import inside
 from tests.children.policed import Policed, SelfCaller
 from tests.policies.conftest import Seen
 from tests.support import wait_until
+from tests.tiers import sizes
 
 
-def test_around_its_deadline_a_call_has_exactly_one_outcome(seen: Seen, tmp_path: Path) -> None:
-    """Two hundred calls that take about as long as they may: each runs once, and answers or has timed out."""
+@sizes("count", 50, soak=[500])
+def test_around_its_deadline_a_call_has_exactly_one_outcome(count: int, seen: Seen, tmp_path: Path) -> None:
+    """Many calls that take about as long as they may: each runs once, and answers or has timed out.
+
+    However slow the machine is, the first has all the time it needs, and the last takes too long.
+    """
     log, timeout, dice = tmp_path / "log", 0.02, random.Random(7)
     ref = Policed.with_options(restart="permanent", max_restarts=None).start(str(log))
     proxy = ref.proxy()
     calls = [
-        proxy.nap_for.with_options(call_timeout=timeout)(number, timeout + dice.uniform(-0.008, 0.003))
-        for number in range(200)
+        proxy.nap_for.with_options(call_timeout=20)(0, 0.0),
+        *(
+            proxy.nap_for.with_options(call_timeout=timeout)(number, timeout + dice.uniform(-0.008, 0.003))
+            for number in range(1, count - 1)
+        ),
+        proxy.nap_for.with_options(call_timeout=timeout)(count - 1, 60),
     ]
     outcomes: list[list[Any]] = [[] for _ in calls]
     for call, found in zip(calls, outcomes, strict=True):
@@ -45,8 +55,8 @@ def test_around_its_deadline_a_call_has_exactly_one_outcome(seen: Seen, tmp_path
     wait_until(lambda: all(outcomes))
     print(f"{late} of {len(calls)} calls timed out")
     assert {len(found) for found in outcomes} == {1}
-    assert [int(line) for line in log.read_text().splitlines() if line.isdigit()] == list(range(200))
-    assert 0 < late < 200
+    assert [int(line) for line in log.read_text().splitlines() if line.isdigit()] == list(range(count))
+    assert 0 < late < count
     wait_until(lambda: ref.generation == 1 + late)  # the outcome comes before the next process
     assert len(seen.wait(IsolateExited, late)) == late
     assert {event.reason.kind for event in seen.of(IsolateExited)} == {"call_timeout"}
@@ -67,13 +77,13 @@ def test_a_call_whose_answer_is_handled_when_its_time_is_over_is_in_time(
 ) -> None:
     """Its caller reads the answer; the clock looks after it has been taken for one, and before it is off its way."""
     ref = Policed.with_options(restart="permanent").start()
-    isolate, reply, looked = ref._isolate, CallFuture.reply, []
+    reply, looked = CallFuture.reply, []
 
     def overtaken(future: CallFuture, *given: Any) -> None:
         reply(future, *given)
-        (message,) = isolate.mailbox.running(1)
+        (message,) = inside.delivery(ref).mailbox.running(1)
         message.deadline = time.monotonic() - 1
-        isolate.clock._look()
+        inside.clock(ref)._look()
         looked.append(message)
 
     monkeypatch.setattr(CallFuture, "reply", overtaken)
@@ -85,7 +95,7 @@ def test_a_call_whose_answer_is_handled_when_its_time_is_over_is_in_time(
 
 
 def test_the_clock_does_not_run_while_a_call_waits_behind_others() -> None:
-    ref = Policed.with_options(call_timeout=0.6).start()
+    ref = Policed.with_options(call_timeout=1.0).start()
     calls = [ref.proxy().nap(0.1) for _ in range(12)]
     assert pykka.get_all(calls, timeout=20) == [0.1] * 12
     assert ref.generation == 1
@@ -159,7 +169,7 @@ def test_timeouts_of_several_calls_are_kept_apart() -> None:
     short = proxy.nap.with_options(call_timeout=0.2)(30)
     began = time.monotonic()
     assert type(short.exception(timeout=20)) is CallTimeout
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
     assert type(long.exception(timeout=20)) is IsolateCrashed
 
 
@@ -229,7 +239,7 @@ def test_what_is_taken_back_twice_runs_once(tmp_path: Path) -> None:
     held = ref.proxy().hold(str(tmp_path / "begun"), str(tmp_path / "until"))
     calls = [ref.proxy().work(number) for number in range(2200)]
     wait_until((tmp_path / "begun").exists)
-    isolate = ref._isolate
+    isolate = inside.delivery(ref)
     with isolate.lock:
         isolate.take_back()
         isolate.pump()
@@ -252,16 +262,16 @@ def test_what_is_taken_back_while_it_begins_runs_once_and_in_its_turn(tmp_path: 
     """
     log = tmp_path / "log"
     ref = Policed.with_options(concurrency=concurrency).start(str(log))
-    isolate, doubts = ref._isolate, 0
+    isolate, races = inside.delivery(ref), 0
     for start in range(0, 4000, 4):
         calls = [ref.proxy().work(number) for number in range(start, start + 4)]
         while not all(call.done() for call in calls):
             with isolate.lock:
                 isolate.take_back()
-                doubts += any(message.doubt for message in isolate.mailbox.unanswered())
+                races += any(message.skip_race for message in isolate.mailbox.unanswered())
                 isolate.pump()
         assert pykka.get_all(calls, timeout=20) == list(range(start, start + 4))
-    assert doubts
+    assert races
     ran = [int(line) for line in log.read_text().splitlines() if line.isdigit()]
     assert (ran if concurrency == 1 else sorted(ran)) == list(range(4000))  # two that run at once may overtake
     assert ref.generation == 1
@@ -292,13 +302,13 @@ def test_a_hung_call_that_a_recycling_waits_for_times_out() -> None:
 
 def test_a_call_that_begins_in_the_moment_of_the_draining_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The I/O thread is late, as on a machine under load: it drains before it reads the last answer."""
-    drain = recycling.Recycler._drain
+    pause = Delivery.pause
 
-    def drain_late(self: Any) -> None:
+    def pause_late(self: Any, on_drained: Any) -> None:
         time.sleep(0.7)
-        drain(self)
+        pause(self, on_drained)
 
-    monkeypatch.setattr(recycling.Recycler, "_drain", drain_late)
+    monkeypatch.setattr(Delivery, "pause", pause_late)
     ref = Policed.with_options(recycle=Recycle(after_calls=1), restart="permanent").start()
     ref.proxy().work(1)
     before, hung = ref.proxy().nap(0.4), ref.proxy().nap.with_options(call_timeout=0.3)(2.5)

@@ -106,7 +106,7 @@ def test_a_stack_names_the_line(tmp_path: Path) -> None:
         error = isolator.invoke_method(f"{source}:outer").exception(timeout=20)
         assert isinstance(error, CallTimeout)
         assert f'{source}", line 3, in outer' in error.stack
-        assert 'line 6, in inner\n    time.sleep(0.01)' in error.stack
+        assert "line 6, in inner\n    time.sleep(0.01)" in error.stack
 
 
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from piactors._host.loop import Loop
+from piactors._io.loop import Loop
 from tests.support import HostScripts, wait_until
 
 PAUSED = """

@@ -17,8 +17,9 @@ import pytest
 
 import piactors
 from piactors import ChildSpec, IsolateCrashed, Recycle, Supervisor
-from piactors._policies import recycling
+from piactors._rules.bodies import Role
 from piactors.events import IsolateExited, IsolateRecycled, IsolateRestarting, IsolateStarted, IsolateStartFailed
+from tests import inside
 from tests.children.policed import Policed
 from tests.policies.conftest import Seen
 from tests.support import HostScripts, pid_gone, wait_until
@@ -28,9 +29,8 @@ OUTCOMES = (type(None), IsolateCrashed, pykka.ActorDeadError)
 
 def companions(ref: Any) -> list[int]:
     """Return the pids of an isolate's processes besides the one that runs its calls."""
-    recycler = ref._isolate.recycler
-    found = [recycler._newcomer, *recycler._retirees]
-    return [companion.generation.pid for companion in found if companion is not None and companion.generation.pid]
+    found = [*inside.in_role(ref, Role.SUCCESSOR), *inside.retiring(ref)]
+    return [companion.pid for companion in found if companion.pid]
 
 
 def kill(pid: int | None) -> None:
@@ -42,7 +42,7 @@ def kill(pid: int | None) -> None:
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a recycling that has failed be tried again at once."""
-    monkeypatch.setattr("piactors._policies.recycling._PAUSE_AFTER_FAILURE", 0.01)
+    monkeypatch.setattr(inside.PAUSE_AFTER_FAILURE, 0.01)
 
 
 def numbers(log: Path) -> list[int]:
@@ -89,29 +89,6 @@ def test_an_end_at_any_moment_gives_every_call_one_outcome(
         assert ref.wait_for_exit(20) is not None
         assert companions(ref) == []
         assert [event for event in seen.of(IsolateStarted, ref.name) if event.pid and not pid_gone(event.pid)] == []
-
-
-def test_a_newcomer_that_is_ready_as_its_isolate_ends_does_not_take_over(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seen: Seen
-) -> None:
-    """The end is being settled, and waits for the newcomer; its kill comes after the news that it is ready."""
-    called_off = recycling.Recycler.when_alone
-
-    def ready_first(self: Any, then: Any) -> None:
-        called_off(self, then)
-        if self._newcomer is not None:
-            self._ready()
-
-    monkeypatch.setattr(recycling.Recycler, "when_alone", ready_first)
-    ref = Policed.with_options(recycle=Recycle(after_calls=1)).start(os.devnull, str(tmp_path))
-    (tmp_path / "hang").touch()
-    assert ref.ask(0, timeout=20) == 0
-    wait_until(lambda: companions(ref))
-    pids = [ref.pid, *companions(ref)]
-    kill(ref.pid)
-    assert ref.wait_for_exit(20) is not None
-    assert [pid for pid in pids if pid and not pid_gone(pid)] == []
-    assert seen.of(IsolateRecycled) == []
 
 
 @pytest.mark.usefixtures("no_pause")
@@ -163,7 +140,7 @@ def test_where_the_newcomer_does_not_start_the_old_one_goes_on(
     fault: str, tmp_path: Path, seen: Seen, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a warning, and a later try; no restart is counted, and no call fails."""
-    monkeypatch.setattr("piactors._policies.recycling._PAUSE_AFTER_FAILURE", 0.3)
+    monkeypatch.setattr(inside.PAUSE_AFTER_FAILURE, 0.3)
     options: dict[str, Any] = {"start_timeout": 0.4 if fault == "hang" else 20, "restart": "temporary"}
     ref = Policed.with_options(recycle=Recycle(after_calls=5), **options).start(str(tmp_path / "log"), str(tmp_path))
     pid = ref.pid
@@ -195,8 +172,8 @@ def test_a_cold_newcomer_that_does_not_start_is_like_a_restart_that_fails(
     calls = [ref.proxy().work(number) for number in range(20)]
     wait_until((tmp_path / "begun").exists)  # from here on it is waited for; before, it would wait for the next one
     (tmp_path / "fail").touch()
-    ref._isolate.recycler.ask("after_calls")
-    wait_until(lambda: ref._isolate.recycler.draining)
+    inside.ask_replacement(ref)
+    wait_until(lambda: inside.drains(ref))
     (tmp_path / "until").touch()
     seen.wait(IsolateStartFailed)
     (tmp_path / "fail").unlink()
@@ -348,12 +325,13 @@ def test_a_host_that_is_killed_meanwhile_leaves_nothing(host_script: HostScripts
             import sys
             sys.path.insert(0, {str(repo)!r})
             from piactors import Recycle
+            from tests import inside
             from tests.children.policed import Policed
             if __name__ == "__main__":
                 ref = Policed.with_options(recycle=Recycle(after_calls=3)).start("/dev/null", {str(tmp_path)!r})
                 while True:
                     print(ref.proxy().pid().get(timeout=20), flush=True)
-                    print(*(p.generation.pid or 0 for p in list(ref._isolate.recycler._retirees)), flush=True)
+                    print(*(body.pid or 0 for body in inside.retiring(ref)), flush=True)
             """
         )
         assert host.stdout is not None

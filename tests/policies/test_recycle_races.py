@@ -8,15 +8,17 @@ from collections.abc import Callable
 
 import pytest
 
-from piactors import ProcessActor, Recycle, supervised
-from piactors._policies.recycling import Newcomer, Recycler
-from piactors.isolate import Isolate
+from piactors import ProcessActor, Recycle
+from piactors._isolate import telling
+from piactors._isolate.isolate import Isolate
+from piactors._isolate.life import Life
+from piactors._rules import actions as do
 
 pytestmark = pytest.mark.timeout(60, method="signal")
 WAYS: dict[str, Callable[[Isolate], object]] = {
     "terminate": Isolate.terminate,
     "shut_down": Isolate.shut_down,
-    "kill_generation": lambda isolate: supervised.kill_generation(isolate, "by the test"),
+    "kill_generation": lambda isolate: isolate.kill_process("by the test"),
 }
 
 
@@ -30,20 +32,20 @@ class Plain(ProcessActor):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_end_in_the_moment_of_a_swap_is_not_lost(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that was to act between the check and the swap has to wait, and ends the new generation."""
+    """A thread acts between the decision and its performance, and ends the new process."""
     threads: list[threading.Thread] = []
-    take_over = Recycler._take_over
+    attach, refs = Life._attach, []
 
-    def taken_over(self: Recycler, newcomer: Newcomer) -> None:
-        if not threads:
-            threads.append(threading.Thread(target=WAYS[way], args=(self._isolate,)))
+    def attached(self: Life, action: do.Attach) -> None:
+        if action.number > 1 and not threads:
+            threads.append(threading.Thread(target=WAYS[way], args=(refs[0]._isolate,)))
             threads[0].start()
-            threads[0].join(0.2)
-            assert threads[0].is_alive() or way == "shut_down"  # that is done on the I/O thread, after this
-        take_over(self, newcomer)
+            threads[0].join(20)
+        attach(self, action)
 
-    monkeypatch.setattr(Recycler, "_take_over", taken_over)
+    monkeypatch.setitem(telling.PERFORM, do.Attach, attached)
     ref = Plain.with_options(recycle=Recycle(after_calls=1), shutdown_timeout=1).start()
+    refs.append(ref)
     ref.proxy().pid().get(timeout=20)
     reason = ref.wait_for_exit(20)
     assert reason is not None

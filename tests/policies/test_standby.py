@@ -28,7 +28,7 @@ from piactors import (
     spawn,
 )
 from piactors._host import runtime
-from piactors._policies import standby
+from piactors._rules import replacement
 from piactors.events import (
     IsolateExited,
     IsolateRecycled,
@@ -38,6 +38,7 @@ from piactors.events import (
     LimitBreached,
     RestartsExceeded,
 )
+from tests import inside
 from tests.children.policed import Policed, SlowStarter
 from tests.policies.conftest import Seen
 from tests.support import HostScripts, pid_gone, wait_until
@@ -48,13 +49,13 @@ PERMANENT: dict[str, Any] = {"restart": "permanent", "standby": True}
 
 
 def newcomer(ref: Any) -> Any:
-    return ref._isolate.recycler.standby.newcomer
+    return inside.standby(ref)
 
 
 def pid_beside(ref: Any) -> int:
     """Return the pid of what stands by, ready or not, or 0."""
     found = newcomer(ref)
-    return 0 if found is None or found.generation.pid is None else int(found.generation.pid)
+    return 0 if found is None or found.pid is None else int(found.pid)
 
 
 def ready_beside(ref: Any, besides: int = 0) -> int:
@@ -62,7 +63,7 @@ def ready_beside(ref: Any, besides: int = 0) -> int:
 
     def look() -> int:
         found = newcomer(ref)
-        return found.generation.pid if found is not None and found.is_ready and found.generation.pid != besides else 0
+        return found.pid if found is not None and found.is_ready and found.pid != besides else 0
 
     return wait_until(look, 20)
 
@@ -95,7 +96,7 @@ def lines_of(log: Path) -> dict[int, list[str]]:
 @pytest.fixture
 def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the first pause after a standby's end be short; those of isolates that are started after this."""
-    monkeypatch.setattr("piactors._policies.standby._FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(inside.FIRST_PAUSE, 0.05)
 
 
 # The handover
@@ -313,9 +314,9 @@ def test_where_it_does_not_start_a_restart_starts_one_as_ever(
 
 
 def test_the_pauses_grow(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (standby._FIRST_PAUSE, standby._LONGEST_PAUSE) == (1.0, 30.0)
-    monkeypatch.setattr(standby, "_FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(standby, "_LONGEST_PAUSE", 0.2)
+    assert (replacement.FIRST_PAUSE, replacement.LONGEST_PAUSE) == (1.0, 30.0)
+    monkeypatch.setattr(replacement, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(replacement, "LONGEST_PAUSE", 0.2)
     ref = Policed.with_options(**PERMANENT).start(os.devnull, str(tmp_path))
     (tmp_path / "fail").touch()
     kill(wait_until(lambda: pid_beside(ref)))
@@ -373,7 +374,7 @@ def test_one_that_is_known_to_have_ended_does_not_take_over(seen: Seen) -> None:
             for pid in pids if turn % 2 else reversed(pids):
                 kill(pid)
             wait_until(lambda pids=pids: pid_gone(pids[0]))  # type: ignore[misc]
-            wait_until(lambda beside=beside: not beside.is_fit())  # type: ignore[misc]
+            wait_until(lambda beside=beside: not beside.lives())  # type: ignore[misc]
         finally:
             os.kill(launcher, signal.SIGCONT)
         wait_until(lambda ref=ref, pids=pids: ref.pid not in (None, *pids))  # type: ignore[misc]
@@ -455,7 +456,7 @@ def test_a_crash_in_a_recycling_goes_on_with_what_was_to_take_over(seen: Seen, t
     held = ref.proxy().hold(str(begun), str(tmp_path / "never"))
     wait_until(begun.exists)
     assert ref.ask(0, timeout=20) == 0
-    wait_until(lambda: ref._isolate.recycler.draining)
+    wait_until(lambda: inside.drains(ref))
     kill(ref.pid)
     assert isinstance(held.exception(timeout=20), IsolateCrashed)
     wait_until(lambda: ref.pid == beside)
@@ -548,8 +549,10 @@ def test_one_that_hangs_in_on_stop_is_killed(how: str, tmp_path: Path) -> None:
 def test_an_end_at_any_moment_gives_every_call_one_outcome(tmp_path: Path, seen: Seen) -> None:
     dice = random.Random(11)
     ends: list[Callable[[Any], Any]] = [
-        lambda ref: ref.stop(block=False), lambda ref: ref._isolate.shut_down(), lambda ref: ref._isolate.terminate(),
-    ]  # fmt: skip
+        lambda ref: ref.stop(block=False),
+        lambda ref: ref._isolate.shut_down(),
+        lambda ref: ref._isolate.terminate(),
+    ]
     for end in ends * 3:
         ref = Policed.with_options(max_restarts=None, **PERMANENT).start()
         pids = set()
@@ -571,13 +574,13 @@ def test_an_end_at_any_moment_gives_every_call_one_outcome(tmp_path: Path, seen:
 HOST = """
     import os, sys
     sys.path.insert(0, {repo!r})
+    from tests import inside
     from tests.children.policed import Policed
     if __name__ == "__main__":
         ref = Policed.with_options(restart="permanent", standby=True).start({log!r}, {folder!r})
-        standby = ref._isolate.recycler.standby
-        while standby.newcomer is None or not standby.newcomer.is_ready or not standby.newcomer.generation.pid:
+        while not getattr(inside.standby(ref), "is_ready", False) or not inside.standby(ref).pid:
             ref.proxy().echo(1).get(timeout=20)
-        print(ref.pid, standby.newcomer.generation.pid, flush=True)
+        print(ref.pid, inside.standby(ref).pid, flush=True)
         sys.stdin.readline()
 """
 
@@ -729,7 +732,7 @@ def test_what_a_restarted_supervisor_declares_anew_is_not_run_by_an_old_standby(
         assert tree.child("below").generation == 2
         assert leaf.proxy().work(1).get(timeout=20) == 1
         ready_beside(leaf)
-        assert newcomer(leaf).spec is leaf._isolate.spec
+        assert newcomer(leaf).spec is inside.spec(leaf)
 
 
 # Where it cannot be of use
@@ -739,9 +742,10 @@ def test_it_is_refused_where_nothing_could_take_over() -> None:
     options = IsolationOptions(standby=True)
     expected = r"IsolationOptions.standby: True is not allowed with restart='temporary' and without recycle"
     for start in (
-        lambda: Policed.with_options(standby=True).start(), lambda: ProcessIsolator(options),
+        lambda: Policed.with_options(standby=True).start(),
+        lambda: ProcessIsolator(options),
         lambda: spawn("math:sqrt", options=options),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=expected):
             start()
     with pytest.raises(ValueError, match=r"standby of child 'a': True is not allowed with restart='temporary'"):

@@ -55,8 +55,21 @@ def _unpack(source: Path, target: Path) -> None:
 def _downloaded(folder: Path) -> Path:
     """Download it with pip, which also gets the build backend, as a wheel: it looks into each sdist's metadata."""
     wanted = f"pykka=={installed_version()}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-binary", "pykka", "--no-deps",
-               "--retries", "1", "--dest", str(folder), wanted]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-binary",
+        "pykka",
+        "--no-deps",
+        "--retries",
+        "1",
+        "--dest",
+        str(folder),
+        wanted,
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS)
     except subprocess.TimeoutExpired:

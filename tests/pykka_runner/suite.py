@@ -77,9 +77,17 @@ def _arguments(root: Path, report: Path) -> list[str]:
     plugins = [argument for plugin in _PLUGINS for argument in ("-p", plugin)]
     ignored = [f"--ignore=tests/{name}" for name in EXCLUDED]
     return [
-        *plugins, "-p", "no:cacheprovider", f"--rootdir={root}", f"--junit-xml={report}",
-        f"--timeout={TEST_SECONDS}", "--tb=short", "-v", *ignored, "tests",
-    ]  # fmt: skip
+        *plugins,
+        "-p",
+        "no:cacheprovider",
+        f"--rootdir={root}",
+        f"--junit-xml={report}",
+        f"--timeout={TEST_SECONDS}",
+        "--tb=short",
+        "-v",
+        *ignored,
+        "tests",
+    ]
 
 
 def _environment() -> dict[str, str]:

@@ -28,10 +28,22 @@ from tests.soak import growth, operations, orders, rounds
 from tests.soak.sabotage import SABOTAGE
 from tests.soak.watch import Watch
 
-FEATURES = frozenset({
-    "overflow", "concurrency", "recycle", "standby", "heartbeat", "limits", "output", "spawn", "other_python",
-    "isolators", "cancel", "retries",
-})  # fmt: skip
+FEATURES = frozenset(
+    {
+        "overflow",
+        "concurrency",
+        "recycle",
+        "standby",
+        "heartbeat",
+        "limits",
+        "output",
+        "spawn",
+        "other_python",
+        "isolators",
+        "cancel",
+        "retries",
+    }
+)
 """Kinds that no operation is of: they decide which isolates are started, and what is done with futures."""
 KINDS = frozenset(
     FEATURES

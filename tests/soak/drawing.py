@@ -39,12 +39,17 @@ def output_taken(event: Any) -> None:
 def options(world: World, dice: Random, name: str, style: str) -> IsolationOptions:
     """Return random options."""
     chosen: dict[str, Any] = {
-        "name": name, "env": {"CHAOS_TOKEN": world.token}, "start_timeout": START_SECONDS,
-        "shutdown_timeout": dice.choice([0.3, 1.0, 2.0]), "log_level": "INFO",
+        "name": name,
+        "env": {"CHAOS_TOKEN": world.token},
+        "start_timeout": START_SECONDS,
+        "shutdown_timeout": dice.choice([0.3, 1.0, 2.0]),
+        "log_level": "INFO",
         "restart": dice.choices(["temporary", "transient", "permanent"], [1, 2, 5])[0],
-        "max_restarts": dice.choice([2, 5, 30, None]), "within": dice.choice([1.0, 5.0, 60.0]),
-        "spin": dice.random() < 0.8, "while_restarting": dice.choices(["queue", "fail"], [5, 1])[0],
-    }  # fmt: skip
+        "max_restarts": dice.choice([2, 5, 30, None]),
+        "within": dice.choice([1.0, 5.0, 60.0]),
+        "spin": dice.random() < 0.8,
+        "while_restarting": dice.choices(["queue", "fail"], [5, 1])[0],
+    }
     if world.has("hangs") and dice.random() < 0.6:
         chosen["call_timeout"] = dice.choice([0.3, 1.0])
     if dice.random() < 0.5:
@@ -94,20 +99,28 @@ def other_python() -> str | None:
     own = f"python{sys.version_info.major}.{sys.version_info.minor}"
     folders = sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3"))
     found = [str(path) for path in folders if path.parent.joinpath(own).exists() is False]
-    named = [path for name in ("python3.8", "python3.10", "python3.12", "python3.13")
-             if name != own and (path := shutil.which(name)) and ".pyenv/shims" not in path]  # fmt: skip
+    named = [
+        path
+        for name in ("python3.8", "python3.10", "python3.12", "python3.13")
+        if name != own and (path := shutil.which(name)) and ".pyenv/shims" not in path
+    ]
     return next(iter([*found, *named]), None)
 
 
 def facts_of(chosen: IsolationOptions, *, in_tree: bool) -> Facts:
     """Return what the ledger has to know of an isolate with these options."""
     return Facts(
-        name=chosen.name or "", concurrency=chosen.concurrency, restart=chosen.restart,
-        max_restarts=chosen.max_restarts, within=chosen.within, own_rules=not in_tree,
-        swaps=chosen.recycle is not None or chosen.standby, limited=chosen.limits is not None,
+        name=chosen.name or "",
+        concurrency=chosen.concurrency,
+        restart=chosen.restart,
+        max_restarts=chosen.max_restarts,
+        within=chosen.within,
+        own_rules=not in_tree,
+        swaps=chosen.recycle is not None or chosen.standby,
+        limited=chosen.limits is not None,
         capacity="" if chosen.mailbox_capacity is None else chosen.overflow,
         drops=chosen.while_restarting == "fail" or chosen.overflow == "drop_oldest",
-    )  # fmt: skip
+    )
 
 
 def start_isolate(world: World, dice: Random) -> Held | None:
@@ -167,9 +180,12 @@ def start_tree(world: World, dice: Random) -> Tree | None:
     try:
         with world.watch.bounded(f"start tree {number}", 2 * START_SECONDS):
             ref = Supervisor.start(
-                children=specs, strategy=_strategy(dice), max_restarts=dice.choice([3, 1000, None]), within=1.0,
+                children=specs,
+                strategy=_strategy(dice),
+                max_restarts=dice.choice([3, 1000, None]),
+                within=1.0,
                 name=f"t{number}",
-            )  # fmt: skip
+            )
     except piactors.StartError as error:
         _judge_start_error(world, f"t{number}", error)
         return None
@@ -196,9 +212,15 @@ def _child(world: World, dice: Random, name: str, members: list[Held]) -> ChildS
     none: Any = None
     members.append(Held(facts, chosen, none, journal, "actor", in_tree=True))
     return ChildSpec(
-        name, Actor, args=(str(journal),), options=chosen, restart=restart, backoff=chosen.backoff,
-        shutdown=dice.choice([0.5, 2.0, "kill"]), quarantine=dice.random() < 0.2,
-    )  # fmt: skip
+        name,
+        Actor,
+        args=(str(journal),),
+        options=chosen,
+        restart=restart,
+        backoff=chosen.backoff,
+        shutdown=dice.choice([0.5, 2.0, "kill"]),
+        quarantine=dice.random() < 0.2,
+    )
 
 
 def _find(world: World, tree: Tree, ref: Any, members: dict[str, Held]) -> None:

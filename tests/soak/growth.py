@@ -15,6 +15,7 @@ import attrs
 import psutil
 
 from piactors._host import runtime
+from tests.support import in_shared_memory, left_in_shared_memory
 
 GROUPS = Path("/sys/fs/cgroup")
 _SPARES = 1
@@ -114,7 +115,7 @@ class Gauge:
         self.token = f"CHAOS_TOKEN={token}".encode()
         self.begun = time.monotonic()
         self.process = psutil.Process()
-        self._before = _names()
+        self._before = in_shared_memory(), _temporary_files()
 
     def processes(self) -> dict[int, str]:
         """Return the processes of ours, besides this one, by pid: descendants, and those that carry our token."""
@@ -142,11 +143,17 @@ class Gauge:
         gc.collect()
         segments, files = (len(new) for new in self.new_names())
         return Sample(
-            at=time.monotonic() - self.begun, memory=self.process.memory_full_info().uss,
-            descriptors=self.process.num_fds(), threads=threading.active_count(),
-            mappings=len(Path("/proc/self/maps").read_bytes().splitlines()), processes=len(self.processes()),
-            launchers=len(runtime.current().launcher_pids()), segments=segments, groups=len(groups()), files=files,
-        )  # fmt: skip
+            at=time.monotonic() - self.begun,
+            memory=self.process.memory_full_info().uss,
+            descriptors=self.process.num_fds(),
+            threads=threading.active_count(),
+            mappings=len(Path("/proc/self/maps").read_bytes().splitlines()),
+            processes=len(self.processes()),
+            launchers=len(runtime.current().launcher_pids()),
+            segments=segments,
+            groups=len(groups()),
+            files=files,
+        )
 
     def descriptors(self) -> list[str]:
         """Return what the descriptors of this process are."""
@@ -158,8 +165,7 @@ class Gauge:
 
     def new_names(self) -> tuple[set[str], set[str]]:
         """Return what has come in /dev/shm, and of piactors among the temporary files."""
-        segments, files = _names()
-        return segments - self._before[0], files - self._before[1]
+        return left_in_shared_memory(self._before[0]), _temporary_files() - self._before[1]
 
 
 def groups() -> list[str]:
@@ -173,10 +179,8 @@ def _owner(path: str) -> str:
     return path.rpartition("piactors")[2].split("/")[0]
 
 
-def _names() -> tuple[set[str], set[str]]:
-    shared = {str(path) for path in Path("/dev/shm").glob("*")}
-    temporary = {str(path) for path in Path(tempfile.gettempdir()).glob("piactors*")}
-    return shared, temporary
+def _temporary_files() -> set[str]:
+    return {str(path) for path in Path(tempfile.gettempdir()).glob("piactors*")}
 
 
 def _shown(process: psutil.Process) -> str:

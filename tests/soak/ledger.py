@@ -341,8 +341,13 @@ def watches_of(facts: Iterable[Facts]) -> Iterator[Fault]:
                 yield Fault("watch", isolate.name, None, f"a watch has told of its end {told} times")
 
 
-def judge(calls: Mapping[int, Call], facts: Mapping[str, Facts], runs: Mapping[str, Sequence[Run]],
-          pids: Mapping[str, Mapping[int, int]], ends: Mapping[str, Mapping[int, str]]) -> list[Fault]:  # fmt: skip
+def judge(
+    calls: Mapping[int, Call],
+    facts: Mapping[str, Facts],
+    runs: Mapping[str, Sequence[Run]],
+    pids: Mapping[str, Mapping[int, int]],
+    ends: Mapping[str, Mapping[int, str]],
+) -> list[Fault]:
     """Return all faults of a round.
 
     Args:
@@ -357,9 +362,15 @@ def judge(calls: Mapping[int, Call], facts: Mapping[str, Facts], runs: Mapping[s
         for run in lines:
             by_number[run.number].append(run)
     found: list[Iterator[Any]] = [
-        outcomes_of(calls.values()), possible(calls.values(), facts), runs_of(calls.values(), by_number),
-        unknown_runs(calls, runs), order_of(calls, runs, facts), generations_of(runs, pids),
-        crashes_of(calls.values(), facts, ends), lost_tells(calls.values(), facts, by_number, ends),
-        late_verdicts(calls.values(), facts, by_number), watches_of(facts.values()),
-    ]  # fmt: skip
+        outcomes_of(calls.values()),
+        possible(calls.values(), facts),
+        runs_of(calls.values(), by_number),
+        unknown_runs(calls, runs),
+        order_of(calls, runs, facts),
+        generations_of(runs, pids),
+        crashes_of(calls.values(), facts, ends),
+        lost_tells(calls.values(), facts, by_number, ends),
+        late_verdicts(calls.values(), facts, by_number),
+        watches_of(facts.values()),
+    ]
     return [fault for faults in found for fault in faults]

@@ -210,9 +210,12 @@ def change_tree(caller: Caller) -> None:
     child = caller.dice.choice(tree.members).name
     what = caller.dice.choice(["terminate_child", "restart_child", "restart_child", "count_children", "which_children"])
     refused = (
-        piactors.ChildNotFound, piactors.ChildRunning, piactors.ChildRestarting, piactors.ActorDeadError,
+        piactors.ChildNotFound,
+        piactors.ChildRunning,
+        piactors.ChildRestarting,
+        piactors.ActorDeadError,
         piactors.StartError,
-    )  # fmt: skip
+    )
     with caller.world.watch.bounded(f"{what} {child}", WAIT, child), contextlib.suppress(*refused):
         getattr(tree.ref, what)(*([child] if what.endswith("_child") else []))
 

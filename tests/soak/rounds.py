@@ -39,9 +39,16 @@ END_SECONDS = 60.0
 SETTLE_SECONDS = 30.0
 """Seconds by which all futures have their outcomes, and callbacks and events have come, once all have ended."""
 LIFE = (
-    events.IsolateStarted, events.IsolateStartFailed, events.IsolateExited, events.IsolateRestarting,
-    events.RestartsExceeded, events.IsolateRecycled, events.CallTimedOut, events.LimitBreached, events.HeartbeatMissed,
-)  # fmt: skip
+    events.IsolateStarted,
+    events.IsolateStartFailed,
+    events.IsolateExited,
+    events.IsolateRestarting,
+    events.RestartsExceeded,
+    events.IsolateRecycled,
+    events.CallTimedOut,
+    events.LimitBreached,
+    events.HeartbeatMissed,
+)
 
 
 @attrs.frozen
@@ -193,19 +200,18 @@ def _inside(ref: Any) -> str:
     isolate = getattr(ref, "_isolate", None)
     if isolate is None:
         return "an isolator"
-    current, generation = isolate.current, isolate.process
+    machine, body, generation = isolate.life.machine, isolate.life.current, isolate.process
     pid = None if generation is None else generation.pid
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] if pid else "-"
     except OSError:
         state = "gone"
-    names = ("ready_at", "intent", "detail", "report", "stop_wanted", "greeted")
-    known = {name: getattr(current, name) for name in names}
-    flags = {name: getattr(isolate, name) for name in ("stop_requested", "halting", "held", "final", "lacks")}
     over = generation is not None and generation.is_over
+    facts = None if body is None else (body.facts, body.stop_wanted)
     return (
-        f"process {pid} is in state {state}, {'over' if over else 'not over'}; "
-        f"{known}; {flags}; draining {isolate.recycler.draining}, {isolate.mailbox.on_way} on their way"
+        f"process {pid} is in state {state}, {'over' if over else 'not over'}; {facts}; {machine.phase}, "
+        f"{machine.wish!r}, "
+        f"halting {machine.halting}, {machine.swap}, {machine.bodies}; {isolate.delivery.mailbox.in_flight} in flight"
     )
 
 
@@ -238,9 +244,16 @@ def _settle(world: World) -> None:
     """See that all futures have their outcomes, and that what was to be told has been told."""
     with world.watch.bounded("settle", 4 * SETTLE_SECONDS):
         _wait_for(world, SETTLE_SECONDS, lambda: all(future.done() for future in list(world.futures.values())))
-        _wait_for(world, SETTLE_SECONDS, lambda: not any(
-            call.has_future and call.way != "blocking ask" and not call.callbacks for call in world.calls.values()
-        ))  # fmt: skip
+        _wait_for(
+            world,
+            SETTLE_SECONDS,
+            lambda: (
+                not any(
+                    call.has_future and call.way != "blocking ask" and not call.callbacks
+                    for call in world.calls.values()
+                )
+            ),
+        )
         # What an isolate had written before is passed on first, for a second at the most.
         if not runtime.current().dispatcher.drain(SETTLE_SECONDS):
             world.fault("callbacks", "-", f"not all has been told within {SETTLE_SECONDS:g} s")
@@ -261,9 +274,11 @@ def _judged(world: World) -> Result:
         if name in facts:
             facts[name].last_exit = kind
     faults = [
-        *world.faults, *ledger.judge(world.calls, facts, runs, pids, ends), *chains.judge(told, facts),
+        *world.faults,
+        *ledger.judge(world.calls, facts, runs, pids, ends),
+        *chains.judge(told, facts),
         *_fresh_one(world),
-    ]  # fmt: skip
+    ]
     outcomes: dict[str, int] = {}
     for call in world.calls.values():
         kind = call.outcomes[0].shown.split(" ", 2) if call.outcomes else ["told"]

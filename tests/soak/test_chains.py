@@ -17,9 +17,12 @@ FACTS = Facts("a", restart="permanent", max_restarts=2, within=10.0)
 def told(*words: str) -> list[Told]:
     """Return events from words such as ``started 1``, ``exited 1 signaled``, ``restarting 1``, a second apart."""
     kinds = {
-        "started": "IsolateStarted", "exited": "IsolateExited", "failed": "IsolateStartFailed",
-        "restarting": "IsolateRestarting", "exceeded": "RestartsExceeded",
-    }  # fmt: skip
+        "started": "IsolateStarted",
+        "exited": "IsolateExited",
+        "failed": "IsolateStartFailed",
+        "restarting": "IsolateRestarting",
+        "exceeded": "RestartsExceeded",
+    }
     found = []
     for at, word in enumerate(words):
         kind, number, *reason = word.split()
@@ -46,7 +49,7 @@ LIFE = ("started 1", "exited 1 signaled", "restarting 1", "started 2", "exited 2
         (attrs.evolve(FACTS, restart="transient"), ["started 1", "exited 1 normal"]),
         (attrs.evolve(FACTS, swaps=True, stop_asked=True), ["started 1", "started 3", "exited 1 x", "exited 3 x"]),
     ],
-)  # fmt: skip
+)
 def test_nothing_is_found_in_a_right_row(facts: Facts, events: list[str]) -> None:
     assert texts(told(*events), facts) == ""
 
@@ -70,7 +73,7 @@ def test_nothing_is_found_in_a_right_row(facts: Facts, events: list[str]) -> Non
         (attrs.evolve(FACTS, restart="temporary"), LIFE[:5], "a temporary isolate restarts"),
         (attrs.evolve(FACTS, restart="transient"), ["started 1", "exited 1 normal", "restarting 1"], "transient"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_found(facts: Facts, events: list[str], text: str) -> None:
     assert text in texts(told(*events), facts)
 

@@ -9,9 +9,17 @@ import attrs
 from tests.soak.growth import Sample, judge, slope
 
 STILL = Sample(
-    at=0, memory=50 << 20, descriptors=14, threads=4, mappings=330, processes=2, launchers=1, segments=0, groups=2,
+    at=0,
+    memory=50 << 20,
+    descriptors=14,
+    threads=4,
+    mappings=330,
+    processes=2,
+    launchers=1,
+    segments=0,
+    groups=2,
     files=0,
-)  # fmt: skip
+)
 
 
 def samples(count: int = 60, **per_sample: float) -> list[Sample]:
@@ -19,11 +27,13 @@ def samples(count: int = 60, **per_sample: float) -> list[Sample]:
     dice = Random(1)
     return [
         attrs.evolve(
-            STILL, at=10.0 * n, memory=STILL.memory + dice.randrange(2 << 20) + int(n * per_sample.get("memory", 0)),
+            STILL,
+            at=10.0 * n,
+            memory=STILL.memory + dice.randrange(2 << 20) + int(n * per_sample.get("memory", 0)),
             descriptors=14 + dice.randrange(2) + int(n * per_sample.get("descriptors", 0)),
         )
         for n in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def test_the_slope_of_a_line_is_found() -> None:

@@ -151,10 +151,18 @@ class Caller:
 
     def _record(self, held: Held, order: Order, way: str, retries: int, call_timeout: float | None) -> Call:
         call = Call(
-            next(numbers), held.name, self.name, way, order.method, sent=time.monotonic(), has_future=way != "tell",
-            retries=retries or order.retries, call_timeout=own_timeout(held, order, call_timeout),
-            raises=order.raises, small=order.small,
-        )  # fmt: skip
+            next(numbers),
+            held.name,
+            self.name,
+            way,
+            order.method,
+            sent=time.monotonic(),
+            has_future=way != "tell",
+            retries=retries or order.retries,
+            call_timeout=own_timeout(held, order, call_timeout),
+            raises=order.raises,
+            small=order.small,
+        )
         self.world.calls[call.number] = call
         self.world.watch.note(f"{way} {order.method} {call.number}", held.name)
         return call
@@ -259,9 +267,15 @@ def outcome_of(call: Call, error: BaseException) -> Outcome:
     if isinstance(error, piactors.IsolateCrashed):
         attempts = error.attempts if isinstance(error, piactors.PoisonMessage) else 0
         return Outcome(
-            "error", name, generation=error.generation, pid=error.pid, reason=error.reason.kind, attempts=attempts,
-            at=now, text=error.reason.summary,
-        )  # fmt: skip
+            "error",
+            name,
+            generation=error.generation,
+            pid=error.pid,
+            reason=error.reason.kind,
+            attempts=attempts,
+            at=now,
+            text=error.reason.summary,
+        )
     if isinstance(error, pykka.ActorDeadError):
         name = "ActorDeadError"
     right = name not in call.raises or text == f"planned {call.number}"

@@ -6,9 +6,22 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from piactors._supervision.actions import Action, Answer, Ended, Exit, Forget, PutDown, Start, StartRefused, Stop, Wait
-from piactors._supervision.decide import Machine, Moment
-from piactors._supervision.rules import Budget, ChildRule, TreeRule
+from piactors._rules.budget import Budget
+from piactors._rules.moment import Moment
+from piactors._rules.supervisor.actions import (
+    Action,
+    Answer,
+    Ended,
+    Exit,
+    Forget,
+    Release,
+    Start,
+    StartRefused,
+    Stop,
+    WaitBeforeStart,
+)
+from piactors._rules.supervisor.machine import SupervisorMachine
+from piactors._rules.supervisor.rules import ChildRule, TreeRule
 from piactors.exit_reason import ExitReason, Kind
 
 FAILED = ExitReason(kind="start_failed")
@@ -28,7 +41,7 @@ class PureTree:
         self.now = 0.0
         self.failed = False
         self._inputs: deque[Callable[[], list[Action]]] = deque()
-        self.machine = Machine(
+        self.machine = SupervisorMachine(
             TreeRule(
                 strategy=spec["strategy"],
                 budget=Budget(spec["max_restarts"], 1000.0),
@@ -63,7 +76,7 @@ class PureTree:
             case Stop(id):
                 self._stop(id)
                 self._inputs.appendleft(lambda: self.machine.exited(self._at(), id, SHUTDOWN))
-            case Wait(id, _, ticket):
+            case WaitBeforeStart(id, _, ticket):
                 self._inputs.append(lambda: self.machine.due(self._at(), id, ticket))
             case Forget(id):
                 self.specs.pop(id, None)
@@ -73,7 +86,7 @@ class PureTree:
                 self.answers[call] = "error"
             case Ended(_, failed):
                 self.failed = failed is not None
-            case PutDown():
+            case Release():
                 pass
 
     def _started(self, id: str) -> Callable[[], list[Action]]:

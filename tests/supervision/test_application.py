@@ -185,8 +185,9 @@ tree.child("b").tell("hang")
 say_up()
 sys.exit(WAYS[sys.argv[1]](tree))
 """,
-        way, str(signals),
-    )  # fmt: skip
+        way,
+        str(signals),
+    )
     host.hear("hangs b", "up")
     host.process.send_signal(signal.SIGTERM)
     host.hear("supervisor app stops on SIGTERM")
@@ -367,9 +368,9 @@ def test_a_cancelled_run_stops_the_tree_that_it_has_started() -> None:
 def test_what_is_no_supervisor_is_refused(bad: Any) -> None:
     """A TypeError that says what to pass, of both functions; also for the ref of an actor."""
     for what in (bad, Threaded.start()):
-        with pytest.raises(TypeError, match=r"^run: .* is no supervisor; pass what Supervisor\.start"):
+        with pytest.raises(TypeError, match=r"^run: .* is not a supervisor; pass what Supervisor\.start"):
             run(what)
-        with pytest.raises(TypeError, match=r"^run_async: .* is no supervisor"):
+        with pytest.raises(TypeError, match=r"^run_async: .* is not a supervisor"):
             asyncio.run(run_async(what))
 
 

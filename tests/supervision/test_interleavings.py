@@ -1,4 +1,4 @@
-"""Starts, stops and waits that take their time, in any order: what a `Machine` never does, and always does."""
+"""Starts, stops and waits that take their time, in any order: what a supervisor never does, and always does."""
 
 from __future__ import annotations
 
@@ -7,9 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piactors._supervision.actions import Action, Answer, Ended, Exit, Forget, Start, StartRefused, Stop, Wait
-from piactors._supervision.decide import Machine, Moment
-from piactors._supervision.rules import Budget, ChildRule, TreeRule
+from piactors._rules.budget import Budget
+from piactors._rules.moment import Moment
+from piactors._rules.supervisor.actions import (
+    Action,
+    Answer,
+    Ended,
+    Exit,
+    Forget,
+    Start,
+    StartRefused,
+    Stop,
+    WaitBeforeStart,
+)
+from piactors._rules.supervisor.machine import SupervisorMachine
+from piactors._rules.supervisor.rules import ChildRule, TreeRule
 from piactors.exit_reason import ExitReason
 from piactors.options import Backoff
 
@@ -54,11 +66,11 @@ class World:
     """A supervisor's children, which finish what they are told when the test wants it; checks each action."""
 
     def __init__(self, tree: TreeRule, rules: list[ChildRule]) -> None:
-        self.machine = Machine(tree)
+        self.machine = SupervisorMachine(tree)
         self.now = 0.0
         self.rules = {rule.id: rule for rule in rules}
         self.processes: dict[str, Process] = {}
-        self.waits: list[Wait] = []
+        self.waits: list[WaitBeforeStart] = []
         self.open: set[int] = set()
         self.calls = 0
         self.started_up = False
@@ -138,7 +150,7 @@ class World:
                     assert not process.stopping
                     process.stopping = True
                     self._restarting_group |= keep and not self._is_ending
-                case Wait():
+                case WaitBeforeStart():
                     self.waits.append(action)
                 case Answer(call) | StartRefused(call):
                     assert call in self.open
@@ -226,7 +238,7 @@ def test_whatever_the_order_of_events_no_child_runs_twice_and_every_call_is_answ
 def test_a_slow_start_does_not_put_off_the_restart_of_another() -> None:
     """Under one_for_one, while under one_for_all it does."""
     rules = [ChildRule(id="slow"), ChildRule(id="other")]
-    one, all_ = Machine(TreeRule()), Machine(TreeRule(strategy="one_for_all"))
+    one, all_ = SupervisorMachine(TreeRule()), SupervisorMachine(TreeRule(strategy="one_for_all"))
     for machine in (one, all_):
         machine.start(Moment(0.0), rules)
         machine.started(Moment(0.0), "slow")
@@ -245,7 +257,7 @@ def starts(actions: list[Action]) -> list[str]:
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
 def test_a_stop_in_the_middle_of_a_start_ends_when_the_start_has_failed(strategy: str) -> None:
     """The child is told to stop, and what it then reports is its end, whatever it is."""
-    machine = Machine(TreeRule(strategy=strategy))  # type: ignore[arg-type]
+    machine = SupervisorMachine(TreeRule(strategy=strategy))  # type: ignore[arg-type]
     assert machine.start(Moment(0.0), [ChildRule(id="a"), ChildRule(id="b")])[0].id == "a"  # type: ignore[union-attr]
     assert machine.stop(Moment(0.0)) == [Stop("a", keep=False)]
     assert machine.started(Moment(0.0), "a") == []

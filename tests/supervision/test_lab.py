@@ -77,12 +77,12 @@ def test_waits_grow_up_to_their_maximum(lab: Lab, target: Any) -> None:
     assert lab.clock.now() == 190
 
 
-@pytest.mark.parametrize(("luck", "seconds"), [(0.0, 8), (0.5, 10), (0.75, 11)])
+@pytest.mark.parametrize(("uniform", "seconds"), [(0.0, 8), (0.5, 10), (0.75, 11)])
 def test_jitter_moves_a_wait_either_way(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, luck: float, seconds: float
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, uniform: float, seconds: float
 ) -> None:
-    """By up to that fraction of it, as luck has it; the event tells how long it will be."""
-    monkeypatch.setattr("piactors._tree.engine.random.random", lambda: luck)
+    """By up to that fraction of it, as chance has it; the event tells how long it will be."""
+    monkeypatch.setattr("piactors._tree.engine.random.random", lambda: uniform)
     seen: list[Any] = []
     unsubscribe = piactors.events.subscribe(seen.append, IsolateRestarting)
     tree = lab.start(children=[child("a")], backoff=Backoff(initial=10, jitter=0.2))
@@ -113,9 +113,7 @@ def test_a_stable_run_lets_the_waits_start_again(lab: Lab) -> None:
 def test_attempts_in_a_row_are_limited(lab: Lab, on_exhausted: Any) -> None:
     """`max_attempts` restarts, and the next death ends the supervisor, or leaves only this child down."""
     backoff = Backoff(initial=1, jitter=0, max_attempts=2)
-    tree = lab.start(
-        children=[child("a", backoff=backoff, on_exhausted=on_exhausted), child("b")], max_restarts=None
-    )
+    tree = lab.start(children=[child("a", backoff=backoff, on_exhausted=on_exhausted), child("b")], max_restarts=None)
     for _ in range(2):
         lab.crash(tree.child("a"))
         lab.advance(10)
@@ -268,9 +266,7 @@ def test_restart_on_gets_the_exit_reason_once(lab: Lab) -> None:
     assert generations(tree) == {"a": 3}
 
 
-def test_a_restart_on_that_raises_is_logged_and_the_child_restarted(
-    lab: Lab, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_restart_on_that_raises_is_logged_and_the_child_restarted(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """A fault of the function must not cost the child."""
     tree = lab.start(children=[child("a", restart_on=lambda reason: 1 / 0)])
     lab.crash(tree.child("a"))

@@ -58,7 +58,7 @@ def test_only_workers_of_a_tree_in_the_lab_can_crash(lab: Lab) -> None:
     tree = lab.start(children=[ChildSpec("below", Supervisor)])
     stranger = Threaded.start()
     for ref in (tree, tree.child("below"), stranger):
-        with pytest.raises(ValueError, match=r"^crash: .* is no worker of a tree in this lab$"):
+        with pytest.raises(ValueError, match=r"^crash: .* is not a worker of a tree in this lab$"):
             lab.crash(ref)
     stranger.stop()
 

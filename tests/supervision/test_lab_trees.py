@@ -77,9 +77,12 @@ def test_a_supervisor_that_shuts_itself_down_is_a_normal_end_above(lab: Lab) -> 
     """A transient supervisor is not restarted then, and may itself be significant, up to the top."""
     main = child("main", restart="transient", significant=True)
     inner = ChildSpec(
-        "inner", Supervisor, kwargs={"children": [main, child("aid")], "auto_shutdown": "any_significant"},
-        restart="transient", significant=True,
-    )  # fmt: skip
+        "inner",
+        Supervisor,
+        kwargs={"children": [main, child("aid")], "auto_shutdown": "any_significant"},
+        restart="transient",
+        significant=True,
+    )
     tree = lab.start(children=[inner, child("other")], auto_shutdown="all_significant")
     aid = tree.child("inner").child("aid")
     lab.crash(tree.child("inner").child("main"), "normal")
@@ -110,8 +113,9 @@ def test_deaths_escalate_through_nested_supervisors(lab: Lab, target: Any) -> No
 
 def test_refs_of_declared_children_outlive_their_supervisor(lab: Lab) -> None:
     """Before and after it, and during its wait, they are the same; what was sent meanwhile is answered."""
-    inner = ChildSpec("inner", Supervisor, kwargs={"children": [child("x"), child("y")], "max_restarts": 0},
-                      backoff=STEADY)  # fmt: skip
+    inner = ChildSpec(
+        "inner", Supervisor, kwargs={"children": [child("x"), child("y")], "max_restarts": 0}, backoff=STEADY
+    )
     tree = lab.start(children=[inner])
     ref, x, y = tree.child("inner"), tree.child("inner").child("x"), tree.child("inner").child("y")
     lab.crash(x)
@@ -178,7 +182,7 @@ def test_a_template_is_what_children_are_made_of(lab: Lab) -> None:
     assert log == ["start x", "start x"]
     other = tree.start_child(child("other", Threaded))
     assert tree.child("other") is other
-    with pytest.raises(TypeError, match="arguments belong into the ChildSpec"):
+    with pytest.raises(TypeError, match="arguments belong in the ChildSpec"):
         tree.start_child(child("one more"), 1)
 
 
@@ -267,9 +271,11 @@ def test_a_restarted_dynamic_supervisor_is_empty(lab: Lab) -> None:
 def shop(lab: Lab) -> SupervisorRef:
     """Return a tree of all kinds: one runs, one waits, one is stopped, one is a supervisor with a child."""
     children = [
-        child("runs"), child("waits", Threaded, backoff=STEADY), child("stopped"),
+        child("runs"),
+        child("waits", Threaded, backoff=STEADY),
+        child("stopped"),
         below("below", child("deep"), strategy="rest_for_one"),
-    ]  # fmt: skip
+    ]
     tree = lab.start(children=children, name="shop")
     lab.crash(tree.child("runs"))
     lab.crash(tree.child("waits"))
@@ -282,9 +288,11 @@ def test_which_children_tells_of_each_child_in_order(lab: Lab) -> None:
     tree = shop(lab)
     found = tree.which_children()
     assert [(info.id, info.state, info.type, info.restarts) for info in found] == [
-        ("runs", "running", "worker", 1), ("waits", "restarting", "worker", 0), ("stopped", "stopped", "worker", 0),
+        ("runs", "running", "worker", 1),
+        ("waits", "restarting", "worker", 0),
+        ("stopped", "stopped", "worker", 0),
         ("below", "running", "supervisor", 0),
-    ]  # fmt: skip
+    ]
     assert [info.ref for info in found] == [tree.child(info.id) for info in found]
     kinds = [None if info.exit_reason is None else info.exit_reason.kind for info in found]
     assert kinds == ["signaled", "signaled", "shutdown", None]
@@ -319,7 +327,7 @@ def test_calls_for_a_child_that_is_not_there(lab: Lab) -> None:
         with pytest.raises(ChildNotFound, match=text):
             call("c")
     stranger = lab.start(children=[child("a")]).child("a")
-    with pytest.raises(ChildNotFound, match="is no child of it"):
+    with pytest.raises(ChildNotFound, match="is not a child of it"):
         tree.terminate_child(stranger)
 
 
@@ -327,14 +335,14 @@ def test_calls_for_a_child_in_the_wrong_state(lab: Lab) -> None:
     """Each state has its errors, and each names the child and what to do first."""
     tree = shop(lab)
     for call in (tree.restart_child, tree.delete_child):
-        with pytest.raises(ChildRunning, match=r"^supervisor shop: child 'runs' runs: terminate_child it first$"):
+        with pytest.raises(ChildRunning, match=r"^supervisor shop: child 'runs' is running: call terminate_child"):
             call("runs")
         with pytest.raises(ChildRestarting, match="child 'waits' is being restarted: terminate_child calls that off"):
             call(tree.child("waits"))
-    with pytest.raises(ChildAlreadyStarted, match="child 'runs' has been started already, and runs"):
+    with pytest.raises(ChildAlreadyStarted, match="child 'runs' has been started already and is running"):
         tree.start_child(child("runs"))
     for id in ("waits", "stopped"):
-        with pytest.raises(ChildAlreadyPresent, match=f"child {id!r} is there already and does not run"):
+        with pytest.raises(ChildAlreadyPresent, match=f"child {id!r} already exists and does not run"):
             tree.start_child(child(id))
     tree.terminate_child("stopped")
     tree.delete_child("stopped")

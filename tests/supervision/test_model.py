@@ -1,4 +1,4 @@
-"""Whole histories: `Machine` decides what a second, much simpler model of OTP's supervisor does."""
+"""Whole histories: `SupervisorMachine` decides what a second, much simpler model of OTP's supervisor does."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piactors._supervision.actions import (
+from piactors._rules.budget import Budget
+from piactors._rules.moment import Moment
+from piactors._rules.supervisor.actions import (
     Action,
     Answer,
+    BudgetExceeded,
     Ended,
-    Exceeded,
     Exit,
     Forget,
-    PutDown,
+    Release,
     Start,
     StartRefused,
     Stop,
-    Wait,
+    WaitBeforeStart,
 )
-from piactors._supervision.decide import Machine, Moment
-from piactors._supervision.rules import Budget, ChildRule, Strategy, TreeRule
+from piactors._rules.supervisor.machine import SupervisorMachine
+from piactors._rules.supervisor.rules import ChildRule, Strategy, TreeRule
 from piactors.exit_reason import ExitReason
 from piactors.options import Backoff
 from tests.supervision.simple_model import ChildSpec, SimpleSupervisor, TreeSpec, Waits
@@ -82,12 +84,12 @@ histories = st.lists(st.sampled_from(OPERATIONS), min_size=6, max_size=25)
 
 
 class Driven:
-    """A `Machine` whose children start and stop at once, seen in the way in which the simple model is seen."""
+    """A `SupervisorMachine` whose children start and stop at once, seen as the simple model is seen."""
 
     def __init__(self, spec: TreeSpec, failing: frozenset[int]) -> None:
         self.log: list[str] = []
         self.answers: list[tuple[int, str]] = []
-        self.machine = Machine(
+        self.machine = SupervisorMachine(
             TreeRule(
                 strategy=spec.strategy,  # type: ignore[arg-type]
                 budget=Budget(spec.max_restarts, spec.within),
@@ -174,11 +176,11 @@ class Driven:
                 if keep:
                     self.held.add(id)
                 self._inputs.appendleft(lambda: self.machine.exited(self._at(), id, STOPPED))
-            case Wait(id, 0, ticket):
+            case WaitBeforeStart(id, 0, ticket):
                 self._inputs.append(lambda: self.machine.due(self._at(), id, ticket))
-            case Wait(id, seconds, ticket):
+            case WaitBeforeStart(id, seconds, ticket):
                 heapq.heappush(self._waits, (self._now + seconds, next(self._order), id, ticket))
-            case PutDown(id) | Forget(id):
+            case Release(id) | Forget(id):
                 self.held.discard(id)
             case Answer(call, _, error):
                 self.answers.append((call, "ok" if error is None else type(error).__name__))
@@ -186,7 +188,7 @@ class Driven:
                 self.answers.append((call, "did not start"))
             case Ended(_, failed):
                 self.log.append("ended: shutdown" if failed is None else f"ended: start of {failed}")
-            case Exceeded():
+            case BudgetExceeded():
                 pass
 
     def _start(self, id: str) -> Callable[[], list[Action]]:

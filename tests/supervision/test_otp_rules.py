@@ -28,10 +28,14 @@ from tests.support import wait_until
 TRACES = Path(__file__).parent.parent / "data" / "otp_traces.jsonl"
 SCENARIOS = [json.loads(line) for line in TRACES.read_text().splitlines()]
 RESULTS = {
-    ChildNotFound: "not_found", ChildRunning: "running", ChildRestarting: "restarting", StartError: "error",
-    ChildAlreadyStarted: "already_started", ChildAlreadyPresent: "already_present",
+    ChildNotFound: "not_found",
+    ChildRunning: "running",
+    ChildRestarting: "restarting",
+    StartError: "error",
+    ChildAlreadyStarted: "already_started",
+    ChildAlreadyPresent: "already_present",
     pykka.ActorDeadError: "no supervisor",
-}  # fmt: skip
+}
 CALLS = ("terminate_child", "restart_child", "delete_child")
 
 

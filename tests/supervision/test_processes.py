@@ -23,8 +23,6 @@ from piactors import (
     PoisonMessage,
     StartError,
     Supervisor,
-    events,
-    supervised,
 )
 from piactors._host import runtime
 from tests.children.actors import Fragile, Worker
@@ -284,29 +282,3 @@ def test_a_start_may_be_stopped(tmp_path: Path) -> None:
         tree.terminate_child("slow")
         assert time.monotonic() - started < 20
         assert tree.which_children()[0].state == "stopped"
-
-
-def test_a_start_that_is_called_off_before_it_has_begun_is_not_told_of_as_one_that_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A group restart can stop a child in the moment before its next process is made."""
-    told: list[events.Event] = []
-    start = supervised.revive
-
-    def start_and_halt(isolate: Any) -> bool:
-        monkeypatch.undo()
-        halted = threading.Event()
-        isolate.loop.call_soon(halted.wait, 10)
-        revived = start(isolate)
-        supervised.halt(isolate)
-        halted.set()
-        return revived
-
-    unsubscribe = events.subscribe(told.append, events.IsolateStarted, events.IsolateStartFailed)
-    with Supervisor.start(children=[fragile("child", tmp_path)]) as tree:
-        monkeypatch.setattr(supervised, "revive", start_and_halt)
-        os.kill(tree.child("child").pid, signal.SIGKILL)
-        wait_until(lambda: len(told) == 2)
-    unsubscribe()
-    expected = [(events.IsolateStarted, 1), (events.IsolateStarted, 2)]
-    assert [(type(event), event.generation) for event in told] == expected

@@ -45,9 +45,13 @@ def supervisor_below() -> Any:
 
 
 KINDS: dict[str, Callable[[], Any]] = {
-    "isolate": Fragile.start, "isolate in a tree": lambda: in_tree(Fragile), "thread": Plain.start,
-    "thread in a tree": lambda: in_tree(Plain), "supervisor": supervisor, "supervisor below": supervisor_below,
-}  # fmt: skip
+    "isolate": Fragile.start,
+    "isolate in a tree": lambda: in_tree(Fragile),
+    "thread": Plain.start,
+    "thread in a tree": lambda: in_tree(Plain),
+    "supervisor": supervisor,
+    "supervisor below": supervisor_below,
+}
 ALL = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -249,10 +253,10 @@ def test_a_callback_may_watch_and_stop_others() -> None:
 def test_what_is_no_ref_cannot_be_watched_or_linked(bad: Any) -> None:
     """A TypeError that shows it; so is a callback that cannot be called."""
     ref = Plain.start()
-    with pytest.raises(TypeError, match=r"^watch: .* is no ref of an actor$"):
+    with pytest.raises(TypeError, match=r"^watch: .* is not a ref of an actor$"):
         watch(bad, print)
     for pair in ((ref, bad), (bad, ref)):
-        with pytest.raises(TypeError, match=r"^link: .* is no ref of an actor$"):
+        with pytest.raises(TypeError, match=r"^link: .* is not a ref of an actor$"):
             link(*pair)
     with pytest.raises(TypeError, match=r"^watch: None cannot be called$"):
         watch(ref, None)  # type: ignore[arg-type]

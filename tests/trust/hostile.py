@@ -120,8 +120,12 @@ class Host:
         read, write = os.pipe()
         self._process = subprocess.Popen(
             [sys.executable, "-c", "import hostile; hostile.be_host()", str(write)],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._stderr, pass_fds=[write], env=_env(),
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._stderr,
+            pass_fds=[write],
+            env=_env(),
+        )
         os.close(write)
         self._reports = open(read, encoding="utf-8")  # noqa: SIM115
         self._pids: set[int] = set()
@@ -203,8 +207,9 @@ class Formatting(logging.StreamHandler[Any]):
 
     def __init__(self) -> None:
         super().__init__(open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(isolate)s %(message)s",
-                                            defaults={"isolate": ""}))  # fmt: skip
+        self.setFormatter(
+            logging.Formatter("%(asctime)s %(levelname)s %(name)s %(isolate)s %(message)s", defaults={"isolate": ""})
+        )
         self.failures = 0
         self.seen: list[tuple[str, str]] = []
 
@@ -283,6 +288,8 @@ def be_host() -> None:
     _warm_up()
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, most))
+    gc.collect()
+    gc.freeze()  # garbage is collected often from here on: only that of the attacks is looked for
     with open(int(sys.argv[1]), "w", encoding="utf-8") as pipe:
         while True:
             try:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from piactors import IsolateCrashed, IsolationOptions, ProcessIsolator, RemoteError, UntrustedReply
-from piactors.pihost import wire
+from piactors.pihost.wire import wire
 from tests.children.waits import OwnError, Point, point, point_when_there, raises
 from tests.support import wait_until
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from hostile import GROWTH, SIBLING_SECONDS, Attack, Host, Outcome, marker
 
-from piactors.pihost import plain_encode, wire
+from piactors.pihost.plain import encode as plain_encode
+from piactors.pihost.wire import wire
+from tests.tiers import sizes
 
 pytestmark = [
     pytest.mark.timeout(90),
@@ -22,20 +24,40 @@ MIB = 1 << 20
 FRAME = 8 * MIB
 KINDS_TO_ISOLATES = {"INIT": wire.INIT, "CALL": wire.CALL, "TELL": wire.TELL, "STOP": wire.STOP}
 KINDS_OF_LAUNCHERS = {
-    "SETUP": wire.SETUP, "LAUNCH": wire.LAUNCH, "LAUNCHED": wire.LAUNCHED, "REFUSED": wire.REFUSED,
-    "EXITED": wire.EXITED, "WARM": wire.WARM,
-}  # fmt: skip
+    "SETUP": wire.SETUP,
+    "LAUNCH": wire.LAUNCH,
+    "LAUNCHED": wire.LAUNCHED,
+    "REFUSED": wire.REFUSED,
+    "EXITED": wire.EXITED,
+    "WARM": wire.WARM,
+}
 UNKNOWN_KINDS = (0, 20, 31, 38, 127, 255)
 NOTHING = plain_encode.encode(None)
 RECORD = {
-    "name": "hostile", "level": 40, "message": "m" * 4000, "created": 1.5e9, "pathname": "f.py", "lineno": 3,
-    "function": "f", "thread": 7, "thread_name": "t", "exception": None, "stack": "", "extra": {},
-}  # fmt: skip
+    "name": "hostile",
+    "level": 40,
+    "message": "m" * 4000,
+    "created": 1.5e9,
+    "pathname": "f.py",
+    "lineno": 3,
+    "function": "f",
+    "thread": 7,
+    "thread_name": "t",
+    "exception": None,
+    "stack": "",
+    "extra": {},
+}
 REPORT = {"error": None, "code": None}
 DESCRIBED = {
-    "module": "builtins", "qualname": "ValueError", "text": "no", "traceback": "Traceback", "notes": [], "args": None,
-    "pickle": None, "accepted": None,
-}  # fmt: skip
+    "module": "builtins",
+    "qualname": "ValueError",
+    "text": "no",
+    "traceback": "Traceback",
+    "notes": [],
+    "args": None,
+    "pickle": None,
+    "accepted": None,
+}
 
 
 class Hosts:
@@ -248,10 +270,18 @@ def test_a_report_of_a_stop_that_is_none_ends_the_isolate(report: Any) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [{"protocol": 1}, {}, None, {"protocol": "1"}, {"protocol": 10**5000}, {"protocol": decimal.Decimal("sNaN")},
-     {"protocol": 1, "pid": "x" * 300_000}, {"protocol": 2}],
+    [
+        {"protocol": 1},
+        {},
+        None,
+        {"protocol": "1"},
+        {"protocol": 10**5000},
+        {"protocol": decimal.Decimal("sNaN")},
+        {"protocol": 1, "pid": "x" * 300_000},
+        {"protocol": 2},
+    ],
     ids=["again", "empty", "None", "text", "huge-int", "sNaN", "huge", "other"],
-)  # fmt: skip
+)
 def test_a_second_greeting_retires_the_isolate(payload: Any) -> None:
     retired(attacked("hello", payload))
 
@@ -259,11 +289,17 @@ def test_a_second_greeting_retires_the_isolate(payload: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "channel", "payload"),
     [
-        ("STOPPING", "control", REPORT), ("REPLY", "data", None), ("DONE", "data", None), ("SKIPPED", "data", None),
-        ("ERROR", "data", DESCRIBED), ("REQUEST", "data", ("stop",)), ("RESPONSE", "control", None),
-        ("HELLO", "control", {"protocol": 1}), ("HELLO", "control", {"protocol": 99}),
+        ("STOPPING", "control", REPORT),
+        ("REPLY", "data", None),
+        ("DONE", "data", None),
+        ("SKIPPED", "data", None),
+        ("ERROR", "data", DESCRIBED),
+        ("REQUEST", "data", ("stop",)),
+        ("RESPONSE", "control", None),
+        ("HELLO", "control", {"protocol": 1}),
+        ("HELLO", "control", {"protocol": 99}),
     ],
-)  # fmt: skip
+)
 def test_what_comes_before_an_isolate_is_ready_must_fit(name: str, channel: str, payload: Any) -> None:
     refused_at_start(attacked("early", getattr(wire, name), payload, channel, way="start"))
 
@@ -290,14 +326,42 @@ def test_a_request_of_what_is_no_actor_retires_the_isolate(payload: Any) -> None
 @pytest.mark.parametrize(
     "payload",
     [
-        None, 5, (), (None,), ("unknown",), ("tell", "text"), ("tell",), ("tell", b"x", b"y"), (["tell"], b"x"),
-        ("settle", "token", 1, 0, b""), "a text", {"tell": b"x"}, ("x" * MIB,), (10**5000,),
+        None,
+        5,
+        (),
+        (None,),
+        ("unknown",),
+        ("tell", "text"),
+        ("tell",),
+        ("tell", b"x", b"y"),
+        (["tell"], b"x"),
+        ("post", "future", "token", "settle", 1, 0, b""),
+        ("post", "future", "token", "run", True, 0, b""),
+        ("post", "file", "token", "settle", True, 0, b""),
+        "a text",
+        {"tell": b"x"},
+        ("x" * MIB,),
+        (10**5000,),
     ],
     ids=[
-        "None", "int", "empty", "None-inside", "unknown", "text", "missing", "surplus", "unhashable", "int-for-bool",
-        "plain-text", "dict", "long-name", "huge-int",
+        "None",
+        "int",
+        "empty",
+        "None-inside",
+        "unknown",
+        "text",
+        "missing",
+        "surplus",
+        "unhashable",
+        "int-for-bool",
+        "unknown-operation",
+        "unknown-kind",
+        "plain-text",
+        "dict",
+        "long-name",
+        "huge-int",
     ],
-)  # fmt: skip
+)
 def test_a_malformed_request_retires_the_isolate(payload: Any) -> None:
     retired(attacked("request", payload, way="actor", options={"trust": "data"}))
 
@@ -317,13 +381,18 @@ def test_a_request_with_a_pickle_inside_is_no_code_of_the_host() -> None:
         retired(attacked("request", None, payload, way="actor", options={"trust": "data"}))
 
 
-@pytest.mark.parametrize("operation", [("stop",), ("settle", "0" * 32, True, 0, b""), ("settle", "", False, 1, b"x")])
+@pytest.mark.parametrize(
+    "operation",
+    [("stop",), ("post", "future", "0" * 32, "settle", True, 0, b""), ("post", "future", "", "settle", False, 1, b"x")],
+)
 def test_requests_whose_answers_are_never_read_do_not_fill_the_host(operation: Any) -> None:
     outcome = attacked("requests_unread", operation, 128 * MIB, way="actor_deaf", options={"trust": "data"})
     assert outcome.error is not None
 
 
-@pytest.mark.parametrize("payload", [("stop",), ("tell", b"x"), ("ask", b"x"), ("settle", "", True, 0, b"")])
+@pytest.mark.parametrize(
+    "payload", [("stop",), ("tell", b"x"), ("ask", b"x"), ("post", "future", "", "settle", True, 0, b"")]
+)
 def test_a_request_on_the_control_channel_retires_an_actor_too(payload: Any) -> None:
     retired(attacked("request", payload, None, "control", way="actor"))
 
@@ -337,8 +406,10 @@ def test_messages_that_an_actor_sends_to_itself_do_not_fill_the_host(operation: 
 # --- floods ---------------------------------------------------------------------------------------
 
 
-def test_a_gigabyte_of_log_records_passes_without_filling_the_host() -> None:
-    answered(attacked("flood", wire.LOG, RECORD, 1 << 30, bound=40.0))
+@sizes("mebibytes", 256, soak=[1024])
+def test_a_gigabyte_of_log_records_passes_without_filling_the_host(mebibytes: int) -> None:
+    """A quarter of it is four times what the host may take for an attack."""
+    answered(attacked("flood", wire.LOG, RECORD, mebibytes * MIB, bound=40.0))
 
 
 @pytest.mark.parametrize("raw", [b"", b"x", NOTHING], ids=["empty", "one-byte", "None"])
@@ -346,8 +417,9 @@ def test_tiny_log_frames_do_not_fill_the_host(raw: bytes) -> None:
     answered(attacked("flood", wire.LOG, None, 6 * MIB, "control", raw, bound=40.0))
 
 
-def test_log_records_of_ever_new_levels_leave_nothing_behind() -> None:
-    outcome = attacked("flood_logs_of_many_levels", 100_000, bound=40.0, fresh=True)
+@sizes("count", 20_000, soak=[100_000])
+def test_log_records_of_ever_new_levels_leave_nothing_behind(count: int) -> None:
+    outcome = attacked("flood_logs_of_many_levels", count, bound=40.0, fresh=True)
     answered(outcome)
     assert outcome.more["cached_levels"] < 2000
 
@@ -374,11 +446,16 @@ def test_a_flood_of_greetings_or_starts_does_not_hold_up_the_host(name: str) -> 
 @pytest.mark.parametrize(
     ("block", "total"),
     [
-        (b"x" * 1000, 100 * MIB), (b"\r", MIB // 2), (b"\n", MIB // 2), (b"\r\n", MIB),
-        (bytes(range(256)), 8 * MIB), (b"\xff\xfe\x00" * 99, 24 * MIB), (b"a line\n", 4 * MIB),
+        (b"x" * 1000, 100 * MIB),
+        (b"\r", MIB // 2),
+        (b"\n", MIB // 2),
+        (b"\r\n", MIB),
+        (bytes(range(256)), 8 * MIB),
+        (b"\xff\xfe\x00" * 99, 24 * MIB),
+        (b"a line\n", 4 * MIB),
     ],
     ids=["no-newline", "returns", "newlines", "both", "binary", "no-text", "short-lines"],
-)  # fmt: skip
+)
 def test_a_flood_of_output_does_not_fill_the_host(block: bytes, total: int, stream: int) -> None:
     answered(attacked("output", stream, block, total, bound=40.0))
 
@@ -438,9 +515,21 @@ def test_unknown_flags_mean_nothing_good(flags: int) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["SystemExit", "KeyboardInterrupt", "GeneratorExit", "BaseException", "eval", "__import__", "open", "nothing",
-     "BaseExceptionGroup", "", "exit", "__build_class__"],
-)  # fmt: skip
+    [
+        "SystemExit",
+        "KeyboardInterrupt",
+        "GeneratorExit",
+        "BaseException",
+        "eval",
+        "__import__",
+        "open",
+        "nothing",
+        "BaseExceptionGroup",
+        "",
+        "exit",
+        "__build_class__",
+    ],
+)
 def test_an_error_that_names_what_is_no_exception_becomes_a_remote_error(name: str) -> None:
     with marker() as path:
         code = f"__import__('os').mkdir({path!r})"
@@ -451,13 +540,26 @@ def test_an_error_that_names_what_is_no_exception_becomes_a_remote_error(name: s
 @pytest.mark.parametrize(
     "fields",
     [
-        {"module": 5}, {"qualname": None}, {"text": b"x"}, {"traceback": []}, {"notes": "x"}, {"notes": [5]},
-        {"args": 5}, {"args": "x"}, {"pickle": "x"}, {"accepted": 5}, {"untrusted": 5}, {"invalid_target": 1},
-        {"surplus": 1}, {"self": 1}, {"text": 10**5000}, {"text": decimal.Decimal("1E+999999999")},
+        {"module": 5},
+        {"qualname": None},
+        {"text": b"x"},
+        {"traceback": []},
+        {"notes": "x"},
+        {"notes": [5]},
+        {"args": 5},
+        {"args": "x"},
+        {"pickle": "x"},
+        {"accepted": 5},
+        {"untrusted": 5},
+        {"invalid_target": 1},
+        {"surplus": 1},
+        {"self": 1},
+        {"text": 10**5000},
+        {"text": decimal.Decimal("1E+999999999")},
         {"text": range(10**18)},
     ],
     ids=lambda fields: "-".join((*fields, *(type(value).__name__ for value in fields.values()))),
-)  # fmt: skip
+)
 def test_an_error_with_fields_of_other_types_is_a_protocol_error(fields: dict[str, Any]) -> None:
     outcome = attacked("error", fields)
     assert outcome.error == "ProtocolError"
@@ -486,24 +588,49 @@ def test_an_error_with_much_text_stays_within_the_frame(fields: dict[str, Any]) 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"level": "high"}, {"level": None}, {"level": -(10**30)}, {"level": 10**30}, {"level": 2.5}, {"level": True},
-        {"level": decimal.Decimal("1E+30000000")}, {"lineno": decimal.Decimal("1E+30000000")},
-        {"thread": decimal.Decimal("1E+30000000")}, {"created": decimal.Decimal("1E+30000000")},
-        {"created": float("inf")}, {"created": float("nan")}, {"created": 10**400}, {"created": -1e300},
-        {"created": "x"}, {"thread": 2**100}, {"lineno": "x"}, {"name": 5}, {"name": "x" * (4 * MIB - 4096)},
+        {"level": "high"},
+        {"level": None},
+        {"level": -(10**30)},
+        {"level": 10**30},
+        {"level": 2.5},
+        {"level": True},
+        {"level": decimal.Decimal("1E+30000000")},
+        {"lineno": decimal.Decimal("1E+30000000")},
+        {"thread": decimal.Decimal("1E+30000000")},
+        {"created": decimal.Decimal("1E+30000000")},
+        {"created": float("inf")},
+        {"created": float("nan")},
+        {"created": 10**400},
+        {"created": -1e300},
+        {"created": "x"},
+        {"thread": 2**100},
+        {"lineno": "x"},
+        {"name": 5},
+        {"name": "x" * (4 * MIB - 4096)},
         {"name": range(10**18)},
-        {"message": 10**5000}, {"message": "%s %d %n"}, {"message": "x" * (3 * MIB)}, {"message": "\ud800"},
-        {"exception": "text"}, {"exception": b"x"}, {"exception": 5}, {"exception": NOTHING},
+        {"message": 10**5000},
+        {"message": "%s %d %n"},
+        {"message": "x" * (3 * MIB)},
+        {"message": "\ud800"},
+        {"exception": "text"},
+        {"exception": b"x"},
+        {"exception": 5},
+        {"exception": NOTHING},
         {"exception": plain_encode.encode({**DESCRIBED, "args": plain_encode.encode((10**5000,))})},
-        {"extra": 5}, {"extra": [["a", 1]]}, {"extra": {5: 5}}, {"extra": range(10**18)},
+        {"extra": 5},
+        {"extra": [["a", 1]]},
+        {"extra": {5: 5}},
+        {"extra": range(10**18)},
         {"extra": {"message": "x", "asctime": "y", "msg": "%s", "args": (1, 2), "name": "z", "levelno": "q"}},
-        {"extra": {"getMessage": "x"}}, {"extra": {"__class__": "x"}},
+        {"extra": {"getMessage": "x"}},
+        {"extra": {"__class__": "x"}},
         {"extra": {"__dict__": {"msg": "%1000000000d", "args": (1,), "name": "x", "levelno": 40}}},
-        {"extra": {"exc_info": (1, 2, 3), "exc_text": 5, "stack_info": 5}}, {"extra": {"taskName": 5, "created": "x"}},
+        {"extra": {"exc_info": (1, 2, 3), "exc_text": 5, "stack_info": 5}},
+        {"extra": {"taskName": 5, "created": "x"}},
         {"extra": {str(number): number for number in range(20_000)}},
     ],
     ids=lambda fields: "-".join((*fields, *(type(value).__name__ for value in fields.values()))),
-)  # fmt: skip
+)
 def test_a_log_record_with_weird_fields_does_no_harm(fields: dict[str, Any]) -> None:
     answered(attacked("log", fields))
 
@@ -532,8 +659,9 @@ def test_a_logger_name_of_many_parts_does_no_harm(dots: int) -> None:
     assert outcome.more["loggers"] < 2500
 
 
-def test_thousands_of_logger_names_stay_bounded() -> None:
-    outcome = attacked("log_many_names", 20_000, fresh=True)
+@sizes("count", 6000, soak=[20_000])
+def test_thousands_of_logger_names_stay_bounded(count: int) -> None:
+    outcome = attacked("log_many_names", count, fresh=True)
     answered(outcome)
     assert outcome.more["loggers"] < 2500
 
@@ -556,18 +684,52 @@ def test_a_pickle_in_a_log_record_is_never_loaded(how: str) -> None:
 @pytest.mark.parametrize(
     "payload",
     [
-        None, 5, [], "text", {1: (True, False, 0)}, {"name": None}, {"name": (1, 0, 0)}, {"name": (True, False)},
-        {"name": (True, False, "x")}, {"name": [True, False, 0]}, {"name": (True, False, 0, 0)},
-        {"name": (True, False, 1.5)}, {"name": 10**5000}, {10**5000: 1}, {"_again": (True, False, 0)},
-        {"_identity": (True, False, 0)}, {"__class__": (True, False, 0)}, {"a._b": (True, True, 0)},
-        {"method": (True, False, -5)}, {"method": (True, False, 2**70)}, {"name": "x" * (7 * MIB)},
+        None,
+        5,
+        [],
+        "text",
+        {1: (True, False, 0)},
+        {"name": None},
+        {"name": (1, 0, 0)},
+        {"name": (True, False)},
+        {"name": (True, False, "x")},
+        {"name": [True, False, 0]},
+        {"name": (True, False, 0, 0)},
+        {"name": (True, False, 1.5)},
+        {"name": 10**5000},
+        {10**5000: 1},
+        {"_again": (True, False, 0)},
+        {"_identity": (True, False, 0)},
+        {"__class__": (True, False, 0)},
+        {"a._b": (True, True, 0)},
+        {"method": (True, False, -5)},
+        {"method": (True, False, 2**70)},
+        {"name": "x" * (7 * MIB)},
     ],
     ids=[
-        "None", "int", "list", "text", "int-key", "None-entry", "ints", "short", "text-count", "list-entry", "long",
-        "float-count", "huge-int", "huge-key", "again", "identity", "class", "private-part", "negative-retries",
-        "endless-retries", "huge-entry",
+        "None",
+        "int",
+        "list",
+        "text",
+        "int-key",
+        "None-entry",
+        "ints",
+        "short",
+        "text-count",
+        "list-entry",
+        "long",
+        "float-count",
+        "huge-int",
+        "huge-key",
+        "again",
+        "identity",
+        "class",
+        "private-part",
+        "negative-retries",
+        "endless-retries",
+        "huge-entry",
     ],
-)  # fmt: skip
+)
 def test_a_malformed_description_is_a_protocol_error(payload: Any) -> None:
     outcome = attacked("describe_as", payload, way="start")
     refused_at_start(outcome)
@@ -593,10 +755,16 @@ def test_a_description_of_other_bytes_is_a_protocol_error(raw: bytes) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"qualname": "SystemExit"}, {"args": (10**5000,)}, {"text": "x" * 300_000}, {"notes": ["n"] * 1000},
-     {"args": ("x" * 300_000,)}],
+    [
+        {},
+        {"qualname": "SystemExit"},
+        {"args": (10**5000,)},
+        {"text": "x" * 300_000},
+        {"notes": ["n"] * 1000},
+        {"args": ("x" * 300_000,)},
+    ],
     ids=["plain", "SystemExit", "huge-int", "long-text", "notes", "long-args"],
-)  # fmt: skip
+)
 def test_a_failed_start_is_a_start_error_whatever_it_says(fields: dict[str, Any]) -> None:
     assert attacked("fail_start_as", fields, way="start").error == "StartError"
 
@@ -674,11 +842,18 @@ def test_descriptors_that_belong_to_nothing_retire_the_isolate() -> None:
 @pytest.mark.parametrize(
     "places",
     [
-        [(0, 100)], [(63, 1)], [(64, 100_000)], [(100_001, 0)], [(2**64 - 1, 2**64 - 1)], [(64, 2**64 - 64)],
-        [(64, 9 * MIB)], [(64, 90_000)] * 200, [],
+        [(0, 100)],
+        [(63, 1)],
+        [(64, 100_000)],
+        [(100_001, 0)],
+        [(2**64 - 1, 2**64 - 1)],
+        [(64, 2**64 - 64)],
+        [(64, 9 * MIB)],
+        [(64, 90_000)] * 200,
+        [],
     ],
     ids=["head", "before", "behind", "outside", "wraps", "wraps-to-0", "large", "often", "nothing"],
-)  # fmt: skip
+)
 def test_a_table_that_points_elsewhere_retires_the_isolate(places: list[tuple[int, int]]) -> None:
     retired(attacked("shared_reply", 1, places))
 

@@ -18,7 +18,7 @@ from piactors import (
     ProcessIsolator,
     Supervisor,
     spawn,
-)  # fmt: skip
+)
 from piactors.option_fields import OptionFields
 from tests.typed.actors import Calc, Other, Plain, double, slowly
 

@@ -7,6 +7,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import as_completed
 from typing import Any, Protocol, Unpack, assert_type, cast
 
 import pykka
@@ -30,7 +31,7 @@ from piactors import (
     Supervisor,
     SupervisorRef,
     spawn,
-)  # fmt: skip
+)
 from piactors.option_fields import OptionFields
 from tests.typed.actors import Bare, Box, Calc, Loud, Passing, Plain, Thread, double, nothing, slowly
 
@@ -80,11 +81,22 @@ def with_options(**fields: Unpack[OptionFields]) -> None:
     Box[int].with_options(**fields).start(1).stop()
     Passing.with_options(**fields).start(1, 2).stop()
     IsolationOptions(
-        restart="transient", backoff=Backoff(initial=1), call_timeout=3, heartbeat=5, recycle=Recycle(after_calls=10),
-        sys_path=["a"], env={"A": "b"}, inherit_env=["A", "B_*"], accept=[dict], log_level="DEBUG", max_frame="1 MiB",
+        restart="transient",
+        backoff=Backoff(initial=1),
+        call_timeout=3,
+        heartbeat=5,
+        recycle=Recycle(after_calls=10),
+        sys_path=["a"],
+        env={"A": "b"},
+        inherit_env=["A", "B_*"],
+        accept=[dict],
+        log_level="DEBUG",
+        max_frame="1 MiB",
         keep_shared=0,
-        output=print, trust="data", limits=IsolationLimits(max_cpu=0.5, affinity="0", max_file_size="1 GiB", nice=5),
-    )  # fmt: skip
+        output=print,
+        trust="data",
+        limits=IsolationLimits(max_cpu=0.5, affinity="0", max_file_size="1 GiB", nice=5),
+    )
 
 
 # Calls
@@ -217,6 +229,8 @@ def isolators() -> None:
         assert_type(isolator.invoke_method(double, x=1), Future[int])
         assert_type(isolator.invoke_method(slowly, 1), Future[str])
         assert_type(isolator.invoke_method(nothing), Future[str])
+        for done in as_completed([isolator.submit(double, 1)]):
+            assert_type(done.result(), int)
         assert_type(isolator.invoke_method("math:factorial", 5), Future[Any])
         assert isolator.invoke_method(functools.partial(double, 2)).get(timeout=PATIENCE) == 4
         assert isolator.invoke_method(max, 1, 2).get(timeout=PATIENCE) == 2
@@ -289,9 +303,14 @@ def trees() -> None:
     Shop.opened("shop.db").stop()
     children: Iterable[ChildSpec] = [ChildSpec("bare", Bare)]
     supervisor = Supervisor.start(
-        children=children, strategy="one_for_all", max_restarts=None, within=2, auto_shutdown="never", name="top",
+        children=children,
+        strategy="one_for_all",
+        max_restarts=None,
+        within=2,
+        auto_shutdown="never",
+        name="top",
         backoff=Backoff(),
-    )  # fmt: skip
+    )
     stopped: bool = supervisor.stop()
     assert stopped
     kind: type[Supervisor] = Shop
@@ -307,6 +326,15 @@ def calls_awaited() -> None:
 
 
 PROGRAMS: list[Callable[[], object]] = [
-    constructors, by_variable, with_options, calls, calls_awaited, proxies, declared_proxies, messages, isolators,
-    spawned, trees,
-]  # fmt: skip
+    constructors,
+    by_variable,
+    with_options,
+    calls,
+    calls_awaited,
+    proxies,
+    declared_proxies,
+    messages,
+    isolators,
+    spawned,
+    trees,
+]

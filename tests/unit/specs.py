@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,7 +14,7 @@ import pytest
 
 from piactors import ChildSpec, ExitReason, ProcessActor
 from piactors._host import runtime
-from piactors._tree import surroundings
+from piactors._tree import backend
 
 NAN, INF = float("nan"), float("inf")
 
@@ -62,15 +63,23 @@ def rows(table: list[Refused], *before: Any) -> list[Any]:
     ]
 
 
+def children() -> set[int]:
+    """Return the pids of the processes that this one has started."""
+    try:
+        tasks = [(task / "children").read_text().split() for task in Path("/proc/self/task").iterdir()]
+    except OSError:  # no Linux, or a kernel that does not list them: all processes have to be looked at
+        return {child.pid for child in psutil.Process().children()}
+    return {int(pid) for pids in tasks for pid in pids}
+
+
 @pytest.fixture
 def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """No thread, process or registered actor comes of anything here, and no runner of a child is made."""
     made: list[Any] = []
-    monkeypatch.setattr(surroundings.current(), "runner", made.append, raising=False)
+    monkeypatch.setattr(backend.current(), "runner", made.append, raising=False)
 
     def there() -> tuple[set[threading.Thread], set[int], int]:
-        children = {child.pid for child in psutil.Process().children(recursive=True)}
-        return set(threading.enumerate()), children, len(pykka.ActorRegistry.get_all())
+        return set(threading.enumerate()), children(), len(pykka.ActorRegistry.get_all())
 
     runtime.current()  # what all isolates share lives as long as the host
     before = there()

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from piactors.pihost import arrays
+from piactors.pihost.pickles import arrays
 from tests.plain_kinds import SENT, MyArray
 from tests.unit.test_plain_kinds import alike
 
-PIHOST = pathlib.Path(arrays.__file__).parent
+PIHOST = pathlib.Path(arrays.__file__).parent.parent
 
 
 class Pickler(pickle.Pickler):
@@ -52,11 +52,18 @@ def objects() -> Any:
 
 NUMPYS = [value for kind in SENT for value in kind.values if isinstance(value, (np.ndarray, np.generic))]
 MORE = [
-    np.arange(12).reshape(3, 4)[::2, ::-1], np.broadcast_to(np.arange(3), (2, 3)), read_only(), np.empty(0, "S0"),
-    np.zeros((2, 3), "S0"), np.zeros(2, np.dtype([])), np.zeros((0, 2), object), np.zeros((2, 2), int).view(np.matrix),
-    np.ones(2).view(MyArray), np.zeros(1, {"names": ["a", "b"], "formats": ["i4", "i2"], "offsets": [0, 2]}),
+    np.arange(12).reshape(3, 4)[::2, ::-1],
+    np.broadcast_to(np.arange(3), (2, 3)),
+    read_only(),
+    np.empty(0, "S0"),
+    np.zeros((2, 3), "S0"),
+    np.zeros(2, np.dtype([])),
+    np.zeros((0, 2), object),
+    np.zeros((2, 2), int).view(np.matrix),
+    np.ones(2).view(MyArray),
+    np.zeros(1, {"names": ["a", "b"], "formats": ["i4", "i2"], "offsets": [0, 2]}),
     np.asfortranarray(np.arange(6).reshape(2, 3)).view(MyArray),
-]  # fmt: skip
+]
 ALL = NUMPYS + MORE
 NAMES = [f"{i}-{type(value).__name__}-{value.dtype.char}{value.shape}" for i, value in enumerate(ALL)]
 
@@ -89,10 +96,18 @@ def test_buffers_go_out_of_band(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "array",
-    [np.arange(1000.0), np.asfortranarray(np.ones((30, 40))), np.zeros(50, "M8[s]"),
-     np.zeros(9, [("a", "i1"), ("b", "U3")]), np.zeros(99, "?"), np.zeros(9, ">f8"), np.array(5.0), np.zeros(20, "U7")],
+    [
+        np.arange(1000.0),
+        np.asfortranarray(np.ones((30, 40))),
+        np.zeros(50, "M8[s]"),
+        np.zeros(9, [("a", "i1"), ("b", "U3")]),
+        np.zeros(99, "?"),
+        np.zeros(9, ">f8"),
+        np.array(5.0),
+        np.zeros(20, "U7"),
+    ],
     ids=lambda array: f"{array.dtype.str}{array.shape}",
-)  # fmt: skip
+)
 def test_a_contiguous_array_is_not_copied_on_either_side(array: Any) -> None:
     buffers: list[pickle.PickleBuffer] = []
     data = dumps(array, buffer_callback=buffers.append)
@@ -199,7 +214,7 @@ import io, pickle, sys
 package = type(sys)("_pihost")
 package.__path__ = [sys.argv[1]]
 sys.modules["_pihost"] = package
-from _pihost import arrays
+from _pihost.pickles import arrays
 class Pickler(pickle.Pickler):
     def reducer_override(self, obj):
         return arrays.reduce_array(obj)
@@ -231,6 +246,7 @@ class _Back(pickle.Unpickler):
         return super().find_class(module.replace("_pihost", "piactors.pihost"), name)
 
 
+@pytest.mark.process
 def test_other_versions_of_numpy_load_them_and_send_them_back() -> None:
     pythons = others()
     if not pythons:

@@ -1,4 +1,4 @@
-"""Rules of `piactors._host.channel`: bytes in their order, frames however they were cut."""
+"""Rules of `piactors._io.channel`: bytes in their order, frames however they were cut."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from piactors._host.channel import SocketChannel
-from piactors.pihost import wire
+from piactors._io.channel import SocketChannel
+from piactors.pihost.wire import wire
 
 MAX = 1 << 24
 Pair = tuple[SocketChannel, socket.socket]

@@ -16,17 +16,35 @@ __all__ = ["nothing_starts"]
 pytestmark = pytest.mark.usefixtures("nothing_starts")
 
 DEFAULTS: dict[str, Any] = {
-    "id": "a", "target": Free, "args": (), "kwargs": {}, "options": None, "restart": "permanent",
-    "shutdown": "default", "significant": False, "backoff": None, "max_restarts": "shared", "within": 5.0,
-    "on_exhausted": "escalate", "restart_on": None, "quarantine": False,
-}  # fmt: skip
+    "id": "a",
+    "target": Free,
+    "args": (),
+    "kwargs": {},
+    "options": None,
+    "restart": "permanent",
+    "shutdown": "default",
+    "significant": False,
+    "backoff": None,
+    "max_restarts": "shared",
+    "within": 5.0,
+    "on_exhausted": "escalate",
+    "restart_on": None,
+    "quarantine": False,
+}
 
 # field: (given, stored) pairs
 ACCEPTED: dict[str, list[tuple[Any, Any]]] = {
     "id": [("b", "b"), ("with spaces", "with spaces")],
-    "target": [(Worker, Worker), (Thread, Thread), (Supervisor, Supervisor), (DynamicSupervisor, DynamicSupervisor),
-               (function, function), (dict, dict), ("package.module:name", "package.module:name"),
-               (Worker.with_options(concurrency=2), Worker.with_options(concurrency=2))],
+    "target": [
+        (Worker, Worker),
+        (Thread, Thread),
+        (Supervisor, Supervisor),
+        (DynamicSupervisor, DynamicSupervisor),
+        (function, function),
+        (dict, dict),
+        ("package.module:name", "package.module:name"),
+        (Worker.with_options(concurrency=2), Worker.with_options(concurrency=2)),
+    ],
     "args": [([1, 2], (1, 2)), ((), ())],
     "kwargs": [({"size": 1}, {"size": 1})],
     "options": [(IsolationOptions(concurrency=2), IsolationOptions(concurrency=2))],
@@ -39,7 +57,7 @@ ACCEPTED: dict[str, list[tuple[Any, Any]]] = {
     "on_exhausted": [("stop", "stop")],
     "restart_on": [(is_bad, is_bad), ({"error"}, frozenset({"error"})), (["limit"], frozenset({"limit"}))],
     "quarantine": [(True, True)],
-}  # fmt: skip
+}
 
 SPEC_REFUSED: list[Refused] = [
     ("target", "use a ProcessActor, a pykka.ThreadingActor, a Supervisor", [""], [None, 3, b"a", pykka.Actor]),
@@ -167,11 +185,17 @@ def test_fields_that_contradict_each_other_are_refused(field: str, fields: dict[
 @pytest.mark.parametrize(
     ("target", "kind"),
     [
-        (Worker, "is_isolate"), (Worker.with_options(), "is_isolate"), (function, "is_isolate"), (dict, "is_isolate"),
-        ("module:name", "is_isolate"), (Thread, "is_thread"), (pykka.ThreadingActor, "is_thread"),
-        (Supervisor, "is_supervisor"), (DynamicSupervisor, "is_supervisor"),
+        (Worker, "is_isolate"),
+        (Worker.with_options(), "is_isolate"),
+        (function, "is_isolate"),
+        (dict, "is_isolate"),
+        ("module:name", "is_isolate"),
+        (Thread, "is_thread"),
+        (pykka.ThreadingActor, "is_thread"),
+        (Supervisor, "is_supervisor"),
+        (DynamicSupervisor, "is_supervisor"),
     ],
-)  # fmt: skip
+)
 def test_a_target_is_of_exactly_one_kind(target: Any, kind: str) -> None:
     """A child is a process, a thread or a supervisor."""
     made = spec(target=target)
@@ -215,11 +239,13 @@ def test_evolve_makes_another_and_leaves_the_first() -> None:
 @pytest.mark.parametrize(
     "made",
     [
-        spec(), spec(target=function, args=(1,), restart_on=is_bad), spec(target=Thread, restart_on={"error", "limit"}),
+        spec(),
+        spec(target=function, args=(1,), restart_on=is_bad),
+        spec(target=Thread, restart_on={"error", "limit"}),
         spec(target=Worker.with_options(concurrency=3), args=[1], backoff=Backoff(2), shutdown="kill"),
         spec(target=Supervisor, kwargs={"children": [spec("below")], "strategy": "one_for_all"}),
     ],
-)  # fmt: skip
+)
 def test_specs_pickle_where_their_target_can_be_imported(made: ChildSpec, protocol: int) -> None:
     """What comes back is equal, and passes its check as before."""
     copy = pickle.loads(pickle.dumps(made, protocol))
@@ -256,11 +282,15 @@ def test_arguments_that_do_not_fit_are_found_before_a_start(fields: dict[str, An
 @pytest.mark.parametrize(
     "made",
     [
-        spec(target=Worker, args=(1,), kwargs={"colour": "blue"}), spec(target=Thread), spec(),
-        spec(target=function), spec(target="no.such.module:name", args=(1,)),
-        spec(target=dict, args=(1, 2, 3)), spec(target=Worker.with_options(), args=(1,)),
+        spec(target=Worker, args=(1,), kwargs={"colour": "blue"}),
+        spec(target=Thread),
+        spec(),
+        spec(target=function),
+        spec(target="no.such.module:name", args=(1,)),
+        spec(target=dict, args=(1, 2, 3)),
+        spec(target=Worker.with_options(), args=(1,)),
     ],
-)  # fmt: skip
+)
 def test_a_check_passes_what_fits_or_cannot_be_known(made: ChildSpec) -> None:
     """Names are looked up at the start, functions get arguments with each call, some builtins do not tell theirs."""
     made.check()

@@ -62,8 +62,11 @@ def test_every_error_is_a_piactors_error_with_a_text_of_its_own(cls: type) -> No
 def test_every_end_of_a_process_under_a_call_is_an_isolate_crashed() -> None:
     """Who catches that catches all of them; a start that failed is none."""
     assert {cls for cls in CLASSES if issubclass(cls, IsolateCrashed)} == {
-        IsolateCrashed, LimitExceeded, CallTimeout, PoisonMessage,
-    }  # fmt: skip
+        IsolateCrashed,
+        LimitExceeded,
+        CallTimeout,
+        PoisonMessage,
+    }
     assert not issubclass(StartError, IsolateCrashed)
 
 

@@ -110,7 +110,7 @@ def test_what_cannot_be_called_is_refused(callback: Any) -> None:
 def test_what_is_no_event_class_is_refused(cls: Any) -> None:
     """Also beside one that is."""
     bus = EventBus()
-    with pytest.raises(TypeError, match="no event class"):
+    with pytest.raises(TypeError, match="not an event class"):
         bus.subscribe(ignore, IsolateStarted, cls)
     assert not bus.is_wanted(IsolateStarted)
 

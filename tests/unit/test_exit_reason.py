@@ -14,9 +14,16 @@ from hypothesis import strategies as st
 from piactors.exit_reason import KINDS, ExitReason, Rusage
 
 FULL = ExitReason(
-    kind="limit", exitcode=None, signal=9, limit="memory", error="Traceback:\n  x\nValueError: 1", detail="at once",
-    stderr_tail="one\ntwo", fault="Fatal", usage=Rusage(1.5, 0.5, 1024),
-)  # fmt: skip
+    kind="limit",
+    exitcode=None,
+    signal=9,
+    limit="memory",
+    error="Traceback:\n  x\nValueError: 1",
+    detail="at once",
+    stderr_tail="one\ntwo",
+    fault="Fatal",
+    usage=Rusage(1.5, 0.5, 1024),
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,9 +82,7 @@ def test_the_summary_is_one_line_whatever_the_error(error: str | None) -> None:
 
 def test_the_report_adds_what_the_process_left_behind() -> None:
     """Indented below the summary."""
-    assert FULL.report() == (
-        FULL.summary + "\nlast lines of stderr:\n  one\n  two" + "\nfault:\n  Fatal"
-    )
+    assert FULL.report() == (FULL.summary + "\nlast lines of stderr:\n  one\n  two" + "\nfault:\n  Fatal")
     assert ExitReason(kind="killed").report() == "killed by its host"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from piactors._lifecycle.lanes import FREE, WINDOW, Lanes
+from piactors._rules.lanes import FREE, WINDOW, Lanes
 
 
 def _lose(lanes: Lanes, members: list[str], culprit: str, now: float) -> list[str]:

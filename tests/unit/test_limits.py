@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from piactors import _validate_limits
 from piactors import limits as limits_module
-from piactors._validate import parse_size, shortened
+from piactors._validation import limit_fields
+from piactors._validation.fields import parse_size, shortened
 from piactors.limits import LIMITS, MECHANISMS, Heartbeat, IsolationLimits, Recycle, machine_cpus, to_heartbeat
 
 NAN, INF = float("nan"), float("inf")
@@ -30,17 +30,20 @@ MACHINE = frozenset(range(8))
 @pytest.fixture(scope="module", autouse=True)
 def machine() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_validate_limits, "machine_cpus", lambda: MACHINE)
+        patch.setattr(limit_fields, "machine_cpus", lambda: MACHINE)
         yield
 
 
 DEFAULTS: dict[Any, dict[str, Any]] = {
     IsolationLimits: {
-        **dict.fromkeys(LIMITS), "on_soft_memory": "log", "strict": False, "mechanisms": None,
+        **dict.fromkeys(LIMITS),
+        "on_soft_memory": "log",
+        "strict": False,
+        "mechanisms": None,
     },
     Recycle: {"after_calls": 1, "after_seconds": None, "above_memory": None},
     Heartbeat: {"every": 1.0, "action": "kill"},
-}  # fmt: skip
+}
 
 NEEDED: dict[Any, dict[str, Any]] = {IsolationLimits: {}, Recycle: {"after_calls": 1}, Heartbeat: {"every": 1}}
 """What has to be given besides the field that a test is about."""
@@ -60,9 +63,21 @@ ACCEPTED: dict[Any, Accepted] = {
         "on_soft_memory": [("log", "log")],
         "max_cpu": [(0.5, 0.5), (2, 2.0), (0.01, 0.01), (10_000, 10_000.0), (None, None)],
         "affinity": [
-            ([3, 0, 3], (0, 3)), ((1,), (1,)), ({2, 1}, (1, 2)), (range(4), (0, 1, 2, 3)), (iter([1]), (1,)),
-            (5, (5,)), (0, (0,)), ("5", (5,)), ("cpu0 cpu2", (0, 2)), ("0,2", (0, 2)), ("0-3", (0, 1, 2, 3)),
-            ("cpu0-cpu3", (0, 1, 2, 3)), ("cpu1-3, 7 0", (0, 1, 2, 3, 7)), (" CPU4 ,, 4-4 ", (4,)), (None, None),
+            ([3, 0, 3], (0, 3)),
+            ((1,), (1,)),
+            ({2, 1}, (1, 2)),
+            (range(4), (0, 1, 2, 3)),
+            (iter([1]), (1,)),
+            (5, (5,)),
+            (0, (0,)),
+            ("5", (5,)),
+            ("cpu0 cpu2", (0, 2)),
+            ("0,2", (0, 2)),
+            ("0-3", (0, 1, 2, 3)),
+            ("cpu0-cpu3", (0, 1, 2, 3)),
+            ("cpu1-3, 7 0", (0, 1, 2, 3, 7)),
+            (" CPU4 ,, 4-4 ", (4,)),
+            (None, None),
         ],
         "max_cpu_time": [(60, 60.0), (0.5, 0.5), (None, None)],
         "max_processes": [(4, 4), (10_000, 10_000), (None, None)],
@@ -72,10 +87,13 @@ ACCEPTED: dict[Any, Accepted] = {
         "io_class": [("realtime", "realtime"), ("best-effort", "best-effort"), ("idle", "idle"), (None, None)],
         "strict": [(True, True)],
         "mechanisms": [
-            ("monitor", ("monitor",)), ("cgroup", ("cgroup v2", "cgroup v1")), (MECHANISMS, MECHANISMS),
+            ("monitor", ("monitor",)),
+            ("cgroup", ("cgroup v2", "cgroup v1")),
+            (MECHANISMS, MECHANISMS),
             (["rlimit", "cgroup v2", "rlimit"], ("cgroup v2", "rlimit")),
             ({"monitor", "cgroup v1"}, ("cgroup v1", "monitor")),
-            (["monitor", "cgroup", "cgroup v1"], ("cgroup v2", "cgroup v1", "monitor")), (None, None),
+            (["monitor", "cgroup", "cgroup v1"], ("cgroup v2", "cgroup v1", "monitor")),
+            (None, None),
         ],
     },
     Recycle: {
@@ -87,7 +105,7 @@ ACCEPTED: dict[Any, Accepted] = {
         "every": [(5, 5.0), (0.25, 0.25)],
         "action": [("log", "log"), ("kill", "kill"), (print, print)],
     },
-}  # fmt: skip
+}
 
 # (field, what the message says is allowed, wrong values, values of a wrong type)
 Refused = tuple[str, str, list[Any], list[Any]]
@@ -221,8 +239,7 @@ def test_with_soft_memory_every_action_is_allowed(action: Any) -> None:
 
 def test_a_recycle_needs_at_least_one_condition() -> None:
     assert refusal(Recycle) == (
-        "Recycle: (None, None, None) is not allowed; "
-        "give at least one of after_calls, after_seconds and above_memory"
+        "Recycle: (None, None, None) is not allowed; give at least one of after_calls, after_seconds and above_memory"
     )
     with pytest.raises(ValueError, match="at least one of"):
         attrs.evolve(Recycle(after_calls=1), after_calls=None)
@@ -232,8 +249,11 @@ def test_wanted_names_the_limits_that_are_given_in_order() -> None:
     assert IsolationLimits().wanted == ()
     assert IsolationLimits(strict=True, mechanisms="cgroup").wanted == ()
     assert IsolationLimits(io_class="idle", max_file_size=0, nice=0, max_cpu=1).wanted == (
-        "max_cpu", "max_file_size", "nice", "io_class",
-    )  # fmt: skip
+        "max_cpu",
+        "max_file_size",
+        "nice",
+        "io_class",
+    )
     assert FULL.wanted == LIMITS
 
 
@@ -313,10 +333,8 @@ def test_a_long_range_is_refused_without_being_counted_out() -> None:
     ("cpus", "words"),
     [({0}, "has cpu0)"), ({0, 1, 2, 3, 6, 8, 9}, "has cpu0 to cpu3, cpu6, cpu8 to cpu9)"), ({4, 5}, "cpu4 to cpu5)")],
 )
-def test_a_refusal_says_which_cpus_the_machine_has(
-    cpus: set[int], words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_validate_limits, "machine_cpus", lambda: frozenset(cpus))
+def test_a_refusal_says_which_cpus_the_machine_has(cpus: set[int], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limit_fields, "machine_cpus", lambda: frozenset(cpus))
     assert words in refusal(IsolationLimits, affinity=7)
 
 
@@ -333,10 +351,20 @@ def test_the_machines_cpus_are_those_it_counts_and_those_it_lets_use(monkeypatch
 # As values
 
 FULL = IsolationLimits(
-    max_memory="2 GiB", soft_memory="1 GiB", on_soft_memory=print, max_cpu=0.5, affinity="0", max_cpu_time=60,
-    max_processes=64, max_open_files=256, max_file_size="1 GiB", nice=5, io_class="idle", strict=True,
+    max_memory="2 GiB",
+    soft_memory="1 GiB",
+    on_soft_memory=print,
+    max_cpu=0.5,
+    affinity="0",
+    max_cpu_time=60,
+    max_processes=64,
+    max_open_files=256,
+    max_file_size="1 GiB",
+    nice=5,
+    io_class="idle",
+    strict=True,
     mechanisms=["rlimit", "cgroup"],
-)  # fmt: skip
+)
 MADE = [FULL, IsolationLimits(), Recycle(after_calls=9, after_seconds=5, above_memory="1 GiB"), Heartbeat(5)]
 
 
@@ -367,7 +395,7 @@ def test_a_pickle_with_a_callable_that_does_not_pickle_fails() -> None:
 
 def test_limits_that_were_made_on_another_machine_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     made = pickle.dumps(IsolationLimits(affinity=7))
-    monkeypatch.setattr(_validate_limits, "machine_cpus", lambda: frozenset({0}))
+    monkeypatch.setattr(limit_fields, "machine_cpus", lambda: frozenset({0}))
     assert pickle.loads(made).affinity == (7,)
 
 

@@ -1,4 +1,4 @@
-"""Rules of `piactors._host.output.LineSplitter`: lines come out as they are, however the chunks were cut."""
+"""Rules of `piactors._io.output.LineSplitter`: lines come out as they are, however the chunks were cut."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piactors._host.output import MAX_LINE, LineSplitter
+from piactors._io.output import MAX_LINE, LineSplitter
 
 
 def split(*chunks: bytes) -> list[str]:
@@ -101,8 +101,9 @@ def test_lines_are_what_stands_between_the_ends(data: bytes, places: list[int]) 
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([0, 1, 5, -1, MAX_LINE]), st.integers(0, 2)), min_size=1, max_size=4),
-    st.lists(st.integers(0, 10 * MAX_LINE), max_size=5), st.sampled_from([b"\n", b"\r", b"\r\n"]),
-)  # fmt: skip
+    st.lists(st.integers(0, 10 * MAX_LINE), max_size=5),
+    st.sampled_from([b"\n", b"\r", b"\r\n"]),
+)
 def test_any_chunking_of_long_lines_gives_the_same_pieces(
     sizes: list[tuple[int, int]], places: list[int], end: bytes
 ) -> None:

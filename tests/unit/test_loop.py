@@ -1,4 +1,4 @@
-"""Rules of `piactors._host.loop`: every call runs, in order, and nothing polls."""
+"""Rules of `piactors._io.loop`: every call runs, in order, and nothing polls."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from piactors._host import loop as loop_module
-from piactors._host.loop import Loop, Share
+from piactors._io import loop as loop_module
+from piactors._io.loop import Loop, Share
 from tests.support import wait_until
 
 PATIENCE = 10.0
@@ -532,7 +532,7 @@ def test_stop_on_the_loops_own_thread_does_not_wait_for_itself() -> None:
 
 
 def test_a_call_after_the_end_writes_into_no_file_that_has_the_loops_old_number(
-    pipes: Callable[[], tuple[int, int]]
+    pipes: Callable[[], tuple[int, int]],
 ) -> None:
     """Numbers of closed descriptors are given out again, to whoever opens something next."""
     loop = Loop(unexpected, unexpected)

@@ -1,4 +1,4 @@
-"""Rules of `piactors._lifecycle.mailbox`: no message is lost, doubled or overtaken, and lies do little harm."""
+"""Rules of `piactors._rules.mailbox`: no message is lost, doubled or overtaken, and lies do little harm."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from piactors._lifecycle import mailbox as mailbox_module
-from piactors._lifecycle.mailbox import MAX_HEAD_RETURNS, Evidence, Mailbox, Message, UnknownSequence
+from piactors._rules import mailbox as mailbox_module
+from piactors._rules.mailbox import MAX_HEAD_RETURNS, Evidence, Mailbox, UnknownSequence
+from piactors._rules.message import Message
 
 WINDOW, WINDOW_BYTES = 5, 100
 
@@ -43,7 +44,7 @@ def send_all(box: Mailbox) -> list[Message]:
 def answered(box: Mailbox, seq: int) -> Message:
     """What an answer to the message of this number leads to."""
     message = box.expect(seq)
-    box.take_off(message)
+    box.complete(message)
     return message
 
 
@@ -55,7 +56,7 @@ def test_messages_are_sent_in_the_order_they_were_put_and_numbered_from_one() ->
     box, messages = mailbox(), [call(name) for name in "abc"]
     assert sent(box, *messages) == messages
     assert [message.seq for message in messages] == [1, 2, 3]
-    assert (box.last_seq, box.on_way, len(box)) == (3, 3, 3)
+    assert (box.last_seq, box.in_flight, len(box)) == (3, 3, 3)
 
 
 def test_an_empty_mailbox_sends_nothing() -> None:
@@ -81,9 +82,9 @@ def test_a_number_that_was_taken_back_takes_room_until_it_has_been_skipped() -> 
     box = Mailbox(4, 1000)
     messages = [call() for _ in range(8)]
     sent(box, *messages)
-    on_way = list(box.unanswered())
-    assert [message.seq for message in on_way] == [1, 2, 3, 4]
-    box.recall(on_way[1:])
+    in_flight = list(box.unanswered())
+    assert [message.seq for message in in_flight] == [1, 2, 3, 4]
+    box.recall(in_flight[1:])
     assert send_all(box) == []
     answered(box, 1)
     assert send_all(box) == [messages[1]]  # 5; the marks of 2, 3 and 4 still stand
@@ -95,16 +96,16 @@ def test_nothing_is_sent_before_what_is_in_doubt_is_answered() -> None:
     """It may have been skipped, and is sent again then, in its turn; only the stop of this generation goes past it."""
     box, messages = mailbox(), [call(str(n)) for n in range(5)]
     sent(box, *messages[:4])
-    box.recall(messages[2:4], in_doubt=2)
+    box.recall(messages[2:4], highest_racing=2)
     assert (send_all(box), box.put_and_send(messages[4])) == ([], False)
     answered(box, 1)
     assert send_all(box) == []
     box.put_back(box.expect(2))
     assert [box.is_recalled(seq) for seq in (3, 4)] == [True, True]
     assert send_all(box) == messages[1:]
-    box.recall(messages[2:], in_doubt=5)
-    stop = Message("stop", b"", own_wish=True)
-    box.put_first(stop)
+    box.recall(messages[2:], highest_racing=5)
+    stop = Message("stop", b"", is_self_stop=True)
+    box.push_front(stop)
     assert send_all(box) == [stop]
     box.next_generation()
     assert send_all(box) == messages[2:]
@@ -159,7 +160,7 @@ def test_an_answer_to_no_message_on_its_way_is_refused(seq: int) -> None:
     sent(box, call("a"), call("b"))
     with pytest.raises(UnknownSequence):
         answered(box, seq)
-    assert box.on_way == 2
+    assert box.in_flight == 2
 
 
 def test_a_second_answer_is_refused() -> None:
@@ -177,7 +178,7 @@ def test_an_answer_to_a_stop_is_refused() -> None:
     sent(box, Message("stop", b""))
     with pytest.raises(UnknownSequence):
         answered(box, 1)
-    assert box.on_way == 1
+    assert box.in_flight == 1
 
 
 def test_an_answer_under_a_number_of_the_generation_before_is_refused() -> None:
@@ -205,9 +206,9 @@ def test_a_message_on_its_way_cannot_be_taken_out() -> None:
     """It may have begun."""
     box, message = mailbox(), call()
     sent(box, message)
-    assert box.is_on_way(message)
+    assert box.is_in_flight(message)
     assert not box.give_up(message)
-    assert box.on_way == 1
+    assert box.in_flight == 1
 
 
 def test_a_message_that_came_back_can_be_taken_out_though_another_has_its_old_number() -> None:
@@ -218,8 +219,8 @@ def test_a_message_that_came_back_can_be_taken_out_though_another_has_its_old_nu
     assert box.give_up(first)
     assert send_all(box) == [second]
     assert second.seq == first.seq == 1
-    assert box.is_on_way(second)
-    assert not box.is_on_way(first)
+    assert box.is_in_flight(second)
+    assert not box.is_in_flight(first)
     assert not box.give_up(first)
 
 
@@ -258,7 +259,7 @@ def test_taking_the_calls_leaves_the_stops() -> None:
         box.put(message)
     assert box.take_calls() == [one, two]
     assert box.take_calls() == []
-    assert box.on_way == 1
+    assert box.in_flight == 1
     assert box.close() == [stop]
 
 
@@ -311,7 +312,7 @@ def test_a_message_that_its_caller_gave_up_on_is_dropped_with_the_generation() -
 def test_stops_that_the_actor_wished_for_itself_vanish_with_their_generation() -> None:
     """On their way or waiting."""
     box = mailbox()
-    way, waits = Message("stop", b"", own_wish=True), Message("stop", b"", own_wish=True)
+    way, waits = Message("stop", b"", is_self_stop=True), Message("stop", b"", is_self_stop=True)
     sent(box, way, waits)
     aftermath = box.generation_ended(Evidence(0))
     assert len(aftermath.dropped) == 2
@@ -333,9 +334,9 @@ def test_other_stops_survive_in_their_place(evidence: Evidence) -> None:
 def test_numbers_and_the_stop_mark_begin_anew_with_each_generation() -> None:
     """A new generation has room again."""
     box = mailbox()
-    sent(box, call("x" * WINDOW_BYTES), Message("stop", b"", own_wish=True))
+    sent(box, call("x" * WINDOW_BYTES), Message("stop", b"", is_self_stop=True))
     box.generation_ended(Evidence(1))
-    assert (box.last_seq, box.on_way) == (0, 0)
+    assert (box.last_seq, box.in_flight) == (0, 0)
     assert len(sent(box, call("x" * WINDOW_BYTES))) == 1
 
 
@@ -449,7 +450,7 @@ class MailboxMachine(RuleBasedStateMachine):
 
     @rule(own=st.booleans())
     def put_stop(self, own: bool) -> None:
-        self._put(Message("stop", b"", None, own_wish=own))
+        self._put(Message("stop", b"", None, is_self_stop=own))
 
     def _put(self, message: Message) -> None:
         if self.closed:
@@ -500,11 +501,11 @@ class MailboxMachine(RuleBasedStateMachine):
     def give_up(self, data: st.DataObject) -> None:
         message = data.draw(st.sampled_from(self.put_so_far))
         found = any(message is other for other in self.waiting)
-        assert self.box.is_on_way(message) == any(message is other for other in self.way.values())
+        assert self.box.is_in_flight(message) == any(message is other for other in self.way.values())
         assert self.box.give_up(message) == found
         if found:
             self._hand_out([message])
-        elif self.box.is_on_way(message) and message.kind != "stop":
+        elif self.box.is_in_flight(message) and message.kind != "stop":
             message.given_up = True
 
     @rule()
@@ -523,7 +524,7 @@ class MailboxMachine(RuleBasedStateMachine):
 
     @rule()
     def take_own_stops(self) -> None:
-        stops = [message for message in self.waiting if message.own_wish]
+        stops = [message for message in self.waiting if message.is_self_stop]
         self._same(self.box.take_own_stops(), stops)
         self._hand_out(stops)
 
@@ -547,13 +548,13 @@ class MailboxMachine(RuleBasedStateMachine):
             self._check_fate(message, seq <= believed, position == 0, id(message) in lost, id(message) in dropped)
             if id(message) not in lost:
                 back.append(message)
-        stops = [message for message in self.waiting if message.own_wish]
+        stops = [message for message in self.waiting if message.is_self_stop]
         assert {id(message) for message in stops} <= dropped
         assert lost == {id(m) for m in self.way.values() if id(m) in lost} | {id(m) for m in stops}
         assert all(message.retries == 0 for message in aftermath.crashed)
         assert all(message.retries > 0 for message in aftermath.poisoned)
         self.out += handed
-        self.waiting = back + [message for message in self.waiting if not message.own_wish]
+        self.waiting = back + [message for message in self.waiting if not message.is_self_stop]
         self.way = {}
         self.last = self.proven = 0
         self.stopped = False
@@ -561,7 +562,7 @@ class MailboxMachine(RuleBasedStateMachine):
     def _check_fate(self, message: Message, begun: bool, head: bool, lost: bool, dropped: bool) -> None:
         key = id(message)
         if message.kind == "stop":
-            assert lost == dropped == message.own_wish
+            assert lost == dropped == message.is_self_stop
             return
         if message.given_up:
             assert dropped
@@ -606,7 +607,7 @@ class MailboxMachine(RuleBasedStateMachine):
         places = [*self.waiting, *self.way.values(), *self.out]
         assert sorted(map(id, places)) == sorted(map(id, self.put_so_far))
         assert len(self.box) == len(self.waiting) + len(self.way)
-        assert self.box.on_way == len(self.way)
+        assert self.box.in_flight == len(self.way)
         assert self.box.last_seq == self.last
         self._same(list(self.box.unanswered()), list(self.way.values()))
 
@@ -662,7 +663,7 @@ class _FailsAt:
 OPERATIONS: dict[str, Callable[[list[Message], Mailbox], object]] = {
     "recall": lambda messages, box: box.recall(messages[2:4], 1),
     "put_back": lambda messages, box: box.put_back(messages[1]),
-    "take_off": lambda messages, box: box.take_off(messages[0]),
+    "complete": lambda messages, box: box.complete(messages[0]),
     "take_calls": lambda _, box: box.take_calls(),
     "close": lambda _, box: box.close(),
     "generation_ended": lambda _, box: box.generation_ended(Evidence(2)),
@@ -674,9 +675,9 @@ def test_whatever_fails_in_the_middle_no_message_is_nowhere_or_in_two_places(nam
     """Each call that the operation makes fails once; what it was to take out may be listed as leaving, besides."""
     for number in range(1000):
         box, messages = mailbox(), [call(str(n)) for n in range(8)]
-        stop = Message("stop", b"", None, own_wish=True)
+        stop = Message("stop", b"", None, is_self_stop=True)
         assert sent(box, *messages) == messages[:WINDOW]
-        box.put_first(stop)
+        box.push_front(stop)
         failing = _FailsAt(number)
         sys.setprofile(failing)
         try:
@@ -690,10 +691,12 @@ def test_whatever_fails_in_the_middle_no_message_is_nowhere_or_in_two_places(nam
         finally:
             sys.setprofile(None)
         for message in [*messages, *([] if name == "generation_ended" else [stop])]:
-            on_way = any(other is message for other in box.unanswered())
-            places = [on_way, message in box]
-            gone = name == "take_off" and message is messages[0] and not on_way
+            in_flight = any(other is message for other in box.unanswered())
+            places = [in_flight, message in box]
+            gone = name == "complete" and message is messages[0] and not in_flight
             assert sum(places) == 1 or message in box.leaving or gone or (name == "generation_ended" and any(places)), (
-                number, str(message.payload), places
-            )  # fmt: skip
+                number,
+                str(message.payload),
+                places,
+            )
     raise AssertionError("it never comes to an end")

@@ -42,17 +42,47 @@ def local_class() -> type:
 
 
 DEFAULTS: dict[str, Any] = {
-    "name": None, "python": None, "sys_path": (), "cwd": None, "env": None, "inherit_env": None,
-    "start_method": None, "preload": (), "start_timeout": 30.0, "call_timeout": None, "shutdown_timeout": 5.0,
-    "restart": "temporary", "max_restarts": 10, "within": 60.0, "backoff": None, "concurrency": 1,
-    "mailbox_capacity": None, "overflow": "block", "while_restarting": "queue", "limits": None, "recycle": None,
-    "standby": False, "heartbeat": None, "output": "log", "log_level": None, "trust": "auto",
-    "accept": (), "max_frame": 1024**3, "keep_shared": 64 * 1024**2,
-    "die_on_crash": False, "debug": False, "spin": True,
-}  # fmt: skip
+    "name": None,
+    "python": None,
+    "sys_path": (),
+    "cwd": None,
+    "env": None,
+    "inherit_env": None,
+    "start_method": None,
+    "preload": (),
+    "start_timeout": 30.0,
+    "call_timeout": None,
+    "shutdown_timeout": 5.0,
+    "restart": "temporary",
+    "max_restarts": 10,
+    "within": 60.0,
+    "backoff": None,
+    "concurrency": 1,
+    "mailbox_capacity": None,
+    "overflow": "block",
+    "while_restarting": "queue",
+    "limits": None,
+    "recycle": None,
+    "standby": False,
+    "heartbeat": None,
+    "output": "log",
+    "log_level": None,
+    "trust": "auto",
+    "accept": (),
+    "max_frame": 1024**3,
+    "keep_shared": 64 * 1024**2,
+    "die_on_crash": False,
+    "debug": False,
+    "spin": True,
+}
 BACKOFF_DEFAULTS: dict[str, Any] = {
-    "initial": 0.1, "factor": 2.0, "maximum": 30.0, "jitter": 0.2, "reset_after": 60.0, "max_attempts": None,
-}  # fmt: skip
+    "initial": 0.1,
+    "factor": 2.0,
+    "maximum": 30.0,
+    "jitter": 0.2,
+    "reset_after": 60.0,
+    "max_attempts": None,
+}
 
 # field: (given, stored) pairs
 ACCEPTED: dict[str, list[tuple[Any, Any]]] = {
@@ -271,9 +301,15 @@ def test_evolve_validates_again(kind: Any, field: str, value: Any, error: type[E
 
 
 FULL = IsolationOptions(
-    env={"A": "1", "B": "2"}, sys_path=["a"], backoff=Backoff(max_attempts=3), accept=[Path], output=print,
-    limits=IsolationLimits(max_memory="1 GiB", affinity=0), recycle=Recycle(after_calls=9), heartbeat=5,
-)  # fmt: skip
+    env={"A": "1", "B": "2"},
+    sys_path=["a"],
+    backoff=Backoff(max_attempts=3),
+    accept=[Path],
+    output=print,
+    limits=IsolationLimits(max_memory="1 GiB", affinity=0),
+    recycle=Recycle(after_calls=9),
+    heartbeat=5,
+)
 
 
 def test_equal_values_are_equal_and_hash_alike() -> None:

@@ -1,4 +1,4 @@
-"""Rules of `piactors._host.output.OutputPipe`: what cannot be taken is dropped by whole lines, and counted exactly."""
+"""Rules of `piactors._io.output.OutputPipe`: what cannot be taken is dropped by whole lines, and counted exactly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from piactors._host.output import OutputPipe, lines_ended
+from piactors._io.output import OutputPipe, lines_ended
 
 
 class Taker:

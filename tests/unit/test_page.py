@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from piactors._platform import memory_file
-from piactors.pihost import page
-from piactors.pihost.page import FAULT_OFFSET, MAX_THREADS, SIZE, WINDOW, SequencePage, Snapshot
+from piactors.pihost.wire import page
+from piactors.pihost.wire.page import FAULT_OFFSET, MAX_THREADS, SIZE, WINDOW, SequencePage, Snapshot
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -155,9 +155,7 @@ def test_of_host_and_isolate_at_least_one_sees_the_others_word(fd: int) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(1, 2**64 - 1)), max_size=12))
 @per_test
-def test_a_snapshot_says_the_last_of_each_thread_and_the_last_of_all(
-    fd: int, begins: list[tuple[int, int]]
-) -> None:
+def test_a_snapshot_says_the_last_of_each_thread_and_the_last_of_all(fd: int, begins: list[tuple[int, int]]) -> None:
     os.pwrite(fd, bytes(SIZE), 0)
     isolate = SequencePage(fd)
     latest: dict[int, int] = {}

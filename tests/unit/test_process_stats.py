@@ -35,8 +35,11 @@ def test_a_name_may_be_anything(name: str) -> None:
     ticks = os.sysconf("SC_CLK_TCK")
     assert (found.pid, found.ppid, found.state, found.threads) == (4711, 25359, "S", 7)
     assert (found.user, found.system, found.child_user, found.child_system) == (
-        150 / ticks, 50 / ticks, 30 / ticks, 20 / ticks,
-    )  # fmt: skip
+        150 / ticks,
+        50 / ticks,
+        30 / ticks,
+        20 / ticks,
+    )
     assert (found.start_ticks, found.vms, found.rss) == (2340384, 3133440, 359 * os.sysconf("SC_PAGE_SIZE"))
     assert not found.has_ended
 
@@ -73,6 +76,7 @@ def test_a_process_that_is_gone_is_no_error(pid: int, portable: str) -> None:
     assert process_stats.command(pid) == ""
 
 
+@pytest.mark.process
 def test_one_that_has_ended_and_was_not_waited_for(portable: str) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -104,6 +108,7 @@ def test_this_process(portable: str) -> None:
         assert process_stats.cpu_clock(pid) == pytest.approx(time.process_time(), abs=0.2)
 
 
+@pytest.mark.process
 def test_a_command_line_is_short_and_on_one_line(portable: str) -> None:
     command = [sys.executable, "-c", "print(flush=True), input()", "one\ntwo\x1b[31m", "x" * 500]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -117,6 +122,7 @@ def test_a_command_line_is_short_and_on_one_line(portable: str) -> None:
         child.communicate(b"\n")
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_the_kernel_agrees_about_an_odd_name(portable: str) -> None:
     code = "import ctypes, sys; ctypes.CDLL(None).prctl(15, b') R 1 (x', 0, 0, 0); print('named', flush=True); input()"
@@ -149,6 +155,7 @@ def _chain(length: int) -> subprocess.Popen[bytes]:
     return child
 
 
+@pytest.mark.process
 def test_a_tree_is_breadth_first_and_can_be_cut(portable: str) -> None:
     child = _chain(4)
     try:
@@ -164,6 +171,7 @@ def test_a_tree_is_breadth_first_and_can_be_cut(portable: str) -> None:
         child.communicate()
 
 
+@pytest.mark.process
 def test_readings_of_processes_that_end_meanwhile(portable: str) -> None:
     """A crowd that comes and goes: whatever is met of it, nothing raises."""
     code = (

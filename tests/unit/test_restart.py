@@ -1,4 +1,4 @@
-"""Rules of `piactors._supervision`: who is restarted, how often, and after what wait."""
+"""Rules of `piactors._rules.supervisor`: who is restarted, how often, and after what wait."""
 
 from __future__ import annotations
 
@@ -10,18 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from piactors._supervision.backoff import delay
-from piactors._supervision.intensity import add_restart
-from piactors._supervision.restart import (
-    Exhausted,
-    History,
-    Policy,
-    Restart,
-    StartAgain,
-    StayDown,
-    decide,
-    wants_restart,
-)
+from piactors._rules.backoff import delay
+from piactors._rules.budget import Budget, charge
+from piactors._rules.restart import Again, Exhausted, Past, Policy, Restart, StayDown, decide, wants_restart
 from piactors.exit_reason import KINDS, ExitReason
 from piactors.options import Backoff
 
@@ -30,19 +21,19 @@ STEADY = Backoff(initial=1, factor=2, maximum=10, jitter=0, reset_after=None)
 
 
 def policy(max_restarts: int | None = 3, within: float = 10, backoff: Backoff | None = None) -> Policy:
-    return Policy("permanent", max_restarts, within, backoff)
+    return Policy("permanent", Budget(max_restarts, within), backoff)
 
 
-def crash(rules: Policy, history: History, now: float, **changes: Any) -> tuple[Any, History]:
-    return decide(rules, history, CRASH, **{"now": now, "ran_for": 0.0, "luck": 0.5, **changes})
+def crash(rules: Policy, history: Past, now: float, **changes: Any) -> tuple[Any, Past]:
+    return decide(rules, history, CRASH, **{"now": now, "ran_for": 0.0, "uniform": 0.5, **changes})
 
 
 def crashes(rules: Policy, *times: float) -> list[bool]:
     """Whether each of the crashes at these times is followed by a restart."""
-    history, found = History(), []
+    history, found = Past(), []
     for now in times:
         decision, history = crash(rules, history, now)
-        found.append(isinstance(decision, StartAgain))
+        found.append(isinstance(decision, Again))
     return found
 
 
@@ -53,10 +44,10 @@ def crashes(rules: Policy, *times: float) -> list[bool]:
 def test_the_restart_type_and_the_kind_of_exit_say_whether_it_starts_again(restart: Restart, kind: Any) -> None:
     """Permanent always, temporary never, transient after all but ``normal`` and ``shutdown``."""
     due = restart == "permanent" or (restart == "transient" and kind not in ("normal", "shutdown"))
-    reason, history = ExitReason(kind=kind), History((1.0,), 1, 0.5)
+    reason, history = ExitReason(kind=kind), Past(1, ((1.0, ""),))
     assert wants_restart(restart, reason) == due
-    decision, after = decide(Policy(restart, 10, 60), history, reason, now=2.0, ran_for=1.0, luck=0.5)
-    assert isinstance(decision, StartAgain if due else StayDown)
+    decision, after = decide(Policy(restart, Budget(10, 60)), history, reason, now=2.0, ran_for=1.0, uniform=0.5)
+    assert isinstance(decision, Again if due else StayDown)
     assert due or after == history
 
 
@@ -77,11 +68,11 @@ def test_max_restarts_is_how_many_restarts_a_window_holds(count: int) -> None:
 
 def test_without_max_restarts_there_is_no_limit() -> None:
     """And no history that grows."""
-    history = History()
+    history = Past()
     for now in range(1000):
         decision, history = crash(policy(None), history, now)
-        assert isinstance(decision, StartAgain)
-    assert history.restarts == ()
+        assert isinstance(decision, Again)
+    assert history.ledger == ()
 
 
 def test_a_restart_exactly_within_seconds_ago_still_counts() -> None:
@@ -98,10 +89,10 @@ def test_the_window_slides() -> None:
 def test_delays_longer_than_the_window_do_not_defeat_the_limit() -> None:
     """The clock of the window stands still while a restart waits."""
     rules = policy(3, within=5, backoff=attrs.evolve(STEADY, initial=100, maximum=100))
-    history, now = History(), 0.0
+    history, now = Past(), 0.0
     for _ in range(3):
         decision, history = crash(rules, history, now)
-        assert decision == StartAgain(100, decision.attempt)
+        assert decision == Again(100, decision.attempt)
         now += decision.delay
     assert isinstance(crash(rules, history, now)[0], Exhausted)
 
@@ -109,31 +100,32 @@ def test_delays_longer_than_the_window_do_not_defeat_the_limit() -> None:
 def test_time_that_it_runs_does_move_the_window() -> None:
     """Only waits do not count."""
     rules = policy(1, within=5, backoff=attrs.evolve(STEADY, initial=100, maximum=100))
-    _, history = crash(rules, History(), 0)
+    _, history = crash(rules, Past(), 0)
     assert isinstance(crash(rules, history, 105)[0], Exhausted)
-    assert isinstance(crash(rules, history, 105.1)[0], StartAgain)
+    assert isinstance(crash(rules, history, 105.1)[0], Again)
 
 
 def test_an_exit_that_was_no_fault_of_the_childs_leaves_its_history_as_it_was() -> None:
     """It starts again at once and costs no budget, be there any left or not."""
-    history = History((1.0, 2.0), 2, 0.25)
+    history = Past(2, ((1.0, ""), (2.0, "")))
     for limit in (0, 1, 2, None):
         decision, after = crash(policy(limit, backoff=STEADY), history, 3, charged=False)
-        assert isinstance(decision, StartAgain)
+        assert isinstance(decision, Again)
         assert decision.delay == 0
         assert after == history
 
 
 def test_an_uncharged_exit_does_not_restart_what_is_not_to_be_restarted() -> None:
     """The restart type comes first."""
-    rules = Policy("temporary", 3, 10)
-    decision, after = decide(rules, History(), CRASH, now=0, ran_for=0, luck=0, charged=False)
-    assert (decision, after) == (StayDown(), History())
+    rules = Policy("temporary", Budget(3, 10))
+    decision, after = decide(rules, Past(), CRASH, now=0, ran_for=0, uniform=0, charged=False)
+    assert (decision, after) == (StayDown(), Past())
 
 
-def test_add_restart_forgets_what_is_out_of_the_window() -> None:
-    """So the history stays small."""
-    assert add_restart((0.0, 5.0, 9.0), 15.0, 10, 10.0) == (True, (5.0, 9.0, 15.0))
+def test_what_is_out_of_the_window_is_forgotten() -> None:
+    """So the ledger stays small."""
+    past = tuple((at, "a") for at in (0.0, 5.0, 9.0))
+    assert charge(past, "b", 15.0, Budget(10, 10.0)) == (True, ((5.0, "a"), (9.0, "a"), (15.0, "b")))
 
 
 @st.composite
@@ -143,10 +135,14 @@ def lives(draw: st.DrawFn) -> list[tuple[int, bool]]:
 
 
 backoffs = st.none() | st.builds(
-    Backoff, initial=st.sampled_from([0, 0.25, 1, 64]), factor=st.sampled_from([1, 2]),
-    maximum=st.sampled_from([1, 128]), jitter=st.just(0),
-    reset_after=st.sampled_from([None, 2]), max_attempts=st.none() | st.integers(1, 5),
-)  # fmt: skip
+    Backoff,
+    initial=st.sampled_from([0, 0.25, 1, 64]),
+    factor=st.sampled_from([1, 2]),
+    maximum=st.sampled_from([1, 128]),
+    jitter=st.just(0),
+    reset_after=st.sampled_from([None, 2]),
+    max_attempts=st.none() | st.integers(1, 5),
+)
 
 
 @given(lives(), st.integers(0, 4), st.integers(1, 10), backoffs)
@@ -154,7 +150,7 @@ def test_no_window_holds_more_than_max_restarts(
     life: list[tuple[int, bool]], max_restarts: int, within: int, backoff: Backoff | None
 ) -> None:
     """On the clock that stands still during waits; and a refusal has a reason.  All times are exact in binary."""
-    history, now, ran = History(), 1000.0, 1000.0
+    history, now, ran = Past(), 1000.0, 1000.0
     restarts: list[float] = []
     for quarters, charged in life:
         now += quarters / 4
@@ -164,10 +160,10 @@ def test_no_window_holds_more_than_max_restarts(
         decision, history = crash(rules, history, now, ran_for=quarters / 4, charged=charged)
         recent = [at for at in restarts if ran - at <= within]
         if not charged:
-            assert isinstance(decision, StartAgain)
+            assert isinstance(decision, Again)
             assert history == before
             continue
-        if isinstance(decision, StartAgain):
+        if isinstance(decision, Again):
             restarts.append(ran)
             assert len(recent) + 1 <= max_restarts
             assert decision.attempt == history.attempt >= 1
@@ -200,7 +196,7 @@ def test_no_wait_exceeds_the_maximum_the_first_included() -> None:
 
 
 def test_jitter_moves_the_wait_by_up_to_its_fraction_either_way() -> None:
-    """`luck` in [0, 1) spreads it evenly."""
+    """`uniform` in [0, 1) spreads it evenly."""
     backoff = Backoff(initial=10, factor=1, maximum=100, jitter=0.2)
     assert delay(backoff, 1, 0.0) == pytest.approx(8)
     assert delay(backoff, 1, 0.5) == pytest.approx(10)
@@ -222,32 +218,30 @@ def test_an_initial_wait_of_zero_never_grows(attempt: int) -> None:
 seconds = st.floats(0, 1e9, allow_subnormal=True)
 
 
-@given(
-    seconds, st.floats(1, 1e308), seconds, st.floats(0, 1), st.integers(1, 10**6), st.floats(0, 1, exclude_max=True)
-)
+@given(seconds, st.floats(1, 1e308), seconds, st.floats(0, 1), st.integers(1, 10**6), st.floats(0, 1, exclude_max=True))
 @example(5e-324, 1e308, 1e9, 1.0, 3, 0.0)
 def test_a_wait_is_never_negative_and_never_above_the_maximum(
-    initial: float, factor: float, maximum: float, jitter: float, attempt: int, luck: float
+    initial: float, factor: float, maximum: float, jitter: float, attempt: int, uniform: float
 ) -> None:
     """And never a NaN, whatever the numbers."""
-    found = delay(Backoff(initial=initial, factor=factor, maximum=maximum, jitter=jitter), attempt, luck)
+    found = delay(Backoff(initial=initial, factor=factor, maximum=maximum, jitter=jitter), attempt, uniform)
     assert 0 <= found <= maximum
 
 
 @given(st.floats(0.001, 1e3), st.floats(1, 10), st.floats(0, 1), st.integers(1, 30), st.floats(0, 1, exclude_max=True))
 def test_jitter_stays_within_its_fraction(
-    initial: float, factor: float, jitter: float, attempt: int, luck: float
+    initial: float, factor: float, jitter: float, attempt: int, uniform: float
 ) -> None:
     """Of the wait without jitter."""
     backoff = Backoff(initial=initial, factor=factor, maximum=1e300, jitter=jitter)
-    plain = delay(attrs.evolve(backoff, jitter=0), attempt, luck)
-    assert plain * (1 - jitter) * 0.999999 <= delay(backoff, attempt, luck) <= plain * (1 + jitter) * 1.000001
+    plain = delay(attrs.evolve(backoff, jitter=0), attempt, uniform)
+    assert plain * (1 - jitter) * 0.999999 <= delay(backoff, attempt, uniform) <= plain * (1 + jitter) * 1.000001
 
 
 def test_attempts_count_up_and_begin_anew_after_stable_running() -> None:
     """`reset_after` seconds of running are enough; a moment less is not."""
     rules = policy(None, backoff=attrs.evolve(STEADY, reset_after=60))
-    history, found = History(), []
+    history, found = Past(), []
     for ran_for in (0.0, 1.0, 59.999, 60.0, 0.0, 1e9, 0.0):
         decision, history = crash(rules, history, 0, ran_for=ran_for)
         found.append((decision.attempt, decision.delay))
@@ -256,7 +250,7 @@ def test_attempts_count_up_and_begin_anew_after_stable_running() -> None:
 
 def test_attempts_never_begin_anew_without_reset_after() -> None:
     """However long it ran."""
-    _, history = crash(policy(None, backoff=STEADY), History(), 0)
+    _, history = crash(policy(None, backoff=STEADY), Past(), 0)
     decision, _ = crash(policy(None, backoff=STEADY), history, 0, ran_for=1e9)
     assert decision.attempt == 2
 
@@ -264,29 +258,29 @@ def test_attempts_never_begin_anew_without_reset_after() -> None:
 def test_a_child_gives_up_after_max_attempts_in_a_row() -> None:
     """Stable running in between ends the row."""
     rules = policy(None, backoff=attrs.evolve(STEADY, max_attempts=2, reset_after=60))
-    history, found = History(), []
+    history, found = Past(), []
     for ran_for in (0, 0, 60, 0, 0):
         decision, history = crash(rules, history, 0, ran_for=ran_for)
         found.append(type(decision))
-    assert found == [StartAgain] * 4 + [Exhausted]
+    assert found == [Again] * 4 + [Exhausted]
 
 
 def test_stable_running_does_not_reset_the_limit_of_restarts() -> None:
     """Waits begin anew; the window counts what it counts."""
     rules = policy(1, within=100, backoff=attrs.evolve(STEADY, reset_after=5))
-    _, history = crash(rules, History(), 0)
+    _, history = crash(rules, Past(), 0)
     assert isinstance(crash(rules, history, 51, ran_for=50)[0], Exhausted)
 
 
 def test_an_uncharged_exit_between_two_crashes_changes_nothing_about_the_second() -> None:
     """The row of attempts goes on where it was."""
     rules = policy(3, backoff=STEADY)
-    _, history = crash(rules, History(), 0)
+    _, history = crash(rules, Past(), 0)
     with_loss = crash(rules, crash(rules, history, 1, charged=False)[1], 2)
     assert with_loss == crash(rules, history, 2)
 
 
 def test_the_attempt_of_an_uncharged_restart_counts_from_one_too() -> None:
     """`IsolateRestarting.attempt` counts from 1, as its text says."""
-    decision, _ = crash(policy(), History(), 0, charged=False)
+    decision, _ = crash(policy(), Past(), 0, charged=False)
     assert decision.attempt >= 1

@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piactors.pihost import pieces, segments
-from piactors.pihost.pieces import LEAST, Chunks
-from piactors.pihost.replies import Replies
-from piactors.pihost.segments import FREE, MOST_SEGMENTS, SENT, TAKEN, BadTable, Parcel, Pool, Table
+from piactors.pihost.memory import segments
+from piactors.pihost.memory.chunks import LEAST, Chunks, ViewReader
+from piactors.pihost.memory.leases import FREE, MOST_SEGMENTS, SENT, TAKEN
+from piactors.pihost.memory.segments import BadTable, Parcel, Pool, Table
+from piactors.pihost.serve.replies import Replies
 
 pytestmark = pytest.mark.skipif(not segments.available(), reason="no sealed files in memory here")
 
@@ -41,7 +42,7 @@ def raw(size: int, fill: bytes = b"x") -> Chunks:
 
 
 def loaded(views: list[memoryview]) -> Any:
-    return pickle.Unpickler(pieces.ViewReader(views[0]), buffers=views[1:]).load()
+    return pickle.Unpickler(ViewReader(views[0]), buffers=views[1:]).load()
 
 
 def word(segment: segments.Segment) -> int:
@@ -84,6 +85,15 @@ class Peers:
         if segment.number not in self.table:
             self.table.add(segment.number, os.dup(segment.fd))
         return self.table.receive(parcel.hand_over(), 1 << 40)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_collections() -> Iterator[None]:
+    """Leave what was there before to itself: these tests collect garbage often, and each time that takes long."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -264,6 +274,7 @@ def test_a_segment_is_given_back_when_the_last_object_in_it_is_gone(peers: Peers
     assert word(segment) == FREE
 
 
+@pytest.mark.process
 def test_a_forked_copy_of_the_receiver_gives_nothing_back(peers: Peers) -> None:
     parcel = peers.pool.pack(raw(100_000))
     assert parcel is not None
@@ -281,6 +292,7 @@ def test_a_forked_copy_of_the_receiver_gives_nothing_back(peers: Peers) -> None:
     assert word(segment) == FREE
 
 
+@pytest.mark.process
 def test_a_forked_copy_of_the_sender_frees_nothing(peers: Peers) -> None:
     parcel = peers.pool.pack(raw(100_000))
     assert parcel is not None
@@ -354,15 +366,36 @@ def pipe_end() -> int:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: sealed(100_000, 0), lambda: sealed(100_000, fcntl.F_SEAL_GROW), lambda: sealed(0), lambda: sealed(64),
-        lambda: sealed(1 << 50), lambda: sealed(MIB + 1), pipe_end, lambda: -1,
-        lambda: os.open("/dev/zero", os.O_RDWR), lambda: os.open(sys.executable, os.O_RDONLY),
-        lambda: os.open("/proc/self/mem", os.O_RDONLY), lambda: os.open("/", os.O_RDONLY),
+        lambda: sealed(100_000, 0),
+        lambda: sealed(100_000, fcntl.F_SEAL_GROW),
+        lambda: sealed(0),
+        lambda: sealed(64),
+        lambda: sealed(1 << 50),
+        lambda: sealed(MIB + 1),
+        pipe_end,
+        lambda: -1,
+        lambda: os.open("/dev/zero", os.O_RDWR),
+        lambda: os.open(sys.executable, os.O_RDONLY),
+        lambda: os.open("/proc/self/mem", os.O_RDONLY),
+        lambda: os.open("/", os.O_RDONLY),
         lambda: sealed(100_000, 7 | fcntl.F_SEAL_WRITE),
     ],
-    ids=["unsealed", "may-shrink", "empty", "head-only", "huge", "over-the-bound", "pipe", "lost", "zero", "file",
-         "mem", "folder", "read-only"],
-)  # fmt: skip
+    ids=[
+        "unsealed",
+        "may-shrink",
+        "empty",
+        "head-only",
+        "huge",
+        "over-the-bound",
+        "pipe",
+        "lost",
+        "zero",
+        "file",
+        "mem",
+        "folder",
+        "read-only",
+    ],
+)
 def test_what_is_no_segment_is_refused_and_closed(make: Any) -> None:
     refuses(Table(MIB, wary=True), 1, make())
 
@@ -423,9 +456,10 @@ LEAVES = st.one_of(
     SIZES.map(lambda size: bytearray(b"b" * size)),
     SIZES.map(lambda size: "\u00e9" * size),
     SIZES.map(lambda size: pickle.PickleBuffer(bytearray(b"p" * size))),
-    st.integers(), st.none(),
+    st.integers(),
+    st.none(),
     st.just(np.array([1, "x", None], dtype=object)),
-)  # fmt: skip
+)
 VALUES = st.recursive(
     LEAVES,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
@@ -436,10 +470,12 @@ VALUES = st.recursive(
 def same(found: Any, expected: Any) -> bool:
     if isinstance(expected, np.ndarray):
         return (
-            found.dtype == expected.dtype and found.shape == expected.shape
+            found.dtype == expected.dtype
+            and found.shape == expected.shape
             and found.flags.writeable == expected.flags.writeable
-            and found.flags.f_contiguous == expected.flags.f_contiguous and bool((found == expected).all())
-        )  # fmt: skip
+            and found.flags.f_contiguous == expected.flags.f_contiguous
+            and bool((found == expected).all())
+        )
     if isinstance(expected, list):
         return len(found) == len(expected) and all(map(same, found, expected))
     if isinstance(expected, dict):
@@ -461,7 +497,7 @@ def test_values_come_through_a_segment_as_they_come_through_a_pickle(value: Any)
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 50), max_size=20))
 def test_a_view_is_read_as_a_file_is(data: bytes, sizes: list[int]) -> None:
-    reader, file = pieces.ViewReader(memoryview(data)), io.BytesIO(data)
+    reader, file = ViewReader(memoryview(data)), io.BytesIO(data)
     for size in sizes:
         assert reader.read(size) == file.read(size)
 

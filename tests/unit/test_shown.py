@@ -1,4 +1,4 @@
-"""Rules of `piactors._shown` and `piactors._logs`: what isolated code says forges no line and commands no terminal."""
+"""Rules of the room `_text`: what isolated code says forges no line and commands no terminal."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from piactors import _shown
-from piactors._logs import logger, plain
+from piactors._text import shown
+from piactors._text.logs import logger, plain
 from tests.hostile_text import EVIL, assert_harmless
 
 
@@ -18,25 +18,25 @@ from tests.hostile_text import EVIL, assert_harmless
 def test_each_harmful_character_is_escaped(char: str) -> None:
     """In lines and in blocks, alone and between others."""
     for text in (char, f"a{char}b"):
-        assert_harmless(_shown.line(text))
-        assert_harmless(_shown.words(text))
-        assert_harmless(_shown.block(text))
-    assert "\n" not in _shown.line(f"a{char}b")
+        assert_harmless(shown.line(text))
+        assert_harmless(shown.words(text))
+        assert_harmless(shown.block(text))
+    assert "\n" not in shown.line(f"a{char}b")
 
 
 @pytest.mark.parametrize("text", ["", "plain", "Grüße, 日本語", "a\u00a0b", "👩‍👩‍👧", "שלום", "\\n"])
 def test_what_is_harmless_stays(text: str) -> None:
-    assert _shown.line(text) == _shown.words(text) == _shown.block(text) == text
+    assert shown.line(text) == shown.words(text) == shown.block(text) == text
 
 
 def test_only_the_first_line_of_a_block_begins_at_the_margin() -> None:
     """So a line that isolated code has made up is never one of the log."""
-    assert _shown.block("a\nb\r\nc\rd") == "a\n  b\n  c\\rd"
-    assert _shown.below("a\n\tb\n") == "  a\n          b"
+    assert shown.block("a\nb\r\nc\rd") == "a\n  b\n  c\\rd"
+    assert shown.below("a\n\tb\n") == "  a\n          b"
 
 
 def test_tabs_of_output_become_blanks() -> None:
-    assert _shown.words("a\tb") == "a       b"
+    assert shown.words("a\tb") == "a       b"
 
 
 class Breaks(logging.Handler):

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from piactors._host import spin as host_spin
-from piactors.pihost import spin as child_spin
+from piactors._io import spin as host_spin
+from piactors.pihost.wire import spin as child_spin
 
 SECONDS = host_spin.SECONDS
 
@@ -70,7 +70,7 @@ def waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wa
     monkeypatch.setattr(child_spin, "os", system)
     poller = SimpleNamespace(register=lambda *_: None, poll=machine.poll)
     monkeypatch.setattr(child_spin, "select", SimpleNamespace(poll=lambda: poller, POLLIN=1))
-    spin = child_spin.Spin(3)
+    spin = child_spin.Spinner(3)
 
     def wait() -> None:
         asleep = spin.wait()

@@ -8,9 +8,10 @@ from typing import Any
 import attrs
 import pytest
 
-from piactors import Backoff, ChildSpec, DynamicSupervisor, Supervisor, _validate
+from piactors import Backoff, ChildSpec, DynamicSupervisor, Supervisor
 from piactors._host import runtime
 from piactors._tree.settings import Settings
+from piactors._validation import fields
 from tests.unit.specs import INF, NAN, Refused, Thread, Worker, nothing_starts, rows, spec
 
 __all__ = ["nothing_starts"]
@@ -39,7 +40,7 @@ def test_every_setting_has_refused_values() -> None:
 
 
 def shortened(value: Any) -> str:
-    return _validate._short.repr(value)
+    return fields._short.repr(value)
 
 
 def check_tree(kind: type[Supervisor], field: str, value: Any) -> None:
@@ -86,7 +87,7 @@ def test_a_dynamic_supervisor_takes_no_settings_of_the_other_kind(field: str) ->
 
 def test_an_id_that_is_there_twice_is_refused() -> None:
     """Siblings need ids of their own; cousins do not."""
-    with pytest.raises(ValueError, match=r"Supervisor\.children: the id 'b' is there twice"):
+    with pytest.raises(ValueError, match=r"Supervisor\.children: the id 'b' occurs twice"):
         Supervisor.check(children=[spec("a"), spec("b"), spec("b", Thread)])
     Supervisor.check(children=[spec("a"), spec("b", Supervisor, kwargs={"children": [spec("a")]})])
 
@@ -113,7 +114,7 @@ def below(*children: ChildSpec, depth: int = 3, **settings: Any) -> ChildSpec:
     ("tree", "error", "text"),
     [
         (below(spec("deep", Worker)), TypeError, "ChildSpec.args of child 'deep': they do not fit Worker"),
-        (below(spec("deep"), spec("deep")), ValueError, "the id 'deep' is there twice"),
+        (below(spec("deep"), spec("deep")), ValueError, "the id 'deep' occurs twice"),
         (below(spec("deep", restart="transient", significant=True)), ValueError, "significant of child 'deep': True"),
         (below(strategy="all"), ValueError, "Supervisor.strategy: 'all' is not allowed"),
         (below(spec("deep", DynamicSupervisor, kwargs={"max_children": -1})), ValueError, "max_children: -1 is not"),

@@ -1,4 +1,4 @@
-"""Rules of `piactors.pihost.targets`: what a target names is found, or the text says what was not."""
+"""Rules of `piactors.pihost.serve.targets`: what a target names is found, or the text says what was not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from piactors.pihost.targets import TargetError, is_file, resolve, split
+from piactors.pihost.serve.targets import TargetError, is_file, resolve, split
 
 Write = Callable[..., Path]
 
@@ -239,14 +239,19 @@ def test_a_folder_is_no_file(write: Write) -> None:
 def test_a_file_that_is_no_python_file_is_refused(write: Write) -> None:
     """By its ending."""
     path = write("tf_notes.txt")
-    assert f"{path} is no Python file" in refusal(f"{path}:f")
+    assert f"{path} is not a Python file" in refusal(f"{path}:f")
 
 
 @pytest.mark.parametrize(
     ("text", "error"),
-    [("1/0", ZeroDivisionError), ("x = (", SyntaxError), ("import tf_missing", ModuleNotFoundError),
-     ("raise SystemExit(2)", SystemExit), ("raise KeyboardInterrupt", KeyboardInterrupt)],
-)  # fmt: skip
+    [
+        ("1/0", ZeroDivisionError),
+        ("x = (", SyntaxError),
+        ("import tf_missing", ModuleNotFoundError),
+        ("raise SystemExit(2)", SystemExit),
+        ("raise KeyboardInterrupt", KeyboardInterrupt),
+    ],
+)
 def test_a_file_that_fails_raises_its_own_error_and_is_loaded_again_next_time(
     write: Write, text: str, error: type[BaseException]
 ) -> None:

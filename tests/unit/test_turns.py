@@ -1,6 +1,6 @@
-"""Rules of `piactors._lifecycle.turns`, and all interleavings of two callers, the loop and an isolate around them.
+"""Rules of `piactors._rules.read_turns`, and all interleavings of two callers, the loop and an isolate around them.
 
-The explorer takes no thread: a state of the little world below is a value, a step is what `piactors._host.reading` does
+The explorer takes no thread: a state of the little world below is a value, a step is what `piactors._io.reader` does
 under its lock without letting go, and every order of steps is tried.
 """
 
@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from piactors._lifecycle import turns as turns_module
-from piactors._lifecycle.mailbox import Evidence, Mailbox, Message
-from piactors._lifecycle.turns import Turns
+from piactors._rules import read_turns as turns_module
+from piactors._rules.mailbox import Evidence, Mailbox
+from piactors._rules.message import Message
+from piactors._rules.read_turns import ReadTurn
 
 ME, YOU = 1, 2
 
@@ -23,7 +24,7 @@ ME, YOU = 1, 2
 
 def test_the_loop_watches_until_a_caller_takes_the_turn() -> None:
     """And one caller has it at a time."""
-    turns = Turns()
+    turns = ReadTurn()
     assert turns.watched
     assert turns.take(ME)
     assert (turns.watched, turns.reader) == (False, ME)
@@ -33,7 +34,7 @@ def test_the_loop_watches_until_a_caller_takes_the_turn() -> None:
 
 def test_a_channel_rests_after_a_turn() -> None:
     """Nobody watches it; the next caller takes it, or the loop does where it has been unused."""
-    turns = Turns()
+    turns = ReadTurn()
     turns.take(ME)
     assert not turns.give_back(0, answers_due=False)
     assert (turns.watched, turns.reader) == (False, None)
@@ -48,7 +49,7 @@ def test_a_channel_rests_after_a_turn() -> None:
 def test_answers_due_or_handed_over_make_the_loop_watch() -> None:
     """At once, and only once."""
     for handed in (False, True):
-        turns = Turns()
+        turns = ReadTurn()
         turns.take(ME)
         if handed:
             turns.hand_over()
@@ -59,7 +60,7 @@ def test_answers_due_or_handed_over_make_the_loop_watch() -> None:
 
 def test_the_loop_does_not_watch_while_a_caller_reads() -> None:
     """Nor is that time without use."""
-    turns = Turns()
+    turns = ReadTurn()
     turns.take(ME)
     assert not turns.watch()
     turns.unused()
@@ -68,7 +69,7 @@ def test_the_loop_does_not_watch_while_a_caller_reads() -> None:
 
 def test_a_turn_within_a_turn_ends_with_the_outer_one() -> None:
     """A signal handler may call while its thread reads; that one reads on."""
-    turns = Turns()
+    turns = ReadTurn()
     assert turns.take(ME)
     depth = turns.depth
     assert turns.take(ME)
@@ -81,7 +82,7 @@ def test_a_turn_within_a_turn_ends_with_the_outer_one() -> None:
 
 def test_a_turn_may_be_given_back_twice() -> None:
     """An interrupted giving back is done again."""
-    turns = Turns()
+    turns = ReadTurn()
     turns.take(ME)
     turns.give_back(0, answers_due=False)
     turns.give_back(0, answers_due=False)
@@ -93,7 +94,7 @@ def test_a_turn_may_be_given_back_twice() -> None:
 
 def test_what_waits_for_the_loop_goes_first() -> None:
     """No caller reads on before the loop has handled it."""
-    turns = Turns()
+    turns = ReadTurn()
     turns.take(ME)
     turns.hand_over()
     turns.give_back(0, answers_due=False)
@@ -104,7 +105,7 @@ def test_what_waits_for_the_loop_goes_first() -> None:
 
 def test_nobody_reads_or_watches_what_is_closed() -> None:
     """Whoever reads gives back, and nothing follows."""
-    turns = Turns()
+    turns = ReadTurn()
     turns.take(ME)
     turns.close()
     assert not turns.take(ME)
@@ -124,7 +125,7 @@ class Line:
     """One generation's channel: what is in the socket, what was received, and who reads."""
 
     def __init__(self) -> None:
-        self.turns = turns_module.Turns()
+        self.turns = turns_module.ReadTurn()
         self.to_isolate: deque[int] = deque()
         self.in_socket: deque[tuple[str, int]] = deque()
         self.frames: deque[tuple[str, int]] = deque()
@@ -141,10 +142,24 @@ class Line:
     def key(self) -> tuple[Any, ...]:
         turns = self.turns
         return (
-            turns.reader, turns.watched, turns.closed, turns.handed, turns.used, turns.depth, tuple(self.to_isolate),
-            tuple(self.in_socket), tuple(self.frames), tuple(self.handled), self.lock, self.taking_off, self.tick,
-            self.calls, self.begun, self.running, self.alive,
-        )  # fmt: skip
+            turns.reader,
+            turns.watched,
+            turns.closed,
+            turns.handed,
+            turns.used,
+            turns.depth,
+            tuple(self.to_isolate),
+            tuple(self.in_socket),
+            tuple(self.frames),
+            tuple(self.handled),
+            self.lock,
+            self.taking_off,
+            self.tick,
+            self.calls,
+            self.begun,
+            self.running,
+            self.alive,
+        )
 
 
 class World:
@@ -164,13 +179,22 @@ class World:
         self.begun_order: list[int] = []
 
     def key(self) -> tuple[Any, ...]:
-        waiting = tuple(message.sink for message in self.mailbox._waiting)
-        on_way = tuple((message.seq, message.sink) for message in self.mailbox.unanswered())
+        waiting = tuple(message.reply_to for message in self.mailbox._waiting)
+        in_flight = tuple((message.seq, message.reply_to) for message in self.mailbox.unanswered())
         return (
-            tuple(self.pc), tuple(self.on), tuple(map(tuple, self.outcomes)), tuple(self.due.items()), waiting, on_way,
-            self.mailbox.last_seq, tuple(line.key() for line in self.lines), self.deaths, self.requests,
-            tuple(self.put_order), tuple(self.begun_order),
-        )  # fmt: skip
+            tuple(self.pc),
+            tuple(self.on),
+            tuple(map(tuple, self.outcomes)),
+            tuple(self.due.items()),
+            waiting,
+            in_flight,
+            self.mailbox.last_seq,
+            tuple(line.key() for line in self.lines),
+            self.deaths,
+            self.requests,
+            tuple(self.put_order),
+            tuple(self.begun_order),
+        )
 
     @property
     def line(self) -> Line:
@@ -197,7 +221,9 @@ class World:
 
     def _may(self, caller: int, pc: str) -> bool:
         line = self.lines[self.on[caller]]
-        if pc in ("put", "watch"):
+        if pc == "put":  # of two that are alike, it does not matter which is the first
+            return not caller or self.waits[caller] != self.waits[0] or self.pc[0] != "put"
+        if pc == "watch":
             return True
         if pc == "handle":
             return line.lock == str(caller)
@@ -219,7 +245,7 @@ class World:
         self.put_order.append(caller)
         if self.mailbox.put_and_send(message):
             self.line.to_isolate.append(message.seq)
-        more = self.mailbox.on_way > 1
+        more = self.mailbox.in_flight > 1
         self.pc[caller] = "watch" if more or not self.waits[caller] else "borrow"
 
     def _watch(self, caller: int) -> None:
@@ -252,19 +278,17 @@ class World:
         """One step of the handling of frames under the reader's lock: an answer's future first, its number then."""
         line = self.line if caller < 0 else self.lines[self.on[caller]]
         if line.taking_off:
-            message = self.mailbox.expect(line.taking_off)
-            self.mailbox.take_off(message)
+            self.mailbox.complete(self.mailbox.expect(line.taking_off))
             line.taking_off = 0
             while (following := self.mailbox.next_to_send()) is not None:
                 line.to_isolate.append(following.seq)
-            assert message is not None
             line.frames.popleft()
         elif not line.frames:
             self._let_go(line, caller)
         elif line.frames[0][0] == "reply":
             self._log(line, line.frames[0])
             line.taking_off = line.frames[0][1]
-            self._settle(self.mailbox.expect(line.taking_off).sink, "reply")
+            self._settle(self.mailbox.expect(line.taking_off).reply_to, "reply")
         elif caller >= 0:
             line.turns.hand_over()
             line.calls += 1
@@ -288,7 +312,7 @@ class World:
 
     def _give(self, caller: int) -> None:
         line = self.lines[self.on[caller]]
-        line.turns.give_back(0, answers_due=self.mailbox.on_way > 0)
+        line.turns.give_back(0, answers_due=self.mailbox.in_flight > 0)
         if not line.turns.watched and not line.turns.closed:
             line.tick = True
         self.pc[caller] = "done" if self.outcomes[caller] else "watch"
@@ -299,7 +323,7 @@ class World:
     def _begin(self, _: int) -> None:
         line = self.line
         line.running = line.begun = line.to_isolate.popleft()
-        self.begun_order.append(self.mailbox.expect(line.running).sink)
+        self.begun_order.append(self.mailbox.expect(line.running).reply_to)
 
     def _answer(self, _: int) -> None:
         line = self.line
@@ -321,7 +345,7 @@ class World:
         line.alive = False
         for message in self.mailbox.unanswered():
             replied = ("reply", message.seq) in line.written
-            self.due[message.sink] = "reply" if replied else "crashed" if message.seq <= line.begun else "later"
+            self.due[message.reply_to] = "reply" if replied else "crashed" if message.seq <= line.begun else "later"
 
     def _loop_read(self, _: int) -> None:
         line = self.line
@@ -348,7 +372,7 @@ class World:
         line.turns.close()
         line.tick = False
         for message in self.mailbox.generation_ended(Evidence(line.begun)).crashed:
-            self._settle(message.sink, "crashed")
+            self._settle(message.reply_to, "crashed")
         self.lines.append(Line())
         while (message := self.mailbox.next_to_send()) is not None:
             self.line.to_isolate.append(message.seq)
@@ -435,7 +459,7 @@ def test_every_interleaving_with_a_death_and_a_request(waits: tuple[bool, ...], 
     assert explore(World(waits, deaths, requests)) > 1000
 
 
-class SharedTurns(Turns):
+class SharedTurns(ReadTurn):
     """Broken: several callers read at once."""
 
     def take(self, thread: int) -> bool:
@@ -443,14 +467,14 @@ class SharedTurns(Turns):
         return super().take(thread)
 
 
-class DeafTurns(Turns):
+class DeafTurns(ReadTurn):
     """Broken: the loop is not told to watch."""
 
     def watch(self) -> bool:
         return False
 
 
-class KeptTurns(Turns):
+class KeptTurns(ReadTurn):
     """Broken: the turn is not given back."""
 
     def give_back(self, depth: int, *, answers_due: bool) -> bool:
@@ -466,7 +490,7 @@ class HastyWorld(World):
 
 
 class TicklessWorld(World):
-    """Broken: nobody looks after a channel that rests."""
+    """Broken: nobody looks after an unwatched channel."""
 
     def _give(self, caller: int) -> None:
         super()._give(caller)
@@ -478,11 +502,13 @@ def test_the_explorer_notices_a_broken_rule(broken: type, monkeypatch: pytest.Mo
     """Each of these variants is caught in one of the worlds."""
     world: type[World] = broken if issubclass(broken, World) else World
     if world is World:
-        monkeypatch.setattr(turns_module, "Turns", broken)
-    found = 0
-    for size in WORLDS:
-        try:
-            explore(world(*size))
-        except Violation:
-            found += 1
-    assert found
+        monkeypatch.setattr(turns_module, "ReadTurn", broken)
+    assert any(is_broken(world(*size)) for size in WORLDS)
+
+
+def is_broken(world: World) -> bool:
+    try:
+        explore(world)
+    except Violation:
+        return True
+    return False

@@ -1,4 +1,4 @@
-"""Rules of `piactors._lifecycle.verdict`: from what is known of an end to its one reason."""
+"""Rules of `piactors._rules.verdict`: from what is known of an end to its one reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from piactors._lifecycle.verdict import Findings, verdict
+from piactors._rules.verdict import Findings, verdict
 from piactors.exit_reason import KINDS, ExitReason, Kind, Rusage
 
 NORMAL: dict[str, Any] = {"error": None, "code": None}
@@ -99,9 +99,13 @@ def test_all_else_goes_into_the_reason_as_it_was_found() -> None:
 reports = st.none() | st.fixed_dictionaries({"error": st.none() | st.text(), "code": st.none() | st.integers(0, 255)})
 statuses = st.none() | st.integers(0, 255).map(exited) | st.integers(1, 64)
 findings = st.builds(
-    Findings, intent=st.none() | st.sampled_from(typing.get_args(Kind)), told_to_stop=st.booleans(), report=reports,
-    status=statuses, started=st.booleans(),
-)  # fmt: skip
+    Findings,
+    intent=st.none() | st.sampled_from(typing.get_args(Kind)),
+    told_to_stop=st.booleans(),
+    report=reports,
+    status=statuses,
+    started=st.booleans(),
+)
 
 
 @given(findings)

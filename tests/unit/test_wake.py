@@ -85,6 +85,7 @@ def test_the_end_of_a_wait_within_a_wait_ends_that_one_too(waker: wake.Waker) ->
     assert not waker.ready()
 
 
+@pytest.mark.process
 def test_each_thread_has_its_own_and_a_fork_has_none_of_them() -> None:
     """The same for the same thread."""
     mine = wake.mine()

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piactors.pihost import wire
-from piactors.pihost.wire import HEADER, HEADER_SIZE, KINDS, Frame, FrameDecoder, WireError, encode, header
+from piactors.pihost.wire import wire
+from piactors.pihost.wire.wire import HEADER, HEADER_SIZE, KINDS, Frame, FrameDecoder, WireError, encode, header
+from tests.tiers import sizes
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -90,9 +91,12 @@ def pieces_of(data: st.DataObject, stream: bytes) -> list[bytes]:
 # --- what goes in comes out ---------------------------------------------------------------------
 
 
-@given(st.lists(frames_, max_size=8), st.data())
-@settings(max_examples=300)
-def test_frames_come_out_as_they_went_in_however_the_stream_was_cut(frames: list[Frame], data: st.DataObject) -> None:
+@sizes("examples", 100, soak=[3000])
+def test_frames_come_out_as_they_went_in_however_the_stream_was_cut(examples: int) -> None:
+    settings(max_examples=examples)(given(st.lists(frames_, max_size=8), st.data())(come_out_as_they_went_in))()
+
+
+def come_out_as_they_went_in(frames: list[Frame], data: st.DataObject) -> None:
     decoder = FrameDecoder(MAX_FRAME)
     reader = Reader(decoder, data)
     found = [frame for piece in pieces_of(data, coded(frames)) for frame in reader.take(piece)]
@@ -200,9 +204,7 @@ def test_nothing_that_follows_a_wrong_header_is_ever_a_frame(
 
 
 @given(st.lists(frames_, min_size=1, max_size=3), bad_headers)
-def test_frames_before_a_wrong_header_are_delivered_however_the_stream_was_cut(
-    frames: list[Frame], bad: bytes
-) -> None:
+def test_frames_before_a_wrong_header_are_delivered_however_the_stream_was_cut(frames: list[Frame], bad: bytes) -> None:
     """A reply that is on the wire counts, also where the bytes behind it are wrong and came with it."""
     decoder = FrameDecoder(MAX_FRAME)
     try:
@@ -214,9 +216,12 @@ def test_frames_before_a_wrong_header_are_delivered_however_the_stream_was_cut(
         decoder.feed(b"")
 
 
-@given(st.binary(max_size=400), st.data())
-@settings(max_examples=300)
-def test_any_bytes_are_frames_within_bounds_or_a_wire_error(stream: bytes, data: st.DataObject) -> None:
+@sizes("examples", 100, soak=[3000])
+def test_any_bytes_are_frames_within_bounds_or_a_wire_error(examples: int) -> None:
+    settings(max_examples=examples)(given(st.binary(max_size=400), st.data())(are_frames_or_a_wire_error))()
+
+
+def are_frames_or_a_wire_error(stream: bytes, data: st.DataObject) -> None:
     decoder = FrameDecoder(MAX_FRAME)
     reader = Reader(decoder, data)
     try:
@@ -230,7 +235,7 @@ def test_any_bytes_are_frames_within_bounds_or_a_wire_error(stream: bytes, data:
 
 
 def test_the_errors_name_what_was_announced() -> None:
-    with pytest.raises(WireError, match="5,000 bytes is announced, and max_frame allows 4,096"):
+    with pytest.raises(WireError, match="5,000 bytes is announced, but max_frame allows 4,096"):
         FrameDecoder(MAX_FRAME).feed(header_with(5000, wire.REPLY))
     with pytest.raises(WireError, match="kind 99 is not of this protocol"):
         FrameDecoder(MAX_FRAME).feed(header_with(0, 99))

@@ -1,4 +1,4 @@
-"""Rules of `piactors._host.writing`: messages leave in their order, at once or together, and never later than soon."""
+"""Rules of `piactors._io.writer`: messages leave in their order, at once or together, and never later than soon."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from piactors._host.channel import SocketChannel
-from piactors._host.loop import Loop
-from piactors._host.writing import Writer
-from piactors.pihost import wire
+from piactors._io.channel import SocketChannel
+from piactors._io.loop import Loop
+from piactors._io.writer import Writer
+from piactors.pihost.wire import wire
 from tests.interrupting import Injector
 from tests.support import wait_until
 from tests.unit.test_loop import on_loop, unexpected
@@ -153,8 +153,6 @@ def test_a_dead_peer_stops_nobody(side: Side) -> None:
     side.writer.send(wire.CALL, 1, 1, b"x")
     side.writer.flush()
     assert side.writer.unsent_bytes() == 0
-
-
 
 
 @pytest.mark.parametrize("size", [10, 40_000])

@@ -91,10 +91,29 @@ CLASSES, INSTANCES, CLOSURES = ("C0", "C1", "C2"), ("i0", "i1", "i2"), ("k0", "k
 
 
 EXPRESSIONS = (
-    "x", "{N}", "{G}", "{L}", "sum({L}) + x", "d0.get('a', 0)", "{C}.attr", "{I}.x", "E0.A", "E0(1) is E0.A",
-    "[{G}, *({G} for _ in range(2))]", "(lambda: {G})()", "isinstance({I}, {C})", "{C}(x)", "D0(x) == D0(x)",
-    "type({I}) is {D}", "{I}", "{F}.__name__", "{C}.VERSION", "{F}", "issubclass({C}, {C})", "getattr({F}, 'tag', 0)",
-)  # fmt: skip
+    "x",
+    "{N}",
+    "{G}",
+    "{L}",
+    "sum({L}) + x",
+    "d0.get('a', 0)",
+    "{C}.attr",
+    "{I}.x",
+    "E0.A",
+    "E0(1) is E0.A",
+    "[{G}, *({G} for _ in range(2))]",
+    "(lambda: {G})()",
+    "isinstance({I}, {C})",
+    "{C}(x)",
+    "D0(x) == D0(x)",
+    "type({I}) is {D}",
+    "{I}",
+    "{F}.__name__",
+    "{C}.VERSION",
+    "{F}",
+    "issubclass({C}, {C})",
+    "getattr({F}, 'tag', 0)",
+)
 """Expressions of `x` that call nothing that could go on for ever; `Maker.__getitem__` says what the letters are."""
 
 CALLED = ("{F}", "{F}", "{K}", "{I}.m", "{C}(2).m", "{C}(3).m", "fs[-1]", "fs[0]")
@@ -119,25 +138,55 @@ OTHER_CLASSES = (
 CAPTURED = ("{G}", "{F}", "C0", "{L}", "{N}", "{I}")
 LISTED = ("{F}", "lambda x: (x, {E})", "{K}")
 CHANGES_IN_PLACE = (
-    "{L}.append({N})\n", "{L}[0] = {N}\n", "d0['a'] = {N}\n", "d0[{N}] = {G}\n", "{I}.x = {N}\n",
-    "fs.append({F})\n", "i1.rest.append(g0)\n", "{L}.clear()\n", "d0['f'] = {F}\n",
-)  # fmt: skip
+    "{L}.append({N})\n",
+    "{L}[0] = {N}\n",
+    "d0['a'] = {N}\n",
+    "d0[{N}] = {G}\n",
+    "{I}.x = {N}\n",
+    "fs.append({F})\n",
+    "i1.rest.append(g0)\n",
+    "{L}.clear()\n",
+    "d0['f'] = {F}\n",
+)
 CLASS_CHANGES = (
-    "{D}.attr = {N}\n", "{D}.attr = {G}\n", "{D}.m = lambda self, x: (self.x, {E})\n", "{C}.extra = {N}\n",
-    "def patched(self, x):\n    return (x, {V})\n{D}.m = patched\ndel patched\n", "del {C}.attr\n",
-    "{C}.__doc__ = 'd{N}'\n", "{C}.s = staticmethod({F})\n", "{C}.c = classmethod(lambda cls, x: (cls.attr, {E}))\n",
-)  # fmt: skip
+    "{D}.attr = {N}\n",
+    "{D}.attr = {G}\n",
+    "{D}.m = lambda self, x: (self.x, {E})\n",
+    "{C}.extra = {N}\n",
+    "def patched(self, x):\n    return (x, {V})\n{D}.m = patched\ndel patched\n",
+    "del {C}.attr\n",
+    "{C}.__doc__ = 'd{N}'\n",
+    "{C}.s = staticmethod({F})\n",
+    "{C}.c = classmethod(lambda cls, x: (cls.attr, {E}))\n",
+)
 FUNCTION_CHANGES = (
-    "{F}.tag = {N}\n", "{F}.__defaults__ = ({N},)\n", "{F}.__defaults__ = None\n",
-    "{F}.__kwdefaults__ = {{'k': {N}}}\n", "{F}.__code__ = (lambda x, d=1: (x, {E})).__code__\n",
-)  # fmt: skip
+    "{F}.tag = {N}\n",
+    "{F}.__defaults__ = ({N},)\n",
+    "{F}.__defaults__ = None\n",
+    "{F}.__kwdefaults__ = {{'k': {N}}}\n",
+    "{F}.__code__ = (lambda x, d=1: (x, {E})).__code__\n",
+)
 TARGETS = (
-    *[("{F}", "{n}")] * 4, ("{K}", "{n}"), ("{K}", "{n}"), ("fs[-1]", "{n}"), ("{I}.m", "{n}"), ("{I}.up", "{n}"),
-    ("{C}.c", "{n}"), ("{C}.s", "{n}"), ("{C}", "{n}"), ("{C}(2).m", "{n}"), ("h0", "{I}"), ("h0", "{I}"),
-    ("h0", "D0({n})"), ("lambda x: (x, {E}, {F}(1))", "{n}"), ("lambda v: (v, v is E0.A, v in E0)", "E0.A"),
-    ("lambda f: f({n})", "{F}"), ("functools.partial({F}, 2)", "d={n}"), ("lambda v: v.p + (v, {n})", "{I}"),
+    *[("{F}", "{n}")] * 4,
+    ("{K}", "{n}"),
+    ("{K}", "{n}"),
+    ("fs[-1]", "{n}"),
+    ("{I}.m", "{n}"),
+    ("{I}.up", "{n}"),
+    ("{C}.c", "{n}"),
+    ("{C}.s", "{n}"),
+    ("{C}", "{n}"),
+    ("{C}(2).m", "{n}"),
+    ("h0", "{I}"),
+    ("h0", "{I}"),
+    ("h0", "D0({n})"),
+    ("lambda x: (x, {E}, {F}(1))", "{n}"),
+    ("lambda v: (v, v is E0.A, v in E0)", "E0.A"),
+    ("lambda f: f({n})", "{F}"),
+    ("functools.partial({F}, 2)", "d={n}"),
+    ("lambda v: v.p + (v, {n})", "{I}"),
     ("lambda cs: [c(1).m(0) for c in cs]", "[{C}, {C}]"),
-)  # fmt: skip
+)
 """What is called, and its argument."""
 
 
@@ -301,9 +350,18 @@ _PARTS: dict[str, Callable[[Maker], str]] = {
     "n": lambda maker: str(maker.random.randrange(6)),
 }
 _STEPS: tuple[tuple[Callable[[Maker], str], int], ...] = (
-    (Maker.function, 5), (Maker.klass, 3), (Maker.closure, 2), (Maker.other_class, 2), (Maker.rebinding, 4),
-    (Maker.change_in_place, 3), (Maker.instance, 2), (Maker.class_change, 3), (Maker.function_change, 2),
-    (Maker.alias, 2), (Maker.deletion, 2), (Maker.collection, 1),
-)  # fmt: skip
+    (Maker.function, 5),
+    (Maker.klass, 3),
+    (Maker.closure, 2),
+    (Maker.other_class, 2),
+    (Maker.rebinding, 4),
+    (Maker.change_in_place, 3),
+    (Maker.instance, 2),
+    (Maker.class_change, 3),
+    (Maker.function_change, 2),
+    (Maker.alias, 2),
+    (Maker.deletion, 2),
+    (Maker.collection, 1),
+)
 _MAKERS = [maker for maker, _ in _STEPS]
 _WEIGHTS = [weight for _, weight in _STEPS]

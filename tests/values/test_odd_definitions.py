@@ -174,8 +174,13 @@ def test_types_that_say_how_they_are_sent_are_sent(start: str, tmp_path: Path) -
         answer["changing"] = [told(call, print, change)[0] for change in ([].append, {}.__setitem__, set().add)]
     """
     assert answers(tmp_path, start, code) == {
-        "queue": 3, "weak set": 1, "method": 2, "lookup": 1, "context": "Lock", "changing": ["NotSendable"] * 3,
-    }  # fmt: skip
+        "queue": 3,
+        "weak set": 1,
+        "method": 2,
+        "lookup": 1,
+        "context": "Lock",
+        "changing": ["NotSendable"] * 3,
+    }
 
 
 def test_many_definitions_among_many_variables_take_moments(start: str, tmp_path: Path) -> None:

@@ -120,10 +120,20 @@ class State:
 
 START: dict[str, Any] = {"n0": 0, "n1": 0, "l0": [], "d0": {}, "K.total": 0, "K.seen": []}
 USES: dict[str, tuple[str, ...]] = {
-    "add0": ("n0",), "add1": ("n1",), "get0": ("n0",), "get1": ("n1",), "both": ("n0", "n1"), "put": ("l0",),
-    "listed": ("l0",), "store": ("d0", "n0"), "forget": ("n1",), "count": ("K.total", "K.seen"),
-    "total": ("K.total", "K.seen"), "see": ("K.total", "K.seen"), "anew": ("n1",),
-}  # fmt: skip
+    "add0": ("n0",),
+    "add1": ("n1",),
+    "get0": ("n0",),
+    "get1": ("n1",),
+    "both": ("n0", "n1"),
+    "put": ("l0",),
+    "listed": ("l0",),
+    "store": ("d0", "n0"),
+    "forget": ("n1",),
+    "count": ("K.total", "K.seen"),
+    "total": ("K.total", "K.seen"),
+    "see": ("K.total", "K.seen"),
+    "anew": ("n1",),
+}
 """Which globals arrive with a call of a function: those that it uses, by itself or by what it calls."""
 
 _ARGUMENTS = {"put": "{}", "see": "{}", "anew": "{}", "store": "'k{}'"}
@@ -179,10 +189,19 @@ class Maker:
         number = self.fresh()
         redefined = self.random.choice((f"def get0(): return n0 + {number} - {number}\n", f"both.tag = {number}\n"))
         choices = (
-            f"n0 = {number}\n", f"n1 = {number}\n", f"n1 = {number}\n", f"l0 = [{number}]\n", f"l0.append({number})\n",
-            f"d0['h'] = {number}\n", f"K.total = {number}\n", f"K.seen.append({number})\n", f"K.other = {number}\n",
-            "if 'n1' in globals(): del n1\n", redefined, redefined,
-        )  # fmt: skip
+            f"n0 = {number}\n",
+            f"n1 = {number}\n",
+            f"n1 = {number}\n",
+            f"l0 = [{number}]\n",
+            f"l0.append({number})\n",
+            f"d0['h'] = {number}\n",
+            f"K.total = {number}\n",
+            f"K.seen.append({number})\n",
+            f"K.other = {number}\n",
+            "if 'n1' in globals(): del n1\n",
+            redefined,
+            redefined,
+        )
         return self.random.choice(choices)
 
 

@@ -1,7 +1,7 @@
 """How limits are enforced: one file per mechanism, behind the interface of `mechanism`.
 
-- `cgroup_v2`, `cgroup_v1`: the kernel's control groups (`cgroups` is what both share, `pen` the group that holds
-  whatever a launcher has started);
+- `cgroup_v2`, `cgroup_v1`: the kernel's control groups (`cgroups` is what both share, `launcher_cgroup` the
+  group that holds whatever a launcher has started);
 - `rlimits`: limits of single processes, which the kernel checks at each request;
 - `scheduler`: affinity, niceness and I/O class;
 - `monitored`: what the host's monitor can enforce by looking (see `piactors._host.monitor`).

@@ -9,9 +9,8 @@ from typing import Any
 
 from piactors._platform import taken_away
 from piactors._platform.limits import cgroups
-from piactors.enforcement import Scope
-from piactors.limits import IsolationLimits
-from piactors.pihost import confine
+from piactors.limits import IsolationLimits, Scope
+from piactors.pihost.process import confine
 
 _CONTROLLERS = {"max_memory": "memory", "max_cpu": "cpu", "max_processes": "pids"}
 _FILES = {"memory": "memory.limit_in_bytes", "cpu": "cpu.cfs_quota_us", "pids": "pids.max"}
@@ -20,18 +19,18 @@ _PERIOD = 100_000
 
 
 class GroupV1:
-    """See `Group`; one folder per controller, some of which may be the same."""
+    """A control group of version 1: a folder per controller, some of which may be the same."""
 
     def __init__(self, folders: dict[str, str]) -> None:
         self.folders = tuple(dict.fromkeys(folders.values()))
         self._folders = folders
 
     def memory_charged(self) -> int | None:
-        """See `Group`."""
+        """Bytes charged to it, cached files included; None if it does not count memory."""
         return self._number("memory", "memory.usage_in_bytes")
 
     def memory_used(self) -> int | None:
-        """See `Group`."""
+        """Bytes in use that the kernel cannot simply drop; None if it does not count memory."""
         charged = self.memory_charged()
         if charged is None:
             return None
@@ -39,35 +38,35 @@ class GroupV1:
         return max(0, charged - stat.get("total_active_file", 0) - stat.get("total_inactive_file", 0))
 
     def memory_peak(self) -> int | None:
-        """See `Group`."""
+        """The most bytes that were charged to it at once."""
         return self._number("memory", "memory.max_usage_in_bytes")
 
     def cpu_seconds(self) -> float | None:
-        """See `Group`."""
+        """CPU time of all its processes, those that have ended included; None if it does not count that."""
         found = self._number(_ACCOUNTING, "cpuacct.usage")
         return None if found is None else found / 1e9
 
     def memory_kills(self) -> int:
-        """See `Group`."""
+        """How many of its processes the kernel has killed for memory."""
         folder = self._folders.get("memory")
         return 0 if folder is None else cgroups.fields(folder, "memory.oom_control").get("oom_kill", 0)
 
     def refused_tasks(self) -> int:
-        """See `Group`."""
+        """How often a process or thread was refused."""
         folder = self._folders.get("pids")
         return 0 if folder is None else cgroups.fields(folder, "pids.events").get("max", 0)
 
     def members(self) -> list[int]:
-        """See `Group`."""
+        """The pids of its processes."""
         return sorted({pid for folder in self.folders for pid in cgroups.members(folder)})
 
     def let_run(self) -> None:
-        """See `Group`."""
+        """No longer hold it to its share of the processors."""
         with contextlib.suppress(OSError, KeyError):
             cgroups.write(self._folders["cpu"], "cpu.cfs_quota_us", -1)
 
     def remove(self) -> bool:
-        """See `Group`."""
+        """Let go of it; False if processes are left in it."""
         return cgroups.remove(self.folders)
 
     def _number(self, controller: str, name: str) -> int | None:
@@ -76,7 +75,7 @@ class GroupV1:
 
 
 class CgroupV1:
-    """See `GroupMaker`."""
+    """Makes groups of version 1, below those that the host is in."""
 
     name = "cgroup v1"
     scopes: Mapping[str, Scope] = dict.fromkeys(_CONTROLLERS, "tree")
@@ -87,24 +86,24 @@ class CgroupV1:
 
     @property
     def bases(self) -> Collection[str]:
-        """See `GroupMaker`."""
+        """The folders in which it makes groups, as far as it has looked for them."""
         return set(self._bases.values())
 
-    def why_not(self, limit: str, limits: IsolationLimits) -> str | None:
-        """See `Mechanism`."""
-        return self._why_no(_CONTROLLERS[limit])
+    def why_not(self, rule: str, wanted: IsolationLimits) -> str | None:
+        """Return why this version of cgroups has not the controller of a limit here, or None."""
+        return self._why_no(_CONTROLLERS[rule])
 
     def _why_no(self, controller: str) -> str | None:
         if controller not in self._missing:
             self._missing[controller] = self._probe(controller)
         return self._missing[controller]
 
-    def orders(self, limits: IsolationLimits, mine: Collection[str]) -> dict[str, Any]:
-        """See `Mechanism`: whoever makes the group adds its folders."""
+    def orders(self, wanted: IsolationLimits, rules: Collection[str]) -> dict[str, Any]:
+        """Nothing: the confiner has the process join the folders of its group."""
         return {}
 
     def make(self, label: str, limits: IsolationLimits, mine: Collection[str]) -> GroupV1:
-        """See `GroupMaker`."""
+        """Make a group with these limits."""
         wanted = [_CONTROLLERS[limit] for limit in mine]
         if self._why_no(_ACCOUNTING) is None:
             wanted.append(_ACCOUNTING)
@@ -133,7 +132,7 @@ class CgroupV1:
             cgroups.write(folders["pids"], "pids.max", cgroups.most_tasks(limits.max_processes))
 
     def close(self) -> None:
-        """See `GroupMaker`."""
+        """Remove what was made, as far as it is empty."""
         confine.remove_groups([*self.bases])
         self._bases, self._missing = {}, {}
 
@@ -146,7 +145,7 @@ class CgroupV1:
             return f"the controller {controller} is not mounted"
         own = cgroups.own_folder(mount, path)
         if own is None:
-            return f"the host's own group {path} lies outside of {mount.folder}"
+            return f"the host's own group {path} lies outside {mount.folder}"
         base = None
         try:
             base = cgroups.make_base(own)

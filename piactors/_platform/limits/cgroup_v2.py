@@ -1,7 +1,7 @@
 """Control groups, version 2: one folder per isolate, in a subtree that may be divided further.
 
 A group that has processes of its own cannot hand controllers down, unless it is the root.  So the
-groups are made beneath the host's own group only where that is possible, and else beside it.
+groups are made beneath the host's own group only if that is possible, and otherwise beside it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import Any
 
 from piactors._platform import taken_away
 from piactors._platform.limits import cgroups
-from piactors.enforcement import Scope
-from piactors.limits import IsolationLimits
-from piactors.pihost import confine
+from piactors.limits import IsolationLimits, Scope
+from piactors.pihost.process import confine
 
 _CONTROLLERS = {"max_memory": "memory", "max_cpu": "cpu", "max_processes": "pids"}
 _FILES = {"memory": "memory.max", "cpu": "cpu.max", "pids": "pids.max"}
@@ -24,18 +23,18 @@ _PERIOD = 100_000
 
 
 class GroupV2:
-    """See `Group`."""
+    """A control group of version 2: one folder."""
 
     def __init__(self, folder: str) -> None:
         self.folders = (folder,)
         self._folder = folder
 
     def memory_charged(self) -> int | None:
-        """See `Group`."""
+        """Bytes charged to it, cached files included; None if it does not count memory."""
         return cgroups.number(self._folder, "memory.current")
 
     def memory_used(self) -> int | None:
-        """See `Group`."""
+        """Bytes in use that the kernel cannot simply drop; None if it does not count memory."""
         charged = self.memory_charged()
         if charged is None:
             return None
@@ -43,38 +42,38 @@ class GroupV2:
         return max(0, charged - stat.get("active_file", 0) - stat.get("inactive_file", 0))
 
     def memory_peak(self) -> int | None:
-        """See `Group`."""
+        """The most bytes that were charged to it at once."""
         return cgroups.number(self._folder, "memory.peak")
 
     def cpu_seconds(self) -> float | None:
-        """See `Group`."""
+        """CPU time of all its processes, those that have ended included; None if it does not count that."""
         found = cgroups.fields(self._folder, "cpu.stat").get("usage_usec")
         return None if found is None else found / 1e6
 
     def memory_kills(self) -> int:
-        """See `Group`."""
+        """How many of its processes the kernel has killed for memory."""
         return cgroups.fields(self._folder, "memory.events").get("oom_kill", 0)
 
     def refused_tasks(self) -> int:
-        """See `Group`."""
+        """How often a process or thread was refused."""
         return cgroups.fields(self._folder, "pids.events").get("max", 0)
 
     def members(self) -> list[int]:
-        """See `Group`."""
+        """The pids of its processes."""
         return cgroups.members(self._folder)
 
     def let_run(self) -> None:
-        """See `Group`."""
+        """No longer hold it to its share of the processors."""
         with contextlib.suppress(OSError):
             cgroups.write(self._folder, "cpu.max", "max")
 
     def remove(self) -> bool:
-        """See `Group`."""
+        """Let go of it; False if processes are left in it."""
         return cgroups.remove(self.folders)
 
 
 class CgroupV2:
-    """See `GroupMaker`."""
+    """Makes groups of version 2, below the one that the host is in."""
 
     name = "cgroup v2"
     scopes: Mapping[str, Scope] = dict.fromkeys(_CONTROLLERS, "tree")
@@ -85,21 +84,21 @@ class CgroupV2:
 
     @property
     def bases(self) -> Collection[str]:
-        """See `GroupMaker`."""
+        """The folders in which it makes groups, as far as it has looked for them."""
         return [] if self._base is None else [self._base]
 
-    def why_not(self, limit: str, limits: IsolationLimits) -> str | None:
-        """See `Mechanism`."""
+    def why_not(self, rule: str, wanted: IsolationLimits) -> str | None:
+        """Return why this version of cgroups has not the controller of a limit here, or None."""
         if self._missing is None:
             self._missing = self._probe()
-        return self._missing.get(_CONTROLLERS[limit])
+        return self._missing.get(_CONTROLLERS[rule])
 
-    def orders(self, limits: IsolationLimits, mine: Collection[str]) -> dict[str, Any]:
-        """See `Mechanism`: whoever makes the group adds its folders."""
+    def orders(self, wanted: IsolationLimits, rules: Collection[str]) -> dict[str, Any]:
+        """Nothing: the confiner has the process join the folders of its group."""
         return {}
 
     def make(self, label: str, limits: IsolationLimits, mine: Collection[str]) -> GroupV2:
-        """See `GroupMaker`."""
+        """Make a group with these limits."""
         assert self._base is not None
         folder = os.path.join(self._base, cgroups.leaf_name(label))
         os.mkdir(folder)
@@ -124,7 +123,7 @@ class CgroupV2:
             cgroups.write(folder, "pids.max", cgroups.most_tasks(limits.max_processes))
 
     def close(self) -> None:
-        """See `GroupMaker`."""
+        """Remove what was made, as far as it is empty."""
         confine.remove_groups([*self.bases])
         self._base = self._missing = None
 
@@ -140,7 +139,7 @@ class CgroupV2:
             return dict.fromkeys(_FILES, "not mounted")
         own = cgroups.own_folder(mount, path)
         if own is None:
-            return dict.fromkeys(_FILES, f"the host's own group {path} lies outside of {mount.folder}")
+            return dict.fromkeys(_FILES, f"the host's own group {path} lies outside {mount.folder}")
         places = [own, *([os.path.dirname(own)] if own != mount.folder else [])]
         missing = dict.fromkeys(_FILES, "")
         for place in places:
@@ -170,9 +169,12 @@ class CgroupV2:
             confine.remove_groups([base] if base is not None else [])
             return dict.fromkeys(_FILES, f"no groups can be made in {place}: {error}")
         absent.update(
-            {name: f"{place} does not hand down the controller {name}"
-             for name, file in _FILES.items() if name not in absent and not os.path.exists(os.path.join(leaf, file))}
-        )  # fmt: skip
+            {
+                name: f"{place} does not hand down the controller {name}"
+                for name, file in _FILES.items()
+                if name not in absent and not os.path.exists(os.path.join(leaf, file))
+            }
+        )
         cgroups.remove([leaf])
         self._base = base
         return absent
@@ -185,7 +187,7 @@ def _enable(folder: str, controllers: set[str]) -> None:
 
 
 def _is_delegated(folder: str) -> bool:
-    """Whether whoever runs this system has left a group to us: by its owner, by its mark, or as the root of all."""
+    """Whether the administrator has left a group to us: by its owner, by its mark, or as the root of all."""
     if cgroups.is_inside_base(folder) or not os.access(folder, os.W_OK):
         return False  # beside an isolate that is itself a host, its own isolates would escape its limits
     for mark in ("user.delegate", "trusted.delegate"):

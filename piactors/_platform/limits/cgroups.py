@@ -1,6 +1,6 @@
 """What both versions of control groups share: where the host stands, and the folder that holds its isolates' groups.
 
-Groups are made beneath the host's own group, or beside it where its parent is delegated.  They hang
+Groups are made beneath the host's own group, or beside it if its parent is delegated.  They hang
 below one folder per host, whose name tells whose it is: what a host and its launcher could not clean
 up, because both were killed, the next host of this place removes.
 """
@@ -18,8 +18,8 @@ import attrs
 import psutil
 
 from piactors._platform import own_python, process_stats, quelling
-from piactors.pihost import confine
-from piactors.pihost.quell import close_groups
+from piactors.pihost.process import confine
+from piactors.pihost.process.quell import close_groups
 
 _PREFIX = "piactors"
 _NAME = re.compile(_PREFIX + r"-(\d+)-(\d+)-(\d+)")
@@ -62,7 +62,7 @@ def own_paths(pid: int | str = "self") -> dict[str, str]:
 
 
 def own_folder(mount: Mount, path: str) -> str | None:
-    """Return the folder of a group, or None where it lies outside of what is mounted here."""
+    """Return the folder of a group, or None if it lies outside what is mounted here."""
     relative = os.path.relpath(path, mount.root) if mount.root != "/" else path.lstrip("/") or "."
     folder = os.path.normpath(os.path.join(mount.folder, relative))
     inside = folder == mount.folder or folder.startswith(mount.folder.rstrip("/") + "/")
@@ -142,7 +142,7 @@ def make_base(parent: str) -> str:
     """Make the folder for this host's groups, and remove those of hosts that are gone.
 
     Raises:
-        OSError: where that is not allowed.
+        OSError: if that is not allowed.
     """
     remove_stale(parent)
     base = os.path.join(parent, base_name())
@@ -174,7 +174,7 @@ def _is_stale(namespace: int, pid: int, started: int) -> bool:
     found = process_stats.stat(pid)
     if found is not None:
         return found.start_ticks != started
-    return not psutil.pid_exists(pid)  # where it is there and cannot be looked at, it may be the one
+    return not psutil.pid_exists(pid)  # if it is there and cannot be looked at, it may be the one
 
 
 def leaf_name(label: str) -> str:
@@ -186,7 +186,7 @@ def try_joining(folders: list[str]) -> None:
     """Let a process of no importance join these groups, and see whether it did.
 
     Raises:
-        OSError: where it cannot.
+        OSError: if it cannot.
     """
     python = own_python.find()
     idle = ["cat"] if python is None else [python, "-I", "-S", "-c", "import sys; sys.stdin.read()"]
@@ -222,7 +222,7 @@ def write(folder: str, name: str, value: object) -> None:
 
 
 def fields(folder: str, name: str) -> dict[str, int]:
-    """Return a file of names and numbers; empty where there is none (any more)."""
+    """Return a file of names and numbers; empty if there is none (any more)."""
     try:
         pairs = (line.split() for line in read(folder, name).splitlines())
         return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
@@ -231,7 +231,7 @@ def fields(folder: str, name: str) -> dict[str, int]:
 
 
 def number(folder: str, name: str) -> int | None:
-    """Return the number in a file, or None where there is none (any more)."""
+    """Return the number in a file, or None if there is none (any more)."""
     try:
         return int(read(folder, name))
     except (OSError, ValueError):
@@ -239,7 +239,7 @@ def number(folder: str, name: str) -> int | None:
 
 
 def remove(folders: list[str] | tuple[str, ...]) -> bool:
-    """Remove empty groups, with those that their processes have made in them; False where something is left."""
+    """Remove empty groups, with those that their processes have made in them; False if something is left."""
     confine.remove_groups(list(folders))
     return not any(os.path.isdir(folder) for folder in folders)
 
@@ -265,7 +265,7 @@ def kill_all(folders: list[str], seconds: float) -> list[int]:
 
 
 def _kill(folder: str) -> list[int]:
-    """Kill the processes of one group once, and reap those that are children of this one; return who was there."""
+    """Kill the processes of one group once, and reap those that are children of this one; return which were there."""
     if not (found := members(folder)):
         return found
     close_groups([folder])

@@ -9,28 +9,27 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from piactors._platform import process_stats, taken_away
-from piactors.enforcement import Scope
-from piactors.limits import IsolationLimits
+from piactors.limits import IsolationLimits, Scope
 
 
 class Monitored:
-    """See `Mechanism`."""
+    """The mechanism that measures all processes of an isolate now and then."""
 
     name = "monitor"
     scopes: Mapping[str, Scope] = dict.fromkeys(
         ("max_memory", "soft_memory", "max_cpu", "max_cpu_time", "max_processes"), "tree"
     )
 
-    def why_not(self, limit: str, limits: IsolationLimits) -> str | None:
-        """See `Mechanism`."""
+    def why_not(self, rule: str, wanted: IsolationLimits) -> str | None:
+        """Return why the host cannot measure, or cannot halt, processes here."""
         if taken_away("monitor"):
             return "taken away by PIACTORS_PORTABLE"
         if process_stats.stat(os.getpid()) is None:
             return "what processes use cannot be read here"
-        if limit == "max_cpu" and (sys.platform == "win32" or not hasattr(signal, "SIGSTOP")):
+        if rule == "max_cpu" and (sys.platform == "win32" or not hasattr(signal, "SIGSTOP")):
             return "this system cannot stop a process and let it continue"
         return None
 
-    def orders(self, limits: IsolationLimits, mine: Collection[str]) -> dict[str, Any]:
-        """See `Mechanism`: the isolate need not do anything."""
+    def orders(self, wanted: IsolationLimits, rules: Collection[str]) -> dict[str, Any]:
+        """Nothing: the isolate need not do anything."""
         return {}

@@ -11,8 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from piactors._platform import taken_away
-from piactors.enforcement import Scope
-from piactors.limits import IsolationLimits
+from piactors.limits import IsolationLimits, Scope
 
 _CPU_GRACE = 1
 """Seconds from SIGXCPU, which a program may handle, to SIGKILL."""
@@ -28,27 +27,27 @@ _RESOURCES = {
 
 
 class Rlimits:
-    """See `Mechanism`."""
+    """The mechanism of limits that the kernel holds each process to."""
 
     name = "rlimit"
     scopes: Mapping[str, Scope] = dict.fromkeys(_RESOURCES, "process")
 
-    def why_not(self, limit: str, limits: IsolationLimits) -> str | None:
-        """See `Mechanism`: a process can always lower its own limits, where the system has them."""
+    def why_not(self, rule: str, wanted: IsolationLimits) -> str | None:
+        """A process can always lower its own limits, if the system has them."""
         if taken_away("rlimit"):
             return "taken away by PIACTORS_PORTABLE"
         try:
             import resource
         except ImportError:
             return "this system has no setrlimit"
-        if not hasattr(resource, _RESOURCES[limit]):
-            return f"this system has no {_RESOURCES[limit]}"
+        if not hasattr(resource, _RESOURCES[rule]):
+            return f"this system has no {_RESOURCES[rule]}"
         return None
 
-    def orders(self, limits: IsolationLimits, mine: Collection[str]) -> dict[str, Any]:
-        """See `Mechanism`."""
+    def orders(self, wanted: IsolationLimits, rules: Collection[str]) -> dict[str, Any]:
+        """Return the limits as (name in `resource`, soft, hard)."""
         found = []
-        for limit in mine:
-            value = min(math.ceil(getattr(limits, limit)), _MOST_SECONDS if limit == "max_cpu_time" else _MOST)
-            found.append((_RESOURCES[limit], value, value + _CPU_GRACE if limit == "max_cpu_time" else value))
+        for rule in rules:
+            value = min(math.ceil(getattr(wanted, rule)), _MOST_SECONDS if rule == "max_cpu_time" else _MOST)
+            found.append((_RESOURCES[rule], value, value + _CPU_GRACE if rule == "max_cpu_time" else value))
         return {"rlimits": found} if found else {}

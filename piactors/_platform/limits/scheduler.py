@@ -12,36 +12,35 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from piactors._platform import taken_away
-from piactors.enforcement import Scope
-from piactors.limits import IsolationLimits
-from piactors.pihost import confine
+from piactors.limits import IsolationLimits, Scope
+from piactors.pihost.process import confine
 
 IO_CLASSES = {"realtime": 1, "best-effort": 2, "idle": 3}
 
 
 class Scheduler:
-    """See `Mechanism`."""
+    """The mechanism of what the scheduler knows of a process."""
 
     name = "scheduler"
     scopes: Mapping[str, Scope] = {"affinity": "process", "nice": "process", "io_class": "process"}
 
-    def why_not(self, limit: str, limits: IsolationLimits) -> str | None:
-        """See `Mechanism`."""
+    def why_not(self, rule: str, wanted: IsolationLimits) -> str | None:
+        """Return why the kernel would refuse it: tried on a thread that ends at once."""
         if taken_away("scheduler"):
             return "taken away by PIACTORS_PORTABLE"
         if not sys.platform.startswith("linux"):
             return "known for Linux only"
-        error = _tried(lambda: _TRIALS[limit](limits))
+        error = _tried(lambda: _TRIALS[rule](wanted))
         return None if error is None else f"the kernel refuses it: {error}"
 
-    def orders(self, limits: IsolationLimits, mine: Collection[str]) -> dict[str, Any]:
-        """See `Mechanism`."""
+    def orders(self, wanted: IsolationLimits, rules: Collection[str]) -> dict[str, Any]:
+        """Return the priorities and processors that the process takes."""
         values: dict[str, Any] = {
-            "affinity": list(limits.affinity or ()),
-            "nice": limits.nice,
-            "io_class": IO_CLASSES.get(limits.io_class or "best-effort"),
+            "affinity": list(wanted.affinity or ()),
+            "nice": wanted.nice,
+            "io_class": IO_CLASSES.get(wanted.io_class or "best-effort"),
         }
-        return {limit: values[limit] for limit in mine}
+        return {rule: values[rule] for rule in rules}
 
 
 def _try_affinity(limits: IsolationLimits) -> None:

@@ -1,0 +1,218 @@
+"""What the host sends as bytes: messages, starts and data.  Requests are pickles: isolates trust their host."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import Any, NamedTuple
+
+from piactors._codec import definitions, dumping, shared_memory, shared_objects
+from piactors._codec import pickler as pickling
+from piactors._codec.definitions import Needs
+from piactors.errors import NotSendable
+from piactors.pihost.memory.chunks import BLOCKS, CONTAINERS, FEW, LEAST, Chunks
+from piactors.pihost.pickles import byvalue, refusals
+
+_SIMPLE = frozenset({int, float, str, bytes, bool, type(None), tuple, list, dict, set, frozenset})
+"""Types of arguments that plain pickle, which is faster, is tried on first."""
+_NAMES_A_GLOBAL = b"\x93"
+"""The step of a pickle that looks something up by its name: that may have to travel by value, or be refused."""
+_REFUSALS = (pickle.PicklingError, TypeError, AttributeError, RecursionError)
+
+
+class Packed(NamedTuple):
+    """What goes to an isolate: bytes or a parcel, and the definitions that it needs."""
+
+    data: Any
+    needs: Needs | None
+
+
+def _dumped(value: Any, explain: Callable[[BaseException], NotSendable], foreign: bool) -> Packed:
+    """Serialise with all that can be sent, handed over, or sent along.
+
+    Raises:
+        NotSendable: as `explain` words it.
+        Exception: what an object's own pickling raises.
+    """
+    spawning = shared_objects.Spawning()
+    try:
+        try:
+            return _pickled(pickling.Pickler, value, spawning, foreign)
+        except refusals.Refused:
+            raise
+        except _REFUSALS:
+            spawning.begin_again()
+            return _pickled(pickling.full(), value, spawning, foreign)
+    except (*_REFUSALS, RuntimeError) as error:
+        if not isinstance(error, _REFUSALS) and not spawning.is_on:
+            raise  # of the object's own pickling
+        found = explain(error)
+    finally:
+        spawning.end()
+    raise found
+
+
+def _pickled(
+    kind: type[pickling.Pickler], value: Any, spawning: shared_objects.Spawning | None, foreign: bool
+) -> Packed:
+    buffer = io.BytesIO()
+    pickler = kind(buffer, foreign=foreign, spawning=spawning)
+    pickler.dump(value)
+    return Packed(buffer.getvalue(), _needs(pickler, foreign))
+
+
+def _needs(pickler: pickling.Pickler, foreign: bool) -> Needs | None:
+    spawning = pickler.spawning
+    lent, kept = ((), ()) if spawning is None else (tuple(spawning.lent), spawning.kept)
+    if not (pickler.met or pickler.held or lent or kept):
+        return None
+    return definitions.needs_of(pickler.met, [*pickler.held, *kept], lent, foreign=foreign)
+
+
+def _explained(parts: Iterable[tuple[str, Any]], error: BaseException) -> NotSendable:
+    """Return the error that says which part of a message, and what within it, cannot be sent."""
+    if isinstance(error, NotSendable):
+        return error
+    for whole, part in parts:
+        try:
+            dumping.try_to_dump(part)
+        except refusals.Refused as refused:
+            return NotSendable(str(refusals.explained(part, refused, whole)))
+        except RecursionError:
+            return NotSendable(f"{whole} cannot be sent: it is nested too deeply")
+        except Exception as other:
+            return NotSendable(str(refusals.explained(part, other, whole)))
+    return NotSendable(str(error))
+
+
+def dumps_start(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, foreign: bool) -> Packed:
+    """Serialise what an isolate is to host: a class, a function or a name, and arguments.
+
+    Raises:
+        NotSendable: naming what cannot be sent.
+    """
+    parts = [("what is to be started", target), *_named_arguments(args, kwargs)]
+    return _dumped((target, args, kwargs), lambda error: _explained(parts, error), foreign)
+
+
+def _named_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    named = [(f"argument `{name}`", value) for name, value in kwargs.items()]
+    return [*((f"argument {number}", value) for number, value in enumerate(args, 1)), *named]
+
+
+def with_definitions(value: Any, *, foreign: bool, whole: str) -> bytes:
+    """Serialise a value in one piece with all that it needs, for a process that has none of it.
+
+    Raises:
+        NotSendable: naming what cannot be sent.
+    """
+    try:
+        packed = _pickled(pickling.full(), value, None, foreign)
+    except _REFUSALS as error:
+        found = NotSendable(str(refusals.explained(value, error, whole)))
+    else:
+        return _whole(packed)
+    raise found
+
+
+def _whole(packed: Packed) -> bytes:
+    if packed.needs is None or not packed.needs.made:
+        return packed.data  # type: ignore[no-any-return]
+    return pickle.dumps(_Whole(packed), 5)
+
+
+class _Whole:
+    """Pickles as the call that makes a value of its definitions and its bytes."""
+
+    def __init__(self, packed: Packed) -> None:
+        self._packed = packed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        assert self._packed.needs is not None
+        return byvalue.with_definitions, (self._packed.needs.records, self._packed.data)
+
+
+def dumps_call(
+    operation: str, path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, foreign: bool
+) -> bytes | Packed:
+    """Serialise one message; see `piactors.pihost.serve.hosted` for the operations.
+
+    Raises:
+        NotSendable: naming what cannot be sent, and where it is.
+    """
+    message = (operation, path, args, kwargs)
+    for arg in args:
+        if type(arg) not in _SIMPLE:
+            return _dumped_call(message, foreign)
+    if kwargs and not all(type(arg) in _SIMPLE for arg in kwargs.values()):
+        return _dumped_call(message, foreign)
+    try:
+        data = pickle.dumps(message, 5)
+    except Exception:
+        return _dumped_call(message, foreign)
+    return _dumped_call(message, foreign) if data.find(_NAMES_A_GLOBAL) >= 0 else data
+
+
+def _dumped_call(message: tuple[Any, ...], foreign: bool) -> bytes | Packed:
+    _, _, args, kwargs = message
+    packed = _dumped(message, lambda error: _explained(_named_arguments(args, kwargs), error), foreign)
+    return packed.data if packed.needs is None else packed
+
+
+def pack_call(
+    outbox: shared_memory.Outbox,
+    operation: str,
+    path: tuple[str, ...],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    foreign: bool,
+) -> Packed | None:
+    """Serialise one message into shared memory, if it is large; None if it is not, or none is available."""
+    chunks = Chunks()
+    pickler = pickling.Pickler(chunks, foreign=foreign, buffer_callback=chunks.take)
+    try:
+        pickler.dump((operation, path, args, dict(kwargs)))
+        needs = _needs(pickler, foreign)
+    except _REFUSALS:
+        return None  # the error is left to the usual way
+    parcel = outbox.pack(chunks) if chunks.nbytes >= LEAST else None
+    return None if parcel is None else Packed(parcel, needs)
+
+
+def may_be_large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether arguments may be worth a trip through shared memory: large bytes, or objects that may hold some.
+
+    It is asked of every call, so it does nothing that it can do without.
+    """
+    for arg in (*args, *kwargs.values()) if kwargs else args:
+        kind = type(arg)
+        if kind in BLOCKS:
+            if len(arg) >= LEAST:
+                return True
+        elif kind in CONTAINERS:
+            items = arg.values() if kind is dict else arg
+            if _holds_large(items if len(arg) <= FEW else islice(items, FEW)):
+                return True
+        elif kind not in _SIMPLE and _nbytes(arg) >= LEAST:
+            return True
+    return False
+
+
+def _holds_large(items: Iterable[Any]) -> bool:
+    for item in items:
+        kind = type(item)
+        if kind in BLOCKS:
+            if len(item) >= LEAST:
+                return True
+        elif kind not in _SIMPLE and _nbytes(item) >= LEAST:
+            return True
+    return False
+
+
+def _nbytes(value: Any) -> int:
+    """How many bytes an array claims to have; 0 if it says nothing."""
+    found = getattr(value, "nbytes", 0)
+    return found if type(found) is int else 0

@@ -1,0 +1,1 @@
+"""One outcome, settled once, and those who wait for it; knows nothing of isolates."""

@@ -1,0 +1,1 @@
+"""Moves bytes between descriptors and threads; knows no process."""

@@ -1,0 +1,242 @@
+"""The host's end of a channel: a non-blocking socket, its frames, and what waits to be written."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import socket
+from collections import deque
+from itertools import islice, takewhile
+from typing import Any, Protocol
+
+from piactors.errors import ProtocolError
+from piactors.pihost.memory import descriptors
+from piactors.pihost.wire import wire
+
+_MOST_BUFFERS = 64
+_MOST_FDS = 64
+JOIN_UP_TO = 32_768
+
+
+class HasDescriptor(Protocol):
+    """What holds a descriptor that is to be sent; it stays open until then."""
+
+    @property
+    def fd(self) -> int:
+        """The descriptor."""
+
+
+class SocketChannel:
+    """A channel over a connected stream socket.  Not thread-safe: callers hold a lock to send, and one to receive.
+
+    `receive` may be cut short by a KeyboardInterrupt, in the thread of a caller: what it had read stays in `_chunks`,
+    which is one step for Python, and the next one decodes that anew.
+
+    So may whatever sends.  A frame will be sent once it is in `out`, which is one step for Python; how much of it the
+    kernel has taken is known by one step too, and the next sender takes account of it.
+    """
+
+    def __init__(self, sock: socket.socket, max_frame: int, *, takes_fds: bool = False) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.fds: list[int] = []
+        """Descriptors that came along, in order."""
+        self._takes_fds = takes_fds
+        self._rights: dict[int, tuple[bytes, HasDescriptor]] = {}
+        self._decoder = wire.FrameDecoder(max_frame)
+        self._read_size = wire.LEAST_READ
+        self._chunks: list[Any] = []
+        self._undo: tuple[Any, int] = (None, 0)
+        """How the decoder and `frames` were before what is in `_chunks` was read."""
+        self.frames: deque[wire.Frame] = deque()
+        self.out: deque[memoryview | bytes] = deque()
+        """What waits to be written."""
+        self.last: tuple[int, int, bytes | None] = (-1, 0, None)
+        """The frame that was to be sent last: its number, the `id` of its payload, and how it begins in `out`; None if
+        that has been sent."""
+        self.attempt: tuple[tuple[memoryview | bytes, ...], list[int]] = ((), [])
+        """What was offered to the kernel last, and how many bytes of that it has taken, once that is known."""
+        self.held_back = 0
+        """Bytes that wait although the socket may have room, to leave together."""
+        self.broken = False
+        self.dry = False
+        self.ended = False
+        self.fault: ProtocolError | None = None
+
+    def forget_last(self) -> None:
+        """What was sent last is not what is sent next."""
+        self.last = (-1, 0, None)
+
+    def end(self) -> None:
+        """Nothing that has come, or comes, is looked at any more."""
+        self.ended = True
+        self.frames.clear()
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, or -1 once closed."""
+        return self.sock.fileno()
+
+    def send(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> bool:
+        """Send a frame now, as far as the other side takes it, and keep the rest."""
+        head = wire.header(kind, flags, generation, seq, len(payload))
+        if len(payload) > JOIN_UP_TO:
+            self.last = (seq, id(payload), head)
+            self.out.extend((head, memoryview(payload)))
+        else:
+            data = head + payload
+            self.last = (seq, id(payload), data)
+            self.out.append(data)
+        return self.flush()
+
+    def refused(self, error: OSError) -> None:
+        """Say that the socket has taken nothing: it is full, or the peer is gone."""
+        self.broken = self.broken or not isinstance(error, BlockingIOError)
+
+    def has_taken(self, seq: int, payload: wire.Payload) -> bool:
+        """Whether the frame of a message will be sent, or has been; of the last one that was to be sent, which may have
+        been interrupted.
+        """
+        last_seq, last_payload, begin = self.last
+        if self.broken or seq != last_seq or id(payload) != last_payload:
+            return self.broken
+        if begin is None:
+            return True
+        pieces, sent = self.attempt
+        known = [*self.out, *(pieces if sent else ())]
+        return any(piece is begin or (type(piece) is memoryview and piece.obj is begin) for piece in known)
+
+    def hold_back(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> int:
+        """Queue a frame without writing it; returns how many bytes are held back by now."""
+        data = wire.header(kind, flags, generation, seq, len(payload)) + payload
+        self.last = (seq, id(payload), data)
+        self.out.append(data)
+        self.held_back += wire.HEADER_SIZE + len(payload)
+        return self.held_back
+
+    def send_descriptor(self, kind: int, generation: int, seq: int, segment: HasDescriptor) -> bool:
+        """Send a frame without a payload and a descriptor, which is kept until then; see `send`."""
+        if self.broken:
+            return True
+        head = wire.header(kind, 0, generation, seq, 0)
+        self.last = (seq, id(b""), head)
+        self._rights[id(head)] = (head, segment)
+        self.out.append(head)
+        return self.flush()
+
+    def _receive_with_fds(self, size: int) -> bytes:
+        data, ancillary, flags, _ = self.sock.recvmsg(size, socket.CMSG_SPACE(_MOST_FDS * 4))
+        self.fds.extend(descriptors.received_descriptors(ancillary, flags))
+        return data
+
+    def flush(self) -> bool:
+        """Send what is kept, as far as the other side takes it; what a dead peer will never read is dropped."""
+        self.held_back = 0
+        self.take_account()
+        while self.out and not self.broken:
+            pieces, *ancillary = self._next_pieces()
+            sent: list[int] = []
+            self.attempt = (pieces, sent)
+            try:
+                sent.extend(map(self.sock.sendmsg, (pieces,), *ancillary))  # one step for Python
+            except BlockingIOError:
+                return False
+            except OSError:
+                self.broken = True
+                break
+            self.take_account()
+        if self.broken:
+            self.out.clear()
+        return True
+
+    def _next_pieces(self) -> tuple[Any, ...]:
+        """Return what to send next: up to the next piece that has a descriptor to go along, or that piece alone."""
+        pieces = tuple(islice(self.out, _MOST_BUFFERS))
+        if not self._rights:
+            return (pieces,)
+        plain = tuple(takewhile(lambda piece: id(piece) not in self._rights, pieces))
+        if plain:
+            return (plain,)
+        fds = array.array("i", [self._rights[id(pieces[0])][1].fd])
+        return pieces[:1], ([(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)],)
+
+    def take_account(self) -> None:
+        """Take out of `out` what the kernel has taken; repeating it gives the same result."""
+        pieces, sent = self.attempt
+        if not sent:
+            return
+        out, left = self.out, sent[0]
+        for piece in pieces:
+            first = bool(out) and out[0] is piece  # else this has been done
+            if left < len(piece):
+                if first and left:
+                    out[0] = memoryview(piece)[left:]
+                break
+            left -= len(piece)
+            if piece is self.last[2]:  # though another sender may have taken it out of `out` and been interrupted then
+                self.last = (*self.last[:2], None)
+            if first:
+                self._rights.pop(id(piece), None)
+                out.popleft()
+        self.attempt = ((), sent)
+
+    def receive(self) -> None:
+        """Read what has come and return the frames that are complete."""
+        decoder, chunks = self._decoder, self._chunks
+        try:
+            if chunks:
+                self._rewind()
+            else:
+                head = decoder.head
+                self._undo = (decoder.state() if head is not None or decoder.rest else None, len(self.frames))
+                if head is None:
+                    read = self._receive_with_fds if self._takes_fds else self.sock.recv
+                    chunks.extend(map(read, (self._read_size,)))
+                else:
+                    into: Any = self.sock.recv_into
+                    chunks.extend(map(into, (decoder.direct(),)))
+            found = chunks[0]
+            if type(found) is bytes:
+                count = len(found)
+                if count >= wire.LEAST_READ or self._read_size != wire.LEAST_READ:
+                    self._read_size = wire.next_read(self._read_size, count)
+                if count:
+                    self.frames.extend(decoder.feed(found))
+            else:
+                count = found
+                self.frames.extend(decoder.received(count))
+            chunks.clear()  # from here on it has been received
+            if len(self.fds) > _MOST_FDS:
+                raise wire.WireError("more descriptors than segments")
+        except (BlockingIOError, InterruptedError):
+            self.dry = True
+            return
+        except OSError:
+            self.ended = True
+            return
+        except wire.WireError as error:
+            chunks.clear()
+            count = -1
+            self.fault = ProtocolError(str(error))
+            self.frames.extend(error.frames)
+        self.dry = False
+        self.ended = count == 0
+
+    def _rewind(self) -> None:
+        """What was read has perhaps been decoded, and that was interrupted: it will be decoded once more."""
+        state, count = self._undo
+        self._decoder.restore(state)
+        while len(self.frames) > count:
+            self.frames.pop()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.out.clear()
+        self.broken = True
+        for fd in self.fds:
+            with contextlib.suppress(OSError):  # one that was lost in transit
+                os.close(fd)
+        self.fds.clear()
+        self._rights.clear()
+        with contextlib.suppress(OSError):
+            self.sock.close()

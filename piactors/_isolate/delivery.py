@@ -1,0 +1,316 @@
+"""The data path of one isolate: messages out and answers back, and the isolate's only lock.
+
+Callers come in on their own threads and hold the lock for a few steps; it is never held while foreign code runs.
+Whether anything may leave is one flag, `flows`, and whether anything is taken at all is `refusal`: both are set by
+whatever knows why (`life`), so that a call looks at nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from piactors._codec.decode import Decoder
+from piactors._io.loop import Share
+from piactors._io.spin import Spin, several_cores
+from piactors._isolate.reply_ports import fail_all
+from piactors._isolate.sending import MakeError, Sending
+from piactors._platform.reentry import Reentered
+from piactors._rules.mailbox import Aftermath, Evidence, UnknownSequence
+from piactors._rules.message import Message, SkipRace
+from piactors.errors import ProtocolError
+from piactors.pihost.wire import wire
+
+if TYPE_CHECKING:
+    from piactors._isolate.spec import IsolateSpec
+    from piactors._platform.wake import Waker
+    from piactors._process.placement import Process
+    from piactors.future import Future
+
+_RESULTS = (wire.REPLY, wire.ERROR)
+_NO_MESSAGES = Aftermath([], [], [])
+
+
+class Delivery(Sending):
+    """The mailbox of one isolate, the process that it goes to, and who waits for its answers.
+
+    Args:
+        not_run: makes the error of a message that no process runs.
+    """
+
+    def __init__(
+        self, spec: IsolateSpec, loop: Share, decoder: Decoder, not_run: Callable[[Message], BaseException]
+    ) -> None:
+        super().__init__(spec, loop, decoder)
+        self._spin = Spin(spec.options.spin and several_cores())
+        self._not_run = not_run
+        self._on_drained: Callable[[], object] | None = None
+        self._is_shut = False
+        self.is_closed = False
+        """Whether what is left has been taken out, so that a message that comes now would not be looked at."""
+
+    # For those who wait for an answer
+
+    def read_until_settled(self, future: Future[Any], waker: Waker, deadline: float | None) -> None:
+        """Let the caller that waits for `future` read the answers of the process that runs now."""
+        process = self.process
+        if process is not None:
+            process.read_until_settled(future, waker, self._spin, deadline, self.mailbox.count_in_flight)
+
+    def has_begun(self, message: Message) -> bool:
+        """Whether the process says that it has begun a message, which has not been answered."""
+        with self.lock:  # its number means something only while the message is in flight to this very process
+            process = self.process
+            return process is not None and self.mailbox.is_in_flight(message) and process.has_begun(message.seq)
+
+    def give_up(self, message: Message) -> bool:
+        """The caller of a message gave up on it: True if it will never begin, and has not begun before."""
+        if self.is_mine():
+            raise Reentered(f"isolate {self.name}")
+        with self.lock:  # between the look and the request the loop could send it, or recall it
+            if message.attempts:
+                return False  # its caller is told the outcome
+            if self.mailbox.give_up(message):
+                message.cancel()
+                self.room.notify()
+                return True
+            process = self.process
+            in_flight = self.mailbox.is_in_flight(message)
+            message.skip("cancelled" if in_flight else "")  # before the isolate may skip it
+            if process is None or not in_flight or not process.give_up(message.seq):
+                return False
+            message.cancel(sent=True)
+            return True
+
+    def has_given_up(self, message: Message) -> bool:
+        """Whether a message will never begin because its caller gave up on it; the caller may have been interrupted."""
+        with self.lock:  # it is in one of three places, and is moved from one to the next under the lock
+            return message.given_up or not (message in self.mailbox or self.mailbox.is_in_flight(message))
+
+    # Answers back, on the thread that has read them
+
+    def answered(self, frame: wire.Frame, again: bool) -> None:
+        """Handle an answer.
+
+        Args:
+            again: whether the handling of this very frame may have been interrupted before.
+
+        Raises:
+            ProtocolError: if it should not have come.
+        """
+        try:
+            if frame.kind in _RESULTS:
+                self._result(frame)
+            else:
+                self._no_result(frame)
+        except UnknownSequence as error:
+            if not again:
+                raise ProtocolError(str(error)) from None
+            with self.lock:  # it was completed, and perhaps no more than that
+                self.room.notify()
+                self.pump()
+            self._look_whether_drained()
+
+    def _result(self, frame: wire.Frame) -> None:
+        """Settle a call first and complete it then: whatever interrupts this, it can be done again."""
+        message = self.mailbox.expect(frame.seq)  # no lock: it is one look-up, and what it finds may change after it
+        if message.kind == "tell":
+            raise ProtocolError("an answer to a message that wants none")
+        timed = message.call_timeout is not None or message.deadline
+        unwanted = message.given_up or (timed and not message.claim("answered"))
+        if not unwanted and message.reply_to is not None:
+            if frame.kind == wire.REPLY:
+                message.reply_to.reply(self.decoder, frame.flags, frame.payload)
+            else:
+                message.reply_to.error(self.decoder, frame.payload)
+        with self.lock:  # completing makes room in the window, and a sender could fill that before what waits longer
+            others_wait = self.mailbox.complete(message)
+            if self.capacity is not None:
+                self.room.notify()
+            if self._on_done is not None:
+                self._on_done()
+            if others_wait or self._clock.runs:
+                self.pump()
+        if self._on_drained is not None:
+            self._look_whether_drained()
+
+    def _no_result(self, frame: wire.Frame) -> None:
+        """A message was handled and wants no result, or was skipped; the latter comes to the loop alone."""
+        with self.lock:  # whether it was recalled is decided by callers that give up, at the same time
+            if frame.kind == wire.SKIPPED and self.mailbox.is_recalled(frame.seq):
+                self.pump()
+                return
+            message = self.mailbox.expect(frame.seq)
+            skip_race = message.skip_race if frame.kind == wire.SKIPPED else ""
+            if skip_race == "waits":
+                self.mailbox.put_back(message)
+                self.pump()
+        if skip_race != "waits":
+            self._settle_without_result(message, frame.kind, skip_race)
+        self._look_whether_drained()
+
+    def _settle_without_result(self, message: Message, kind: int, skip_race: SkipRace) -> None:
+        """Tell its caller first, if one waits, and complete it then, as a result does."""
+        if not message.is_late:  # else it has been told
+            if skip_race:
+                fail_all([message], partial(self._skipped, message, skip_race))
+            elif not message.given_up and message.kind == "tell" and kind != wire.DONE:
+                raise ProtocolError("an answer to a message that wants none")
+            elif not message.given_up and message.kind != "tell" and message.reply_to is not None:
+                raise Unanswered(message)
+        with self.lock:  # as in `_result`
+            self.mailbox.complete(message)
+            self.room.notify()
+            if self._on_done is not None:
+                self._on_done()
+            self.pump()
+
+    def _skipped(self, message: Message, skip_race: SkipRace) -> BaseException:
+        """The error of a call that was given up on at the very moment when it was to begin, and has not begun."""
+        return self._not_run(message) if skip_race == "stopped" else CancelledError()
+
+    def _look_whether_drained(self) -> None:
+        if self._on_drained is not None:
+            self.loop.call_soon(self._drained)
+
+    def _drained(self) -> None:
+        report = self._on_drained
+        if report is not None and self.mailbox.in_flight == 0:
+            report()
+
+    # What the rules ask for, on the I/O thread
+
+    def attach(self, process: Process | None) -> None:
+        """Send to this process from now on, as soon as `resume` says so."""
+        with self.lock:  # a sender must not see the new process with the numbers of the old one
+            self.process = process
+            self.flows = self._is_shut = False
+            self._on_drained = None
+            self.mailbox.next_generation()
+            self.outbox.generation_ended()
+
+    def detach(self, evidence: Evidence | None, where: tuple[Any, ...] = ()) -> Aftermath:
+        """The process has ended, or has nothing in flight (no `evidence`): sort what was in flight.
+
+        Args:
+            where: name, pid and number of the process, and why it ended: for the error of what is tried again.
+        """
+        with self.lock:  # a sender must not send to it, nor number a message, while what was in flight is sorted
+            self.process, self.flows, self._on_drained = None, False, None
+            if evidence is None:
+                return _NO_MESSAGES
+            aftermath = self.mailbox.generation_ended(evidence)
+            self.outbox.generation_ended()
+            for message in aftermath.retried:
+                message.lose(where)
+        return aftermath
+
+    def all_settled(self) -> None:
+        """Those who waited for what the last process has taken with it have been told."""
+        self.mailbox.leaving.clear()
+
+    def shut(self) -> None:
+        """Send nothing more to this process: it is about to be ended.  From any thread, under the lock."""
+        self.flows, self._is_shut = False, True
+
+    def pause(self, on_drained: Callable[[], object]) -> None:
+        """Send nothing more, take back what has not begun, and call `on_drained()` once the rest is answered."""
+        with self.lock:  # what is sent before the flag falls is taken back; nothing may be sent in between
+            self.flows, self._on_drained = False, on_drained
+            self.take_back()
+        self._look_whether_drained()
+
+    def resume(self) -> None:
+        """Send what waits."""
+        with self.lock:  # `shut` may come from any thread, and counts
+            self._on_drained = None
+            self.flows = self.process is not None and not self._is_shut
+            self.pump()
+
+    def ask_to_stop(self) -> None:
+        """Put a stop of this process before all that waits, and let what has not begun wait behind it."""
+        with self.lock:  # nothing may be sent between what is taken back and the stop
+            if self.flows:
+                self.take_back()
+            self.mailbox.push_front(Message("stop", b"", is_self_stop=True))
+            self.pump()
+
+    def put_stop(self, message: Message) -> None:
+        """Put a stop behind all that waits, once, whether other messages are taken or not."""
+        with self.lock:  # two callers that stop it must not put it there twice
+            self._clock.run()
+            if not (message in self.mailbox or self.mailbox.is_in_flight(message)):
+                self.mailbox.put(message)
+            self.pump()
+
+    def take_back(self) -> None:
+        """Let everything wait again that is in flight and has not begun; under the lock."""
+        recalled = self.recall("waits")
+        for message in recalled:
+            message.skip("")
+        highest_racing = max((message.seq for message in self.mailbox.unanswered() if message.skip_race), default=0)
+        self.mailbox.recall(recalled, highest_racing)
+
+    def recall(self, why: SkipRace) -> list[Message]:
+        """Give up on everything in flight that has not begun; return it in order.  Under the lock.
+
+        The last one first: otherwise the isolate could skip one that was given up on, and begin the next one too soon.
+
+        Args:
+            why: what becomes of a message that is skipped though it counts as begun.
+        """
+        process, recalled = self.process, []
+        for message in reversed(list(self.mailbox.unanswered())):
+            if process is not None and message.kind != "stop" and not message.given_up:
+                given_up = process.give_up(message.seq)
+                message.skip("" if given_up else why, given_up=given_up)
+                recalled += [message] if given_up else []
+        return recalled[::-1]
+
+    def take_unbegun(self, *, in_flight: bool) -> list[Message]:
+        """Take out what has not begun, with `in_flight` also of what was sent: it will not run any more."""
+        with self.lock:  # what is taken here must not be sent meanwhile
+            left = self.mailbox.take_calls()
+            recalled = self.recall("stopped") if in_flight else []
+            self.room.notify_all()
+        return [*left, *recalled]
+
+    def take_untried(self) -> list[Message]:
+        """Take out what waits and has not begun in any process: nothing is to wait for the next one."""
+        with self.lock:  # as in `take_unbegun`
+            self.room.notify_all()
+            return self.mailbox.take_calls(tried=False)
+
+    def refuse(self, refusal: MakeError | None) -> None:
+        """Take no message any more, or take them again; those who wait for room look again."""
+        with self.lock:  # whoever found room before this has put its message; whoever comes after is refused
+            self.refusal = refusal
+            self.room.notify_all()
+
+    def close(self, refusal: MakeError) -> list[Message]:
+        """No process follows, and no message is taken any more: return what is left."""
+        with self.lock:  # a message that is put after the last look would wait forever
+            self.refusal, self.is_closed = refusal, True
+            left = self.mailbox.close()
+            self.process, self.flows = None, False
+            self.room.notify_all()
+        self.outbox.close()
+        return left
+
+    def abandon(self, refusal: MakeError) -> list[Message]:
+        """In a forked copy of the host: let go of everything, and return whose callers must not wait here."""
+        self.renew_locks()
+        self.refusal, self.is_closed = refusal, True
+        left = [*self.mailbox.unanswered(), *self.mailbox.close()]
+        self.process, self.flows = None, False
+        return left
+
+
+class Unanswered(ProtocolError):
+    """An isolate has handled a call and left it without an answer."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__("it left a call without an answer")
+        self.unanswered = message

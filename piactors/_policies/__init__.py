@@ -1,1 +1,0 @@
-"""What an isolate is held to: its limits, its call timeouts, its heartbeat, its recycling."""

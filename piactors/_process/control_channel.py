@@ -1,0 +1,237 @@
+"""The host's end of an isolate's control channel: questions and their answers, log records, news of segments.
+
+It works while a call runs, and while megabytes are in flight in the data channel.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from piactors._codec.shared_memory import ReplySegments
+from piactors._codec.shared_objects import Lent
+from piactors._io.channel import SocketChannel
+from piactors._io.loop import Loop, Share
+from piactors._io.writer import Writer
+from piactors.errors import ProtocolError
+from piactors.pihost.memory import segments
+from piactors.pihost.wire import wire
+
+_MAX_FRAME = 1 << 26
+_MOST_NEWS_READS = 4096
+"""Reads for a segment that was announced before it was used: each descriptor needs one of its own."""
+_DRAIN_READS = 64
+"""Reads for what a peer sent before it stopped: a socket holds about 200 KiB, and more comes from one that floods."""
+_TURN_SECONDS = 0.002
+"""How long the loop handles what one channel has brought: others wait too."""
+_KINDS = frozenset({wire.HELLO, wire.STOPPING, wire.LOG, wire.RESPONSE, wire.FAILURE, wire.MAP, wire.UNMAP, wire.LOST})
+
+Answer = Callable[[wire.Frame | None], None]
+"""Gets the frame that answers a request of the host, or None if no answer will come."""
+
+
+class ControlChannel:
+    """One control channel.  `send`, `request` and `announce` come from any thread, the rest from the loop's.
+
+    Args:
+        pass_on: gets the frames that are answered elsewhere.
+    """
+
+    def __init__(
+        self,
+        loop: Loop | Share,
+        sock: socket.socket,
+        number: int,
+        max_frame: int,
+        pass_on: Callable[[wire.Frame], None],
+    ) -> None:
+        self.channel = SocketChannel(sock, min(max_frame, _MAX_FRAME), takes_fds=True)
+        self._loop = loop
+        self._number = number
+        self._pass_on_rest = pass_on
+        self._writer = Writer(loop, self.channel, number, self._want_write)
+        self._lock = (
+            threading.RLock()
+        )  # any thread asks, the loop answers and closes; a signal handler may come while its thread has it
+        self._closed = self._again_due = False
+        self._on_read: Callable[[], None] = self.read
+        self._requests: dict[int, Answer] = {}
+        self._numbers = itertools.count(1)
+        self._inbox = ReplySegments(max_frame)
+        self._mapped: set[int] = set()
+
+    def watch(self, on_read: Callable[[], None]) -> None:
+        """Have the loop call `on_read` when something has come."""
+        self._on_read = on_read
+        self._loop.watch(self.channel.fileno(), on_read, self._writer.write)
+
+    def _want_write(self, wanted: bool) -> None:
+        self._loop.want_write(self.channel.fileno(), wanted)
+
+    # Sending
+
+    def send(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
+        """Send one frame; never blocks."""
+        self._writer.send(kind, flags, seq, payload)
+
+    def request(self, operation: str, args: tuple[Any, ...], answer: Answer) -> None:
+        """Ask the control thread for something; `answer` is called once, on the loop's thread."""
+        payload = pickle.dumps((operation, args), 4)
+        with self._lock:
+            number = 0 if self._closed else next(self._numbers)
+            if number:
+                self._requests[number] = answer
+        if number:
+            self.send(wire.REQUEST, wire.PICKLE, number, payload)
+        else:
+            self._loop.call_soon(answer, None)
+
+    def announce(self, segment: segments.Segment, dropped: list[int]) -> None:
+        """See to it that the process has a segment; `dropped` are numbers of those that are not used any more."""
+        self.retract(dropped)
+        if segment.number in self._mapped:
+            return
+        try:
+            self._writer.send_descriptor(wire.MAP, segment.number, segment)
+            self._mapped.add(segment.number)
+        except BaseException:  # a KeyboardInterrupt: it is announced once, by the next caller if not now
+            if self._writer.has_taken(segment.number, b""):
+                self._mapped.add(segment.number)
+            raise
+
+    def retract(self, dropped: list[int]) -> None:
+        """Tell the process of segments that are not used any more."""
+        for number in self._mapped.intersection(dropped):
+            self._mapped.discard(number)
+            self.send(wire.UNMAP, 0, number, b"")
+
+    def mapped_bytes(self) -> int:
+        """How many bytes the segments have that its answers came in."""
+        return self._inbox.nbytes
+
+    def hand_over(self, lent: Lent) -> None:
+        """Send a descriptor that a message needs."""
+        self._writer.send_descriptor(wire.HAND, lent.number, lent)
+
+    # Arriving
+
+    def read(self) -> None:
+        """Read once and pass on what has come; of many frames only some, and the rest in the loop's next turn.
+
+        Raises:
+            ProtocolError: if something came that should not have come.
+        """
+        if self._closed:
+            return
+        until = time.monotonic() + _TURN_SECONDS
+        if self._pass_on(until):
+            self.channel.receive()
+            self._pass_on(until)
+        if self.channel.frames and not self._again_due:
+            self._again_due = True
+            self._loop.call_soon(self._read_again)
+
+    def _read_again(self) -> None:
+        self._again_due = False
+        self._on_read()
+
+    def read_rest(self) -> None:
+        """Read until nothing is there, or the end.
+
+        Raises:
+            ProtocolError: if what came should not have come.
+        """
+        self._pass_on()
+        for _ in range(_DRAIN_READS):
+            if self.channel.ended:
+                return
+            self.channel.receive()
+            if self.channel.dry:
+                return
+            self._pass_on()
+
+    def _pass_on(self, until: float = math.inf) -> bool:
+        """Pass on frames until then, but at least one; whether that was all."""
+        channel = self.channel
+        while channel.frames:
+            frame = channel.frames.popleft()
+            if frame.kind != wire.HELLO and frame.generation != self._number & 0xFFFF:
+                raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self._number}")
+            if frame.kind not in _KINDS:
+                raise ProtocolError(f"a frame of kind {frame.kind} in a channel where it does not belong")
+            if frame.kind in (wire.RESPONSE, wire.FAILURE):
+                self._answered(frame)
+            elif frame.kind in (wire.MAP, wire.UNMAP):
+                self._segment_news(frame)
+            else:
+                self._pass_on_rest(frame)
+            if time.monotonic() >= until and channel.frames:
+                return False
+        if channel.fault is not None:
+            raise channel.fault
+        return True
+
+    def _answered(self, frame: wire.Frame) -> None:
+        with self._lock:
+            answer = self._requests.pop(frame.seq, None)
+        if answer is None:
+            raise ProtocolError(f"an answer to request {frame.seq}, which was not made")
+        answer(frame)
+
+    def _segment_news(self, frame: wire.Frame) -> None:
+        if frame.kind == wire.MAP:
+            if not self._inbox.add(frame.seq, self.channel.fds):
+                self.send(wire.LOST, 0, frame.seq, b"")
+        else:
+            self._inbox.drop(frame.seq)
+
+    # Answers in shared memory
+
+    def knows_segment_of(self, frame: wire.Frame) -> bool:
+        """Whether the segment is here that holds the answer that a frame refers to."""
+        return self._inbox.knows(frame)
+
+    def unpacked(self, frame: wire.Frame, read_later: Callable[[], None]) -> wire.Frame:
+        """Return an answer that lies in shared memory, with what lies there as its payload.
+
+        Its segment was announced before it, but here, where the loop may not have read yet.
+
+        Raises:
+            ProtocolError: if that is not allowed.
+        """
+        if frame.kind != wire.REPLY:
+            raise ProtocolError(f"a frame of kind {frame.kind} that lies in shared memory")
+        if not self._inbox.knows(frame):
+            self._read_segment_news(frame)
+            self._loop.call_soon(read_later)
+        return self._inbox.unpacked(frame)
+
+    def _read_segment_news(self, wanted: wire.Frame) -> None:
+        """Read until the segment of a frame has been announced; what else came stays for later."""
+        channel = self.channel
+        for _ in range(_MOST_NEWS_READS):
+            channel.receive()
+            for position, other in enumerate(channel.frames):
+                if other.kind in (wire.MAP, wire.UNMAP) and other.generation == self._number & 0xFFFF:
+                    self._segment_news(other)
+                    channel.frames[position] = other._replace(kind=wire.UNMAP, seq=0)
+            if channel.dry or channel.ended or channel.fault is not None or self._inbox.knows(wanted):
+                return
+
+    # The end
+
+    def close(self) -> list[Answer]:
+        """Close the channel; returns who still waits for an answer."""
+        self._loop.unwatch(self.channel.fileno())
+        self._inbox.close()
+        self._writer.close()
+        with self._lock:
+            self._closed = True
+            waiting, self._requests = list(self._requests.values()), {}
+        return waiting

@@ -1,0 +1,221 @@
+"""The port to processes, wherever they run: what is asked of whatever places them, what can be done with one of them,
+and what its owner hears of it.
+
+Opening the wires to a process belongs to its placement.  A process that is not of this machine has a `node` and no pid:
+a number that means nothing here is never looked up, signalled or shown as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import attrs
+
+from piactors._codec.definitions import Needs
+from piactors._codec.knowledge import Knowledge
+from piactors._io.output import Taker
+from piactors._io.reader import Waiting
+from piactors._io.spin import Spin
+from piactors._platform.wake import Waker
+from piactors._process.backend import Order
+from piactors._process.control_channel import Answer
+from piactors._rules.mailbox import Evidence
+from piactors._rules.message import Message
+from piactors.exit_reason import Rusage
+from piactors.pihost.memory import segments
+from piactors.pihost.wire import wire
+
+
+@attrs.frozen(kw_only=True)
+class ProcessOrder:
+    """One process of an isolate, to be placed.
+
+    Attributes:
+        number: of which generation it is.
+        how: what is made: the interpreter, its environment, what it does to itself.
+        init: the payload of the first frame that it gets.
+        needs: the definitions that go with that.
+        preload: modules that its maker imports beforehand.
+        own_interpreter: whether it runs in this program's interpreter.
+        concurrency: how many calls may run in it at once.
+        output: ``inherit``, ``discard``, or anything else: its owner takes the lines.
+        max_frame: how many bytes a frame may have.
+        on_large: is called if an answer has come in shared memory, on the thread that reads it.
+        fell_back: is told why it is made in a slower way than was asked for.
+    """
+
+    number: int
+    how: Order
+    init: bytes
+    needs: Needs | None = None
+    preload: tuple[str, ...] = ()
+    own_interpreter: bool = True
+    concurrency: int = 1
+    output: str = "callable"
+    max_frame: int
+    fell_back: Callable[[str], object]
+    on_large: Callable[[], object]
+
+
+@attrs.frozen(kw_only=True)
+class End:
+    """What is known when a process and all that it left are gone."""
+
+    status: int | None
+    usage: Rusage | None
+    lost: bool
+    evidence: Evidence
+    stderr_tail: str
+    fault: str
+    note: str = ""
+    """What kept the process from ending, or its end from being told."""
+
+
+class Process(Protocol):
+    """One process, from the moment at which it is asked for.
+
+    What sends never blocks, and comes from any thread; so do `kill`, `signal`, `give_up` and `has_begun`.
+    """
+
+    number: int
+    pid: int | None
+    """Of this machine, once it exists; None forever if it runs on another one."""
+    node: str
+    """Where it runs; empty on this machine."""
+    knowledge: Knowledge
+    """What it has of this program's definitions."""
+
+    def send(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
+        """Send a frame on the data channel."""
+
+    def send_soon(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
+        """Send a frame that may wait a moment for others to go with it."""
+
+    def send_parcel(self, flags: int, kind: int, seq: int, parcel: segments.Parcel, dropped: list[int]) -> None:
+        """Send a message that lies in a segment; `dropped` are segments that are not used any more."""
+
+    def send_control(self, kind: int, seq: int, payload: wire.Payload) -> None:
+        """Send a frame on the control channel."""
+
+    def answer(self, kind: int, flags: int, number: int, payload: wire.Payload) -> None:
+        """Answer a request of the process."""
+
+    def request(self, operation: str, args: tuple[Any, ...], answer: Answer) -> None:
+        """Ask the control thread of the process; `answer` is called once, on the I/O thread."""
+
+    def define(self, needs: Needs | None) -> None:
+        """Send ahead what the next message needs and the process does not have."""
+
+    def has_taken(self, message: Message) -> bool:
+        """Whether the last message that was to be sent will be, or has been: its sending was interrupted."""
+
+    def has_begun(self, seq: int) -> bool:
+        """Whether the process says that it has begun this message, or a later one."""
+
+    def give_up(self, seq: int) -> bool:
+        """Publish that the caller of `seq` gave up; True if the call will never begin."""
+
+    def read_until_settled(
+        self, future: Waiting, waker: Waker, spin: Spin, deadline: float | None, answers_due: Callable[[], int]
+    ) -> None:
+        """Let the caller that waits for `future` read its answer itself."""
+
+    def watch(self) -> None:
+        """See to it that answers are read that no caller reads."""
+
+    def read_now(self) -> None:
+        """Handle what has come already, whatever is to read it; on the I/O thread."""
+
+    def hand_over(self, owner: ProcessOwner) -> None:
+        """Let another owner have it from here on."""
+
+    def after(self, seconds: float, callback: Callable[[], object]) -> None:
+        """Have `callback()` called on the I/O thread later, unless it has ended by then."""
+
+    def unsent_bytes(self) -> int:
+        """How much of what was sent on the data channel has not left yet."""
+
+    @property
+    def unread(self) -> int:
+        """How many bytes on the control channel have not left yet."""
+
+    def fault_text(self) -> str:
+        """Return what faulthandler has written in it so far."""
+
+    def mapped_bytes(self) -> int:
+        """How many bytes the segments have that its answers came in."""
+
+    def retract(self, dropped: list[int]) -> None:
+        """Tell it of segments that are not used any more."""
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+
+    def kill(self) -> None:
+        """End it with all that it has started, as soon as there is one."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is gone, and its owner has been told."""
+
+    def has_ended(self) -> bool:
+        """Whether it has ended, as far as is known now; the news of that comes later."""
+
+    def abandon(self) -> None:
+        """In a forked copy of the host: close the descriptors, and nothing more."""
+
+
+class ProcessOwner(Taker, Protocol):
+    """Who a process belongs to; called on the loop's thread, except `on_answer`."""
+
+    @property
+    def answers_anywhere(self) -> bool:
+        """Whether `on_answer` may be called by other threads than the loop's."""
+
+    def on_launched(self, process: Process) -> None:
+        """The process exists."""
+
+    def on_frame(self, frame: wire.Frame) -> None:
+        """A frame has come that the process does not answer itself.
+
+        Raises:
+            ProtocolError: if it should not have come.
+        """
+
+    def on_answer(self, frame: wire.Frame, again: bool) -> None:
+        """An answer to a message has come; `again` if it may have been handled, and was interrupted.
+
+        Called by whatever reads the data channel: the loop, or a caller that waits for an answer.
+
+        Raises:
+            ProtocolError: if it should not have come.
+        """
+
+    def on_refused(self, text: str, lack: bool) -> None:
+        """There will be no process; with `lack`, because there is too little of something."""
+
+    def on_end(self, end: End) -> None:
+        """The process is gone."""
+
+    def on_fault(self, error: Exception) -> None:
+        """What came from the process is not possible; it should be ended."""
+
+    def on_failure(self, error: BaseException) -> None:
+        """The host itself has failed at something that concerns the process, during its life or at its end."""
+
+
+class Placement(Protocol):
+    """Makes processes of one kind, in one place."""
+
+    name: str
+
+    def why_not(self, order: ProcessOrder) -> str | None:
+        """Return why no process can be made of this order; None if one can."""
+
+    def launch(self, order: ProcessOrder, owner: ProcessOwner) -> Process:
+        """Have a process made and open the wires to it; news of it comes to its owner, on the I/O thread.
+
+        Raises:
+            OSError: if the system refuses.
+        """

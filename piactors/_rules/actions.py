@@ -1,0 +1,238 @@
+"""What the rules of an isolate ask for.  They are performed in order."""
+
+from __future__ import annotations
+
+import attrs
+
+from piactors._rules.bodies import ProcessEnding, Role
+from piactors.exit_reason import ExitReason, Kind
+
+# Processes
+
+
+@attrs.frozen
+class Launch:
+    """Make process `number` of this `version`; report `ready` and `gone`, even if it cannot be made."""
+
+    number: int
+    role: Role
+    version: int
+
+
+@attrs.frozen
+class Assign:
+    """Process `number`, made for something else, has this role from now on."""
+
+    number: int
+    role: Role
+
+
+@attrs.frozen
+class Sync:
+    """Give process `number` what was set for all of them since it was started; report `synced` once it has it."""
+
+    number: int
+
+
+@attrs.frozen
+class Retire:
+    """Ask process `number` to stop in its own time, at most the shutdown time; report `gone`."""
+
+    number: int
+
+
+@attrs.frozen
+class Kill:
+    """End process `number` at once, for this reason; report `gone`."""
+
+    number: int
+    kind: Kind
+    detail: str
+
+
+@attrs.frozen
+class Bound:
+    """Kill process `number` unless it ends within the shutdown time."""
+
+    number: int
+
+
+# Messages
+
+
+@attrs.frozen
+class Attach:
+    """Messages go to process `number` from now on, as soon as it may have some; see `Resume`."""
+
+    number: int
+
+
+@attrs.frozen
+class Detach:
+    """The process that had the messages has ended: sort what was in flight, and keep what has not begun."""
+
+
+@attrs.frozen
+class Pause:
+    """Send nothing more, take back what was sent and has not begun; report `drained` once the rest is answered."""
+
+
+@attrs.frozen
+class Resume:
+    """Send what waits."""
+
+
+@attrs.frozen
+class AskToStop:
+    """Put a stop of this process before all that waits; what was sent and has not begun waits behind it."""
+
+
+@attrs.frozen
+class FailWaiting:
+    """Fail what waits and has not begun: it will not run any more.
+
+    Attributes:
+        in_flight: whether also what was sent to the process and has not begun there.
+        reason: why the process ends, as far as that is known.
+    """
+
+    in_flight: bool
+    reason: ExitReason | None = None
+
+
+# Waiting
+
+
+@attrs.frozen
+class Wait:
+    """Report `due` after `delay` seconds.
+
+    Attributes:
+        attempt: restarts since it last ran stably; 0 if the last try has only lacked something.
+    """
+
+    delay: float
+    attempt: int = 0
+
+
+@attrs.frozen
+class CancelWait:
+    """Report no `due` of the last `Wait`."""
+
+
+@attrs.frozen
+class WaitForStandby:
+    """Report `standby_due` after `delay` seconds, in place of what was waited for before."""
+
+    delay: float
+
+
+@attrs.frozen
+class ReplaceLater:
+    """Ask for the replacement again after `delay` seconds, unless process `number` has ended by then."""
+
+    number: int
+    delay: float
+    reason: str
+
+
+# News
+
+
+@attrs.frozen
+class Started:
+    """Process `number` runs the calls, after a start."""
+
+    number: int
+
+
+@attrs.frozen
+class Replaced:
+    """Process `new` runs the calls in place of `old`, which was not ended for that if `warm`."""
+
+    old: int
+    new: int
+    reason: str
+    warm: bool
+
+
+@attrs.frozen
+class NotReplaced:
+    """A replacement has failed, and the isolate goes on as before, or to its end.
+
+    Attributes:
+        version: that it was to change to, or None if it was to be the same again.
+        ending: of the process that was to take over; None if something else intervened.
+    """
+
+    reason: str
+    version: int | None
+    ending: ProcessEnding | None
+
+
+@attrs.frozen
+class Lacking:
+    """A restart lacks something that the machine or the host should have, and is tried again until it is there."""
+
+    reason: ExitReason
+
+
+@attrs.frozen
+class StandbyLost:
+    """The standby has ended by itself; another one is started after `delay` seconds."""
+
+    number: int
+    reason: ExitReason
+    delay: float
+
+
+@attrs.frozen
+class Held:
+    """The isolate has no process, and its supervisor decides what follows."""
+
+    ending: ProcessEnding
+
+
+@attrs.frozen
+class Exceeded:
+    """A restart was due, and the budget allows no more."""
+
+
+@attrs.frozen
+class Closed:
+    """The isolate has ended for good, and no process of it is there any more.
+
+    Attributes:
+        wanted: whether somebody had asked for the end.
+    """
+
+    ending: ProcessEnding
+    wanted: bool
+
+
+Action = (
+    Launch
+    | Assign
+    | Sync
+    | Retire
+    | Kill
+    | Bound
+    | Attach
+    | Detach
+    | Pause
+    | Resume
+    | AskToStop
+    | FailWaiting
+    | Wait
+    | CancelWait
+    | WaitForStandby
+    | ReplaceLater
+    | Started
+    | Replaced
+    | NotReplaced
+    | Lacking
+    | StandbyLost
+    | Held
+    | Exceeded
+    | Closed
+)

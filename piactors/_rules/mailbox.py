@@ -1,0 +1,354 @@
+"""The accounting of one isolate's messages: which waits, which is in flight, which may be lost.
+
+A message waits here until the isolate has room for it, is then in flight under a number of this
+generation, and leaves with its answer.  When the generation ends, each message in flight has
+either begun (then it may have been executed, and fails or is retried) or not (then it goes to the
+next generation, in order).  What had begun is read from the sequence page, which is input from the
+isolate and is checked here against what the host knows.
+
+Pure and not thread-safe: the isolate that owns it holds its lock around every call.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from piactors._rules.message import Message
+
+MAX_HEAD_RETURNS = 2
+"""How often a message may come back as not begun though it was the next to begin.
+
+The page of a lying isolate can claim forever that a call never began.  An honest one says so only
+when its process was killed in the instant between two calls."""
+
+
+_COST_OF_A_MESSAGE = 400
+"""Bytes that a message takes besides its payload, roughly."""
+
+
+class UnknownSequence(Exception):
+    """An answer does not carry the number of a message in flight."""
+
+
+class Evidence(NamedTuple):
+    """What is known at a generation's end: the highest number begun, and whether that can be believed."""
+
+    begun: int
+    credible: bool = True
+
+
+class Aftermath(NamedTuple):
+    """What a generation's end means for the messages that were in flight."""
+
+    crashed: list[Message]
+    poisoned: list[Message]
+    dropped: list[Message]
+    retried: Sequence[Message] = ()
+
+
+class Mailbox:
+    """The messages of one isolate across its generations."""
+
+    def __init__(self, window: int, window_bytes: int) -> None:
+        self._window = window
+        self._window_bytes = window_bytes
+        self._waiting: OrderedDict[Message, None] = OrderedDict()  # what is given up is taken out of the middle
+        self._in_hand: Message | None = None
+        self._in_flight: dict[int, Message] = {}
+        self.count_in_flight = self._in_flight.__len__
+        """How many messages are in flight, without a step of Python."""
+        self._in_flight_bytes = 0
+        self._last_seq = 0
+        self._highest_answered = 0
+        self._stop_sent = False
+        self._highest_racing = 0
+        self._recalled: dict[int, None] = {}  # in ascending order
+        self.leaving: list[Message] = []
+        """What a generation's end has taken out: what settles all of it clears this, so that none is ever lost."""
+
+    def __len__(self) -> int:
+        """How many messages wait or are in flight."""
+        return len(self._waiting) + len(self._in_flight)
+
+    def held_bytes(self) -> int:
+        """About how much memory the waiting messages take; walks through all of them."""
+        return sum(len(message.payload) + _COST_OF_A_MESSAGE for message in self._waiting)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any message waits to be sent."""
+        return bool(self._waiting)
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages are in flight."""
+        return len(self._in_flight)
+
+    @property
+    def stop_sent(self) -> bool:
+        """Whether a stop is in flight, after which this generation gets nothing more."""
+        return self._stop_sent
+
+    @property
+    def last_seq(self) -> int:
+        """The last number given in this generation."""
+        return self._last_seq
+
+    def put(self, message: Message) -> None:
+        """Add a message at the end."""
+        self._waiting[message] = None
+
+    def __contains__(self, message: Message) -> bool:
+        """Whether a message waits."""
+        return message in self._waiting
+
+    def oldest(self) -> Message | None:
+        """Return the longest waiting message that is not a stop and has not begun: it may make room for a new one."""
+        return next((message for message in self._waiting if message.kind != "stop" and not message.attempts), None)
+
+    def next_to_send(self) -> Message | None:
+        """Take the next message, numbered, if the window has room for it; nothing follows a stop."""
+        if not self._waiting or self._stop_sent:
+            return None
+        first = next(iter(self._waiting))
+        if not self._has_room(first):
+            return None
+        self._number(first)
+        del self._waiting[first]  # last, so that it is never nowhere
+        return first
+
+    def put_and_send(self, message: Message) -> bool:
+        """Add a message; True if it may be sent at once, and is numbered, because none waits before it."""
+        taken = self._in_flight or self._recalled
+        if self._waiting or self._stop_sent or (taken and not self._has_room(message)):
+            self._waiting[message] = None
+            return False
+        self._number(message)
+        return True
+
+    def _has_room(self, message: Message) -> bool:
+        in_flight, recalled = self._in_flight, self._recalled
+        if not in_flight and not recalled:
+            return True
+        # The mark of a recalled number stands in the page until the isolate has skipped it, so it takes room as well.
+        oldest = next(iter(in_flight)) if in_flight else self._last_seq + 1
+        if oldest <= self._highest_racing and not message.is_self_stop:
+            return False  # what is in a race may have to be sent again, before this one
+        if recalled:
+            oldest = min(oldest, next(iter(recalled)))
+        in_window = self._last_seq + 1 - oldest < self._window
+        return in_window and (not in_flight or self._in_flight_bytes + len(message.payload) <= self._window_bytes)
+
+    def _number(self, message: Message) -> None:
+        seq = self._last_seq + 1
+        self._in_hand = message
+        message.seq = seq
+        if message.deadline or message.call_timeout is not None:
+            message.deadline = message.grace = 0.0
+            message.in_transfer = message.by_stop = False
+            message.__dict__.pop("fate", None)
+        self._in_flight[seq] = message
+        self._in_flight_bytes += len(message.payload)
+        if message.kind == "stop":
+            self._stop_sent = True
+        self._last_seq = seq
+
+    @property
+    def in_hand(self) -> Message | None:
+        """The last message that was numbered, or was about to be."""
+        return self._in_hand
+
+    def mend(self, *, taken: bool) -> None:
+        """The numbering or sending of messages was interrupted, by a KeyboardInterrupt at any step.
+
+        Args:
+            taken: whether the message `in_hand` will reach the isolate.  If not, it waits as before, or is not here.
+        """
+        message = self._in_hand
+        if message is not None and self._in_flight.get(message.seq) is message:
+            if taken:
+                self._last_seq = max(self._last_seq, message.seq)
+                self._waiting.pop(message, None)
+            else:
+                self._last_seq = min(self._last_seq, message.seq - 1)
+                if message not in self._waiting:
+                    self.push_front(message)
+                del self._in_flight[message.seq]
+        self._in_flight_bytes = sum(len(other.payload) for other in self._in_flight.values())
+        self._stop_sent = any(other.kind == "stop" for other in self._in_flight.values())
+
+    def expect(self, seq: int) -> Message:
+        """Return the message of this number, which is in flight.
+
+        Raises:
+            UnknownSequence: if none is in flight under it.
+        """
+        message = self._in_flight.get(seq)
+        if message is None or message.kind == "stop":
+            raise UnknownSequence(f"an answer to message {seq}, which is not in flight")
+        return message
+
+    def complete(self, message: Message) -> bool:
+        """Take a message out of flight: it is answered.  Returns whether others wait."""
+        if message.seq > self._highest_answered:
+            self._highest_answered = message.seq
+        in_flight, size = self._in_flight, len(message.payload)
+        self._in_hand = None
+        del in_flight[message.seq]
+        self._in_flight_bytes = self._in_flight_bytes - size if in_flight else 0
+        return bool(self._waiting)
+
+    def give_up(self, message: Message) -> bool:
+        """Take out a message whose caller gave up on it; False if it does not wait here (any more)."""
+        if self.is_in_flight(message) or message not in self._waiting:
+            return False
+        del self._waiting[message]
+        return True
+
+    def recall(self, messages: Sequence[Message], highest_racing: int = 0) -> None:
+        """Let messages wait again, in front: they were sent, and the isolate has been told to skip them.
+
+        Args:
+            messages: in order.
+            highest_racing: the highest number that may be skipped as well; nothing is sent until those are answered.
+        """
+        recalled = {message.seq: None for message in messages}
+        size = sum(len(message.payload) for message in messages)
+        highest_racing = max(self._highest_racing, highest_racing)
+        try:
+            self._recalled.update(recalled)
+            self._push_all_front(messages)
+        except BaseException:  # for lack of memory: they are in flight as before, and not here as well
+            for message in messages:
+                self._waiting.pop(message, None)
+                self._recalled.pop(message.seq, None)
+            raise
+        self._highest_racing = highest_racing
+        for message in messages:  # from here on nothing can fail that would leave one of them nowhere
+            del self._in_flight[message.seq]
+            message.seq = 0
+        self._in_flight_bytes = self._in_flight_bytes - size if self._in_flight else 0
+
+    def is_recalled(self, seq: int) -> bool:
+        """Whether this number was of a message that has been recalled; forgets that."""
+        if seq not in self._recalled:
+            return False
+        del self._recalled[seq]
+        return True
+
+    def put_back(self, message: Message) -> None:
+        """Let a message in flight that the isolate has skipped wait again: in front, except its own stop."""
+        first = next(iter(self._waiting), None)
+        size = len(message.payload)
+        try:
+            self.push_front(message)
+            if first is not None and first.kind == "stop" and first.is_self_stop:
+                self._waiting.move_to_end(first, last=False)
+        except BaseException:  # for lack of memory: it is in flight as before
+            self._waiting.pop(message, None)
+            raise
+        if message.seq > self._highest_answered:
+            self._highest_answered = message.seq
+        del self._in_flight[message.seq]
+        self._in_flight_bytes = self._in_flight_bytes - size if self._in_flight else 0
+        self._in_hand = None
+        message.seq = 0
+        message.skip_race = ""
+
+    def push_front(self, message: Message) -> None:
+        """Add a message in front of all that wait."""
+        self._waiting[message] = None
+        self._waiting.move_to_end(message, last=False)
+
+    def _push_all_front(self, messages: Sequence[Message]) -> None:
+        for message in reversed(messages):
+            self.push_front(message)
+
+    def is_in_flight(self, message: Message) -> bool:
+        """Whether a message has been sent to this generation and not been answered."""
+        return self._in_flight.get(message.seq) is message
+
+    def take_calls(self, *, tried: bool = True) -> list[Message]:
+        """Take out everything that waits except the stops.
+
+        Args:
+            tried: whether also what has begun in an earlier generation, and is to be tried again.
+        """
+        calls = [message for message in self._waiting if message.kind != "stop" and (tried or not message.attempts)]
+        self.leaving += calls
+        taken = set(calls)
+        self._waiting = OrderedDict.fromkeys(message for message in self._waiting if message not in taken)
+        return calls
+
+    def take_own_stops(self) -> list[Message]:
+        """Take out the stops that a generation asked for itself: they end with it."""
+        stops = [message for message in self._waiting if message.is_self_stop]
+        self._waiting = OrderedDict.fromkeys(message for message in self._waiting if not message.is_self_stop)
+        return stops
+
+    def generation_ended(self, evidence: Evidence) -> Aftermath:
+        """Sort what was in flight; what has to be tried in the next generation waits again, in order."""
+        begun = self._believed(evidence)
+        retried: list[Message] = []
+        result = Aftermath([], [], self.take_own_stops(), retried)
+        again: list[Message] = []
+        for position, message in enumerate(self._in_flight.values()):
+            self._sort(message, message.seq <= begun, position == 0, result, again)
+        self.leaving += [*result.crashed, *result.poisoned, *result.dropped]
+        self._push_all_front(again)
+        retried += [message for message in again if message.seq <= begun and message.kind != "stop"]
+        self.next_generation()
+        return result
+
+    def next_generation(self) -> None:
+        """Number what is sent from 1 again: it goes to another process, and nothing is in flight to that."""
+        self._in_flight.clear()
+        self._in_hand = None
+        self._recalled.clear()
+        self._in_flight_bytes = self._last_seq = self._highest_answered = self._highest_racing = 0
+        self._stop_sent = False
+
+    def _believed(self, evidence: Evidence) -> int:
+        """The highest number that counts as begun: never less than what the answers prove."""
+        if not evidence.credible or evidence.begun > self._last_seq:
+            return self._last_seq
+        return max(evidence.begun, self._highest_answered)
+
+    def _sort(self, message: Message, begun: bool, head: bool, result: Aftermath, again: list[Message]) -> None:
+        if message.kind == "stop":
+            result.dropped.append(message) if message.is_self_stop else again.append(message)
+            return
+        if message.given_up:
+            result.dropped.append(message)
+            return
+        if not begun:
+            message.head_returns += head
+            begun = message.head_returns > MAX_HEAD_RETURNS
+        if not begun:
+            again.append(message)
+            return
+        message.attempts += 1
+        if message.attempts <= message.retries:
+            again.append(message)
+        elif message.retries:
+            result.poisoned.append(message)
+        else:
+            result.crashed.append(message)
+
+    def close(self) -> list[Message]:
+        """Take out everything that waits; nothing will be sent any more."""
+        left = list(self._waiting)
+        self.leaving += left
+        self._waiting.clear()
+        return left
+
+    def running(self, threads: int) -> list[Message]:
+        """Return what is in flight and may have begun, oldest first, if `threads` calls run at once."""
+        return [message for message in islice(self._in_flight.values(), threads) if message.kind != "stop"]
+
+    def unanswered(self) -> Iterable[Message]:
+        """Return what is in flight, oldest first."""
+        return list(self._in_flight.values())

@@ -1,0 +1,13 @@
+"""When an input of a pure machine is handled, and the random number that it uses."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class Moment:
+    """When an input is handled, in seconds on a monotonic clock, and a random number in [0, 1) for jitter."""
+
+    now: float
+    uniform: float = 0.5

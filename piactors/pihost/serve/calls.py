@@ -1,0 +1,205 @@
+"""The call loop: reads messages in order, runs them, and answers each exactly once.
+
+With several threads they take turns at the channel: one reads a message and publishes its number,
+then lets the next thread read while it runs the message.  So messages begin in order, and no
+thread hands a message to another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from ..memory import handed
+from ..memory.chunks import LEAST
+from ..pickles import byvalue, refusals
+from ..pickles.store import store
+from ..plain import encode as plain_encode
+from ..wire import wire
+from ..wire.page import SequencePage
+from ..wire.streams import FrameStream
+from . import faults, hosted
+from .coroutines import CoroutineRunner
+from .replies import Replies
+from .sharing import Sharing
+
+_MOST_SHOWN = 1000
+_SMALL = frozenset((int, float, bool, type(None)))
+"""Types of results that are never large, or that cannot hold what is large."""
+
+
+class CallsEnding(NamedTuple):
+    """Why the call loop ended: a stop (`error` is None), or an exception that nobody waits for."""
+
+    error: Optional[BaseException]
+
+
+class CallLoop:
+    """Runs the messages of one generation in `threads` threads, the main thread among them."""
+
+    def __init__(self, data: FrameStream, page: SequencePage, replies: Replies, threads: int, sharing: Sharing) -> None:
+        self._sharing = sharing
+        self._data = data
+        self.page = page
+        self._replies = replies
+        self._trusted = Replies(True, replies.accept, replies.most)
+        self._threads = threads
+        self._others: List[threading.Thread] = []
+        self._turn = threading.Lock()
+        self._ending: Optional[CallsEnding] = None
+        self.coroutines = CoroutineRunner(self.end_with)
+        self.hosted = hosted.Hosted(hosted.Toolbox())
+
+    def start_threads(self) -> None:
+        """Start the threads that serve beside the main one; before the host is told that this process is ready."""
+        for slot in range(1, self._threads):
+            name = "pihost-call-{}".format(slot)
+            thread = threading.Thread(target=self._serve, args=(slot,), name=name, daemon=True)
+            thread.start()
+            self._others.append(thread)
+
+    def host(self, found: hosted.Hosted) -> None:
+        """This is what calls are for."""
+        self.hosted = found
+
+    def run(self) -> CallsEnding:
+        """Serve until a stop or a failure, and return which; all running calls have ended by then."""
+        self._serve(0)
+        for thread in self._others:
+            thread.join()
+        assert self._ending is not None
+        return self._ending
+
+    def cut(self, returned: Callable[..., Any], ended: Callable[[Optional[BaseException]], None]) -> None:
+        """In a fork of the isolate: answer nothing, and call one of these when the code that forked comes back.
+
+        What is not a fork does not look whether it is one: here the steps that follow a call are replaced.
+        """
+        hidden: Dict[str, Any] = {"_answer": returned, "_failed": lambda _, error: ended(error), "_end": ended}
+        self.__dict__.update(hidden)
+        self.coroutines.cut(ended)
+
+    def settle(self, value: Any) -> Any:
+        """Return a result as it is, or the result of a coroutine."""
+        return self.coroutines.run(value) if type(value) is hosted.CoroutineType else value
+
+    def _serve(self, slot: int) -> None:
+        begin, handle, turn, read = self.page.begin, self._handle, self._turn, self._data.next
+        stop, define = wire.STOP, wire.DEFINE
+        while True:
+            with turn:
+                if self._ending is not None:
+                    return
+                frame = read()
+                lent: Sequence[int] = ()
+                while frame is not None and frame.kind == define:
+                    lent = store.receive(frame.payload)
+                    frame = read()
+                if frame is None or frame.kind == stop:
+                    self._no_more(frame)
+                    return
+                wanted = begin(slot, frame.seq)
+            if wanted:
+                handle(frame)
+            else:
+                self._data.send(wire.SKIPPED, 0, frame.seq)
+            if lent:
+                handed.drop(lent)
+
+    def _no_more(self, frame: Optional[wire.Frame]) -> None:
+        if frame is None and self._ending is None:
+            threading.Event().wait()  # the host is gone; the control thread ends this process, and all below it
+        self._end(None)
+
+    def end_with(self, error: BaseException) -> None:
+        """End, on a thread that serves no messages: code that no call waits for has raised what ends a process."""
+        self._end(error, wake=True)
+
+    def _end(self, error: Optional[BaseException], wake: bool = False) -> None:
+        if self._ending is None:
+            self._ending = CallsEnding(error)
+            if self._threads > 1 or wake:
+                # Wakes the thread that waits for the next message; what it would read is not begun.
+                with contextlib.suppress(OSError):  # the host is gone
+                    self._data.sock.shutdown(socket.SHUT_RD)
+
+    def _handle(self, frame: wire.Frame) -> None:
+        try:
+            operation, path, args, kwargs = self._message(frame)
+            value = self.hosted.perform(operation, path, args, kwargs)
+            if type(value) is hosted.CoroutineType:
+                value = self.settle(value)
+        except Exception as error:
+            self._failed(frame, error)
+        except BaseException as error:
+            self._told(self.hosted.on_base_exception, error)
+            self._end(error)
+        else:
+            self._answer(frame, value)
+
+    def _message(self, frame: wire.Frame) -> Any:
+        if frame.flags & wire.SHARED:
+            return byvalue.loads_chunks(self._sharing.receive(frame.payload))
+        return byvalue.loads(frame.payload)
+
+    def _replies_to(self, frame: wire.Frame) -> Replies:
+        return self._trusted if frame.flags & wire.CODE else self._replies
+
+    def _payload(self, replies: Replies, value: Any, inline: bool) -> Tuple[int, bytes]:
+        """Return the flags and the payload of an answer; of a large one, the table of where it lies."""
+        if inline or type(value) in _SMALL:
+            flags, payload = replies.value(value)
+            if len(payload) > replies.most:
+                replies.check_size(len(payload))
+            return flags, payload
+        flags, chunks = replies.chunks(value)
+        if isinstance(chunks, bytes):
+            replies.check_size(len(chunks))
+            return flags, chunks
+        size = chunks.nbytes
+        replies.check_size(size)
+        if size >= LEAST:
+            table = self._sharing.pack(chunks)
+            if table is not None:
+                return flags | wire.SHARED, table
+            if chunks.apart:
+                return replies.value(value)
+        return flags, chunks.joined()
+
+    @staticmethod
+    def _told(hook: Callable[[BaseException], None], error: BaseException) -> None:
+        """Call what reports an exception; what that raises (a broken `__str__`, a log handler) does not matter."""
+        with contextlib.suppress(BaseException):
+            hook(error)
+
+    def _failed(self, frame: wire.Frame, error: Exception) -> None:
+        if frame.kind == wire.CALL:
+            self._told(self.hosted.on_returned_exception, error)
+            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies_to(frame).error(error))
+        else:
+            self._end(error)
+
+    def _answer(self, frame: wire.Frame, value: Any) -> None:
+        if frame.kind == wire.TELL:
+            self._data.send(wire.DONE, 0, frame.seq)
+            return
+        replies = self._trusted if frame.flags & wire.CODE else self._replies  # as `_replies_to`, without a step more
+        try:
+            flags, payload = self._payload(replies, value, bool(frame.flags & wire.INLINE))
+        except plain_encode.NotPlain as error:
+            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, replies.refused(error))
+        except BaseException as error:
+            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, replies.error(_unsendable(value, error)))
+        else:
+            self._data.send(wire.REPLY, flags, frame.seq, payload)
+
+
+def _unsendable(value: Any, error: BaseException) -> Exception:
+    if isinstance(error, refusals.Refused):
+        return error
+    name, text = faults.class_name(type(value)), faults.text_of(error, _MOST_SHOWN)
+    if not isinstance(error, Exception):
+        text = "{}: {}".format(faults.title(error), text)
+    return refusals.Refused("the result, a {}, cannot be sent: {}".format(name, text))

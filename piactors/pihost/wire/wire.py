@@ -1,0 +1,289 @@
+"""The frame codec: bytes in, frames out, no input or output of its own.
+
+A frame is a 16-byte header and a payload.  The header holds, little-endian: the payload's length
+(u32), the kind (u8), flags (u8), the generation (u16, modulo 65536) and a sequence number (u64).
+
+Bytes that cannot be the start of an acceptable frame raise `WireError` as soon as the header is
+there, before anything is allocated for the payload.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+HEADER = struct.Struct("<IBBHQ")
+HEADER_SIZE = HEADER.size
+
+# Data channel, host to isolate.
+INIT = 2
+CALL = 5
+TELL = 6
+STOP = 10
+# Data channel, isolate to host.  Each CALL and TELL gets exactly one of REPLY, ERROR, DONE, SKIPPED.
+READY = 3
+START_FAILED = 4
+REPLY = 7
+ERROR = 8
+DONE = 17
+SKIPPED = 9
+DEFINE = 20
+"""Definitions that the messages after it need, and the keys of those that the host has let go of.  Host to isolate."""
+# Control channel.  REQUEST, RESPONSE and FAILURE go both ways: the protocol is symmetric.
+HELLO = 1
+STOPPING = 11
+PROCEED = 12
+REQUEST = 13
+RESPONSE = 14
+FAILURE = 15
+LOG = 16
+MAP = 18
+"""A segment of shared memory (`segments`), by number; its descriptor comes along.  Both ways, before its first use."""
+UNMAP = 19
+HAND = 21
+"""A descriptor that goes along with a message, by number; it comes along.  Host to isolate."""
+LOST = 22
+"""A segment, by number, could not be taken: it is not to be used again.  Both ways."""
+# Between the host and its launcher.
+SETUP = 32
+LAUNCH = 33
+LAUNCHED = 34
+REFUSED = 35
+EXITED = 36
+WARM = 37
+SIGNAL = 38
+"""To the launcher, which may have rights that its host has given up: send a signal to a process that it has made."""
+SPARED = 39
+"""The launcher may not send it either."""
+LOOK = 40
+"""To the launcher: news of an isolate is due and does not come; it is to look, and to end what holds that back."""
+LOOKED = 41
+"""What it saw: the letter of the process's state in /proc, or nothing if there is no such process (any more)."""
+
+KINDS = frozenset(
+    (
+        HELLO,
+        INIT,
+        READY,
+        START_FAILED,
+        CALL,
+        TELL,
+        REPLY,
+        ERROR,
+        DONE,
+        SKIPPED,
+        STOP,
+        STOPPING,
+        PROCEED,
+        REQUEST,
+        RESPONSE,
+        FAILURE,
+        LOG,
+        MAP,
+        UNMAP,
+        DEFINE,
+        HAND,
+        LOST,
+        SETUP,
+        LAUNCH,
+        LAUNCHED,
+        REFUSED,
+        EXITED,
+        WARM,
+        SIGNAL,
+        SPARED,
+        LOOK,
+        LOOKED,
+    )
+)
+
+# Flags: how a payload is encoded, whether it lies in a segment, and whether the answer may.
+PLAIN = 0
+PICKLE = 1
+SHARED = 2
+INLINE = 4
+"""Of a CALL: the answer has to come through the socket."""
+CODE = 8
+"""Of a CALL: the answer may be a pickle, whatever else the isolate is trusted with."""
+LACK = 16
+"""Of a START_FAILED: there was too little of something (see `lacks`), and it was not isolated code that met with it."""
+
+LEAST_READ = 4096
+MOST_READ = 65536
+"""How many bytes to read at once.  A buffer of the larger size for each small message costs more than the message."""
+
+DIRECT_FROM = 65536
+"""Payloads from this size on are received straight into their own buffer."""
+
+_FIRST_ALLOCATION = 1 << 20
+
+Payload = Union[bytes, bytearray]
+
+
+class WireError(Exception):
+    """The peer sent bytes that are not a frame of this protocol.
+
+    `frames` holds what stood whole before them in the same bytes: it counts, however they were cut.
+    """
+
+    def __init__(self, text: str, frames: Sequence[Frame] = ()) -> None:
+        super().__init__(text)
+        self.frames = list(frames)
+
+
+class Frame(NamedTuple):
+    """One message of the protocol."""
+
+    kind: int
+    flags: int
+    generation: int
+    seq: int
+    payload: Any
+    """Bytes; or `segments.Received`, once a receiver has unpacked what lies in shared memory."""
+
+
+_new = tuple.__new__
+"""Makes a Frame without a step of Python, which the class itself takes."""
+
+
+def header(kind: int, flags: int, generation: int, seq: int, length: int) -> bytes:
+    """Return the header of a frame whose payload has `length` bytes."""
+    return HEADER.pack(length, kind, flags, generation & 0xFFFF, seq)
+
+
+def encode(kind: int, flags: int = 0, generation: int = 0, seq: int = 0, payload: Payload = b"") -> bytes:
+    """Return a whole frame as bytes (it copies the payload: for small frames)."""
+    return header(kind, flags, generation, seq, len(payload)) + payload
+
+
+def next_read(size: int, got: int) -> int:
+    """Return how many bytes to read at once, after a read of up to `size` has returned `got`."""
+    if got == size:
+        return MOST_READ
+    return LEAST_READ if got < LEAST_READ else size
+
+
+class FrameDecoder:
+    """Turns a stream of bytes, however it was cut, into frames.
+
+    `feed` takes bytes from a scratch buffer.  While a large payload is arriving, `direct` returns
+    the place where its next bytes belong, so that the reader can receive into it and call
+    `received`.  After a `WireError` the decoder refuses everything: the stream has no next frame.
+    """
+
+    def __init__(self, max_frame: int) -> None:
+        self.max_frame = max_frame
+        self.rest = b""
+        """What has come of a frame that is not complete, except a large payload."""
+        self.head: Optional[Frame] = None
+        """Of the large payload that is arriving, if any: only then does `direct` return something."""
+        self._length = 0
+        self._body = bytearray()
+        self._filled = 0
+        self._view: Optional[memoryview] = None
+        self._broken: Optional[WireError] = None
+
+    def state(self) -> Tuple[Any, ...]:
+        """Return what `restore` needs to go back to here, from after one `feed` or `received` that may be cut short."""
+        return self.head, self._length, self._body, self._filled, self.rest, self._broken
+
+    def restore(self, state: Optional[Tuple[Any, ...]]) -> None:
+        """Go back to an earlier state; None: one between two frames.  What `direct` has filled since stays there."""
+        if self._view is not None:
+            self._view.release()
+            self._view = None
+        clean: Tuple[Any, ...] = (None, 0, bytearray(), 0, b"", None)
+        self.head, self._length, self._body, self._filled, self.rest, self._broken = state or clean
+
+    @property
+    def mid_frame(self) -> bool:
+        """Whether the stream stands inside a frame: an end here has cut one off."""
+        return self.head is not None or bool(self.rest)
+
+    def feed(self, data: Union[bytes, bytearray, memoryview]) -> List[Frame]:
+        """Take the next bytes of the stream and return the frames that they complete."""
+        if self._broken is not None:
+            raise self._broken
+        frames: List[Frame] = []
+        if self.head is not None:
+            data = self._feed_body(memoryview(data), frames)
+        elif not self.rest and HEADER_SIZE <= len(data) < DIRECT_FROM and type(data) is bytes:
+            # What nearly always comes: one frame, whole.
+            length, kind, flags, generation, seq = HEADER.unpack_from(data)
+            if length == len(data) - HEADER_SIZE and length <= self.max_frame and kind in KINDS:
+                return [_new(Frame, (kind, flags, generation, seq, data[HEADER_SIZE:]))]
+        self._feed_frames(data, frames)
+        return frames
+
+    def direct(self) -> Optional[memoryview]:
+        """Return where the next bytes of a large payload belong, or None if none is arriving."""
+        if self.head is None:
+            return None
+        if self._view is not None:
+            self._view.release()
+        if self._filled == len(self._body):
+            # Grown as bytes arrive, never on the word of a header: a lie costs its own length.
+            grown = min(self._length, len(self._body) * 2)
+            self._body.extend(bytes(grown - len(self._body)))
+        self._view = memoryview(self._body)[self._filled :]
+        return self._view
+
+    def received(self, count: int) -> List[Frame]:
+        """Say that `count` bytes were written to what `direct` returned."""
+        if self._view is not None:
+            self._view.release()
+            self._view = None
+        self._filled += count
+        frames: List[Frame] = []
+        if self._filled == self._length:
+            self._finish_body(frames)
+        return frames
+
+    def _feed_frames(self, data: Union[bytes, bytearray, memoryview], frames: List[Frame]) -> None:
+        buffer = self.rest + bytes(data) if self.rest else data if type(data) is bytes else bytes(data)
+        position, end = 0, len(buffer)
+        while end - position >= HEADER_SIZE:
+            length, kind, flags, generation, seq = HEADER.unpack_from(buffer, position)
+            if length > self.max_frame or kind not in KINDS:
+                self._check(length, kind, frames)
+            stop = position + HEADER_SIZE + length
+            if stop > end:
+                if length >= DIRECT_FROM:
+                    self._start_body(Frame(kind, flags, generation, seq, b""), length, buffer[position + HEADER_SIZE :])
+                    position = end
+                break
+            frames.append(_new(Frame, (kind, flags, generation, seq, buffer[position + HEADER_SIZE : stop])))
+            position = stop
+        self.rest = buffer[position:]
+
+    def _check(self, length: int, kind: int, frames: List[Frame]) -> None:
+        text = ""
+        if length > self.max_frame:
+            text = "a frame of {:,} bytes is announced, but max_frame allows {:,}".format(length, self.max_frame)
+        elif kind not in KINDS:
+            text = "frame kind {} is not of this protocol".format(kind)
+        if text:
+            self._broken = WireError(text)
+            raise WireError(text, frames)
+
+    def _start_body(self, head: Frame, length: int, first: bytes) -> None:
+        self.head = head
+        self._length = length
+        self._body = bytearray(min(length, max(_FIRST_ALLOCATION, len(first))))
+        self._body[: len(first)] = first
+        self._filled = len(first)
+
+    def _feed_body(self, data: memoryview, frames: List[Frame]) -> memoryview:
+        while self.head is not None and len(data):
+            target = self.direct()
+            assert target is not None
+            count = min(len(target), len(data))
+            target[:count] = data[:count]
+            data = data[count:]
+            frames.extend(self.received(count))
+        return data
+
+    def _finish_body(self, frames: List[Frame]) -> None:
+        assert self.head is not None
+        frames.append(self.head._replace(payload=self._body))
+        self.head, self._body, self._filled, self._length = None, bytearray(), 0, 0

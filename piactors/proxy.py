@@ -1,0 +1,149 @@
+"""pykka's proxies, with options for single calls."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from typing import TYPE_CHECKING, Any, Generic
+
+from pykka import ActorProxy, CallableProxy, messages
+
+from piactors.future import Future
+
+if TYPE_CHECKING:
+    from typing_extensions import ParamSpec, TypeVar
+
+    A_co = TypeVar("A_co", covariant=True, default=Any)
+    P = ParamSpec("P", default=...)
+    T_co = TypeVar("T_co", covariant=True, default=Any)
+else:  # what checkers read above says `default`, which Python knows from 3.13 on
+    from typing import ParamSpec, TypeVar
+
+    A_co, P, T_co = TypeVar("A_co", covariant=True), ParamSpec("P"), TypeVar("T_co", covariant=True)
+
+_LONGEST = 1e9
+
+
+class IsolateProxy(ActorProxy[Any], Generic[A_co]):
+    """A `pykka.ActorProxy` whose methods have `with_options`.
+
+    A type checker does not see its attributes: it takes whatever is asked of a proxy.  What it checks is
+    `IsolateRef.call`, or a protocol of your own; see docs/types.md.
+    """
+
+    def __init__(self, *, actor_ref: Any, attr_path: Any = None) -> None:
+        # Not pykka's own __init__, which could not say why the isolate has ended, and looks at attributes one by one.
+        actor_ref._check_alive()
+        self.actor_ref = actor_ref
+        self._actor = actor_ref._actor_weakref()
+        self._attr_path = attr_path or ()
+        self._known_attrs = self._actor._known()
+        self._actor_proxies, self._callable_proxies = {}, {}
+
+    def __repr__(self) -> str:
+        return f"<ActorProxy for {_about(self.actor_ref)}, attr_path={self._attr_path!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a method, a proxy of a traversable attribute, or a future of any other one."""
+        path = (*self._attr_path, name)
+        if path not in self._known_attrs:
+            self._known_attrs = self._actor._known(again=True)
+            if path not in self._known_attrs:
+                raise AttributeError(f"{self} has no attribute {name!r}")
+        found = super().__getattr__(name)
+        if type(found) is CallableProxy:
+            found = self._callable_proxies[path] = CallProxy(actor_ref=self.actor_ref, attr_path=path)
+            self.__dict__[name] = found  # found at once from now on
+        elif type(found) is ActorProxy:
+            found = self._actor_proxies[path] = IsolateProxy(actor_ref=self.actor_ref, attr_path=path)
+        return found
+
+    def __dir__(self) -> list[str]:
+        return sorted(set(super().__dir__()))
+
+
+class CallProxy(CallableProxy[Any], Generic[P, T_co]):
+    """One method of an isolate, and how its calls are treated.
+
+    For a type checker, ``CallProxy[[int], str]`` is a method that takes an int and has a str as its result.
+    """
+
+    def __init__(self, *, actor_ref: Any, attr_path: Any, **options: Any) -> None:
+        super().__init__(actor_ref=actor_ref, attr_path=attr_path)
+        self._options = options
+
+    def __repr__(self) -> str:
+        return f"<CallProxy {'.'.join(self._attr_path)} of {_about(self.actor_ref)}>"
+
+    def with_options(self, *, call_timeout: float | None = None, retries: int = 0) -> CallProxy[P, T_co]:
+        """Return the same method, to be called with other options; what is not given stays as it is.
+
+        Args:
+            call_timeout: seconds that a call may run, until its process is ended; `math.inf` for no limit.
+            retries: how often a call may be tried again if its process ended while it ran.
+
+        Example:
+            ::
+
+                proxy.resize.with_options(call_timeout=2)(data, 64)
+        """
+        check_call_options(retries, call_timeout)
+        given = {name: value for name, value in (("call_timeout", call_timeout), ("retries", retries)) if value}
+        return CallProxy(actor_ref=self.actor_ref, attr_path=self._attr_path, **{**self._options, **given})
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Future[T_co]:
+        """Call the method and return a future of its result."""
+        return self.actor_ref._call(self._attr_path, args, kwargs, **self._options)  # type: ignore[attr-defined,no-any-return]
+
+    def defer(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call the method without waiting for anything; its exception ends the generation."""
+        message = messages.ProxyCall(attr_path=self._attr_path, args=args, kwargs=kwargs)
+        self.actor_ref.tell(message, **self._options)
+
+
+def method_path(method: object) -> tuple[str, ...]:
+    """Return the path of a method that `IsolateRef.call` was given.
+
+    Raises:
+        TypeError: if it is neither a name nor a function that has one.
+        ValueError: if it is a text that is not a name.
+    """
+    if isinstance(method, str):
+        path = tuple(method.split("."))
+        if not all(part.isidentifier() for part in path):
+            raise ValueError(f"call: {method!r} is not the name of a method; use one such as 'add' or 'part.add'")
+        return path
+    name = getattr(method, "__name__", None)
+    if not callable(method) or isinstance(method, type) or not isinstance(name, str):
+        raise TypeError(f"call: {method!r} is not a method; pass one of the class, such as Calc.add, or its name")
+    if not name.isidentifier():
+        raise TypeError(f"call: {method!r} has no name by which the isolate would know it; pass a method of its class")
+    owner = getattr(method, "__self__", None)
+    if owner is not None and not isinstance(owner, type):
+        bound = type(owner).__name__
+        raise TypeError(f"call: {method!r} belongs to an object of this process; pass {bound}.{name} or {name!r}")
+    return (name,)
+
+
+def _about(ref: object) -> str:
+    """Return what the repr of a ref says of it."""
+    return repr(ref).removeprefix("<ActorRef for ").removesuffix(">")
+
+
+def check_call_options(retries: object, call_timeout: object) -> None:
+    """Raise if the options of a call are not valid.
+
+    Raises:
+        TypeError: if a value is not a number.
+        ValueError: if a number is not allowed.
+    """
+    if type(retries) is not int or retries < 0:
+        kind = ValueError if isinstance(retries, int | float) else TypeError
+        raise kind(f"retries={retries!r} is not allowed; use a whole number of at least 0")
+    if call_timeout is None:
+        return
+    if not isinstance(call_timeout, int | float) or isinstance(call_timeout, bool):
+        raise TypeError(f"call_timeout={call_timeout!r} is not allowed; use a number of seconds, more than 0")
+    if not (0 < call_timeout <= _LONGEST or call_timeout == math.inf):
+        allowed = f"use a number of seconds, more than 0 and at most {_LONGEST:g}, or math.inf"
+        raise ValueError(f"call_timeout={reprlib.repr(call_timeout)} is not allowed; {allowed}")

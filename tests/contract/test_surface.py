@@ -1,0 +1,41 @@
+"""What programs of others rely on: each public name, with its signature, as it was recorded; new ones are listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.contract import surface
+
+RECORDED = Path(__file__).with_name("surface.txt").read_text().splitlines()
+ADDED = [
+    "IsolateRef.recycle(self) -> 'Future[int]'",
+    "IsolateRef.replace(self, target: 'object', /, *args: 'Any', options: 'IsolationOptions | None' = None, "
+    "**kwargs: 'Any') -> 'Future[int]'",
+    "SupervisorRef.replace_child(self, spec: 'ChildSpec') -> 'Future[int]'",
+    "events.CallInfo(isolate: 'str', call: 'str') -> None",
+    "events.Instrument(*args, **kwargs)",
+    "events.Instrument.call_sent(self, call: 'CallInfo') -> 'None'",
+    "events.Instrument.call_settled(self, call: 'CallInfo', outcome: 'CallOutcome', seconds: 'float') -> 'None'",
+    "events.instrument(new: 'Instrument') -> 'Callable[[], None]'",
+]
+"""Since then."""
+OTHERWISE = {
+    "Future.result(self, timeout: 'float | None' = None) -> 'Any'": (
+        "Future.result(self, timeout: 'float | None' = None) -> 'T'"
+    ),
+    "testing.Lab.runner(self, spec: 'ChildSpec', link: 'Link') -> 'Runner'": (
+        "testing.Lab.runner(self, spec: 'ChildSpec', link: 'ChildLink') -> 'Runner'"
+    ),
+}
+"""Recorded, and now: annotations alone, of which programs that run see nothing."""
+
+
+def test_nothing_is_missing_or_otherwise() -> None:
+    """Parameters, their kinds, defaults and types, and what is returned."""
+    assert [line for line in RECORDED if OTHERWISE.get(line, line) not in surface.lines()] == []
+
+
+def test_what_is_new_is_listed() -> None:
+    """So that nothing becomes public by accident."""
+    new = [line for line in surface.lines() if line not in RECORDED]
+    assert new == sorted([*ADDED, *OTHERWISE.values()])
