@@ -16,6 +16,7 @@ import ipaddress
 import math
 import pathlib
 import re
+import sys
 import threading
 import types
 import uuid
@@ -28,6 +29,8 @@ import attrs
 import numpy as np
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "plain_data.md"
+TEXT_CODE = "w" if sys.version_info >= (3, 13) else "u"
+"""Of arrays of characters: each Python warns of the other one, or does not know it."""
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
@@ -300,7 +303,7 @@ REFUSED = [
         "the same with a `ZoneInfo`, or in UTC",
         "ZoneInfo",
     ),
-    Refused("`array.array` of text", lambda: array.array("u", "x"), "type code 'u'", "its text"),
+    Refused("`array.array` of text", lambda: array.array(TEXT_CODE, "x"), f"type code {TEXT_CODE!r}", "its text"),
     Refused(
         "NumPy arrays of objects",
         lambda: np.array([None]),

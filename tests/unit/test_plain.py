@@ -37,6 +37,7 @@ from hypothesis import strategies as st
 from piactors.pihost.plain import tags as t
 from piactors.pihost.plain.decode import BadPlain, decode
 from piactors.pihost.plain.encode import NotPlain, encode
+from tests.plain_kinds import TEXT_CODE
 from tests.tiers import sizes
 
 MIB = 1 << 20
@@ -485,7 +486,7 @@ def accept(*classes: type) -> dict[str, type]:
         lambda: 1,
         iter([]),
         re.compile("x"),
-        array.array("u", "x"),
+        array.array(TEXT_CODE, "x"),
         [Number(1)] * 8,
         {Number(1): 2},
     ],
