@@ -48,7 +48,7 @@ class Busy(piactors.ProcessActor):
 
 
 def burn() -> None:
-    """Use the processor for ever, mostly without Python's lock."""
+    """Use the processor forever, mostly without Python's lock."""
     data = bytes(MIB)
     while True:
         hashlib.sha256(data)

@@ -35,7 +35,7 @@ class RawPipe:
         return self.connection.recv()
 
     def pipelined(self, value: Any, calls: int, window: int) -> None:
-        """Make many calls with up to `window` of them under way: more could block both sides for ever."""
+        """Make many calls with up to `window` of them under way: more could block both sides forever."""
         ahead = min(window, calls)
         for _ in range(ahead):
             self.connection.send(value)

@@ -22,7 +22,7 @@ class Greeter(ProcessActor):
         self.greeted: list[str] = []
 
     def on_receive(self, message: Any) -> str:
-        """Answer a message that is no call of a method."""
+        """Answer a message that is not a call of a method."""
         return f"got {message!r} in process {os.getpid()}"
 
     def greet(self, name: str) -> str:

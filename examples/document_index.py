@@ -32,7 +32,7 @@ CRASHED = "PoisonMessage"
 
 
 def main() -> int:
-    """Make the index and check it; the exit code is 0 only where it is right."""
+    """Make the index and check it; the exit code is 0 only if it is right."""
     given = arguments()
     logging.getLogger("piactors").setLevel(logging.CRITICAL)  # its warnings of crashes: `show_files` shows them here
     with tempfile.TemporaryDirectory() as temporary:
@@ -122,7 +122,7 @@ def expected(path: str) -> tuple[list[Row], str | None]:
 
 
 def outcome(error: str | None) -> str | None:
-    """Return the error that is recorded of a file, without how the crash came about where it is one."""
+    """Return the error that is recorded of a file, without how the crash came about if it is one."""
     return CRASHED if error is not None and error.startswith(CRASHED) else error
 
 

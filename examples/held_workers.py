@@ -2,7 +2,7 @@
 
     python examples/held_workers.py
 
-Every job below would bring a program down, or keep it waiting for ever.  Here each has an isolate with limits, and
+Every job below would bring a program down, or keep it waiting forever.  Here each has an isolate with limits, and
 ends with an error that says which limit it broke, or where it hung.  One job leaks a little at every call; its
 process is replaced between two calls, and nobody notices.
 """
@@ -33,7 +33,7 @@ class Worker(ProcessActor):
         return a + b
 
     def leak(self, megabytes: int) -> int:
-        """Keep some memory for ever; return the pid."""
+        """Keep some memory forever; return the pid."""
         self.kept.append(b"x" * (megabytes << 20))
         return os.getpid()
 

@@ -19,7 +19,7 @@ TARGET = "sample_lib:method"
 
 
 def main() -> int:
-    """Do what the command line says; the exit code is 1 where the call failed."""
+    """Do what the command line says; the exit code is 1 if the call failed."""
     parser = argparse.ArgumentParser(description="Run sample_lib.method in an isolate.")
     parser.add_argument("--restart", action="store_true", help="start the isolate again after a crash")
     parser.add_argument("words", nargs="*", help="crash, throw, sleep100, return7, print hello; none: a short tour")

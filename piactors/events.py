@@ -125,7 +125,8 @@ class IsolateRecycled(Event):
     """A fresh generation has taken over between two calls; `pid` and `generation` are those of the old one.
 
     Attributes:
-        reason: ``after_calls``, ``after_seconds``, ``above_memory`` or ``soft_memory``.
+        reason: ``after_calls``, ``after_seconds``, ``above_memory`` or ``soft_memory``; ``asked for`` (`recycle`),
+            ``replaced`` (`replace`) or ``declared anew`` (`replace_child`).
         new_pid: the process that has taken over.
         warm: whether it was ready before the old one was told to stop.
     """
@@ -149,9 +150,8 @@ class EventBus:
     """Keeps the subscriptions.  It runs nothing: a dispatcher asks it who wants an event."""
 
     def __init__(self) -> None:
-        self._lock = (
-            threading.RLock()
-        )  # subscribers come and go on any thread; a signal handler may come while its thread has it
+        # Subscribers come and go on any thread; a signal handler may come while its thread has it.
+        self._lock = threading.RLock()
         self._subscriptions: dict[object, tuple[Callback, tuple[type[Event], ...]]] = {}
         self._wanted: dict[type[Event], bool] = {}
         """What `is_wanted` has found since the subscriptions changed."""
@@ -319,10 +319,10 @@ class CallInfo:
 
 
 class Instrument(Protocol):
-    """Whoever watches all calls from this process to its isolates; as long as none is installed, that costs nothing.
+    """Something that watches all calls from this process to its isolates; if none is installed, that costs nothing.
 
     Its methods come on the thread that sends a call or takes its answer, so they must be quick; what they raise is
-    logged, and nothing else happens.
+    logged, and nothing else happens.  Of ends, restarts and limits `subscribe` tells, in order and on a thread of its own.
     """
 
     def call_sent(self, call: CallInfo) -> None:

@@ -56,7 +56,7 @@ _MOST_SIZE = 2**62
 
 @attrs.frozen(kw_only=True)
 class IsolationLimits:
-    """What an isolate may use of the machine, all its descendants included where the mechanism can count them.
+    """What an isolate may use of the machine, all its descendants included if the mechanism can count them.
 
     An instance never changes; `attrs.evolve` makes another. `ref.enforcement()` says what holds each limit, and
     docs/limits.md what happens if one is broken.

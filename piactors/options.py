@@ -279,7 +279,7 @@ def check_standby(options: IsolationOptions, restart: RestartType, whose: str = 
     soft = None if options.limits is None else options.limits.on_soft_memory
     if options.standby and restart == "temporary" and options.recycle is None and soft != "recycle":
         raise ValueError(
-            f"IsolationOptions.standby{whose}: True is not allowed with restart='temporary' and without recycle, where "
+            f"IsolationOptions.standby{whose}: True is not allowed with restart='temporary' and without recycle, since "
             "nothing could take over; use restart='transient' or 'permanent', or a Recycle"
         )
 

@@ -145,7 +145,7 @@ class MultiprocessPool:
         return pid
 
     def crash(self) -> bool:
-        """See `Peer`: such a call waits for ever."""
+        """See `Peer`: such a call waits forever."""
         import multiprocess
 
         try:

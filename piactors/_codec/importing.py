@@ -40,7 +40,7 @@ def _is_starting() -> str:
 
 
 def _importing_for_pihost(frame: FrameType | None) -> str:
-    """Return the module that pihost itself has imported, where the stack is in the top level of one."""
+    """Return the module that pihost itself has imported, if the stack is in the top level of one."""
     module = ""
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))

@@ -51,9 +51,9 @@ class Spawning:
         self.lent.append(lent)
         return lent.number
 
-    def DupFd(self, number: int) -> handed.Handle:
+    def DupFd(self, number: int) -> handed.HandedDescriptor:
         """Return what stands for a descriptor in the message."""
-        return handed.Handle(number)
+        return handed.HandedDescriptor(number)
 
     def begin(self, family: str) -> None:
         """Be the process that is being spawned, for this thread and one of the libraries, until `end`."""

@@ -56,13 +56,13 @@ class Relay:
     """
 
     def __init__(
-        self, dispatcher: Dispatcher, name: str, sink: str | Callable[[Any], object], later: Later | None = None
+        self, dispatcher: Dispatcher, name: str, output: str | Callable[[Any], object], later: Later | None = None
     ) -> None:
         self._dispatcher = dispatcher
         self._rota = dispatcher.rota
         self._name = name
         self._shown_name = shown.line(name)
-        self._sink = sink
+        self._output = output
         self._later = later
         self._lock = threading.Lock()  # the I/O thread puts, the dispatcher takes, and both count
         self._entries: deque[Entry] = deque()
@@ -105,8 +105,8 @@ class Relay:
 
     def lines(self, pid: int | None, generation: int, stream: str, lines: list[str]) -> None:
         """Pass on lines of output, if anybody wants them."""
-        wanted = events.bus.is_wanted(events.OutputReceived) or callable(self._sink)
-        if wanted or (self._sink == "log" and output_logger.isEnabledFor(_LEVELS[stream])):
+        wanted = events.bus.is_wanted(events.OutputReceived) or callable(self._output)
+        if wanted or (self._output == "log" and output_logger.isEnabledFor(_LEVELS[stream])):
             size = sum(map(len, lines)) + _COST_OF_A_LINE * len(lines) + _JOB_BYTES
             place: dict[str, Any] = {"pid": pid, "generation": generation, "stream": stream, "time": time.time()}
             make = partial(events.OutputReceived, name=self._name, **place)
@@ -276,7 +276,7 @@ class _Lines:
 
     def __call__(self) -> bool:
         """Pass some on; whether these were the last."""
-        relay, sink, first = self._relay, self._relay._sink, self._position
+        relay, output, first = self._relay, self._relay._output, self._position
         until = time.monotonic() + _TURN_SECONDS
         wanted = events.bus.is_wanted(events.OutputReceived)
         told: list[events.OutputReceived] = []
@@ -285,11 +285,11 @@ class _Lines:
             self._position += 1
             if wanted:
                 told.append(self._make(line=line))
-            if sink == "log":
+            if output == "log":
                 _guarded(relay._log_line, self._stream, line)
-            elif callable(sink):
+            elif callable(output):
                 text = "the output callback of isolate %s has failed"
-                call(sink, (told[-1] if wanted else self._make(line=line),), text, relay._shown_name)
+                call(output, (told[-1] if wanted else self._make(line=line),), text, relay._shown_name)
             if time.monotonic() >= until or len(told) >= _MOST_TOLD:
                 break
         over = self._position == len(self._lines)

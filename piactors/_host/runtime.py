@@ -76,7 +76,6 @@ class Runtime:
     def __init__(self) -> None:
         self.pid = os.getpid()
         stdio.fill()
-        self.failure: BaseException | None = None
         self._members: weakref.WeakSet[Member] = weakref.WeakSet()
         self._alive: dict[int, Member] = {}
         self._trees: list[Member] = []
@@ -231,7 +230,6 @@ class Runtime:
 
     def _loop_failed(self, error: BaseException) -> None:
         """On the dying I/O thread: no caller may be left waiting for what will never come."""
-        self.failure = error
         _forget(self)
         with contextlib.suppress(BaseException):
             text = "the I/O thread of piactors has failed: its isolates end, and the next start begins with a new one"

@@ -1,6 +1,6 @@
 """A share of the processors, held by stopping a tree of processes and letting it continue.
 
-Used where no control group can do it.  The tree has an account: it is credited with its share of each
+Used if no control group can do it.  The tree has an account: it is credited with its share of each
 second and charged with the CPU time that it uses.  When the account is empty, all is stopped until
 there is credit again; the credit is capped, so a share cannot be saved up.
 """

@@ -181,7 +181,7 @@ class SocketChannel:
         self.attempt = ((), sent)
 
     def receive(self) -> None:
-        """Read what has come and return the frames that are complete."""
+        """Read what has come, and put the frames that are complete into `frames`."""
         decoder, chunks = self._decoder, self._chunks
         try:
             if chunks:

@@ -231,9 +231,8 @@ class Notes:
 
     def __init__(self, rota: Rota) -> None:
         self._rota = rota
-        self._lock = (
-            threading.Lock()
-        )  # any thread adds; that the last one is taken, and it leaves the rota, is one step
+        # Any thread adds; that the last one is taken, and it leaves the rota, is one step.
+        self._lock = threading.Lock()
         self._waiting: deque[Callable[[], None]] = deque()
         self._dropped = 0
         self._is_served = False

@@ -58,9 +58,8 @@ class Reader:
         self._handle = handle
         self._fault = fault
         self._ended = ended
-        self._lock = (
-            reentry.lock()
-        )  # callers and the loop take turns; a signal handler must not wait for its own thread
+        # Callers and the loop take turns; a signal handler must not wait for its own thread.
+        self._lock = reentry.lock()
         self._is_mine: Callable[[], bool] = self._lock._is_owned
         self._turns = ReadTurn()
         self._waker: wake.Waker | None = None

@@ -140,7 +140,7 @@ class Writer:
         self._want_write(not done)
 
     def has_taken(self, seq: int, payload: wire.Payload) -> bool:
-        """Whether the kernel has taken everything of a message."""
+        """Whether a message has left, or is among what leaves next."""
         with self._lock:
             return self._channel.has_taken(seq, payload)
 

@@ -17,9 +17,8 @@ class DeathWatch:
     """Those who wait for the end of one actor.  An actor that is started again can end again."""
 
     def __init__(self) -> None:
-        self._lock = (
-            threading.RLock()
-        )  # anybody watches, the loop tells; a signal handler may come while its thread has it
+        # Anybody watches, the loop tells; a signal handler may come while its thread has it.
+        self._lock = threading.RLock()
         self._waiting: dict[object, Callable[[ExitReason], object]] = {}
         self.reason: ExitReason | None = None
         """Why it has ended, or None while it lives."""

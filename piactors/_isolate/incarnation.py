@@ -153,7 +153,7 @@ class Incarnation(Fate):
         """Give it what was set with `set_data` since its start, and call `then()` once it has that."""
         self._data.sync(self, then)
 
-    # What it says (see `_host.owning.Owner`)
+    # What it says (see `ProcessOwner`)
 
     @property
     def answers_anywhere(self) -> bool:

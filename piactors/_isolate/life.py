@@ -100,7 +100,7 @@ class Life(Telling):
         self._gone = body
         try:
             if body.role is not Role.CURRENT:
-                self._tell_of_companion(body, ending)
+                self._tell_of_other(body, ending)
         finally:  # whatever fails of that, others wait for its end
             self.feed("gone", body.number, ending)
 

@@ -11,12 +11,11 @@ from piactors._rules.budget import Budget
 from piactors._rules.moment import Moment
 from piactors._rules.parent import Decision, Later
 from piactors._rules.restart import StayDown
+from piactors._rules.succession import MOST_LAUNCHERS_LOST
 from piactors._rules.supervisor.actions import Exit
 from piactors.exit_reason import ExitReason
 from piactors.options import IsolationOptions
 
-MOST_LAUNCHERS_LOST = 5
-"""Launchers that may be lost in a row before a start succeeds, until it counts as the isolate's own doing."""
 MakeError = Callable[[], BaseException]
 """Makes the error of a failed start, in the thread that asks for it: it may have to decode what isolated code sent."""
 

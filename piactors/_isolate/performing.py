@@ -32,8 +32,6 @@ from piactors.exit_reason import ExitReason
 from piactors.options import IsolationOptions
 from piactors.pihost.process import lacks
 
-_NO_MESSAGES = Aftermath([], [], [])
-
 
 @attrs.frozen
 class Texts:
@@ -262,7 +260,7 @@ class Performing:
         ask = partial(self._replace, action.number, action.reason)
         self._of(action.number, lambda body: body.after(action.delay, ask))
 
-    # News
+    # Replacing
 
     def _replace(self, number: int, reason: str) -> None:
         if self.current is not None and self.current.number == number:

@@ -187,10 +187,10 @@ class CallFuture(Future[Any]):
 class PeerReply:
     """Sends the outcome to the isolate that asked, as it came, and keeps a future of it for the host."""
 
-    __slots__ = ("future", "generation", "number")
+    __slots__ = ("future", "number", "process")
 
-    def __init__(self, generation: Process, number: int) -> None:
-        self.generation = generation
+    def __init__(self, process: Process, number: int) -> None:
+        self.process = process
         self.number = number
         self.future: Future[Any] = Future()
 
@@ -202,18 +202,18 @@ class PeerReply:
         """The message was handled and has a result."""
         if isinstance(payload, segments.Received):
             raise ProtocolError("an answer in shared memory to a call that wants it inline")
-        self.generation.answer(wire.RESPONSE, flags, self.number, payload)
+        self.process.answer(wire.RESPONSE, flags, self.number, payload)
         self.future.settle_with(partial(decoder.value, flags, payload))
 
     def error(self, decoder: Decoder, payload: wire.Payload) -> None:
         """Its handler raised."""
-        self.generation.answer(wire.FAILURE, wire.PLAIN, self.number, payload)
+        self.process.answer(wire.FAILURE, wire.PLAIN, self.number, payload)
         self.future.settle_with(partial(raise_from, decoder, payload))
 
     def fail(self, error: BaseException) -> None:
         """There is no answer, and this is why."""
         if not self.future.done():  # otherwise it has been told before: the isolate gets one answer
-            self.generation.answer(wire.FAILURE, wire.PICKLE, self.number, pickle.dumps(error))
+            self.process.answer(wire.FAILURE, wire.PICKLE, self.number, pickle.dumps(error))
             self.future.fail(error)
 
 

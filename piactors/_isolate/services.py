@@ -48,7 +48,7 @@ class HostServices:
         self._put_so_far = 0
         self._next_look = _LOOK_EVERY
 
-    def handle(self, generation: Process, frame: wire.Frame) -> None:
+    def handle(self, process: Process, frame: wire.Frame) -> None:
         """Handle one request.
 
         Raises:
@@ -65,9 +65,9 @@ class HostServices:
         handler = _OPERATIONS.get(operation)
         if handler is None or _SHAPES[operation] != tuple(type(arg) for arg in args):
             raise ProtocolError(f"a request {operation[:40]!r} that the host does not know")
-        if generation.unread > _MOST_UNREAD:
+        if process.unread > _MOST_UNREAD:
             raise ProtocolError("it asks things of the host and does not read the answers")
-        handler(self, generation, frame.seq, *args)
+        handler(self, process, frame.seq, *args)
 
     def future(self, number: int) -> Future[Any]:
         """Return the future of a request that the actor made and now returns."""
@@ -78,25 +78,25 @@ class HostServices:
             found.fail(PiactorsError(text))
         return found
 
-    def _ask(self, generation: Process, number: int, payload: bytes) -> None:
-        reply_to = PeerReply(generation, number)
+    def _ask(self, process: Process, number: int, payload: bytes) -> None:
+        reply_to = PeerReply(process, number)
         self._futures[number] = reply_to.future
         while len(self._futures) > _KEPT:
             self._futures.popitem(last=False)
         self._put(Message("call", payload, reply_to), reply_to)
 
-    def _tell(self, generation: Process, number: int, payload: bytes) -> None:
+    def _tell(self, process: Process, number: int, payload: bytes) -> None:
         self._put(Message("tell", payload), None)
-        generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
+        process.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
-    def _stop(self, generation: Process, number: int) -> None:
-        if self._wants_stop(generation):
+    def _stop(self, process: Process, number: int) -> None:
+        if self._wants_stop(process):
             self._put(Message("stop", b"", is_self_stop=True), None)
-        generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
+        process.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
     def _post(
         self,
-        generation: Process,
+        process: Process,
         number: int,
         kind: str,
         token: str,
@@ -111,7 +111,7 @@ class HostServices:
             futures.border.perform(Handle(kind, token), operation, produce)
         except LookupError:
             raise ProtocolError(f"a {kind[:40]!r} has no operation {operation[:40]!r}") from None
-        generation.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
+        process.answer(wire.RESPONSE, wire.PLAIN, number, _NOTHING)
 
     def _check_room(self) -> None:
         """End an actor that fills the host with messages to itself.

@@ -12,7 +12,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
@@ -29,9 +29,6 @@ from piactors.pihost import PROTOCOL
 from piactors.pihost.pickles import copies
 from piactors.pihost.plain import tags as plain_tags
 from piactors.pihost.process import inherit
-
-if TYPE_CHECKING:
-    pass
 
 _WITHOUT_COROUTINES = frozenset({"builtins", "piactors", "pykka"})
 _counter = itertools.count(1)

@@ -120,7 +120,7 @@ class Telling(Performing):
         # last: the caller that stopped it finds all of this done
         return [*steps, partial(fail_all, stops, partial(self._texts.not_begun, reason))]
 
-    def _tell_of_companion(self, body: Incarnation, ending: ProcessEnding) -> None:
+    def _tell_of_other(self, body: Incarnation, ending: ProcessEnding) -> None:
         """One that does not run the calls has ended: the rules say what of it is worth reporting."""
         reason, reports = ending.reason, self._home.reports
         if body.role is Role.SUCCESSOR and reason.kind != "shutdown":

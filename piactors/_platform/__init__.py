@@ -8,7 +8,10 @@
 - `quelling`: ending processes that fork faster than they could be killed one by one;
 - `process_stats`: what processes use, and who their descendants are;
 - `markers`: finding what escaped a launcher, by a mark in the environment that it inherited;
+- `confinement`: the port of whatever confines a process, and the choice of what does;
 - `limits`: what enforces limits, a package of its own;
+- `reentry`: locks that a signal handler finds out to be its own thread's, instead of waiting forever;
+- `main_thread`, `late_threads`: what Python allows to threads when the main thread ends;
 - `own_python`: the interpreter that runs this program, if there is one that could run another program;
 - `host_end`: the end of the main thread, before Python waits for other threads.
 

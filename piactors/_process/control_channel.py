@@ -56,9 +56,8 @@ class ControlChannel:
         self._number = number
         self._pass_on_rest = pass_on
         self._writer = Writer(loop, self.channel, number, self._want_write)
-        self._lock = (
-            threading.RLock()
-        )  # any thread asks, the loop answers and closes; a signal handler may come while its thread has it
+        # Any thread asks, the loop answers and closes; a signal handler may come while its thread has it.
+        self._lock = threading.RLock()
         self._closed = self._again_due = False
         self._on_read: Callable[[], None] = self.read
         self._requests: dict[int, Answer] = {}

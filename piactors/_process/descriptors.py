@@ -15,7 +15,7 @@ from piactors.pihost.wire import page
 
 
 @attrs.define
-class Ends:
+class ProcessDescriptors:
     """What a generation is born with.
 
     Attributes:
@@ -48,7 +48,7 @@ class Ends:
             self.outputs = {}
 
 
-def open_ends(output: str, stdin: bool = False) -> Ends:
+def open_descriptors(output: str, stdin: bool = False) -> ProcessDescriptors:
     """Open the descriptors of one process; if that fails half-way, nothing stays open.
 
     Args:
@@ -68,7 +68,9 @@ def open_ends(output: str, stdin: bool = False) -> Ends:
         outputs: dict[str, int] = {}
         theirs = [_output(undo, stream, output, outputs) for stream in ("stdout", "stderr")]
         further = [page_child, *_input(undo, stdin)]
-        ends = Ends(data, control, outputs, fd, [data_child.detach(), control_child.detach(), *theirs, *further])
+        ends = ProcessDescriptors(
+            data, control, outputs, fd, [data_child.detach(), control_child.detach(), *theirs, *further]
+        )
         undo.pop_all()
     return ends
 

@@ -232,7 +232,7 @@ class LauncherBackend(LauncherChannel):
             for launch_id in self._listeners:
                 self._watch.expect(launch_id)
 
-    # LauncherNews that are due (see `launcher_watch`)
+    # News that is due (see `launcher_watch`)
 
     def expect(self, listener: ProcessListener, *, kill: bool) -> None:
         """The process has ended, or is to (`kill`), on the loop's thread: see to it that news of that comes."""
@@ -340,7 +340,7 @@ class LauncherBackend(LauncherChannel):
             listener.failed(error, over=True)
 
     def kill_tree(self, pid: int) -> bool:
-        """Have the launcher end an isolate and what that leaves."""
+        """False: it is enough to kill the process, since the launcher ends what it leaves."""
         return False
 
     def signal(self, listener: ProcessListener, number: int) -> bool:

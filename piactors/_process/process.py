@@ -27,7 +27,7 @@ from piactors._platform import pidfd
 from piactors._platform.identity import Identity
 from piactors._process.backend import RESOURCES, Backend
 from piactors._process.control_channel import Answer, ControlChannel
-from piactors._process.descriptors import open_ends
+from piactors._process.descriptors import open_descriptors
 from piactors._process.early import EarlyFrames
 from piactors._process.placement import End, ProcessOrder, ProcessOwner
 from piactors._process.wires import Wires
@@ -67,12 +67,11 @@ class LocalProcess(Wires):
         self._timers: list[Timer] = []
         self._kill_wanted = False
         self._is_cut_off = False
-        self._lock = (
-            threading.RLock()
-        )  # its end races with kills and answers of any thread; a signal handler may come while its thread has it
+        # Its end races with kills and answers of any thread; a signal handler may come while its thread has it.
+        self._lock = threading.RLock()
         self.knowledge = Knowledge(order.needs)
         """What the process has of this program's definitions."""
-        self._ends = open_ends(order.output, order.how.stdin)
+        self._ends = open_descriptors(order.output, order.how.stdin)
         try:
             self._open_channels(order.max_frame)
             self._launch(order.init, order.needs)

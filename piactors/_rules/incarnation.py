@@ -144,7 +144,7 @@ class IncarnationFacts:
     ) -> Findings:
         """Return all that the verdict on its end depends on."""
         return Findings(
-            intent=self.kill_kind,
+            kill_kind=self.kill_kind,
             detail=self.detail,
             breach=self.breach,
             told_to_stop=told_to_stop,

@@ -15,9 +15,9 @@ class Findings:
     """What is known when a process has ended.
 
     Attributes:
-        intent: what the host had decided before it ended the process, or None if nothing was decided.
-        detail: one line about the intent.
-        breach: the limit that it broke, if that is the intent.
+        kill_kind: what the host had decided before it ended the process, or None if nothing was decided.
+        detail: one line about that.
+        breach: the limit that it broke, if that is why.
         told_to_stop: whether the host asked it to stop.
         report: what the isolate reported before it stopped, or None: ``error`` (text) and ``code``.
         status: the wait status, or None if nobody could tell.
@@ -25,7 +25,7 @@ class Findings:
         stderr_tail, fault, usage, stack: as in `ExitReason`.
     """
 
-    intent: Kind | None = None
+    kill_kind: Kind | None = None
     detail: str | None = None
     breach: Breach | None = None
     told_to_stop: bool = False
@@ -42,7 +42,7 @@ def verdict(found: Findings) -> ExitReason:
     """Return the one reason.  What the host decided wins, then the isolate's own report, then the status."""
     exitcode, signal = _decoded(found.status)
     return ExitReason(
-        kind=found.intent or _kind(found, exitcode, signal),
+        kind=found.kill_kind or _kind(found, exitcode, signal),
         exitcode=exitcode,
         signal=signal,
         limit=None if found.breach is None else found.breach.limit,

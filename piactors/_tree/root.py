@@ -126,7 +126,7 @@ class RootSupervisor(ChildLink):
         return self.runner.over.wait(waiting.seconds_of(timeout))
 
     def io_failed(self, error: BaseException) -> None:
-        """Nothing: the isolates tell their supervisors themselves."""
+        """The I/O thread is gone: end the tree, since nothing of it would be heard any more."""
         late_threads.start_or_run(threading.Thread(target=self.runner.kill, name="piactors-kill", daemon=True))
 
     def abandon(self) -> None:

@@ -82,9 +82,8 @@ class TreeRunner:
         self._wanted = False
         self._stop_asked: bool | None = None
         self._timer: Any = None
-        self._lock = (
-            threading.RLock()
-        )  # its own thread and those that stop it; a signal handler may come while its thread has it
+        # Its own thread and those that stop it; a signal handler may come while its thread has it.
+        self._lock = threading.RLock()
         self._lives = self._is_up = False
         self.begun = False
         """Whether its thread has come to life once."""

@@ -67,11 +67,11 @@ class Kind:
     """One kind of thing that crosses as a handle.
 
     Attributes:
-        stand_in: makes what takes its place on the other side.
+        stand_in: makes what takes its place on the other side, and can go on from there, or back.
         operations: what the other side may have done to the thing, with a function that returns or raises the argument.
     """
 
-    stand_in: Callable[[Handle], Any]
+    stand_in: Callable[[Handle], Portable]
     operations: Mapping[str, Callable[[Any, Producer], object]]
 
 

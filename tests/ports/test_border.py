@@ -13,7 +13,7 @@ import pytest
 import piactors
 from piactors import Future
 from piactors._values import futures
-from piactors._values.handles import Handle, Kind, ProcessBorder
+from piactors._values.handles import Border, Handle, Kind, ProcessBorder
 from piactors.errors import PiactorsError
 
 SECONDS = 20.0
@@ -61,11 +61,21 @@ class InProcess:
         self.give_back = lambda: proxy.give_back().get(timeout=SECONDS)
 
 
+class Held:
+    """What takes the place of a future on the other side."""
+
+    def __init__(self, handle: Handle) -> None:
+        self.handle = handle
+
+    def lend(self, border: Border) -> Handle:
+        return self.handle
+
+
 class InMemory:
     """It in this process: another border, connected with this one."""
 
     def __init__(self) -> None:
-        kind = Kind(stand_in=lambda handle: handle, operations={})
+        kind = Kind(stand_in=Held, operations={})
         self.border = ProcessBorder({futures.FUTURE: kind}, self._post)
         self.held: Any = None
 
@@ -82,13 +92,13 @@ class InMemory:
         self.held = self.border.resolve(futures.border.keep(futures.FUTURE, future))
 
     def settle(self, value: Any) -> None:
-        self.border.post(self.held, "settle", value, None)
+        self.border.post(self.held.handle, "settle", value, None)
 
     def fail(self, error: BaseException) -> None:
-        self.border.post(self.held, "settle", None, error)
+        self.border.post(self.held.handle, "settle", None, error)
 
     def give_back(self) -> Any:
-        return futures.border.resolve(self.held)
+        return futures.border.resolve(self.held.lend(self.border))
 
 
 @pytest.fixture(params=[InMemory, InProcess], ids=["memory", "process"])

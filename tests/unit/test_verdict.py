@@ -56,18 +56,18 @@ def test_findings_lead_to_their_kind(fields: dict[str, Any], kind: str) -> None:
     assert verdict(Findings(**fields)).kind == kind
 
 
-@pytest.mark.parametrize("intent", KINDS)
+@pytest.mark.parametrize("kill_kind", KINDS)
 @pytest.mark.parametrize("fields", [row[1] for row in TABLE], ids=[row[0] for row in TABLE])
-def test_what_the_host_had_decided_wins(intent: Kind, fields: dict[str, Any]) -> None:
+def test_what_the_host_had_decided_wins(kill_kind: Kind, fields: dict[str, Any]) -> None:
     """Whatever the process reported or died of meanwhile."""
-    reason = verdict(Findings(intent=intent, detail="why", **fields))
-    assert (reason.kind, reason.detail) == (intent, "why")
+    reason = verdict(Findings(kill_kind=kill_kind, detail="why", **fields))
+    assert (reason.kind, reason.detail) == (kill_kind, "why")
 
 
 @pytest.mark.parametrize("code", [0, 1, 7, 127, 255])
 def test_the_exit_code_is_what_the_process_exited_with(code: int) -> None:
     """Also where the kind is another."""
-    for fields in ({}, {"started": False}, {"intent": "killed"}, {"report": ERROR}):
+    for fields in ({}, {"started": False}, {"kill_kind": "killed"}, {"report": ERROR}):
         reason = verdict(Findings(status=exited(code), **fields))
         assert (reason.exitcode, reason.signal) == (code, None)
 
@@ -100,7 +100,7 @@ reports = st.none() | st.fixed_dictionaries({"error": st.none() | st.text(), "co
 statuses = st.none() | st.integers(0, 255).map(exited) | st.integers(1, 64)
 findings = st.builds(
     Findings,
-    intent=st.none() | st.sampled_from(typing.get_args(Kind)),
+    kill_kind=st.none() | st.sampled_from(typing.get_args(Kind)),
     told_to_stop=st.booleans(),
     report=reports,
     status=statuses,
@@ -120,7 +120,7 @@ def test_every_finding_has_a_verdict(found: Findings) -> None:
 def test_only_an_orderly_end_is_normal(found: Findings) -> None:
     """Without the host's word: a process that started, reported no error and no exit, and exited with 0."""
     reason = verdict(found)
-    if found.intent is None and reason.is_normal:
+    if found.kill_kind is None and reason.is_normal:
         assert found.started
         assert found.report is not None
         assert (found.report["error"], found.report["code"]) == (None, None)

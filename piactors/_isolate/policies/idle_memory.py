@@ -48,20 +48,20 @@ class IdleMemory:
         delivery, keep = self._delivery, self._keep
         with delivery.lock:  # a sender takes a segment, and tells its process of it, in one step
             left = delivery.outbox.trim(keep)
-            generation = delivery.process if delivery.flows else None
-            if generation is not None:
-                generation.retract(delivery.outbox.dropped())
-        if generation is not None and self._trim_theirs(generation, keep) | (left > keep):
+            process = delivery.process if delivery.flows else None
+            if process is not None:
+                process.retract(delivery.outbox.dropped())
+        if process is not None and self._trim_theirs(process, keep) | (left > keep):
             self._is_timed = True
             self._pause = min(2 * self._pause, _LONGEST_SECONDS)
             self._loop.call_later(self._pause, self._look)
 
     @staticmethod
-    def _trim_theirs(generation: Process, keep: int) -> bool:
+    def _trim_theirs(process: Process, keep: int) -> bool:
         """Have the process let go of what it sent its answers in; whether there is more of it than may stay."""
-        if generation.mapped_bytes() <= keep:
+        if process.mapped_bytes() <= keep:
             return False
-        generation.request("trim", (keep,), _done)
+        process.request("trim", (keep,), _done)
         return True
 
 

@@ -1,4 +1,4 @@
-"""How limits are enforced: one file per mechanism, behind the interface of `mechanism`.
+"""How limits are enforced: one file per mechanism, behind the port of `piactors._platform.confinement`.
 
 - `cgroup_v2`, `cgroup_v1`: the kernel's control groups (`cgroups` is what both share, `launcher_cgroup` the
   group that holds whatever a launcher has started);
@@ -6,6 +6,7 @@
 - `scheduler`: affinity, niceness and I/O class;
 - `monitored`: what the host's monitor can enforce by looking (see `piactors._host.monitor`).
 
-`choice` picks, for each limit, the best mechanism that works here.  `PIACTORS_PORTABLE` takes ``cgroup-v2``,
+`groups` is what control groups have in common, `joined` makes one of several.  `preferences` has the mechanisms of each
+limit, the best one first.  `PIACTORS_PORTABLE` takes ``cgroup-v2``,
 ``cgroup-v1``, ``rlimit``, ``scheduler`` or ``monitor`` away.
 """

@@ -24,8 +24,6 @@ from piactors._rules.supervisor.rules import ChildRule
 from piactors._rules.supervisor.steps import Steps
 from piactors.exit_reason import ExitReason
 
-__all__ = ["Moment", "SupervisorMachine"]
-
 P = ParamSpec("P")
 
 

@@ -53,9 +53,9 @@ def rehearse(threads: bool) -> None:
         root.parent = None  # what sends records to the host
         root.setLevel(level)
         sys.modules.pop("pihost_data", None)
-        promises: Any = sys.modules.get("piactors._values.futures")
-        if promises is not None:
-            promises.serve_with(None)
+        futures: Any = sys.modules.get("piactors._values.futures")
+        if futures is not None:
+            futures.serve_with(None)
         sys.modules["__main__"], sys.argv[:] = main, argv
         os.close(page)
         for end in (data, our_data, control, our_control):

@@ -15,14 +15,14 @@ _unwanted: Set[int] = set()
 _attaching = threading.Lock()
 
 
-class Handle:
+class HandedDescriptor:
     """Stands in a message for a descriptor, which comes on the control channel."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
     def __reduce__(self) -> Any:
-        return Handle, (self.number,)
+        return HandedDescriptor, (self.number,)
 
     def detach(self) -> int:
         """Return the descriptor, once it is here; it belongs to the caller.
@@ -68,7 +68,7 @@ def drop(numbers: Sequence[int]) -> None:
             os.close(fd)
 
 
-def rebuilt_socket(handle: Handle, family: int, kind: int, protocol: int, timeout: Any) -> socket.socket:
+def rebuilt_socket(handle: HandedDescriptor, family: int, kind: int, protocol: int, timeout: Any) -> socket.socket:
     """Return the socket of the host: the same connection, at another descriptor."""
     made = socket.socket(family, kind, protocol, fileno=handle.detach())
     made.settimeout(timeout)
@@ -88,7 +88,7 @@ def attached(cls: Any, args: List[Any]) -> Any:
             resource_tracker.register = register
 
 
-def arena(family: str, size: int, handle: Handle) -> Any:
+def arena(family: str, size: int, handle: HandedDescriptor) -> Any:
     """Return the block of shared memory that values and arrays lie in; once it is mapped, no descriptor is needed."""
     made = importlib.import_module(family + ".heap").Arena(size, handle.detach())
     fd, made.fd = made.fd, -1

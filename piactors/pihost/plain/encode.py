@@ -13,13 +13,13 @@ import fractions
 import pathlib
 import struct
 import uuid
-from typing import Any, Dict, FrozenSet, List, Tuple, Union
+from typing import Any, Dict, List, Tuple, Union
 
 from . import arrays, times
 from . import tags as t
 from .writer import WRITERS, Accept, NotPlain, Put, Writer, check_depth, head, key_step, name_of, not_plain, write_str
 
-__all__ = ["PLAIN_TYPES", "NotPlain", "encode", "write"]
+__all__ = ["NotPlain", "encode", "write"]
 
 
 def encode(value: object, accept: Accept = frozenset()) -> bytes:
@@ -341,6 +341,3 @@ _WRITERS: Dict[type, Writer] = {
 }
 WRITERS.update(_WRITERS)
 _writer = WRITERS.get
-
-#: The types that are sent without being accepted, beside those of NumPy.
-PLAIN_TYPES: FrozenSet[type] = frozenset(WRITERS)

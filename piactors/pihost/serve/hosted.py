@@ -1,7 +1,7 @@
 """What an isolate hosts: one object, behind the few operations that messages ask for.
 
 A plain class or function is hosted as it is; it knows nothing of this.  A ProcessActor brings its
-own adapter (`piactors._child`), which adds pykka's hooks.
+own adapter (`piactors._values.actor_host`), which adds pykka's hooks.
 """
 
 from __future__ import annotations
