@@ -322,7 +322,7 @@ class Instrument(Protocol):
     """Something that watches all calls from this process to its isolates; if none is installed, that costs nothing.
 
     Its methods come on the thread that sends a call or takes its answer, so they must be quick; what they raise is
-    logged, and nothing else happens.  Of ends, restarts and limits `subscribe` tells, in order and on a thread of its own.
+    logged, and nothing else happens.  Ends, restarts and limits are told by `subscribe`, in order.
     """
 
     def call_sent(self, call: CallInfo) -> None:

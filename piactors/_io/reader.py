@@ -26,7 +26,7 @@ _DRAIN_READS = 64
 """Reads for what a peer sent before it stopped: a socket holds about 200 KiB, and more comes from one that floods."""
 _TURN_SECONDS = 0.002
 """How long the loop handles what one channel has brought: others wait too."""
-_REST_SECONDS = 0.005
+_UNWATCHED_SECONDS = 0.005
 """How long nobody watches a channel after a caller has read it: what comes unasked is seen after at most twice that."""
 ANSWERS = frozenset({wire.REPLY, wire.ERROR, wire.DONE, wire.SKIPPED})
 """What comes for a message that was sent: whichever thread reads may handle it."""
@@ -204,7 +204,7 @@ class Reader:
                 self._loop.resume(self._channel.fileno())
 
     def _look_later(self) -> None:
-        self._loop.call_later(_REST_SECONDS, self._look)
+        self._loop.call_later(_UNWATCHED_SECONDS, self._look)
 
     def _look(self) -> None:
         """Have the loop read again what no caller has read for a while."""

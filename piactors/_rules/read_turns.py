@@ -1,10 +1,10 @@
 """Whose turn it is to read a channel: the loop's, or that of one caller that waits for an answer.
 
-    watched ──take──> lent to a caller ──give back──> watched, if more answers are due
+    watched ──take──> read by a caller ──give back──> watched, if more answers are due
        ▲  ▲             │        ▲                      or
        │  └──answers────┼──────take                     │
        │      due       │        │                      │
-       └──unused────── resting <─┴──────────────────────┘
+       └──unused────── unwatched <──────────────────────┘
                         │
     all of them ──close─┴──> closed
 
