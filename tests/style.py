@@ -7,6 +7,7 @@ here.
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -38,6 +39,7 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
 
+@functools.cache
 def trees() -> dict[Path, ast.Module]:
     """Return all sources, parsed."""
     return {path: ast.parse(path.read_text()) for path in files()}
@@ -114,6 +116,7 @@ ON_THE_PATH_OF_A_CALL = {
 """What is assigned there stands where one step more would be one more for each call."""
 
 
+@functools.cache
 def foreign_writes() -> list[str]:
     """Return the assignments to attributes of objects of the package whose class another file defines.
 

