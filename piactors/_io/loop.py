@@ -131,6 +131,7 @@ class Loop:
         self._awake = False
         self._wake_lock = threading.RLock()  # a signal handler may call too, in whichever thread holds it
         self._stopping = False
+        self._is_between_waits = False
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self.watch(self._wake_read, self._drain_wakes)
@@ -172,6 +173,8 @@ class Loop:
     def add_call(self, on_error: OnError, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
         """Have a function called with arguments on the loop's thread, soon, from any thread."""
         self._calls.append((on_error, callback, args))
+        if self._is_between_waits and threading.get_ident() == self.ident:
+            return  # it looks at the calls before it waits again
         if not self._awake:
             with self._wake_lock:
                 if not self._awake:
@@ -305,7 +308,11 @@ class Loop:
                     time.sleep(_AFTER_FAILURE)
 
     def _turn(self) -> None:
-        ready = self._poller.wait(self._time_to_wait())
+        try:
+            self._is_between_waits = False  # before the look at the calls: a finalizer may add one after it
+            ready = self._poller.wait(self._time_to_wait())
+        finally:
+            self._is_between_waits = True
         # Looked up before any is called: a number may be closed, and given to another file, by the first of them.
         for fd, mask, watched in [(fd, mask, self._watched.get(fd)) for fd, mask in ready]:
             if watched is None:

@@ -98,10 +98,11 @@ class Fate:
 
         The reason stands before the process can be seen to end, and nothing more is sent to it from then on.
         """
-        first = self.doom(kind, detail, breach)
-        if self.process is not None:
-            self.process.kill()
-        return first
+        try:
+            return self.doom(kind, detail, breach)
+        finally:  # whoever cannot be told of it: it is ended
+            if self.process is not None:
+                self.process.kill()
 
     def doom(self, kind: Kind, detail: str, breach: Breach | None = None, *, timed_out: Message | None = None) -> bool:
         """Record why it will be killed, and let nothing more be sent to it; False if there is a reason already."""

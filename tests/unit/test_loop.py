@@ -178,6 +178,42 @@ class Reading:
         return os.read(fd, count)
 
 
+def test_a_call_of_the_loops_own_thread_needs_no_wake_up(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it cannot fail there, and costs no system call."""
+    done = threading.Event()
+
+    def refuse(*_: object) -> int:
+        raise OSError(28, "no room")
+
+    def ask() -> None:
+        monkeypatch.setattr(loop_module.os, "write", refuse)
+        try:
+            loop.call_soon(done.set)
+        finally:
+            monkeypatch.undo()
+
+    on_loop(loop, ask)
+    assert done.wait(PATIENCE)
+
+
+def test_what_a_finalizer_asks_for_just_before_the_loop_sleeps_wakes_it(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collector runs in any thread, also between the look at the calls and the sleep."""
+    done = threading.Event()
+    time_to_wait = loop._time_to_wait
+
+    def interrupted() -> float | None:
+        found = time_to_wait()
+        if found is None:
+            monkeypatch.undo()
+            loop.call_soon(done.set)
+        return found
+
+    on_loop(loop, lambda: monkeypatch.setattr(loop, "_time_to_wait", interrupted))
+    assert done.wait(PATIENCE)
+
+
 def test_a_call_made_while_the_loop_reads_its_wake_ups_costs_no_later_call_its_wake_up(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
