@@ -146,8 +146,8 @@ class Life(Telling):
     def end_process(self, detail: str) -> bool:
         """End the process that runs, and what is beside it; False if there is none whose end will be reported."""
         body = self.current
-        if body is None or body.process is None or body.process.is_over:
-            return False
+        if body is None or body.number not in self._bodies or body.process is None or body.process.is_over:
+            return False  # also if its end was reported, and the rules have failed on that
         for other in [*self._bodies.values()]:
             other.kill("killed", detail)
         return True

@@ -48,6 +48,8 @@ class News:
         self._losses, self._reports, self._decoder = losses, reports, decoder
         self._is_told = False
         """Whether its supervisor knows that it has ended."""
+        self._awaits_start = True
+        """Whether its supervisor waits to hear how a start has gone; otherwise it hears of an end."""
         self._is_exceeded = False
 
     # Its beginning
@@ -105,6 +107,7 @@ class News:
         """Tell the supervisor that a process has started, if it does not know: it hears of the end of no other."""
         if self._link is not None and not body.announced:
             self._link.started()
+            self._awaits_start = False
             body.note_announced()
 
     def process_ended(self, body: Incarnation, ending: ProcessEnding, *, wanted: bool) -> None:
@@ -115,7 +118,7 @@ class News:
 
     def expect_start(self) -> None:
         """Its supervisor has it start again, and waits for the outcome."""
-        self._is_told = False
+        self._is_told, self._awaits_start = False, True
 
     def held(self, body: Incarnation | None, ending: ProcessEnding, aftermath: Aftermath, *, halted: bool) -> None:
         """Tell its supervisor of an end, so that it decides."""
@@ -167,12 +170,14 @@ class News:
             link.terminated()
         if self._is_told:
             return
-        self._is_told = True
-        if not ending.started or body is None or not body.is_ready:
+        has_started = ending.started and body is not None and body.is_ready
+        if self._awaits_start and not has_started:
             link.start_failed(ending.reason, self._start_error_maker(body, ending))
-        else:
-            self.announce(body)
+        else:  # also if piactors has failed on it, and knows of no process
+            if self._awaits_start and body is not None:
+                self.announce(body)
             link.exited(Exit(ending.reason, wanted=wanted))
+        self._is_told = True  # only now: what fails of it is done once more
 
     def _publish_exceeded(self, number: int) -> None:
         if self._is_exceeded:
