@@ -170,7 +170,8 @@ class News:
             link.terminated()
         if self._is_told:
             return
-        has_started = ending.started and body is not None and body.is_ready
+        # Of a process that its supervisor knows, it has heard before: what it waits for is the start after that.
+        has_started = ending.started and body is not None and body.is_ready and not body.announced
         if self._awaits_start and not has_started:
             link.start_failed(ending.reason, self._start_error_maker(body, ending))
         else:  # also if piactors has failed on it, and knows of no process
