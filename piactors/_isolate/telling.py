@@ -25,9 +25,9 @@ class Telling(Performing):
     def _started(self, action: do.Started) -> None:
         body = self.current
         if body is not None and body.number == action.number:
+            self.description = body.description  # first: if one of the others fails, its proxies know it while it restarts
             body.note_started()
             self._losses.forget()
-            self.description = body.description
             self.replacements.runs(body.version, body.number)
             self._news.runs(body, partial(self._begin_policies, body))
 
@@ -35,9 +35,9 @@ class Telling(Performing):
         body, reports = self.current, self._home.reports
         if body is None or body.number != action.new:
             return
+        self.description = body.description
         body.note_started()
         body.note_announced()  # to its supervisor the child has been running all the time
-        self.description = body.description
         old = self._bodies.get(action.old)
         reports.publish(events.IsolateStarted, body.pid, body.number)
         pid = self._old_pid if old is None else old.pid
