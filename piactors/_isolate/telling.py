@@ -25,7 +25,7 @@ class Telling(Performing):
     def _started(self, action: do.Started) -> None:
         body = self.current
         if body is not None and body.number == action.number:
-            self.description = body.description  # first: if one of the others fails, its proxies know it while it restarts
+            self.description = body.description  # first: whatever fails of the rest, its proxies know it
             body.note_started()
             self._losses.forget()
             self.replacements.runs(body.version, body.number)
