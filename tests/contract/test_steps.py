@@ -8,6 +8,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pytest
+
 from piactors import IsolationOptions, ProcessActor, ProcessIsolator
 
 MOST_IN_HOST = 46
@@ -41,6 +43,7 @@ class Counting(ProcessActor):
         return found
 
 
+@pytest.mark.alone
 def test_steps_in_the_host() -> None:
     """The least of some calls: whether a thread has to be woken is a matter of chance."""
     ref = Counting.start()
@@ -48,7 +51,7 @@ def test_steps_in_the_host() -> None:
     for number in range(200):
         method(number).get()
     least: Counter[str] = Counter({"": sys.maxsize})
-    for number in range(60):
+    for number in range(1_000):  # the least of many: on a busy machine there is more to wait for
         seen: Counter[str] = Counter()
 
         def count(frame: FrameType, event: str, _: object, seen: Counter[str] = seen) -> None:
@@ -63,10 +66,13 @@ def test_steps_in_the_host() -> None:
         finally:
             sys.setprofile(None)
         least = min(least, seen, key=Counter.total)
+        if number >= 60 and least.total() <= MOST_IN_HOST:
+            break
     assert least.total() <= MOST_IN_HOST, dict(least)
     ref.stop()
 
 
+@pytest.mark.alone
 def test_steps_in_the_isolate() -> None:
     """What one call more adds to what is counted."""
     ref = Counting.start()
