@@ -33,7 +33,7 @@ class DataSync:
 
         If somebody sets values without a pause, the last ones are sent and not waited for.
         """
-        unknown = [(key, value) for key, value in list(self._data.items()) if self.known.get(key) is not value]
+        unknown = self._unknown()
         if not unknown or self._times_told >= _MOST_TIMES_TOLD:
             self._tell(body, unknown, _nothing)
             then()
@@ -50,6 +50,16 @@ class DataSync:
                 self.sync(body, then)
 
         self._tell(body, unknown, taken)
+
+    def tell_rest(self, body: IncarnationView) -> None:
+        """Tell it what was set since the last look, once it runs the calls.
+
+        Whoever sets a value tells the process that runs the calls at that moment, which may be the one before.
+        """
+        self._tell(body, self._unknown(), _nothing)
+
+    def _unknown(self) -> list[tuple[str, bytes]]:
+        return [(key, value) for key, value in list(self._data.items()) if self.known.get(key) is not value]
 
     def _tell(
         self, body: IncarnationView, values: list[tuple[str, bytes]], taken: Callable[[wire.Frame | None], None]

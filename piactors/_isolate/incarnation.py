@@ -153,6 +153,10 @@ class Incarnation(Fate):
         """Give it what was set with `set_data` since its start, and call `then()` once it has that."""
         self._data.sync(self, then)
 
+    def tell_rest(self) -> None:
+        """Give it what was set with `set_data` while it took over."""
+        self._data.tell_rest(self)
+
     # What it says (see `ProcessOwner`)
 
     @property

@@ -223,6 +223,8 @@ class Performing:
         self._home.delivery.pause(partial(self.feed, "drained"))
 
     def _resume(self, _: do.Resume) -> None:
+        if self.current is not None:
+            self.current.tell_rest()  # after it has become the one that is told, and before it gets a call
         self._home.delivery.resume()
 
     def _ask_to_stop(self, _: do.AskToStop) -> None:

@@ -15,6 +15,8 @@ import pykka
 import pytest
 
 from piactors import IsolateCrashed, IsolationLimits, IsolationOptions, ProcessIsolator, Recycle
+from piactors._codec import encode
+from piactors._isolate.data_sync import DataSync
 from piactors.events import Event, IsolateExited, IsolateRecycled, IsolateRestarting, IsolateStarted
 from tests.children.policed import Policed, StopsTwice
 from tests.policies.conftest import Seen
@@ -188,6 +190,23 @@ def test_data_that_is_set_meanwhile_arrives() -> None:
     for thread in threads:
         thread.join()
     assert [ref.proxy().data(key).get(timeout=20) for key in "ab"] == [last["a"], last["b"]]
+
+
+def test_what_is_set_in_the_moment_of_a_takeover_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last look at what the newcomer lacks; the one before it is told, and runs no more calls."""
+    ref = Policed.start()
+    sync = DataSync.sync
+
+    def sync_and_set(self: DataSync, body: Any, then: Callable[[], None]) -> None:
+        def late() -> None:
+            ref._isolate.data["late"] = encode.with_definitions("value", foreign=False, whole="it")
+            then()
+
+        sync(self, body, late)
+
+    monkeypatch.setattr(DataSync, "sync", sync_and_set)
+    ref.recycle().get(timeout=20)
+    wait_until(lambda: ref.proxy().data("late").get(timeout=20) == "value")
 
 
 def test_a_long_call_is_waited_for_and_others_queue_in_order(tmp_path: Path, seen: Seen) -> None:
