@@ -19,16 +19,25 @@ _END_SECONDS = 1.0
 
 def marked(name: str) -> list[int]:
     """Return the pids of all living processes that were started with the variable `name`."""
+    return [pid for pid in _pids() if pid != os.getpid() and is_marked(pid, name)]
+
+
+def is_marked(pid: int, name: str) -> bool:
+    """Whether a process was started with the variable `name`; no longer known once it has ended."""
     needle = name.encode() + b"="
-    return [pid for pid in _pids() if pid != os.getpid() and _carries(pid, needle)]
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environ = file.read()
+    except OSError:
+        return False
+    return environ.startswith(needle) or b"\0" + needle in environ
 
 
 def kill_marked(name: str, seconds: float) -> list[int]:
     """Kill all marked processes until there is none, for at most `seconds`; return those left."""
     deadline = time.monotonic() + seconds
-    needle = name.encode() + b"="
     while True:
-        found = quelling.quell(lambda: marked(name), lambda pid: _carries(pid, needle), _END_SECONDS)
+        found = quelling.quell(lambda: marked(name), lambda pid: is_marked(pid, name), _END_SECONDS)
         if not found or time.monotonic() > deadline:
             return found
 
@@ -38,12 +47,3 @@ def _pids() -> list[int]:
         return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
     except OSError:
         return []
-
-
-def _carries(pid: int, needle: bytes) -> bool:
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            environ = file.read()
-    except OSError:
-        return False
-    return environ.startswith(needle) or b"\0" + needle in environ

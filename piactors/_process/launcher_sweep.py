@@ -20,13 +20,20 @@ _OF_ONE = 2.0
 """How long the end of the launcher itself may take."""
 
 
+def own_children(marker: str, groups: Sequence[str]) -> frozenset[int]:
+    """Return this process's children, but for those that have come to it from a launcher that is gone already."""
+    launched = {pid for folder in groups for pid in cgroups.members(folder)}
+    children = process_stats.children(os.getpid())
+    return frozenset(pid for pid in children if pid not in launched and not markers.is_marked(pid, marker))
+
+
 def sweep(
     process: subprocess.Popen[bytes], isolates: Sequence[int], groups: list[str], marker: str, own: Collection[int]
 ) -> int:
     """End what a launcher has left, and return its exit code; closes `isolates`, the descriptors of its isolates.
 
     Args:
-        own: the children that this process had when the launcher was lost.
+        own: what `own_children` returned when the launcher was lost.
     """
     code = end_process(process, _OF_ONE)
     for fd in isolates:

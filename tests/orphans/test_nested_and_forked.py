@@ -340,6 +340,32 @@ sys.exit(9)
     assert not watch.marked()
 
 
+def test_the_first_process_reaps_what_it_had_adopted_before_it_looked(watch: Watch) -> None:
+    """The host is late: what its launcher left is its own by then, and takes longer to end than it waits for one."""
+    _need_namespaces()
+    script = """
+import psutil
+from piactors._platform import quelling
+from piactors._process.launcher import LauncherBackend
+
+def late(backend, look=LauncherBackend._end_what_escaped):
+    wait_for(lambda: all(psutil.Process(pid).ppid() == 1 for pid in left))
+    look(backend)
+
+LauncherBackend._end_what_escaped = late
+quelling._Held.wait_ended = lambda held, seconds: None
+ref = spawn("daemons:Daemons", restart="permanent", max_restarts=1)
+left = ref.proxy().leave("forked", "executed", "stopped").get(timeout=20)
+os.kill(launchers()[0], signal.SIGKILL)
+wait_for(lambda: ref.generation == 2 and ref.state == "running")
+say(left=[pid for pid in left if psutil.pid_exists(pid)], answer=ref.proxy().pid().get(timeout=20) == ref.pid)
+"""
+    host = watch.host(script, UNSHARE)
+    assert host.hear_line("left") == {"left": [], "answer": True}
+    assert host.exit_code() == 0
+    assert not watch.marked()
+
+
 @pytest.mark.parametrize("start_method", START_METHODS)
 def test_nothing_outlives_a_host_that_was_the_first_process(watch: Watch, start_method: str) -> None:
     """PID 1 of a namespace is killed from outside."""
