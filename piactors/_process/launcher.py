@@ -288,7 +288,7 @@ class LauncherBackend(LauncherChannel):
     def _end_what_escaped(self) -> None:
         """Begin with that; if a step fails, all of it is done once more."""
         self._watch.close()
-        self._own = launcher_sweep.own_children(self.marker, self._used_groups())
+        self._own = launcher_sweep.own_children(self.marker, self._all_groups())
         processes = [self._spare_fd, *(listener.process_fd for listener in self._listeners.values())]
         for fd in processes:
             if fd >= 0 and fd not in self._copies:
@@ -301,14 +301,14 @@ class LauncherBackend(LauncherChannel):
         background.run(self._loop, "piactors-sweep", self._sweep, list(self._copies.values()))
         self._has_to_sweep = False
 
-    def _used_groups(self) -> list[str]:
-        return [folder for folders in [*self._groups.values(), [self._cgroup]] for folder in folders if folder]
+    def _all_groups(self) -> list[str]:
+        groups = [folder for folders in self._groups.values() for folder in folders]
+        return [*groups, self._cgroup] if self._cgroup else groups
 
     def _sweep(self, processes: Sequence[int]) -> None:
         try:
             logger.error("the launcher (pid %s) is gone; its isolates end with it", self._process.pid)
-            groups, own = self._used_groups(), self._own
-            self._exit_code = launcher_sweep.sweep(self._process, processes, groups, self.marker, own)
+            self._exit_code = launcher_sweep.sweep(self._process, processes, self._all_groups(), self.marker, self._own)
             if self._cgroup is not None:
                 self._remove_cgroup(self._cgroup)
         except Exception:  # nothing can be looked at without a descriptor: what is left ends with its parent
