@@ -145,7 +145,7 @@ def bereft(lines: list[Any]) -> list[Any]:
         settle(futures)
         pid = ref.pid
         if pid is not None:
-            futures += [ref.proxy().nap(5), ref.proxy().echo(2)]
+            futures += [ref.proxy().nap(0.3), ref.proxy().echo(2)]
             with contextlib.suppress(psutil.Error):
                 psutil.Process(psutil.Process(pid).ppid()).kill()
         settle(futures)
