@@ -38,9 +38,10 @@ def test_orphans_of_a_child_that_lives_on_are_reaped_too(parent: Any) -> None:
 
 def test_orphans_do_not_count_for_a_limit_of_processes() -> None:
     options = IsolationOptions(limits=IsolationLimits(max_processes=20))
-    proxy = Parent.with_options(options).start().proxy()
+    ref = Parent.with_options(options).start()
     for _ in range(60):
-        proxy.leave_orphans("true &").get(timeout=20)
+        ref.proxy().leave_orphans("true &").get(timeout=20)
+    assert ref.generation == 1
 
 
 @pytest.mark.parametrize("begin", ["begin", "begin_in_thread"])

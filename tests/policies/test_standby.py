@@ -754,10 +754,10 @@ def test_it_is_refused_where_nothing_could_take_over() -> None:
 
 def test_it_is_allowed_where_something_could() -> None:
     """The restart type that counts is the child's own; and a recycling has use for it as well."""
-    ChildSpec("a", Policed, options=IsolationOptions(standby=True))
-    ChildSpec("a", Policed.with_options(standby=True), restart="transient")
+    assert ChildSpec("a", Policed, options=IsolationOptions(standby=True)).restart == "permanent"
+    assert ChildSpec("a", Policed.with_options(standby=True), restart="transient").restart == "transient"
     limits = IsolationLimits(soft_memory="1 GiB", on_soft_memory="recycle")
     for fields in ({"recycle": Recycle(after_calls=1)}, {"limits": limits}):
         options = IsolationOptions(standby=True, **fields)  # type: ignore[arg-type]
-        ProcessIsolator(options)
-        ChildSpec("a", Policed, options=options, restart="temporary")
+        assert not ProcessIsolator(options).is_alive
+        assert ChildSpec("a", Policed, options=options, restart="temporary").restart == "temporary"

@@ -169,19 +169,19 @@ class CallClock:
         self._doom(late[0], body)
         return late[0]
 
-    def _next_runs(self, message: Message, generation: Process) -> bool:
+    def _next_runs(self, message: Message, process: Process) -> bool:
         """Whether the isolate has begun what comes after a call; one that says so has to answer soon."""
         sent = self._delivery.mailbox.last_seq > message.seq
-        if not sent or self._delivery.concurrency > 1 or not generation.has_begun(message.seq + 1):
+        if not sent or self._delivery.concurrency > 1 or not process.has_begun(message.seq + 1):
             return False
         return message.indulge(_TRANSFER_SECONDS) <= _LONGEST_ANSWER
 
-    def _is_late(self, message: Message, generation: Process) -> bool:
+    def _is_late(self, message: Message, process: Process) -> bool:
         """Whether a call whose deadline has come has run for its whole time; if it has not, its deadline moves on.
 
         One that had not begun at the last look gets its time from now on: a large message takes a while to arrive.
         """
-        begun = generation.has_begun(message.seq)
+        begun = process.has_begun(message.seq)
         if begun and not message.in_transfer:
             return True
         now = time.monotonic()
@@ -189,7 +189,7 @@ class CallClock:
             message.look_again(now + message.limit, in_transfer=False)
             return False
         message.look_again(now + _TRANSFER_SECONDS, in_transfer=True)
-        before, self._unsent = self._unsent, generation.unsent_bytes()
+        before, self._unsent = self._unsent, process.unsent_bytes()
         if self._unsent and self._unsent != before:
             return False  # it is being read
         return message.indulge(_TRANSFER_SECONDS) > _LONGEST_CLAIM * message.limit + 1.0
@@ -223,19 +223,19 @@ def _limit(message: Message, bound: float | None) -> tuple[float | None, bool]:
 class Capture:
     """Takes the Python stacks of one process, as far as available, within about a tenth of a second."""
 
-    def __init__(self, generation: Process, done: Callable[[str], None]) -> None:
-        self._generation = generation
+    def __init__(self, process: Process, done: Callable[[str], None]) -> None:
+        self._process = process
         self._done = done
         self._fault_before: str | None = None
         self._finished = False
 
     def begin(self) -> None:
         """Ask the control thread."""
-        if self._generation.pid is None:
+        if self._process.pid is None:
             self._finish("There was no process yet: what makes it has not answered.")
             return
-        self._generation.request("stacks", (), self._answered)
-        self._generation.after(_ANSWER_SECONDS, self._use_signal)
+        self._process.request("stacks", (), self._answered)
+        self._process.after(_ANSWER_SECONDS, self._use_signal)
 
     def _answered(self, frame: wire.Frame | None) -> None:
         if self._fault_before is not None and frame is not None:
@@ -252,12 +252,12 @@ class Capture:
 
     def _use_signal(self) -> None:
         if not self._finished:
-            self._fault_before = self._generation.fault_text()
-            self._generation.signal(page.DUMP_SIGNAL)
-            self._generation.after(_SIGNAL_SECONDS, self._read_dump)
+            self._fault_before = self._process.fault_text()
+            self._process.signal(page.DUMP_SIGNAL)
+            self._process.after(_SIGNAL_SECONDS, self._read_dump)
 
     def _read_dump(self) -> None:
-        dump = self._generation.fault_text()[len(self._fault_before or "") :].strip()
+        dump = self._process.fault_text()[len(self._fault_before or "") :].strip()
         why = (
             "The control thread did not answer: code in C holds Python's lock, or the process is stopped, "
             "or has used up its max_cpu."
@@ -265,7 +265,7 @@ class Capture:
         if dump:
             self._finish(f"{why}\nWhat faulthandler wrote:\n{dump}")
         else:
-            stat = None if self._generation.pid is None else process_stats.stat(self._generation.pid)
+            stat = None if self._process.pid is None else process_stats.stat(self._process.pid)
             state = "unknown" if stat is None else stat.state
             self._finish(f"{why}\nNo stack was available; the process is in state {state} (see proc(5)).")
 

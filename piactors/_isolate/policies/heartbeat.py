@@ -40,15 +40,15 @@ class HeartbeatWatch:
         self._process.after(self._heartbeat.every, self._beat)
 
     def _beat(self) -> None:
-        delivery, generation = self._home.delivery, self._process
-        if delivery.process is not generation or self._body.facts.report is not None:
+        delivery, process = self._home.delivery, self._process
+        if delivery.process is not process or self._body.facts.report is not None:
             return  # another one runs the calls, or it stops
         with delivery.lock:  # the first one may be completed while the dictionary is walked
             first = next(iter(delivery.mailbox.unanswered()), None)
         head, size = (0, 0) if first is None else (first.seq, len(first.payload))
         if head != self._head:
             self._arrives_by = time.monotonic() + size / _SLOWEST_TRANSFER
-        busy = head > 0 and generation.has_begun(head)
+        busy = head > 0 and process.has_begun(head)
         detail = None
         if not busy and not self._was_busy:
             detail = self._fault(head)
@@ -60,8 +60,8 @@ class HeartbeatWatch:
         self._head, self._was_busy = head, busy
         if not busy and not self._unanswered:
             self._unanswered = True
-            generation.request("ping", (), self._answered)
-        generation.after(self._heartbeat.every, self._beat)
+            process.request("ping", (), self._answered)
+        process.after(self._heartbeat.every, self._beat)
 
     def _fault(self, head: int) -> str | None:
         """Return what is wrong, if nothing has run since the last beat."""
