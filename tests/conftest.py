@@ -15,6 +15,7 @@ import pytest
 
 import piactors
 from piactors._host import runtime
+from tests.bytecode import keep_bytecode
 from tests.support import HostScripts, in_shared_memory, left_in_shared_memory, wait_until
 from tests.taking_turns import pytest_configure, pytest_runtest_protocol, pytest_unconfigure
 from tests.tiers import guard, pytest_collection_modifyitems, pytest_ignore_collect
@@ -38,6 +39,8 @@ TRACKER = "resource_tracker"
 
 _STOP_SECONDS = 30.0
 _GOING_SECONDS = 10.0
+
+keep_bytecode()  # now, so that the processes of the tests have it
 
 
 @attrs.frozen

@@ -58,6 +58,11 @@ def delivery(ref: Any) -> Any:
     return ref._isolate.delivery
 
 
+def waits_for_room(ref: Any) -> int:
+    """Return how many senders wait for room in its mailbox."""
+    return len(delivery(ref).room._places)
+
+
 def clock(ref: Any) -> Any:
     """Return what knows how long its calls run."""
     return ref._isolate.clock

@@ -202,6 +202,7 @@ class Delivery(Sending):
             if evidence is None:
                 return _NO_MESSAGES
             aftermath = self.mailbox.generation_ended(evidence)
+            self.room.notify_all()
             self.outbox.generation_ended()
             for message in aftermath.retried:
                 message.lose(where)

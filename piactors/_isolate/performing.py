@@ -193,7 +193,7 @@ class Performing:
         if body.stop_wanted:
             self._clock.run()
 
-    def _detach(self, _: do.Detach) -> None:
+    def _detach(self, action: do.Detach) -> None:
         body, self.current = self.current, None
         if body is None:
             return
@@ -205,7 +205,8 @@ class Performing:
         if ending is not None:  # otherwise it only retires
             self._losses.note(ending)
             self._lost = (body, aftermath)
-            self._news.process_ended(body, ending, wanted=self._stops())
+            if action.reported:
+                self._news.process_ended(body, ending, wanted=self._stops())
 
     def _settle_lost(self) -> None:
         """Tell those whose calls the last process has taken with it, and those that must not wait for the next one."""

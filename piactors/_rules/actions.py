@@ -69,7 +69,13 @@ class Attach:
 
 @attrs.frozen
 class Detach:
-    """The process that had the messages has ended: sort what was in flight, and keep what has not begun."""
+    """The process that had the messages has ended: sort what was in flight, and keep what has not begun.
+
+    Attributes:
+        reported: whether that is told; not of a start that is made once more, as if it had not been tried.
+    """
+
+    reported: bool = True
 
 
 @attrs.frozen

@@ -145,8 +145,9 @@ class Succession(Replacement):
             self._kill(number, Kill(number, kind, detail))
 
     def _current_gone(self, number: int, body: Body, ending: ProcessEnding) -> None:
-        self._do(Detach())
-        if self._only_lacks(body, ending):
+        only_lacks = self._only_lacks(body, ending)
+        self._do(Detach(reported=not only_lacks))
+        if only_lacks:
             self._wait_for_what_lacks(number, ending)
             return
         self._abort_swap()

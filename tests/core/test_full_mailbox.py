@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pykka
@@ -31,6 +34,11 @@ class Gate:
 
         while not os.path.exists(path):
             time.sleep(0.002)
+
+    def block(self, path: str) -> None:
+        """Say that it has begun, and never end."""
+        with open(path, "w"):
+            time.sleep(1000)
 
     def note(self, value: int) -> None:
         self.seen.append(value)
@@ -143,3 +151,25 @@ def test_who_waits_for_room_is_told_of_the_end(full: tuple[Any, Any]) -> None:
     ref.terminate()
     thread.join(PATIENCE)
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_who_waits_for_room_gets_it_if_a_process_takes_all_calls_with_it(tmp_path: Path, concurrency: int) -> None:
+    """Nothing is left in the mailbox then whose answer would make room."""
+    options = IsolationOptions(mailbox_capacity=concurrency, concurrency=concurrency, restart="permanent")
+    ref = piactors.spawn(Gate, options=options)
+    begun = [tmp_path / str(number) for number in range(concurrency)]
+    running = [ref.call("block", str(path)) for path in begun]
+    wait_until(lambda: all(path.exists() for path in begun))
+    answers: list[Any] = []
+    senders = [threading.Thread(target=lambda: answers.append(ref.ask(note(2))), daemon=True) for _ in range(5)]
+    for sender in senders:
+        sender.start()
+    wait_until(lambda: inside.waits_for_room(ref) == len(senders))
+    os.kill(ref.pid or 0, signal.SIGKILL)
+    for call in running:
+        assert isinstance(call.exception(timeout=PATIENCE), piactors.IsolateCrashed)
+    for sender in senders:
+        sender.join(PATIENCE)
+    assert answers == [None] * len(senders)
+    ref.stop(timeout=PATIENCE)

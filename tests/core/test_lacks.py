@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from piactors import ActorDeadError, ProcessActor
+from piactors import ActorDeadError, ProcessActor, events
 from tests import inside
 from tests.support import HostScripts, wait_until
 
@@ -295,6 +295,8 @@ def test_a_process_that_is_made_and_lacks_a_thread_is_tried_again(
     (tmp_path / f"{module}.py").write_text(NO_THREAD.format(name=name, flag=str(flag)))
     monkeypatch.syspath_prepend(str(tmp_path))
     caplog.set_level(logging.WARNING, "piactors")
+    seen: list[events.Event] = []
+    unsubscribe = events.subscribe(seen.append, events.IsolateStartFailed, events.IsolateStarted)
     ref = Pid.with_options(preload=(module,), concurrency=2, restart="permanent", max_restarts=1).start()
     try:
         pid = ref.proxy().pid().get(timeout=20)
@@ -308,7 +310,10 @@ def test_a_process_that_is_made_and_lacks_a_thread_is_tried_again(
         told = [record.getMessage() for record in caplog.records if "will be retried" in record.getMessage()]
         assert len(told) == 1
         assert told[0].endswith("RuntimeError: can't start new thread")
+        wait_until(lambda: seen and seen[-1].generation == 2)
+        assert all(type(event) is events.IsolateStarted for event in seen), "what is tried again has not failed"
     finally:
+        unsubscribe()
         ref.stop()
 
 

@@ -402,7 +402,7 @@ HOST = """
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(REPO), "PYTHONDONTWRITEBYTECODE": "1", **more}
+    return {**os.environ, "PYTHONPATH": str(REPO), **more}
 
 
 @pytest.mark.parametrize("without", ["", "segments", "memfd", "launcher,pidfd,memfd"])

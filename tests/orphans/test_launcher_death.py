@@ -303,7 +303,9 @@ say(siblings=[ref.generation for ref in siblings], pids=[ref.proxy().pid().get(t
 def test_a_start_that_its_launcher_has_not_made_is_made_by_another_one(watch: Watch, again: bool) -> None:
     """Nothing of it has run, so nobody is told, and it costs nothing; also of a restart."""
     script = f"""{KILL}
-from piactors import Backoff
+from piactors import Backoff, events
+told = []
+events.subscribe(lambda event: told.append(type(event).__name__))
 one = spawn("daemons:Daemons", restart="permanent", max_restarts=1, backoff=Backoff(initial=1.0, jitter=0.0))
 (launcher,) = launchers()
 (backend,) = runtime.current()._backends.values()
@@ -321,8 +323,11 @@ done.start()
 wait_for(lambda: backend._next_id > before)  # it has been asked, and cannot have made it
 os.kill(launcher, signal.SIGKILL)
 done.join(25)
+wait_for(lambda: told.count("IsolateStarted") == {2 if again else 3})
+say(told=[name for name in told if name not in ("OutputReceived", "IsolateStarted", "IsolateExited")])
 """
     host = watch.host(script)
     assert host.hear("got", 40) == ["value", [True, 2 if again else 1]], host.log()
+    assert host.hear("told", 40) == ["IsolateRestarting"]
     assert host.exit_code() == 0
     watch.assert_all_gone()

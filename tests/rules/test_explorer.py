@@ -69,8 +69,8 @@ MUTANTS = {
     "it never closes": ("lifecycle", "        self._look_whether_alone()\n        actions", "        actions"),
     "a dead process runs": (
         "succession",
-        "        self._do(Detach())\n        if self._only_lacks",
-        "        if self._only_lacks",
+        "        self._do(Detach(reported=not only_lacks))\n        if only_lacks",
+        "        if only_lacks",
     ),
     "messages go to a process that is not ready": (
         "succession",

@@ -22,6 +22,7 @@ NORMAL = ExitReason(kind="normal")
 CRASH = ExitReason(kind="signaled", signal=9)
 SHUTDOWN = ExitReason(kind="shutdown")
 FAILED = ProcessEnding(ExitReason(kind="start_failed"), started=False)
+UNTOLD = do.Detach(reported=False)
 NOT_NEEDED = ("shutdown", "it is not needed any more")
 
 
@@ -518,10 +519,10 @@ def test_a_restart_that_lacks_something_is_tried_until_it_works_and_costs_nothin
     life.run()
     life.gone(1, ProcessEnding(CRASH))
     life.due()
-    assert life.gone(2, lack) == [do.Detach(), do.Lacking(lack.reason), do.Wait(0.05)]
+    assert life.gone(2, lack) == [UNTOLD, do.Lacking(lack.reason), do.Wait(0.05)]
     for delay in (0.1, 0.2, 0.4, 0.8, 1.0, 1.0):
         assert life.due()[0] == do.Launch(2, Role.CURRENT, 0), "what was not made has no number"
-        assert life.gone(2, lack) == [do.Detach(), do.Wait(delay)]
+        assert life.gone(2, lack) == [UNTOLD, do.Wait(delay)]
     assert len(scene.asked) == 1
 
 
@@ -544,7 +545,7 @@ def test_a_start_that_was_not_made_when_its_launcher_was_lost_is_made_again(life
         life.due()
         number = 2
     for delay in (0.05, 0.1, 0.2, 0.4, 0.8):
-        assert life.gone(number, lost) == [do.Detach(), do.Wait(delay)]
+        assert life.gone(number, lost) == [UNTOLD, do.Wait(delay)]
         assert life.due()[0] == do.Launch(number, Role.CURRENT, 0)
     assert life.gone(number, lost)[-1] == (do.Closed(lost, wanted=False) if first else do.Wait(0.5, 1))
 

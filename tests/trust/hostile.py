@@ -196,7 +196,7 @@ def _living(pid: int) -> list[psutil.Process]:
 
 def _env() -> dict[str, str]:
     roots = [str(pathlib.Path(__file__).resolve().parent), *(path for path in sys.path if path)]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(roots), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(roots)}
 
 
 # --- in the host ---------------------------------------------------------------------------------------

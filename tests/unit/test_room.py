@@ -1,0 +1,164 @@
+"""Who waits for room in a full mailbox is told of all that is made, however that happens: by a model of the process."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from piactors._isolate.delivery import Delivery
+from piactors._rules.mailbox import Evidence
+from piactors._rules.message import Message
+from piactors.options import IsolationOptions
+from piactors.pihost.wire import wire
+
+CAPACITY = 2
+OPERATIONS = (
+    "put", "put", "put", "answer", "answer", "crash", "crash", "refuse", "attach", "pause", "give_up", "take_unbegun",
+    "take_untried", "stop", "close",
+)  # fmt: skip
+
+
+class Process:
+    """What messages go to: it begins them in order, and skips those that were given up before."""
+
+    knowledge = SimpleNamespace(forgotten=False)
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, str]] = []
+        self.begun = 0
+        self.given_up: set[int] = set()
+
+    def send(self, kind: int, flags: int, seq: int, payload: bytes) -> None:
+        self.sent.append((seq, "stop" if kind == wire.STOP else "call"))
+
+    send_soon = send
+
+    def give_up(self, seq: int) -> bool:
+        if seq > self.begun:
+            self.given_up.add(seq)
+        return seq > self.begun
+
+    def watch(self) -> None:
+        """Nobody reads here."""
+
+
+@attrs.define(eq=False)
+class Sender:
+    """Who has sent a message, or waits for room."""
+
+    message: Message
+    latch: threading.Lock | None = None
+
+
+class Scene:
+    """One mailbox, and who sends to it."""
+
+    def __init__(self) -> None:
+        self.later: list[Any] = []
+        loop: Any = SimpleNamespace(call_soon=lambda *call: self.later.append(call))
+        spec: Any = SimpleNamespace(
+            name="one", trusts_objects=True, options=IsolationOptions(mailbox_capacity=CAPACITY, spin=False)
+        )
+        decoder: Any = None
+        self.delivery = Delivery(spec, loop, decoder, lambda message: LookupError())
+        self.senders: list[Sender] = []
+        self.attach()
+
+    @property
+    def process(self) -> Process | None:
+        found: Any = self.delivery.process
+        return found
+
+    def try_to_put(self, sender: Sender) -> None:
+        try:
+            with self.delivery.lock:
+                sender.latch = self.delivery._take(sender.message, may_block=True)[0]
+        except LookupError:
+            sender.latch = None
+
+    def settle(self) -> None:
+        """Have those who were told look whether there is room now."""
+        while self.later:
+            call, *args = self.later.pop(0)
+            call(*args)
+        for sender in self.senders:
+            while sender.latch is not None and sender.latch.acquire(blocking=False):
+                self.try_to_put(sender)
+
+    @property
+    def waiting(self) -> list[Sender]:
+        return [sender for sender in self.senders if sender.latch is not None]
+
+    # What happens
+
+    def put(self) -> None:
+        sender = Sender(Message("call", b""))
+        self.senders.append(sender)
+        self.try_to_put(sender)
+
+    def answer(self) -> None:
+        process = self.process
+        if process is None or process.begun == len(process.sent):
+            return
+        seq, kind = process.sent[process.begun]
+        if kind == "stop":
+            self.crash()
+            return
+        process.begun = seq
+        answer = wire.SKIPPED if seq in process.given_up else wire.REPLY
+        self.delivery.answered(wire.Frame(answer, 0, 1, seq, b""), False)
+
+    def crash(self) -> None:
+        """It ends, and all that it was sent had begun."""
+        process = self.process
+        if process is not None:
+            process.begun = len(process.sent)
+            self.delivery.detach(Evidence(process.begun), ())
+            self.delivery.all_settled()
+
+    def attach(self) -> None:
+        if self.process is None and not self.delivery.is_closed:
+            process: Any = Process()
+            self.delivery.attach(process)
+        self.delivery.resume()
+
+    def pause(self) -> None:
+        if self.process is not None:
+            self.delivery.pause(lambda: None)
+
+    def give_up(self) -> None:
+        for sender in self.senders[:1]:
+            self.delivery.give_up(sender.message)
+            self.senders.remove(sender) if sender.latch is None else None
+
+    def take_unbegun(self) -> None:
+        self.delivery.take_unbegun(in_flight=True)
+
+    def take_untried(self) -> None:
+        self.delivery.take_untried()
+
+    def stop(self) -> None:
+        if self.process is not None and not self.delivery.mailbox.stop_sent:
+            self.delivery.ask_to_stop()
+
+    def refuse(self) -> None:
+        self.delivery.refuse(None if self.delivery.refusal else LookupError)
+
+    def close(self) -> None:
+        self.delivery.close(LookupError)
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(st.lists(st.sampled_from(OPERATIONS), min_size=4, max_size=30))
+def test_nobody_waits_beside_room(operations: list[str]) -> None:
+    scene = Scene()
+    for name in operations:
+        getattr(scene, name)()
+        scene.settle()
+        assert not scene.waiting or len(scene.delivery) >= CAPACITY, name
+        assert not (scene.waiting and scene.delivery.refusal), name
