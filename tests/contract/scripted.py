@@ -22,6 +22,8 @@ from piactors import Backoff, ChildSpec, ProcessActor, Recycle, Supervisor, even
 from tests.support import wait_until
 
 SECONDS = 30.0
+_LAST = "the last one"
+"""The name of an isolate whose end is told after everything else."""
 _LEFT_OUT = {"name", "pid", "time", "new_pid", "stack", "stderr_tail", "usage", "detail", "within"}
 """What differs from run to run, or is text."""
 
@@ -69,10 +71,14 @@ class Record:
         self.events: list[list[Any]] = []
         self.outcomes: list[Any] = []
         self._names: list[str] = []
+        self._has_heard_last = False
         self._changed = threading.Condition()
 
     def hear(self, event: events.Event) -> None:
         """Keep an event, without what differs from run to run."""
+        if event.name == _LAST:
+            self._has_heard_last = type(event) is events.IsolateExited
+            return
         fields = {
             key: _plain(value) for key, value in attrs.asdict(event, recurse=False).items() if key not in _LEFT_OUT
         }
@@ -106,10 +112,10 @@ class Record:
         self.outcomes.append(["end", None if reason is None else reason.kind, ref.state, ref.is_alive()])
 
     def is_complete(self) -> bool:
-        """Whether the end of each process that was started has been told of."""
+        """Whether all has been told that has happened, the end of each process that was started included."""
         with self._changed:
             kinds = [kind for _, kind, _ in self.events]
-        return kinds.count("IsolateStarted") == kinds.count("IsolateExited")
+        return self._has_heard_last and kinds.count("IsolateStarted") == kinds.count("IsolateExited")
 
     def settled(self) -> list[list[Any]]:
         """Return the events of each isolate for itself: how those of two come one after the other is chance."""
@@ -360,6 +366,8 @@ def live(name: str, folder: Path) -> dict[str, Any]:
     try:
         with pytest.MonkeyPatch.context() as patch:
             LIVES[name](record, patch, folder)
+        with piactors.ProcessIsolator(name=_LAST):
+            """Events come in order: once its end is told, what was told before has been heard."""
         wait_until(record.is_complete)
     finally:
         unsubscribe()
