@@ -35,15 +35,15 @@ TIER_OF_PATHS = {
     "unit": "pure",
     # programs of their own
     "benchmarks": "whole",
+    "contract/test_docs.py": "whole",
+    "contract/test_examples.py": "whole",
+    "contract/test_pykka_suite.py": "whole",
     "orphans": "whole",
     "soak/test_chaos.py": "whole",
     "test_cli.py": "whole",
     "test_cli_limits.py": "whole",
     "test_cli_stdin.py": "whole",
-    "test_docs.py": "whole",
     "test_doctor.py": "whole",
-    "test_examples.py": "whole",
-    "test_pykka_suite.py": "whole",
     "typed": "whole",
 }
 """By files and folders below `tests`; the longest that fits counts."""

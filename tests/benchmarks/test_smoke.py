@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.contract.test_examples import marked
 from tests.support import wait_until
-from tests.test_examples import marked
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECONDS = 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 from tests.contract import surface
@@ -39,3 +40,25 @@ def test_what_is_new_is_listed() -> None:
     """So that nothing becomes public by accident."""
     new = [line for line in surface.lines() if line not in RECORDED]
     assert new == sorted([*ADDED, *OTHERWISE.values()])
+
+
+def test_this_folder_uses_public_names_alone() -> None:
+    """What it holds must stay true of any state of the package, so it may not know the inside of one."""
+    assert [use for file in sorted(Path(__file__).parent.glob("*.py")) for use in _private_uses(file)] == []
+
+
+def _private_uses(file: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "os"):
+            names = [node.attr]
+        for name in names:
+            parts = [part for part in name.split(".") if not part.startswith("__")]
+            if any(part.startswith("_") for part in parts):
+                found.append(f"{file.name}:{node.lineno}: {name}")
+    return found

@@ -1,1 +1,1 @@
-"""Runs pykka's own test suite with piactors' actors and futures; see `tests/test_pykka_suite.py`."""
+"""Runs pykka's own test suite with piactors' actors and futures; see `tests/contract/test_pykka_suite.py`."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 SECONDS = 60
 
 pytestmark = pytest.mark.timeout(90)

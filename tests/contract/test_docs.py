@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 NAMED = re.compile(r"`([\w/]+\.py)(?:::(test_\w+))?`")
 
 
