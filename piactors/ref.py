@@ -363,8 +363,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         if not isinstance(key, str):
             raise TypeError(f"set_data: the key {key!r} is a {type(key).__name__}; use a str")
         payload = encode.with_definitions(value, foreign=self._foreign, whole=f"the value of {key!r}")
-        self._isolate.data[key] = payload
-        _settled(self._isolate.control("set_data", key, payload))
+        _settled(self._isolate.set_data(key, payload))
 
     def get_data(self, key: str) -> Any:
         """Return a value that was set, or that isolated code has put into ``pihost_data.data``.

@@ -429,7 +429,7 @@ def test_each_file_owns_its_attributes() -> None:
 OTHER_LOCKS = {
     "capacity.py": "that one caller sleeps on until there is room; nobody else waits for it",
     "deathwatch.py": "of those who wait for an end",
-    "isolate.py": "pykka's own, of its registry, in a forked copy of the host",
+    "news.py": "pykka's own, of its registry, in a forked copy of the host",
 }
 
 

@@ -58,6 +58,10 @@ class DataSync:
         """
         self._tell(body, self._unknown(), _nothing)
 
+    def note(self, key: str, value: bytes) -> None:
+        """Somebody else tells it of this value."""
+        self.known[key] = value
+
     def _unknown(self) -> list[tuple[str, bytes]]:
         return [(key, value) for key, value in list(self._data.items()) if self.known.get(key) is not value]
 

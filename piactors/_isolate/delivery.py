@@ -153,19 +153,24 @@ class Delivery(Sending):
 
     def _settle_without_result(self, message: Message, kind: int, skip_race: SkipRace) -> None:
         """Tell its caller first, if one waits, and complete it then, as a result does."""
+        fault: ProtocolError | None = None
         if not message.is_late:  # else it has been told
             if skip_race:
                 fail_all([message], partial(self._skipped, message, skip_race))
             elif not message.given_up and message.kind == "tell" and kind != wire.DONE:
-                raise ProtocolError("an answer to a message that wants none")
+                fault = ProtocolError("an answer to a message that wants none")
             elif not message.given_up and message.kind != "tell" and message.reply_to is not None:
-                raise Unanswered(message)
+                fault = Unanswered(message)
         with self.lock:  # as in `_result`
+            if fault is not None:
+                self.shut()
             self.mailbox.complete(message)
             self.room.notify()
             if self._on_done is not None:
                 self._on_done()
             self.pump()
+        if fault is not None:
+            raise fault
 
     def _skipped(self, message: Message, skip_race: SkipRace) -> BaseException:
         """The error of a call that was given up on at the very moment when it was to begin, and has not begun."""
@@ -199,7 +204,8 @@ class Delivery(Sending):
         """
         with self.lock:  # a sender must not send to it, nor number a message, while what was in flight is sorted
             self.process, self.flows, self._on_drained = None, False, None
-            if evidence is None:
+            if evidence is None:  # what its own code, or its supervisor, has asked for ends with it
+                self.mailbox.take_own_stops()
                 return _NO_MESSAGES
             aftermath = self.mailbox.generation_ended(evidence)
             self.room.notify_all()
@@ -213,14 +219,16 @@ class Delivery(Sending):
         self.mailbox.leaving.clear()
 
     def shut(self) -> None:
-        """Send nothing more to this process: it is about to be ended.  From any thread, under the lock."""
-        self.flows, self._is_shut = False, True
+        """Send nothing more to this process: it is about to end.  From any thread."""
+        with self.lock:  # a sender that has seen that it flows has sent before this returns
+            self.flows, self._is_shut = False, True
 
     def pause(self, on_drained: Callable[[], object]) -> None:
         """Send nothing more, take back what has not begun, and call `on_drained()` once the rest is answered."""
         with self.lock:  # what is sent before the flag falls is taken back; nothing may be sent in between
             self.flows, self._on_drained = False, on_drained
-            self.take_back()
+            if not self.mailbox.stop_sent:  # else all that is in flight is to run before that
+                self.take_back()
         self._look_whether_drained()
 
     def resume(self) -> None:
@@ -270,19 +278,18 @@ class Delivery(Sending):
                 recalled += [message] if given_up else []
         return recalled[::-1]
 
-    def take_unbegun(self, *, in_flight: bool) -> list[Message]:
-        """Take out what has not begun, with `in_flight` also of what was sent: it will not run any more."""
+    def take_unbegun(self, *, in_flight: bool, tried: bool = True) -> list[Message]:
+        """Take out what has not begun and will not run any more.
+
+        Args:
+            in_flight: whether also what was sent.
+            tried: whether also what has begun in an earlier process, and is to be tried again.
+        """
         with self.lock:  # what is taken here must not be sent meanwhile
-            left = self.mailbox.take_calls()
+            left = self.mailbox.take_calls(tried=tried)
             recalled = self.recall("stopped") if in_flight else []
             self.room.notify_all()
         return [*left, *recalled]
-
-    def take_untried(self) -> list[Message]:
-        """Take out what waits and has not begun in any process: nothing is to wait for the next one."""
-        with self.lock:  # as in `take_unbegun`
-            self.room.notify_all()
-            return self.mailbox.take_calls(tried=False)
 
     def refuse(self, refusal: MakeError | None) -> None:
         """Take no message any more, or take them again; those who wait for room look again."""

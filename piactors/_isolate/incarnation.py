@@ -157,6 +157,10 @@ class Incarnation(Fate):
         """Give it what was set with `set_data` while it took over."""
         self._data.tell_rest(self)
 
+    def note_data(self, key: str, value: bytes) -> None:
+        """It is being told of this value, from any thread."""
+        self._data.note(key, value)
+
     # What it says (see `ProcessOwner`)
 
     @property

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from pykka import ActorRegistry
-
 from piactors import events
 from piactors._codec import decode
 from piactors._future import waiting
@@ -33,6 +31,7 @@ from piactors._isolate.policies.call_timeout import CallClock
 from piactors._isolate.policies.idle_memory import IdleMemory
 from piactors._isolate.policies.recycling import RecyclePolicy
 from piactors._isolate.remote_attributes import Described
+from piactors._isolate.replacing import taken_on
 from piactors._isolate.reply_ports import StopReply, fail_all
 from piactors._isolate.reports import Reports
 from piactors._isolate.services import HostServices
@@ -93,8 +92,8 @@ class Isolate(Looks):
         self.delivery.watch_calls(self.clock, self.recycling.call_done if self.recycling.counts else None)
 
     def _make_life(self, spec: IsolateSpec, link: ParentLink | None) -> None:
-        urn, within, lanes = spec.urn, spec.options.within, self.runtime.lanes
-        losses = Losses(lambda: lanes.counts(urn, within, time.monotonic()))
+        urn, lanes = spec.urn, self.runtime.lanes
+        losses = Losses(lambda: lanes.counts(urn, self.options.within, time.monotonic()))
         parent = Alone(spec.options, losses) if link is None else Supervised(link)
         self.news = News(spec, self.ref, link, losses, self.reports, self.delivery.decoder)
         self._home = Home(
@@ -144,6 +143,14 @@ class Isolate(Looks):
         gone = partial(dead.no_process, self)
         return control.request(process, self.delivery.decoder, gone, operation, *args)
 
+    def set_data(self, key: str, value: bytes) -> Future[Any]:
+        """Have this process, and all that follow, know a value; the future is settled once this one has it."""
+        self.data[key] = value
+        body = self.life.current
+        if body is not None and body.is_ready:  # it is told here
+            body.note_data(key, value)
+        return self.control("set_data", key, value)
+
     def description(self) -> Described:
         """Return what the hosted object offered when it became ready."""
         return control.description(self.spec.name, self.life.description)
@@ -192,7 +199,8 @@ class Isolate(Looks):
         reentry.refuse(f"isolate {self.spec.name}")
         plan = self._planned(self.spec)
         self.life.use_plan(plan)
-        self.news.tell_of_missing(plan)
+        if not self.life.generation_number:
+            self.news.tell_of_missing(plan)
         self.runtime.add(self)
         self.news.begin()
         self.loop.call_soon(self._begin_here)
@@ -208,7 +216,11 @@ class Isolate(Looks):
         self._has_begun = True
         if not self.news.is_registered:
             self.news.begin_again()
-        self.life.feed("begin")
+        if self.news.ended.is_set():  # it was stopped before its supervisor came to it
+            self._leave()
+            self.news.tell_no_start("stopped before it started")
+        else:
+            self.life.feed("stop" if self.stop_requested else "begin")
 
     def _call_off(self) -> None:
         """The caller that started it no longer wants it, and was perhaps interrupted, at any step of that."""
@@ -261,7 +273,8 @@ class Isolate(Looks):
     def _shut_down(self) -> None:
         if not self.news.ended.is_set():
             self.life.feed("shut_down")
-            self.delivery.put_stop(Message("stop", b""))
+            if not self.news.ended.is_set():
+                self.delivery.put_stop(Message("stop", b""))
 
     def terminate(self) -> None:
         """End the process tree at once."""
@@ -297,9 +310,27 @@ class Isolate(Looks):
         """Begin to start the next process of an isolate that is held; False if it is not (any more)."""
         if self.life.machine.phase is not Phase.HELD:
             return False
-        self.news.expect_start()
-        self.loop.call_soon(self.life.feed, "start_held")
+        self.loop.call_soon(self._start_held)
         return True
+
+    def _start_held(self) -> None:
+        """On the loop, where what was reported before is complete; somebody may have stopped it meanwhile."""
+        if self.news.ended.is_set():
+            self.news.tell_no_start("stopped while it waited to be restarted")
+        else:
+            self.news.expect_start()
+            self.life.feed("stop" if self.stop_requested else "start_held")
+
+    def declare_anew(self, spec: IsolateSpec) -> None:
+        """Run this from the next process on: its supervisor has started anew, and has declared it once more."""
+        self.loop.call_soon(self._declare_anew, taken_on(self.spec, spec), self._planned(spec))
+
+    def _declare_anew(self, spec: IsolateSpec, plan: Plan | None) -> None:
+        self.life.replace(Future(), "declared anew", spec, plan)
+        if self.life.spec is spec:  # no process runs the calls
+            self.life.machine.keep_standby(spec.options.standby)
+            self.delivery.use_options(spec.options)
+            self.idle_memory.keep(spec.options.keep_shared)
 
     def release(self) -> None:
         """End an isolate that is held, or that was never started, and return when its ref says so."""
@@ -324,7 +355,7 @@ class Isolate(Looks):
         self.life.continue_from(earlier.life)
         self.news.continue_from(earlier.news)
         self.data.update(earlier.data)
-        self.reports.continue_with(earlier.relay)  # what the earlier one has written is reported first
+        self.reports.continue_with(earlier.reports.relay)  # what the earlier one has written is reported first
 
     # Another process in place of this one
 
@@ -367,11 +398,3 @@ class Isolate(Looks):
     def _tell_of_late_call(self, message: Message, stack: str) -> None:
         fields = {"call": message.what, "call_timeout": message.call_timeout, "stack": stack}
         self.reports.publish(events.CallTimedOut, self.pid, self.generation_number, **fields)
-
-
-def _renew_registry_lock() -> None:
-    """In a forked copy of the host: another thread may have held the lock of pykka's registry."""
-    ActorRegistry._actor_refs_lock = threading.RLock()
-
-
-runtime.after_fork(_renew_registry_lock)

@@ -20,7 +20,7 @@ from piactors._process.placement import End, Process
 from piactors._rules import actions as do
 from piactors._rules.bodies import ProcessEnding, Role
 from piactors._rules.moment import Moment
-from piactors._rules.phases import Phase
+from piactors._rules.phases import Phase, Wish
 from piactors.exit_reason import ExitReason, Kind
 from piactors.future import Future
 
@@ -92,6 +92,7 @@ class Life(Telling):
         """It has said that it stops."""
         error = None if body.facts.report is None else body.facts.report["error"]
         kind: Kind = "error" if error is not None else "shutdown" if self._stops() else "normal"
+        self._note_stop()
         self.feed("stop_begun", body.number, ExitReason(kind=kind, error=error))
 
     def incarnation_gone(self, body: Incarnation, ending: ProcessEnding, end: End | None) -> None:
@@ -102,7 +103,13 @@ class Life(Telling):
             if body.role is not Role.CURRENT:
                 self._tell_of_other(body, ending)
         finally:  # whatever fails of that, others wait for its end
+            self._note_stop()
             self.feed("gone", body.number, ending)
+
+    def _note_stop(self) -> None:
+        """Somebody has asked for its end, and the input that says so is on its way: what comes before it counts too."""
+        if self._stops() and self.machine.wish is Wish.NONE:
+            self.feed("stop")
 
     def doomed(self, body: Incarnation, kind: Kind, detail: str) -> None:
         """It is about to be killed for this; from any thread."""
@@ -149,7 +156,8 @@ class Life(Telling):
         if body is None or body.number not in self._bodies or body.process is None or body.process.is_over:
             return False  # also if its end was reported, and the rules have failed on that
         for other in [*self._bodies.values()]:
-            other.kill("killed", detail)
+            if other.role is not Role.STANDBY or self._stops():  # what stands by takes over
+                other.kill("killed", detail)
         return True
 
     def give_up(self, reason: ExitReason) -> list[Callable[[], object]]:
@@ -171,3 +179,4 @@ class Life(Telling):
             if body.process is not None:
                 body.process.abandon()
         self.current = None
+        self.machine.abandon()

@@ -11,6 +11,7 @@ from pykka import ActorRegistry
 
 from piactors import events
 from piactors._codec.decode import Decoder
+from piactors._host import runtime
 from piactors._host.confiner import Plan
 from piactors._isolate import crash_errors
 from piactors._isolate.incarnation import Incarnation
@@ -124,15 +125,16 @@ class News:
         """Tell its supervisor of an end, so that it decides."""
         link = self._link
         assert link is not None
-        if not ending.started or body is None:
+        if self._awaits_start and (not ending.started or body is None):
             link.start_failed(ending.reason, self._start_error_maker(body, ending))
-        else:
+        else:  # also if what was to replace the process that ran did not start
             by_message = link.quarantine and bool(aftermath.retried or aftermath.poisoned)
-            self.announce(body)
+            if body is not None and ending.started:
+                self.announce(body)
             link.exited(Exit(ending.reason, charged=not by_message and self._losses.charged(ending)))
         self._is_told = True  # only now: if the report fails, the isolate ends, and the supervisor hears of that
         crashed = not (ending.reason.is_normal or halted)
-        if ending.started and self._spec.options.die_on_crash and crashed:
+        if ending.started and body is not None and body.spec.options.die_on_crash and crashed:
             crash_errors.die(ending.reason)
 
     # Its end
@@ -161,6 +163,12 @@ class News:
             partial(self._ref._ends.tell, ending.reason),
         ]
         return steps
+
+    def tell_no_start(self, why: str) -> None:
+        """It ended before its supervisor came to start it, which waits to hear how that has gone."""
+        self.unregister()
+        self.expect_start()
+        self._tell_parent(None, ProcessEnding(ExitReason(kind="start_failed", detail=why), started=False), wanted=False)
 
     def _tell_parent(self, body: Incarnation | None, ending: ProcessEnding, *, wanted: bool) -> None:
         link = self._link
@@ -204,3 +212,11 @@ class News:
 
 def _nothing() -> None:
     return None
+
+
+def _renew_registry_lock() -> None:
+    """In a forked copy of the host: another thread may have held the lock of pykka's registry."""
+    ActorRegistry._actor_refs_lock = threading.RLock()
+
+
+runtime.after_fork(_renew_registry_lock)

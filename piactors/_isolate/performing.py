@@ -207,6 +207,8 @@ class Performing:
             self._lost = (body, aftermath)
             if action.reported:
                 self._news.process_ended(body, ending, wanted=self._stops())
+            else:
+                self.generation_number = self.machine.last_number
 
     def _settle_lost(self) -> None:
         """Tell those whose calls the last process has taken with it, and those that must not wait for the next one."""
@@ -218,7 +220,10 @@ class Performing:
             settle_lost(aftermath, place, ending.reason, body.timed_out, body.facts.stack, not_begun)
             self._home.delivery.all_settled()
         if self._refuses and self.current is None:
-            fail_all(self._home.delivery.take_untried(), self._texts.restarts)
+            fail_all(self._home.delivery.take_unbegun(in_flight=False, tried=False), self._texts.restarts)
+
+    def _shut(self, _: do.Shut) -> None:
+        self._home.delivery.shut()
 
     def _pause(self, _: do.Pause) -> None:
         self._home.delivery.pause(partial(self.feed, "drained"))

@@ -83,6 +83,11 @@ def same_isolate(spec: IsolateSpec, new: IsolateSpec) -> IsolateSpec:
     if (new.code, new.takes_requests) != (spec.code, spec.takes_requests):
         how = "an object" if spec.takes_requests else "a name"
         raise ValueError(f"replace: {spec.name} hosts what was given as {how}, and trusted as such: give {how} again")
+    return taken_on(spec, new)
+
+
+def taken_on(spec: IsolateSpec, new: IsolateSpec) -> IsolateSpec:
+    """Return `new` as what the isolate of `spec` goes on with: its name, and its place among launchers, are its own."""
     order = attrs.evolve(new.order, member=spec.urn)
     return attrs.evolve(new, name=spec.name, urn=spec.urn, order=order)
 

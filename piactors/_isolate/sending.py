@@ -24,6 +24,7 @@ from piactors.pihost.wire import page, wire
 if TYPE_CHECKING:
     from piactors._isolate.spec import IsolateSpec
     from piactors._process.placement import Process
+    from piactors.options import IsolationOptions
 
 WINDOW_BYTES = 1 << 20
 """Bytes of messages that may be in flight; more would only wait in the kernel instead of here."""
@@ -75,20 +76,28 @@ class Sending:
         self.name = spec.name
         self.decoder = decoder
         self.named = not spec.trusts_objects
-        self.concurrency = options.concurrency
-        self.max_frame = options.max_frame
-        self.capacity = options.mailbox_capacity
-        self.overflow = options.overflow
+        self._use(options)
         self.outbox = Outbox(bound(options))
         self.mailbox = Mailbox(page.WINDOW, WINDOW_BYTES)
         self.loop = loop
         self.process: Process | None = None
         self.flows = False
         self.refusal: MakeError | None = None
-        self._call_timeout = options.call_timeout
         self._clock: CallClockPort = _NO_CLOCK
         self._on_done: Callable[[], object] | None = None
         self.renew_locks()
+
+    def use_options(self, options: IsolationOptions) -> None:
+        """These hold from the next process on; on the loop."""
+        self._use(options)
+        self.go_on()  # there may be more room
+
+    def _use(self, options: IsolationOptions) -> None:
+        self.concurrency = options.concurrency
+        self.max_frame = options.max_frame
+        self.capacity = options.mailbox_capacity
+        self.overflow = options.overflow
+        self._call_timeout = options.call_timeout
 
     def renew_locks(self) -> None:
         """Make the locks, once more in a forked copy of the host, where somebody else may have held them."""

@@ -15,6 +15,7 @@ from piactors._isolate.reply_ports import fail_all
 from piactors._rules import actions as do
 from piactors._rules.bodies import ProcessEnding, Role
 from piactors._rules.mailbox import Aftermath
+from piactors._rules.phases import Swap
 
 _NO_MESSAGES = Aftermath([], [], [])
 
@@ -123,7 +124,10 @@ class Telling(Performing):
     def _tell_of_other(self, body: Incarnation, ending: ProcessEnding) -> None:
         """One that does not run the calls has ended: the rules say what of it is worth reporting."""
         reason, reports = ending.reason, self._home.reports
-        if body.role is Role.SUCCESSOR and reason.kind != "shutdown":
+        if body.role is Role.SUCCESSOR and self.machine.swap is Swap.COLD:  # nothing else runs that could go on
+            self._last = body
+            self._news.process_ended(body, ending, wanted=self._stops())
+        elif body.role is Role.SUCCESSOR and reason.kind != "shutdown":
             reports.publish(events.IsolateStartFailed, body.pid, body.number, reason=reason)
         elif body.role is Role.RETIRING:
             self._old_pid = body.pid
@@ -144,6 +148,7 @@ PERFORM: dict[type, Callable[[Telling, Any], None]] = {
     do.Bound: Telling._bound,
     do.Attach: Telling._attach,
     do.Detach: Telling._detach,
+    do.Shut: Telling._shut,
     do.Pause: Telling._pause,
     do.Resume: Telling._resume,
     do.AskToStop: Telling._ask_to_stop,

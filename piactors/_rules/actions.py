@@ -79,6 +79,11 @@ class Detach:
 
 
 @attrs.frozen
+class Shut:
+    """Send nothing more to this process, which is about to end."""
+
+
+@attrs.frozen
 class Pause:
     """Send nothing more, take back what was sent and has not begun; report `drained` once the rest is answered."""
 
@@ -225,6 +230,7 @@ Action = (
     | Bound
     | Attach
     | Detach
+    | Shut
     | Pause
     | Resume
     | AskToStop

@@ -39,6 +39,7 @@ class Body:
         doomed: whether it has been decided to kill it: the first reason stands.
         wants_stop: whether its own code has asked for its end.
         ready_at: when it became ready, in seconds on a monotonic clock.
+        stop_begun: how it will probably end, if it has said that it stops before it was let run.
     """
 
     role: Role
@@ -47,6 +48,7 @@ class Body:
     doomed: bool = False
     wants_stop: bool = False
     ready_at: float = 0.0
+    stop_begun: ExitReason | None = None
 
 
 @attrs.frozen

@@ -21,6 +21,7 @@ from piactors._rules.actions import (
     Action,
     FailWaiting,
     Kill,
+    Shut,
     Started,
     Sync,
 )
@@ -102,7 +103,7 @@ class Lifecycle(Succession):
         if self.phase in (Phase.WAITING, Phase.LEAVING, Phase.HELD, Phase.NEW) and version is not None:
             self.version = version
         elif self._may_be_followed() and (version is not None or self._may_replace()):
-            self._request(Request(reason, version))
+            self._request(Request(reason, version, self.current))
         else:
             self._not_replaced(Request(reason, version), None)
 
@@ -179,8 +180,13 @@ class Lifecycle(Succession):
         if body is None or not body.ready or body.doomed:
             return
         if body.role is Role.CURRENT and self.phase is Phase.STARTING:
+            if body.stop_begun is not None:
+                self._do(Shut())
             self._run()
             self._do(Started(number))
+            if body.stop_begun is not None:
+                self._begin_to_stop(body.stop_begun)
+                return
             self._go_on()
             self._keep_standby()
         elif body.role is Role.SUCCESSOR and self.swap in (Swap.HANDING_OVER, Swap.COLD):
@@ -198,9 +204,17 @@ class Lifecycle(Succession):
     @_input
     def stop_begun(self, number: int, guess: ExitReason) -> None:
         """The current process has said that it stops, and its end will probably be `guess`."""
-        if number != self.current or self.phase is not Phase.RUNNING:
+        body = self.bodies.get(number)
+        if body is None or body.role is not Role.CURRENT:
             return
+        if self.phase is Phase.STARTING and body.ready:
+            body.stop_begun = guess  # what it lacks has still to reach it
+        elif self.phase is Phase.RUNNING:
+            self._begin_to_stop(guess)
+
+    def _begin_to_stop(self, guess: ExitReason) -> None:
         self.phase = Phase.STOPPING
+        self._do(Shut())
         final = self.wish is not Wish.NONE or not (self.halting or self._parent.wants_restart(guess))
         if final:  # its calls fail, and its ref is let go of: whatever its last hook does, it stays down
             self.stays_down = True

@@ -51,10 +51,16 @@ _PAUSED = (Swap.DRAINING, Swap.HANDING_OVER, Swap.COLD_DRAINING)
 
 @attrs.frozen
 class Request:
-    """A replacement that was asked for; `version` is what it changes to, or None for the same again."""
+    """A replacement that was asked for.
+
+    Attributes:
+        version: what it changes to; None for a fresh process of the same.
+        number: then the process that is to be replaced: another one is fresh enough.
+    """
 
     reason: str
     version: int | None = None
+    number: int | None = None
 
 
 class World(Protocol):
@@ -88,6 +94,10 @@ class Replacement:
         self._not_before = 0.0
         self._pause = FIRST_PAUSE
         self._standby_not_before = 0.0
+
+    def keep_standby(self, on: bool) -> None:
+        """From the next process on it has a standby, or none; nothing runs the calls now."""
+        self._keeps_standby = on
 
     def count_from(self, number: int) -> None:
         """Go on after the last process of an isolate of the same ref."""
@@ -172,7 +182,8 @@ class Replacement:
         ready = self.swap is Swap.NONE and self._in_role(Role.RETIRING) is None and self._may_replace()
         if self._next is not None and ready:
             request, self._next = self._next, None
-            self._begin(request)
+            if request.version is not None or request.number == self.current:
+                self._begin(request)
 
     def _begin(self, request: Request) -> None:
         current = self.current
@@ -275,9 +286,11 @@ class Replacement:
         if swap in _PAUSED:
             self._do(Resume())
         self._not_before = self._moment.now + PAUSE_AFTER_FAILURE
-        current = self.current
-        if current is not None and self._wanted.version is None:
-            self._do(ReplaceLater(current, PAUSE_AFTER_FAILURE, self._wanted.reason))
+        current, again = self.current, self._wanted
+        if self._next is not None and self._next.version is None:  # it waits for that long, too
+            again, self._next = self._next, None
+        if current is not None and again.version is None:
+            self._do(ReplaceLater(current, PAUSE_AFTER_FAILURE, again.reason))
         self._go_on()
         self._keep_standby()
 

@@ -49,6 +49,9 @@ class Succession(Replacement):
         self._between: ExitReason | None = None
         """What ends an isolate that is between two processes."""
         self.lacks = 0
+        """How often in a row its restart has lacked something."""
+        self._launchers_lost = 0
+        """How often in a row the launcher of a start was lost before that was made."""
 
     @property
     def is_asked(self) -> bool:
@@ -59,6 +62,10 @@ class Succession(Replacement):
     def is_final(self) -> bool:
         """Whether no message is taken any more."""
         return self._is_over() or self.stays_down
+
+    def abandon(self) -> None:
+        """In a forked copy of the host: it has ended, here."""
+        self.phase = Phase.STOPPED
 
     def _is_over(self, wish: Wish = Wish.NONE) -> bool:
         """Whether it closes or has stopped; a wish that comes in between is noted, for those who hear of the end."""
@@ -89,7 +96,8 @@ class Succession(Replacement):
             self._do(Sync(number))
 
     def _run(self) -> None:
-        self.phase, self.has_run, self.lacks = Phase.RUNNING, True, 0
+        self.phase, self.has_run = Phase.RUNNING, True
+        self.lacks = self._launchers_lost = 0
         self._do(Resume())
 
     def _wish(self, wish: Wish) -> None:
@@ -106,8 +114,9 @@ class Succession(Replacement):
 
     def _halt(self, kill: Kill | None) -> None:
         self.halting = True
-        self._abort_swap()
         current = self.current
+        if self.phase is Phase.NEW or self.phase is Phase.WAITING or current is None:
+            self._abort_swap()
         if self.phase is Phase.NEW:
             return
         if self.phase is Phase.WAITING:  # it lacked something: there is no process whose end would be reported
@@ -117,10 +126,12 @@ class Succession(Replacement):
             if kill is not None:
                 self._between = self._between or ExitReason(kind=kill.kind, detail=kill.detail)
             self._end_between()
-        elif kill is not None:
+        elif kill is not None:  # before what waits could be sent, if it was being replaced
             self._kill(current, attrs.evolve(kill, number=current))
+            self._abort_swap()
         else:
             self._do(AskToStop())
+            self._abort_swap()
             self._bound()
 
     def _end_between(self) -> None:
@@ -161,7 +172,7 @@ class Succession(Replacement):
         if self.phase is not Phase.STARTING or self.wish is not Wish.NONE or self.halting or body.doomed:
             return False
         if ending.lost and not ending.made:
-            return self.lacks < MOST_LAUNCHERS_LOST
+            return self._launchers_lost < MOST_LAUNCHERS_LOST
         believed = not ending.by_own_word or self.lacks < _MOST_LACKS_OF_ITSELF
         return self.has_run and ending.lacked and believed
 
@@ -171,8 +182,10 @@ class Succession(Replacement):
             self.last_number -= 1  # the next one has the number of the one that was not made
         if self.lacks == 0 and ending.lacked:
             self._do(Lacking(ending.reason))
-        delay = min(_LONGEST_LACK, _FIRST_LACK * 2.0 ** min(self.lacks, 10))
-        self.lacks += 1
+        times = self.lacks if ending.lacked else self._launchers_lost
+        self.lacks += ending.lacked
+        self._launchers_lost += ending.lost
+        delay = min(_LONGEST_LACK, _FIRST_LACK * 2.0 ** min(times, 10))
         self.phase = Phase.WAITING
         self._do(Wait(delay))
 

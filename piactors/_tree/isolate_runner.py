@@ -56,7 +56,7 @@ class IsolateRunner:
         if not isinstance(other, IsolateRunner):
             return False
         self._spec = other.ref._isolate.spec
-        self._isolate.replace("declared anew", self._spec)
+        self._isolate.declare_anew(self._spec)
         self._kill = other._kill
         return True
 

@@ -205,7 +205,7 @@ def _for_priorities(facts: Facts) -> Iterator[Advice]:
         commands: tuple[str, ...] = ("docker run --cap-add SYS_NICE ...",)
     else:
         commands = (
-            'sudo setcap cap_sys_nice+ep "$(readlink -f "$(command -v python3)")"  # the interpreter, foreverybody',
+            'sudo setcap cap_sys_nice+ep "$(readlink -f "$(command -v python3)")"  # the interpreter, for everybody',
             "# of a systemd service: AmbientCapabilities=CAP_SYS_NICE",
         )
     yield Advice(

@@ -54,9 +54,11 @@ class World:
         self.killed: set[int] = set()
         self.attached: int | None = None
         self.paused = True
+        self.shut = False
         self.closed = 0
         self.waits = self.held = False
         self.to_sync: set[int] = set()
+        self.stopping: set[int] = set()
         self.seen: Counter[str] = Counter()
 
     def has_room_beside(self, number: int) -> bool:
@@ -106,11 +108,15 @@ class World:
 
     def _attach(self, action: do.Attach) -> None:
         assert self.roles[action.number] is Role.CURRENT
-        self.attached, self.paused = action.number, True
+        self.attached, self.paused, self.shut = action.number, True, False
 
     def _detach(self, _: do.Detach) -> None:
         assert self.attached is not None
         self.attached, self.paused = None, True
+
+    def _shut(self, _: do.Shut) -> None:
+        assert self.attached is not None
+        self.shut = True
 
     def _pause(self, _: do.Pause) -> None:
         assert self.attached is not None
@@ -156,6 +162,8 @@ def check(life: Lifecycle, world: World, *, told_to_stop: bool) -> None:
         assert life.current is not None
         assert world.attached == life.current
         assert world.paused == (life.swap in (Swap.DRAINING, Swap.HANDING_OVER, Swap.COLD_DRAINING))
+    assert life.phase is not Phase.RUNNING or life.current not in world.stopping, "it has said that it stops"
+    assert world.shut or life.phase is not Phase.STOPPING, "messages go to a process that stops"
     if life.phase in (Phase.WAITING, Phase.LEAVING, Phase.HELD, Phase.CLOSING, Phase.STOPPED):
         assert life.current is None
         assert world.attached is None
@@ -258,6 +266,8 @@ class Explorer:
             world.alive[number] = "ready"
             self.do("ready", number)
         elif state == "ready" and chance.random() < 0.15:
+            if world.roles[number] is Role.CURRENT:  # of others it is a fault
+                world.stopping.add(number)
             self.do("stop_begun", number, chance.choice([NORMAL, CRASH]))
         elif state == "ready" and chance.random() < 0.1:
             world.killed.add(number)
@@ -304,6 +314,7 @@ class Explorer:
             elif state == "ending":
                 self.gone(number)
             elif number == world.attached and not world.paused:  # the message that tells it to stop has come to it
+                world.stopping.add(number)
                 self.do("stop_begun", number, NORMAL)
                 world.alive[number] = "ending"
         if world.paused and world.attached is not None:

@@ -77,6 +77,16 @@ MUTANTS = {
         "        self._attach(number)\n        if self.bodies[number].ready:",
         "        self._attach(number)\n        self._do(Resume())\n        if self.bodies[number].ready:",
     ),
+    "messages go to a process that stops": (
+        "lifecycle",
+        "        self.phase = Phase.STOPPING\n        self._do(Shut())",
+        "        self.phase = Phase.STOPPING",
+    ),
+    "a stop that came early is forgotten": (
+        "lifecycle",
+        "                self._begin_to_stop(body.stop_begun)\n                return",
+        "                return",
+    ),
     "it starts though its supervisor does not wait for that": (
         "lifecycle",
         "        if self.phase is Phase.HELD:\n            self._start()",

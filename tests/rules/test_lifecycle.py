@@ -112,7 +112,7 @@ def test_who_asks_for_a_stop_during_the_first_start_has_it_started_and_stopped(l
     assert life.stop() == []
     assert life.ready(1) == [do.Sync(1)]
     assert life.synced(1) == [do.Resume(), do.Started(1)]
-    assert life.stop_begun(1, SHUTDOWN) == [do.FailWaiting(False, SHUTDOWN), do.Bound(1)]
+    assert life.stop_begun(1, SHUTDOWN) == [do.Shut(), do.FailWaiting(False, SHUTDOWN), do.Bound(1)]
     assert life.machine.is_final
     assert life.gone(1, ProcessEnding(SHUTDOWN)) == [do.Detach(), do.Closed(ProcessEnding(SHUTDOWN), wanted=True)]
 
@@ -168,14 +168,14 @@ def test_one_that_was_never_started_is_let_go_of(life: Life) -> None:
 def test_a_stop_that_the_actor_wishes_for_is_final_if_the_parent_wants_no_other(life: Life, scene: Scene) -> None:
     scene.restarts = False
     life.run()
-    assert life.stop_begun(1, NORMAL) == [do.FailWaiting(False, NORMAL), do.Bound(1)]
+    assert life.stop_begun(1, NORMAL) == [do.Shut(), do.FailWaiting(False, NORMAL), do.Bound(1)]
     assert life.gone(1, ProcessEnding(CRASH)) == [do.Detach(), do.Closed(ProcessEnding(CRASH), wanted=False)]
     assert scene.asked == [], "whatever its last hook does, it stays down"
 
 
 def test_a_stop_that_is_not_final_keeps_what_waits(life: Life) -> None:
     life.run()
-    assert life.stop_begun(1, CRASH) == [do.Bound(1)]
+    assert life.stop_begun(1, CRASH) == [do.Shut(), do.Bound(1)]
     assert not life.machine.is_final
     assert life.gone(1, ProcessEnding(CRASH)) == [do.Detach(), do.Wait(0.5, 1)]
 
@@ -202,7 +202,7 @@ def test_a_stop_while_it_restarts_kills_the_process_that_is_just_started(life: L
 def test_a_shut_down_runs_nothing_more_and_is_bounded(life: Life) -> None:
     life.run()
     assert life.shut_down() == [do.FailWaiting(True), do.Bound(1)]
-    assert life.stop_begun(1, SHUTDOWN) == [do.FailWaiting(False, SHUTDOWN), do.Bound(1)]
+    assert life.stop_begun(1, SHUTDOWN) == [do.Shut(), do.FailWaiting(False, SHUTDOWN), do.Bound(1)]
 
 
 def test_terminate_ends_all_that_there_is(kept: Life) -> None:
@@ -229,7 +229,7 @@ def test_a_halt_keeps_what_waits_and_the_supervisor_hears_of_the_end(life: Life,
     life.run()
     assert life.halt() == [do.AskToStop(), do.Bound(1)]
     assert life.halt() == []
-    assert life.stop_begun(1, SHUTDOWN) == [do.Bound(1)]
+    assert life.stop_begun(1, SHUTDOWN) == [do.Shut(), do.Bound(1)]
     assert life.gone(1, ProcessEnding(SHUTDOWN)) == [do.Detach(), do.Held(ProcessEnding(SHUTDOWN))]
     assert scene.asked == []
 
@@ -286,9 +286,26 @@ def test_a_replacement_between_two_calls(life: Life) -> None:
         do.Replaced(1, 2, "after_calls", warm=True),
     ]
     assert life.machine.current == 2
-    assert life.gone(1, ProcessEnding(NORMAL)) == [do.Launch(3, Role.SUCCESSOR, 0)], (
-        "what was asked for meanwhile follows"
-    )
+    assert life.gone(1, ProcessEnding(NORMAL)) == [], "what was asked for meanwhile was for the one that is gone"
+
+
+def test_what_a_fresh_process_is_asked_for_waits_until_the_one_before_is_gone(life: Life) -> None:
+    life.run()
+    life.replace("after_calls")
+    for news, *number in [("ready", 2), ("drained",), ("synced", 2)]:
+        getattr(life, news)(*number)
+    assert life.replace("above_memory") == []
+    assert life.gone(1, ProcessEnding(NORMAL)) == [do.Launch(3, Role.SUCCESSOR, 0)]
+
+
+def test_what_is_asked_for_while_a_replacement_fails_waits_as_that_does(life: Life) -> None:
+    life.run()
+    life.replace("after_calls")
+    life.replace("after_seconds")
+    assert life.gone(2, FAILED) == [
+        do.NotReplaced("after_calls", None, FAILED),
+        do.ReplaceLater(1, 5.0, "after_seconds"),
+    ]
 
 
 def test_a_replacement_without_room_for_two(life: Life, scene: Scene) -> None:
@@ -526,6 +543,22 @@ def test_a_restart_that_lacks_something_is_tried_until_it_works_and_costs_nothin
     assert len(scene.asked) == 1
 
 
+def test_a_lost_launcher_and_a_lack_are_counted_apart(life: Life) -> None:
+    """Neither hides the other: the log says once what is lacking, and no launcher is charged for that."""
+    lack, lost = attrs.evolve(FAILED, lacked=True), attrs.evolve(FAILED, lost=True, made=False)
+    life.run()
+    life.gone(1, ProcessEnding(CRASH))
+    life.due()
+    assert life.gone(2, lost) == [UNTOLD, do.Wait(0.05)]
+    life.due()
+    assert life.gone(2, lack) == [UNTOLD, do.Lacking(lack.reason), do.Wait(0.05)]
+    for _ in range(6):
+        life.due()
+        life.gone(2, lack)
+    life.due()
+    assert life.gone(2, lost) == [UNTOLD, do.Wait(0.1)]
+
+
 def test_a_first_start_does_not_wait_for_what_lacks(life: Life) -> None:
     lack = attrs.evolve(FAILED, lacked=True)
     life.begin()
@@ -580,3 +613,35 @@ def test_nothing_takes_a_wish_back(life: Life) -> None:
     life.shut_down()
     life.stop()
     assert life.machine.wish is Wish.END
+
+
+# Nothing goes to a process that is about to end
+
+
+@pytest.mark.parametrize("ask", ["halt", "kill"])
+def test_a_supervisor_that_ends_a_process_in_the_middle_of_a_replacement_lets_nothing_slip_in(
+    life: Life, ask: str
+) -> None:
+    """What waits would be sent otherwise before the stop, and fail with the process."""
+    life.run()
+    life.replace("after_calls")
+    life.ready(2)
+    actions = life.halt() if ask == "halt" else life.kill("killed by its supervisor")
+    first = do.AskToStop() if ask == "halt" else do.Kill(1, "killed", "killed by its supervisor")
+    assert actions.index(first) < actions.index(do.Resume())
+
+
+def test_a_process_that_says_that_it_stops_before_it_was_let_run_gets_nothing(life: Life) -> None:
+    life.begin()
+    life.ready(1)
+    assert life.stop_begun(1, CRASH) == []
+    assert life.synced(1) == [do.Shut(), do.Resume(), do.Started(1), do.Shut(), do.Bound(1)]
+    assert life.machine.phase is Phase.STOPPING
+
+
+def test_one_that_stops_in_the_middle_of_a_replacement_gets_nothing_more(life: Life) -> None:
+    life.run()
+    life.replace("after_calls")
+    life.ready(2)
+    actions = life.stop_begun(1, CRASH)
+    assert actions.index(do.Shut()) < actions.index(do.Resume())

@@ -140,7 +140,7 @@ class Scene:
         self.delivery.take_unbegun(in_flight=True)
 
     def take_untried(self) -> None:
-        self.delivery.take_untried()
+        self.delivery.take_unbegun(in_flight=False, tried=False)
 
     def stop(self) -> None:
         if self.process is not None and not self.delivery.mailbox.stop_sent:

@@ -31,6 +31,10 @@ class IdleMemory:
         self._is_timed = False
         self._pause = IDLE_SECONDS
 
+    def keep(self, nbytes: int) -> None:
+        """So much may stay from now on."""
+        self._keep = nbytes
+
     def used(self) -> None:
         """A large message passes, either way; from any thread."""
         self._last_use = time.monotonic()
@@ -51,10 +55,16 @@ class IdleMemory:
             process = delivery.process if delivery.flows else None
             if process is not None:
                 process.retract(delivery.outbox.dropped())
-        if process is not None and self._trim_theirs(process, keep) | (left > keep):
-            self._is_timed = True
+            pauses = process is None and delivery.process is not None
+        if pauses:
+            self._look_again(IDLE_SECONDS)
+        elif process is not None and self._trim_theirs(process, keep) | (left > keep):
             self._pause = min(2 * self._pause, _LONGEST_SECONDS)
-            self._loop.call_later(self._pause, self._look)
+            self._look_again(self._pause)
+
+    def _look_again(self, seconds: float) -> None:
+        self._is_timed = True
+        self._loop.call_later(seconds, self._look)
 
     @staticmethod
     def _trim_theirs(process: Process, keep: int) -> bool:

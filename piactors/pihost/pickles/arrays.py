@@ -36,7 +36,7 @@ def reduce_array(value: Any) -> Any:
     Subclasses that pickle as NumPy's own arrays do arrive as their class.
 
     Returns:
-        What `object.__reduce__` may return; NotImplemented foreverything else, masked arrays included: they pickle
+        What `object.__reduce__` may return; NotImplemented for everything else, masked arrays included: they pickle
         themselves, and come here with what they are made of.
 
     Raises:
