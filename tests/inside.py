@@ -63,6 +63,11 @@ def waits_for_room(ref: Any) -> int:
     return len(delivery(ref).room._places)
 
 
+def relay(ref: Any) -> Any:
+    """Return what its output and its events go through."""
+    return ref._isolate.reports.relay
+
+
 def clock(ref: Any) -> Any:
     """Return what knows how long its calls run."""
     return ref._isolate.clock

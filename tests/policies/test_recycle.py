@@ -18,6 +18,7 @@ from piactors import IsolateCrashed, IsolationLimits, IsolationOptions, ProcessI
 from piactors._codec import encode
 from piactors._isolate.data_sync import DataSync
 from piactors.events import Event, IsolateExited, IsolateRecycled, IsolateRestarting, IsolateStarted
+from tests import inside
 from tests.children.policed import Policed, StopsTwice
 from tests.policies.conftest import Seen
 from tests.support import pid_gone, wait_until
@@ -207,6 +208,20 @@ def test_what_is_set_in_the_moment_of_a_takeover_arrives(monkeypatch: pytest.Mon
     monkeypatch.setattr(DataSync, "sync", sync_and_set)
     ref.recycle().get(timeout=20)
     wait_until(lambda: ref.proxy().data("late").get(timeout=20) == "value")
+
+
+def test_what_a_process_has_been_told_it_is_not_told_again() -> None:
+    """It may have put something else there since, and goes on if what was to replace it does not start."""
+    ref = Policed.start()
+    ref.set_data("key", 1)
+    life = inside.life(ref)
+    told: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DataSync, "_tell", lambda self, body, values, taken: told.extend(values))
+        inside.on_the_loop(ref, life.current.tell_rest)
+        assert ref.proxy().data("key").get(timeout=20) == 1
+        assert ref.recycle().get(timeout=20) == 2
+    assert told == []
 
 
 def test_a_long_call_is_waited_for_and_others_queue_in_order(tmp_path: Path, seen: Seen) -> None:

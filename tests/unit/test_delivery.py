@@ -1,4 +1,4 @@
-"""Who waits for room in a full mailbox is told of all that is made, however that happens: by a model of the process."""
+"""The mailbox and what goes through it, with a model of the process: room for those who wait, stops, faults."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piactors._isolate.delivery import Delivery
+from piactors._isolate.delivery import Delivery, Unanswered
+from piactors._isolate.policies import idle_memory
+from piactors._isolate.policies.idle_memory import IdleMemory
 from piactors._rules.mailbox import Evidence
 from piactors._rules.message import Message
 from piactors.options import IsolationOptions
@@ -162,3 +165,56 @@ def test_nobody_waits_beside_room(operations: list[str]) -> None:
         scene.settle()
         assert not scene.waiting or len(scene.delivery) >= CAPACITY, name
         assert not (scene.waiting and scene.delivery.refusal), name
+
+
+def test_what_is_in_flight_before_a_stop_is_not_taken_back() -> None:
+    """A stop lets all run that was put before it, also if the process is about to be replaced in that moment."""
+    scene = Scene()
+    for _ in range(CAPACITY):
+        scene.put()
+    scene.delivery.put_stop(Message("stop", b""))
+    scene.pause()
+    assert scene.process is not None
+    assert scene.process.given_up == set()
+    scene.answer()
+    scene.answer()
+    assert [kind for _, kind in scene.process.sent] == ["call", "call", "stop"]
+    assert scene.process.begun == CAPACITY
+
+
+def test_a_call_that_is_left_without_an_answer_is_not_tried_again() -> None:
+    """Its caller is told, so it must not run a second time in the next process."""
+    scene, reply_to = Scene(), SimpleNamespace(flags=lambda _: 0)
+    with scene.delivery.lock:
+        scene.delivery._take(Message("call", b"", reply_to, retries=1), may_block=True)
+    with pytest.raises(Unanswered):
+        scene.delivery.answered(wire.Frame(wire.DONE, 0, 1, 1, b""), False)
+    assert scene.delivery.detach(Evidence(1), ()).retried == []
+    assert len(scene.delivery) == 0
+
+
+def test_what_a_process_was_asked_to_stop_for_ends_with_it_though_it_was_never_made() -> None:
+    """The stop would end the next one otherwise, as soon as that is ready."""
+    scene = Scene()
+    scene.pause()
+    scene.delivery.ask_to_stop()
+    scene.delivery.detach(None, ())
+    scene.attach()
+    assert scene.process is not None
+    assert scene.process.sent == []
+
+
+def test_shared_memory_is_looked_at_again_if_nothing_can_be_given_back_now() -> None:
+    """The process is about to be replaced, and perhaps is not in the end."""
+    scene, timers = Scene(), []
+    loop: Any = SimpleNamespace(call_later=lambda seconds, call: timers.append(call))
+    memory = IdleMemory(scene.delivery, loop, 0)
+    memory.used()
+    scene.pause()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(idle_memory, "IDLE_SECONDS", 0.0)
+        timers.pop()()
+        assert len(timers) == 1
+        scene.delivery.detach(None, ())
+        timers.pop()()
+        assert timers == []
