@@ -21,7 +21,7 @@ import pytest
 from piactors import IsolationOptions
 from piactors.option_fields import OptionFields
 from tests.support import HostScripts
-from tests.test_docs import PAGES, programs
+from tests.contract.test_docs import PAGES, programs
 from tests.typed import right
 
 ROOT = Path(__file__).resolve().parents[2]
