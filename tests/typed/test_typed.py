@@ -20,8 +20,8 @@ import pytest
 
 from piactors import IsolationOptions
 from piactors.option_fields import OptionFields
-from tests.support import HostScripts
 from tests.contract.test_docs import PAGES, programs
+from tests.support import HostScripts
 from tests.typed import right
 
 ROOT = Path(__file__).resolve().parents[2]
