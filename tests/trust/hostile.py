@@ -356,8 +356,12 @@ def settles(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
 
 
 def _fds() -> list[str]:
+    """Return what the descriptors are, without those of the spares: a launcher makes the next one when it likes."""
     found = []
+    spares = {getattr(backend, "_spare_fd", -1) for backend in runtime.current()._backends.values()}
     for fd in os.listdir("/proc/self/fd"):
+        if int(fd) in spares:
+            continue
         with contextlib.suppress(OSError):
             found.append(os.readlink(f"/proc/self/fd/{fd}").partition(":")[0])
     return found
