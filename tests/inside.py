@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
+from piactors._host import runtime
 from piactors._rules.bodies import Role
 from piactors._rules.phases import Swap
 
@@ -86,3 +88,10 @@ def lacks(ref: Any) -> int:
 def spec(ref: Any) -> Any:
     """Return what it is made of."""
     return ref._isolate.spec
+
+
+def descriptors() -> list[int]:
+    """Return the descriptors of this process, without those of spares, which launchers make when they like."""
+    backends = list(runtime.current()._backends.values())
+    spares = {getattr(backend, "_spare_fd", -1) for backend in backends}
+    return [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd not in spares]

@@ -24,7 +24,7 @@ from piactors import (
     StartError,
     Supervisor,
 )
-from piactors._host import runtime
+from tests import inside
 from tests.children.actors import Fragile, Worker
 from tests.children.trees import Moody
 from tests.support import pid_gone, wait_until
@@ -243,12 +243,6 @@ def test_stop_all_stops_a_tree_and_its_children(tmp_path: Path) -> None:
     assert not any(ref in pykka.ActorRegistry.get_all() for ref in refs)
 
 
-def descriptors() -> int:
-    """How many this process has, but for those of spares, which launchers make a moment after a start."""
-    backends = list(runtime.current()._backends.values())
-    return len(os.listdir("/proc/self/fd")) - sum(getattr(backend, "_spare_fd", -1) >= 0 for backend in backends)
-
-
 def test_restarts_leave_nothing_behind(tmp_path: Path) -> None:
     """After a hundred restarts there are as many threads and descriptors as before."""
     with Supervisor.start(children=[fragile("child", tmp_path)], max_restarts=None) as tree:
@@ -260,10 +254,10 @@ def test_restarts_leave_nothing_behind(tmp_path: Path) -> None:
 
         for _ in range(10):
             restart()
-        before = threading.active_count(), descriptors()
+        before = threading.active_count(), len(inside.descriptors())
         for _ in range(90):
             restart()
-        wait_until(lambda: (threading.active_count(), descriptors()) == before)
+        wait_until(lambda: (threading.active_count(), len(inside.descriptors())) == before)
         assert tree.which_children()[0].restarts == 100
 
 

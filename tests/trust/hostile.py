@@ -34,6 +34,7 @@ import psutil
 import piactors
 from piactors import IsolationOptions, ProcessActor, ProcessIsolator
 from piactors._host import runtime
+from tests import inside
 
 TARGETS = str(pathlib.Path(__file__).resolve().parent.parent / "children" / "hostile_targets.py")
 MIB = 1 << 20
@@ -356,12 +357,9 @@ def settles(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
 
 
 def _fds() -> list[str]:
-    """Return what the descriptors are, without those of the spares: a launcher makes the next one when it likes."""
+    """Return what the descriptors are."""
     found = []
-    spares = {getattr(backend, "_spare_fd", -1) for backend in runtime.current()._backends.values()}
-    for fd in os.listdir("/proc/self/fd"):
-        if int(fd) in spares:
-            continue
+    for fd in inside.descriptors():
         with contextlib.suppress(OSError):
             found.append(os.readlink(f"/proc/self/fd/{fd}").partition(":")[0])
     return found

@@ -18,6 +18,7 @@ import pytest
 
 import piactors
 from piactors import IsolationOptions, NotSendable, ProcessActor
+from tests import inside
 from tests.support import wait_until
 from tests.values.support import STARTS, run_script
 
@@ -230,9 +231,9 @@ def test_descriptors_are_let_go_of_on_both_sides() -> None:
 
         one_round()  # whoever waits has a descriptor of its own from then on
         warm = isolator.invoke_method("os:listdir", "/proc/self/fd").get(timeout=20)
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(inside.descriptors())
         for _ in range(20):
             one_round()
         there = isolator.invoke_method("os:listdir", "/proc/self/fd").get(timeout=20)
         assert len(there) <= len(warm)
-        wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        wait_until(lambda: len(inside.descriptors()) <= before)
