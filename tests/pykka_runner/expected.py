@@ -13,9 +13,6 @@ EXPECTED_FAILURES: dict[str, str] = {
     "tests.proxy.test_mocking::test_actor_with_callable_mock_property_does_not_work[process]": (
         "the class has a mock in it, and a mock cannot be sent: each has a class of its own that no pickle can name"
     ),
-    "tests.proxy.test_proxy::test_actor_proxy_does_not_expose_proxy_to_self[process]": (
-        "it counts WARNING records at once: those of an isolate come on a way of their own, and may come a moment later"
-    ),
     "tests.test_actor::test_on_start_failure_causes_actor_to_stop[process]": _ON_START,
     "tests.test_logging::test_exception_in_on_start_is_logged[process]": _ON_START,
     "tests.test_logging::test_base_exception_is_logged[process]": (

@@ -6,6 +6,7 @@ parameters of its fixture `runtime`; the plugin puts its own `runtime` there bef
 
 from __future__ import annotations
 
+import functools
 import time
 from types import ModuleType
 from typing import Any
@@ -13,8 +14,11 @@ from typing import Any
 import pytest
 
 import piactors
+from piactors._host import runtime as piactors_runtime
 
 from .crossevent import CrossProcessEvent
+
+_DRAIN_SECONDS = 10.0
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -23,6 +27,19 @@ def pytest_plugin_registered(plugin: object) -> None:
     if isinstance(plugin, ModuleType) and hasattr(plugin, "RUNTIMES"):
         runtimes = {"process": pytest.param(_runtime(plugin), id="process")}
         vars(plugin).update(RUNTIMES=runtimes, runtime=_fixture(list(runtimes.values())))
+        handler = plugin.PykkaTestLogHandler
+        handler.wait_for_message = _and_all_that_has_come(handler.wait_for_message)
+
+
+def _and_all_that_has_come(wait: Any) -> Any:
+    """Records of an isolate are handled on another thread: wait, and then for those that are there already."""
+
+    @functools.wraps(wait)
+    def wait_for_all(*args: Any, **kwargs: Any) -> None:
+        wait(*args, **kwargs)
+        assert piactors_runtime.current().dispatcher.drain(_DRAIN_SECONDS)
+
+    return wait_for_all
 
 
 def _runtime(conftest: Any) -> Any:
