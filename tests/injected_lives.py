@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +93,23 @@ class Family(Supervisor):
         return [ChildSpec("child", Victim.with_options(standby=True))]
 
 
+@contextlib.contextmanager
+def ending(ref: Any) -> Iterator[None]:
+    """See that an isolate ends, whatever its life has come to."""
+    try:
+        yield
+    except piactors.PiactorsError:
+        ref.terminate()
+    finally:
+        assert ref.wait_for_exit(OUTCOME_SECONDS) is not None
+
+
 def alone(lines: list[Any]) -> list[Any]:
     """Live the life of an isolate: everything that may come to it on the I/O thread."""
     options: dict[str, Any] = {"restart": "permanent", "max_restarts": 50, "output": lines.append}
     ref = Victim.with_options(**options, recycle=Recycle(after_calls=6)).start()
     futures: list[Any] = []
-    try:
+    with ending(ref):
         proxy = ref.proxy()
         futures += [proxy.echo(number) for number in range(3)]
         futures += [proxy.large(), proxy.echo(bytes(LARGE)), proxy.speak(), proxy.nap(0.01), proxy.echo(1)]
@@ -112,10 +123,6 @@ def alone(lines: list[Any]) -> list[Any]:
         ref.resource_usage()
         futures += [proxy.nap(0.01), proxy.echo(6), ref.stop(block=False)]
         settle(futures)
-    except piactors.PiactorsError:
-        ref.terminate()
-    finally:
-        assert ref.wait_for_exit(OUTCOME_SECONDS) is not None
     return futures
 
 
@@ -140,7 +147,7 @@ def bereft(lines: list[Any]) -> list[Any]:
     options: dict[str, Any] = {"restart": "permanent", "max_restarts": 50, "output": lines.append}
     ref = Victim.with_options(**options, preload=("json",)).start()
     futures: list[Any] = []
-    try:
+    with ending(ref):
         futures.append(ref.proxy().echo(1))
         settle(futures)
         pid = ref.pid
@@ -151,10 +158,6 @@ def bereft(lines: list[Any]) -> list[Any]:
         settle(futures)
         futures += [ref.proxy().echo(3), ref.stop(block=False)]
         settle(futures)
-    except piactors.PiactorsError:
-        ref.terminate()
-    finally:
-        assert ref.wait_for_exit(OUTCOME_SECONDS) is not None
     return futures
 
 
