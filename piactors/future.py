@@ -164,7 +164,7 @@ class Future(StandardFuture[T], pykka.Future[T], Generic[T]):
 
         if "trio" in sys.modules or "curio" in sys.modules:
             waiting.refuse_another_kind_of_loop("future.get")
-        if not self.done():
+        if not self._is_done():
             try:
                 loop = asyncio.get_running_loop()
             except RuntimeError:
@@ -239,7 +239,7 @@ class Future(StandardFuture[T], pykka.Future[T], Generic[T]):
     def _one_at_a_time(self) -> Any:
         """Return the lock under which this future's result is made."""
         if self._hook_lock is None:
-            with outcome._lock:
+            with self._guard:
                 if self._hook_lock is None:
                     self._hook_lock = threading.RLock()
         return self._hook_lock
@@ -253,7 +253,7 @@ class Future(StandardFuture[T], pykka.Future[T], Generic[T]):
         try:
             left = None if seconds is None else max(0.0, seconds - (time.monotonic() - started))
             value = pykka.Future.get(self, timeout=left)
-            with outcome._lock:
+            with self._guard:
                 self._hook_done = True
                 callbacks, self._callbacks = self._callbacks or (), None
         finally:
@@ -263,19 +263,28 @@ class Future(StandardFuture[T], pykka.Future[T], Generic[T]):
         return value
 
     def _await_on(self, loop: asyncio.AbstractEventLoop) -> Generator[Any, None, None]:
+        """Wait for an outcome on an event loop, which runs in this thread."""
+        return self._wait_on(loop, self._when_done)
+
+    def _wait_on(
+        self, loop: asyncio.AbstractEventLoop, when_done: Callable[[Callable[[], object]], object]
+    ) -> Generator[Any, None, None]:
         import asyncio
 
-        waiter = loop.create_future()
+        waiter, me = loop.create_future(), threading.get_ident()
 
         def wake() -> None:
             if not waiter.done():
                 waiter.set_result(None)
 
         def done() -> None:
+            if threading.get_ident() == me:  # the loop itself has read the answer
+                wake()
+                return
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(wake)
 
-        self._when_done(done)
+        when_done(done)
         try:
             yield from waiter
         except asyncio.CancelledError:

@@ -93,7 +93,10 @@ class CallProxy(CallableProxy[Any], Generic[P, T_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Future[T_co]:
         """Call the method and return a future of its result."""
-        return self.actor_ref._call(self._attr_path, args, kwargs, **self._options)  # type: ignore[attr-defined,no-any-return]
+        call = self.actor_ref._call  # type: ignore[attr-defined]
+        if self._options:
+            return call(self._attr_path, args, kwargs, **self._options)  # type: ignore[no-any-return]
+        return call(self._attr_path, args, kwargs)  # type: ignore[no-any-return]
 
     def defer(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Call the method without waiting for anything; its exception ends the generation."""

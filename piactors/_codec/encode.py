@@ -17,8 +17,6 @@ from piactors.pihost.pickles import byvalue, refusals
 
 _SIMPLE = frozenset({int, float, str, bytes, bool, type(None), tuple, list, dict, set, frozenset})
 """Types of arguments that plain pickle, which is faster, is tried on first."""
-_NAMES_A_GLOBAL = b"\x93"
-"""The step of a pickle that looks something up by its name: that may have to travel by value, or be refused."""
 _REFUSALS = (pickle.PicklingError, TypeError, AttributeError, RecursionError)
 
 
@@ -152,7 +150,23 @@ def dumps_call(
         data = pickle.dumps(message, 5)
     except Exception:
         return _dumped_call(message, foreign)
-    return _dumped_call(message, foreign) if data.find(_NAMES_A_GLOBAL) >= 0 else data
+    return _dumped_call(message, foreign) if byvalue.STACK_GLOBAL in data else data
+
+
+def dumps_simple_call(path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
+    """Serialise the call of a method whose arguments are small and of plain kinds; None if they are not, perhaps.
+
+    It is asked of every call, so it does nothing that it can do without.
+    """
+    try:
+        for arg in (*args, *kwargs.values()) if kwargs else args:
+            most = byvalue.MOST_OF_KIND[type(arg)]
+            if most and len(arg) > most:
+                return None
+        data = pickle.dumps((path, args, kwargs) if kwargs else (path, args), 5)
+    except Exception:
+        return None
+    return None if byvalue.STACK_GLOBAL in data or len(data) >= LEAST else data
 
 
 def _dumped_call(message: tuple[Any, ...], foreign: bool) -> bytes | Packed:

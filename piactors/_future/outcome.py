@@ -78,7 +78,7 @@ class Outcome:
     def settle_with(self, producer: Producer) -> bool:
         """Settle with a result that `producer` makes when asked; False if there is an outcome already."""
         try:
-            with _lock:
+            with self._guard:
                 if self._settled or self._get_hook is not None:
                     return False
                 self._producer = producer
@@ -100,6 +100,11 @@ class Outcome:
 
     # Inside
 
+    @property
+    def _guard(self) -> Any:
+        """What is held while this is settled, or who waits for it is noted."""
+        return _lock
+
     def _is_done(self) -> bool:
         """Whether the receiver of the outcome need not wait for it."""
         return self._settled
@@ -110,7 +115,7 @@ class Outcome:
 
     def _settle(self, **outcome: Any) -> bool:
         try:
-            with _lock:
+            with self._guard:
                 if self._settled or self._get_hook is not None:
                     return False
                 self.__dict__.update(outcome)
@@ -148,8 +153,12 @@ class Outcome:
 
     def _when_done(self, callback: Callable[[], object]) -> None:
         """Have `callback()` called once there is an outcome, in the thread that finds it, so it must be quick."""
+        self._call_when_done(callback)
+
+    def _call_when_done(self, callback: Callable[[], object]) -> None:
+        """Do that, and nothing to have the outcome found soon."""
         if not self._is_done():
-            with _lock:
+            with self._guard:
                 if not self._is_done():
                     if self._callbacks is None:
                         self._callbacks = []
@@ -159,7 +168,7 @@ class Outcome:
 
     def _listen(self, listener: OutcomeListener) -> None:
         """Have a listener called once there is an outcome."""
-        with _lock:
+        with self._guard:
             if self._listeners is None:
                 self._listeners = {}
             self._listeners[listener] = None
@@ -173,7 +182,7 @@ class Outcome:
 
     def _forget_all(self, unwanted: Callable[[OutcomeListener], bool]) -> int:
         """Remove those that are `unwanted`, and return how many there were."""
-        with _lock:
+        with self._guard:
             listeners = self._listeners or {}
             gone = [listener for listener in listeners if unwanted(listener)]
             for listener in gone:
@@ -207,13 +216,13 @@ class Outcome:
 
     def _wake_with(self, wake: Callable[[], object]) -> None:
         """Have `wake()` called once there is an outcome, from any thread, until `_let_sleep`."""
-        with _lock:
+        with self._guard:
             if not self._settled:
                 self._wakers = (*self._wakers, wake)
 
     def _let_sleep(self, wake: Callable[[], object]) -> None:
         if self._wakers:
-            with _lock:
+            with self._guard:
                 self._wakers = tuple(other for other in self._wakers if other != wake)
 
     def _outcome(self) -> Any:
@@ -253,7 +262,7 @@ class Outcome:
         while self._producer is not None and "_maker" in self.__dict__:  # the settling thread may wake this too early
             latch = threading.Lock()
             latch.acquire()
-            with _lock:
+            with self._guard:
                 self._wakers = (*self._wakers, latch.release)
             if self._producer is not None and "_maker" in self.__dict__:
                 latch.acquire()

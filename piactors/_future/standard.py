@@ -14,6 +14,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from piactors._future.outcome import Outcome, run_callback
+from piactors._platform import late_threads
+
+_MOMENT = 1.0
+"""Seconds for which a condition may be held by somebody else."""
 
 
 class _Book:
@@ -47,11 +51,37 @@ class StandardFuture(Outcome, concurrent.futures.Future[T], Generic[T]):
         return book
 
     def _close_book(self) -> None:
-        """There is an outcome: tell those who wait."""
+        """There is an outcome: tell those who wait.
+
+        This thread has read it, and others depend on it.  Whoever has the condition has it for a moment; but a thread
+        that was interrupted in the middle of `concurrent.futures.wait` may have left it locked for ever.
+        """
         book = self._book
         assert book is not None
+        if book.condition.acquire(blocking=False):
+            self._close(book)
+        else:
+            run_callback(self._close_later)
+
+    def _close_later(self) -> None:
+        book = self._book
+        assert book is not None
+        if book.condition.acquire(timeout=_MOMENT):
+            self._close(book)
+        else:
+            thread = threading.Thread(target=self._close_at_last, daemon=True, name="piactors-waits")
+            late_threads.start_or_run(thread)
+
+    def _close_at_last(self) -> None:
+        book = self._book
+        assert book is not None
+        book.condition.acquire()
+        self._close(book)
+
+    def _close(self, book: _Book) -> None:
+        """Do it, with the condition, which is let go of."""
         cancelled = self.cancelled()
-        with book.condition:
+        try:
             if book.state != _base.PENDING:
                 return
             book.state = _base.CANCELLED_AND_NOTIFIED if cancelled else _base.FINISHED
@@ -63,6 +93,8 @@ class StandardFuture(Outcome, concurrent.futures.Future[T], Generic[T]):
                 else:
                     run_callback(partial(_tell_by_outcome, self, waiter))  # what is to be decoded is not decoded here
             book.condition.notify_all()
+        finally:
+            book.condition.release()
 
     def _see_to_outcome(self) -> None:
         """See to it that the outcome comes about, if it has to be asked for."""

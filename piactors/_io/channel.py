@@ -1,4 +1,4 @@
-"""The host's end of a channel: a non-blocking socket, its frames, and what waits to be written."""
+"""The host's end of a channel: what does not block, its frames, and what waits to be written."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ import contextlib
 import os
 import socket
 from collections import deque
+from collections.abc import Callable
 from itertools import islice, takewhile
 from typing import Any, Protocol
 
 from piactors.errors import ProtocolError
 from piactors.pihost.memory import descriptors
 from piactors.pihost.wire import wire
+from piactors.pihost.wire.ends import PipeEnd, SocketEnd
 
+Take = Callable[[bytes, list[int]], None]
+"""Handles whole frames from the front of bytes, as many as it can at once, from the position in the list on, which it
+moves on frame by frame: what interrupts it may have interrupted the handling of the frame there."""
+_NOTHING_TO_UNDO: tuple[Any, int] = (None, 0)
 _MOST_BUFFERS = 64
 _MOST_FDS = 64
 JOIN_UP_TO = 32_768
@@ -27,8 +33,8 @@ class HasDescriptor(Protocol):
         """The descriptor."""
 
 
-class SocketChannel:
-    """A channel over a connected stream socket.  Not thread-safe: callers hold a lock to send, and one to receive.
+class Channel:
+    """A channel over a socket or two pipes.  Not thread-safe: callers hold a lock to send, and one to receive.
 
     `receive` may be cut short by a KeyboardInterrupt, in the thread of a caller: what it had read stays in `_chunks`,
     which is one step for Python, and the next one decodes that anew.
@@ -37,30 +43,33 @@ class SocketChannel:
     kernel has taken is known by one step too, and the next sender takes account of it.
     """
 
-    def __init__(self, sock: socket.socket, max_frame: int, *, takes_fds: bool = False) -> None:
-        sock.setblocking(False)
-        self.sock = sock
+    def __init__(self, end: SocketEnd | PipeEnd, max_frame: int, *, takes_fds: bool = False) -> None:
+        end.set_blocking(False)
+        self.end = end
         self.fds: list[int] = []
         """Descriptors that came along, in order."""
-        self._takes_fds = takes_fds
+        self._read: Callable[[int], Any] = self._receive_with_fds if takes_fds else end.read
+        self._may_take = max_frame >= wire.MOST_READ  # else some of what is read at once may be too large
         self._rights: dict[int, tuple[bytes, HasDescriptor]] = {}
         self._decoder = wire.FrameDecoder(max_frame)
         self._read_size = wire.LEAST_READ
         self._chunks: list[Any] = []
+        self._taken = [0]
+        """How much of what is in `_chunks`, and of what was there before it, was handled at once."""
         self._undo: tuple[Any, int] = (None, 0)
         """How the decoder and `frames` were before what is in `_chunks` was read."""
-        self.frames: deque[wire.Frame] = deque()
+        self.frames: deque[wire.Raw] = deque()
+        """What has come and has not been handled; as tuples, of which a `wire.Frame` is made where that is easier."""
         self.out: deque[memoryview | bytes] = deque()
         """What waits to be written."""
         self.last: tuple[int, int, bytes | None] = (-1, 0, None)
-        """The frame that was to be sent last: its number, the `id` of its payload, and how it begins in `out`; None if
-        that has been sent."""
+        """The frame that was to be sent last: its number, the `id` of its payload (0 if the number is enough), and how
+        it begins in `out`; None if that has been sent."""
         self.attempt: tuple[tuple[memoryview | bytes, ...], list[int]] = ((), [])
         """What was offered to the kernel last, and how many bytes of that it has taken, once that is known."""
-        self.held_back = 0
-        """Bytes that wait although the socket may have room, to leave together."""
         self.broken = False
-        self.dry = False
+        self.dry = self.was_full = False
+        """Whether the last read has found nothing, or as much as it had room for."""
         self.ended = False
         self.fault: ProtocolError | None = None
 
@@ -68,14 +77,14 @@ class SocketChannel:
         """What was sent last is not what is sent next."""
         self.last = (-1, 0, None)
 
-    def end(self) -> None:
+    def discard(self) -> None:
         """Nothing that has come, or comes, is looked at any more."""
         self.ended = True
         self.frames.clear()
 
     def fileno(self) -> int:
-        """Return the socket's descriptor, or -1 once closed."""
-        return self.sock.fileno()
+        """Return the descriptor to wait at for what comes, or -1 once closed."""
+        return self.end.fileno()
 
     def send(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> bool:
         """Send a frame now, as far as the other side takes it, and keep the rest."""
@@ -90,7 +99,7 @@ class SocketChannel:
         return self.flush()
 
     def refused(self, error: OSError) -> None:
-        """Say that the socket has taken nothing: it is full, or the peer is gone."""
+        """Say that nothing was taken: there is no room, or the peer is gone."""
         self.broken = self.broken or not isinstance(error, BlockingIOError)
 
     def has_taken(self, seq: int, payload: wire.Payload) -> bool:
@@ -98,21 +107,13 @@ class SocketChannel:
         been interrupted.
         """
         last_seq, last_payload, begin = self.last
-        if self.broken or seq != last_seq or id(payload) != last_payload:
+        if self.broken or seq != last_seq or last_payload not in (0, id(payload)):
             return self.broken
         if begin is None:
             return True
         pieces, sent = self.attempt
         known = [*self.out, *(pieces if sent else ())]
         return any(piece is begin or (type(piece) is memoryview and piece.obj is begin) for piece in known)
-
-    def hold_back(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> int:
-        """Queue a frame without writing it; returns how many bytes are held back by now."""
-        data = wire.header(kind, flags, generation, seq, len(payload)) + payload
-        self.last = (seq, id(payload), data)
-        self.out.append(data)
-        self.held_back += wire.HEADER_SIZE + len(payload)
-        return self.held_back
 
     def send_descriptor(self, kind: int, generation: int, seq: int, segment: HasDescriptor) -> bool:
         """Send a frame without a payload and a descriptor, which is kept until then; see `send`."""
@@ -125,20 +126,20 @@ class SocketChannel:
         return self.flush()
 
     def _receive_with_fds(self, size: int) -> bytes:
-        data, ancillary, flags, _ = self.sock.recvmsg(size, socket.CMSG_SPACE(_MOST_FDS * 4))
+        assert isinstance(self.end, SocketEnd)
+        data, ancillary, flags, _ = self.end.sock.recvmsg(size, socket.CMSG_SPACE(_MOST_FDS * 4))
         self.fds.extend(descriptors.received_descriptors(ancillary, flags))
         return data
 
     def flush(self) -> bool:
         """Send what is kept, as far as the other side takes it; what a dead peer will never read is dropped."""
-        self.held_back = 0
         self.take_account()
         while self.out and not self.broken:
             pieces, *ancillary = self._next_pieces()
             sent: list[int] = []
             self.attempt = (pieces, sent)
             try:
-                sent.extend(map(self.sock.sendmsg, (pieces,), *ancillary))  # one step for Python
+                sent.extend(map(self.end.write_pieces, (pieces,), *ancillary))  # one step for Python
             except BlockingIOError:
                 return False
             except OSError:
@@ -180,28 +181,54 @@ class SocketChannel:
                 out.popleft()
         self.attempt = ((), sent)
 
-    def receive(self) -> None:
-        """Read what has come, and put the frames that are complete into `frames`."""
-        decoder, chunks = self._decoder, self._chunks
+    def take_now(self, take: Take) -> bool:
+        """Read once, and have all that has come taken; False: what is left, or went wrong, is for `receive`.
+
+        That is what nearly always comes for a caller that waits, so it is done in as few steps as there can be.
+        """
+        chunks, taken, decoder, size = self._chunks, self._taken, self._decoder, self._read_size
+        if chunks or self.frames or decoder.rest or decoder.head is not None or not self._may_take:
+            return False
+        taken[0], self._undo = 0, _NOTHING_TO_UNDO
+        try:
+            chunks.extend(map(self._read, (size,)))
+        except OSError:
+            return False
+        found = chunks[0]
+        take(found, taken)
+        if not 0 < taken[0] == len(found) < size:
+            return False
+        self.dry = self.was_full = False
+        chunks.clear()  # from here on it has been received
+        return True
+
+    def receive(self, take: Take | None = None) -> None:
+        """Read what has come, and put the frames that are complete into `frames`.
+
+        Args:
+            take: handles what it can of the bytes, in front, before frames are made of the rest.
+        """
+        decoder, chunks, taken, size = self._decoder, self._chunks, self._taken, self._read_size
         try:
             if chunks:
                 self._rewind()
+                take = None
+            elif decoder.head is None:
+                taken[0] = 0
+                self._undo = (decoder.state() if decoder.rest else None, len(self.frames))
+                chunks.extend(map(self._read, (size,)))
             else:
-                head = decoder.head
-                self._undo = (decoder.state() if head is not None or decoder.rest else None, len(self.frames))
-                if head is None:
-                    read = self._receive_with_fds if self._takes_fds else self.sock.recv
-                    chunks.extend(map(read, (self._read_size,)))
-                else:
-                    into: Any = self.sock.recv_into
-                    chunks.extend(map(into, (decoder.direct(),)))
+                taken[0] = 0
+                self._undo = (decoder.state(), len(self.frames))
+                chunks.extend(map(self.end.read_into, (decoder.direct(),)))
             found = chunks[0]
             if type(found) is bytes:
                 count = len(found)
-                if count >= wire.LEAST_READ or self._read_size != wire.LEAST_READ:
-                    self._read_size = wire.next_read(self._read_size, count)
+                self.was_full = count == size
+                if count >= wire.LEAST_READ or size != wire.LEAST_READ:
+                    self._read_size = wire.next_read(size, count)
                 if count:
-                    self.frames.extend(decoder.feed(found))
+                    self._split(found, take)
             else:
                 count = found
                 self.frames.extend(decoder.received(count))
@@ -222,6 +249,18 @@ class SocketChannel:
         self.dry = False
         self.ended = count == 0
 
+    def _split(self, found: bytes, take: Take | None) -> None:
+        decoder, taken = self._decoder, self._taken
+        if (take is not None and self._may_take and not self.frames) or taken[0]:
+            if decoder.rest:
+                found = decoder.take_rest() + found
+            if take is not None:
+                take(found, taken)
+            if taken[0] == len(found):  # nearly always
+                return
+            found = found[taken[0] :]
+        self.frames.extend(decoder.split(found))
+
     def _rewind(self) -> None:
         """What was read has perhaps been decoded, and that was interrupted: it will be decoded once more."""
         state, count = self._undo
@@ -230,7 +269,7 @@ class SocketChannel:
             self.frames.pop()
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close it."""
         self.out.clear()
         self.broken = True
         for fd in self.fds:
@@ -238,5 +277,4 @@ class SocketChannel:
                 os.close(fd)
         self.fds.clear()
         self._rights.clear()
-        with contextlib.suppress(OSError):
-            self.sock.close()
+        self.end.close()

@@ -102,6 +102,10 @@ class Share:
         """Call `on_read` while `fd` is readable, or has hung up."""
         self._loop.watch(fd, on_read, on_write, self._on_error)
 
+    def watch_room(self, fd: int, on_write: Handler) -> None:
+        """Call `on_write` while there is room in `fd`, which is only written to, or nobody reads from it any more."""
+        self._loop.watch_room(fd, on_write, self._on_error)
+
 
 class Loop:
     """The I/O thread.  `call_soon`, `call_later`, `pause` and `resume` work from any thread, the rest from its own.
@@ -236,6 +240,14 @@ class Loop:
         self._poller.add(fd)
         self._watched[fd] = watched
 
+    def watch_room(self, fd: int, on_write: Handler, on_error: OnError | None = None) -> None:
+        """Call `on_write` while there is room in `fd`, which is only written to, or nobody reads from it any more."""
+        if fd not in self._watched:
+            watched = _Watched(on_write, None, on_error or self._on_error)
+            watched.events = WRITE
+            self._poller.add(fd, WRITE)
+            self._watched[fd] = watched
+
     def want_write(self, fd: int, wanted: bool) -> None:
         """Say whether the `on_write` of a watched descriptor is to be called while it is writable."""
         watched = self._watched.get(fd)
@@ -318,7 +330,7 @@ class Loop:
             if watched is None:
                 continue
             try:
-                if mask & READ and self._watched.get(fd) is watched:
+                if (mask & READ or watched.events == WRITE) and self._watched.get(fd) is watched:
                     watched.on_read()
                 if mask & watched.events & WRITE and watched.on_write is not None and self._watched.get(fd) is watched:
                     watched.on_write()

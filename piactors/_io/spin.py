@@ -42,6 +42,26 @@ class Spin:
         self._misses = 0
         self._shorts = 0
 
+    def is_awake(self) -> bool:
+        """Whether a wait stays awake for a moment, now."""
+        return self.allowed and self._misses < _MISSES
+
+    def goes_on(self, seconds: float) -> bool:
+        """Whether a wait that has lasted so long, awake, goes on; if not, that is a lesson."""
+        if seconds < SECONDS:
+            return True
+        self._misses += 1
+        return False
+
+    def hit(self) -> None:
+        """A wait was short enough."""
+        self._misses = 0
+
+    def learn(self, seconds: float) -> None:
+        """Somebody has waited so long without having stayed awake."""
+        if self.allowed and self._misses >= _MISSES:
+            self._learn_asleep(seconds)
+
     def wait(self, waker: Waker, timeout: float | None) -> bool:
         """Wait until there is something to read or somebody wakes the caller; False if the time runs out first."""
         if not self.allowed or waker.nested:

@@ -7,13 +7,14 @@ from typing import Any
 from piactors import events
 from piactors._codec import encode
 from piactors._isolate import envelopes, trusting
+from piactors._isolate.call import Call
+from piactors._isolate.delivery import Delivery
+from piactors._isolate.envelopes import Parts
 from piactors._isolate.instruments import put_watched
 from piactors._isolate.isolate import Isolate
-from piactors._isolate.reply_ports import CallFuture
 from piactors._rules.message import Message
 from piactors.proxy import check_call_options
 
-Call = envelopes.Call
 _NOT_KNOWN: Any = object()
 
 
@@ -27,6 +28,8 @@ class Calls:
         """What the authors of its methods have said of their calls: retries and seconds."""
         self._defaults_of: Any = _NOT_KNOWN
         """The description that they are from; another process may have given a different one."""
+        self._plain_as: Any = _NOT_KNOWN
+        """The same, if they have said nothing."""
 
     def call(
         self,
@@ -35,56 +38,76 @@ class Calls:
         kwargs: dict[str, Any],
         retries: int = 0,
         call_timeout: float | None = None,
-    ) -> CallFuture:
+    ) -> Call:
         """Call a method of the hosted object; what its proxies do."""
-        delivery = self._isolate.delivery
-        future = CallFuture(delivery)
+        isolate = self._isolate
+        delivery = isolate.delivery
+        if delivery.sails and not retries and call_timeout is None and self._plain_as is isolate.life.description:
+            payload = encode.dumps_simple_call(path, args, kwargs)
+            if payload is not None and not events.instruments:
+                call = Call(delivery, path, payload)
+                try:
+                    if not delivery.post(call):
+                        self._put(call, None)
+                except Exception as error:
+                    call.fail(error)
+                return call
+        call = Call(delivery, path)
         try:
-            if delivery.refusal is not None:  # before it is serialised: it is said why, whatever it holds
-                raise delivery.refusal()
-            self._send(future, path, ("call", path, args, kwargs), retries, call_timeout)
+            self._check_open(delivery)
+            self._send(call, ("call", path, args, kwargs), retries, call_timeout)
         except Exception as error:
-            future.fail(error)
-        return future
+            call.fail(error)
+        return call
 
-    def ask(self, message: Any, retries: int, call_timeout: float | None, until: float | None) -> CallFuture:
+    def _is_special(self) -> bool:
+        """Whether the author of some method has said how its calls are to be treated, or may have said so."""
+        return bool(self._defaults) or self._defaults_of is not self._isolate.life.description
+
+    @staticmethod
+    def _check_open(delivery: Delivery) -> None:
+        """Say why it takes nothing before something is serialised, whatever that holds."""
+        if delivery.refusal is not None:
+            raise delivery.refusal()
+
+    def ask(self, message: Any, retries: int, call_timeout: float | None, until: float | None) -> Call:
         """Send a message, pykka's own or any other, that wants an answer."""
         delivery = self._isolate.delivery
-        future = CallFuture(delivery)
+        call = Call(delivery, envelopes.path_of(message))
         try:
-            if delivery.refusal is not None:  # before it is serialised: it is said why, whatever it holds
-                raise delivery.refusal()
+            self._check_open(delivery)
             of_attribute = isinstance(message, envelopes.OF_ATTRIBUTE)
-            call = envelopes.described(message)
-            self._send(future, envelopes.path_of(message), call, retries, call_timeout, of_attribute, until)
+            self._send(call, envelopes.described(message), retries, call_timeout, of_attribute, until)
         except Exception as error:
-            future.fail(error)
-        return future
+            call.fail(error)
+        return call
 
     def _send(
         self,
-        future: CallFuture,
-        path: tuple[str, ...],
         call: Call,
+        parts: Parts,
         retries: int,
         call_timeout: float | None,
         of_attribute: bool = False,
         until: float | None = None,
     ) -> None:
-        isolate = self._isolate
-        if retries or call_timeout is not None or self._defaults or self._defaults_of is not isolate.life.description:
-            retries, call_timeout = self._options(path, retries, call_timeout)
-        payload, needs = self._payload(call, retries), None
-        if type(payload) is encode.Packed:
-            payload, needs = payload
-        message = Message("call", payload, future, retries, path=path)
-        if of_attribute or needs is not None or call_timeout is not None:
-            message.ask_for(call_timeout, needs, of_attribute=of_attribute)
-        future.carry(message)
-        if events.instruments:
-            put_watched(isolate.delivery, message, future, until)
-        else:
-            isolate.delivery.put(message, until=until)
+        if retries or call_timeout is not None or self._is_special():
+            retries, call_timeout = self._options(call.path, retries, call_timeout)
+        payload, needs = self._packed(parts, retries)
+        call.carry(payload, retries)
+        call.ask_for(call_timeout, needs, of_attribute=of_attribute)
+        self._put(call, until)
+
+    def _put(self, call: Call, until: float | None) -> None:
+        """Have it sent; what keeps it from being sent is its outcome."""
+        delivery = self._isolate.delivery
+        try:
+            if events.instruments:
+                put_watched(delivery, call, until)
+            else:
+                delivery.put(call, until=until)
+        except Exception as error:
+            call.fail(error)
 
     def tell(self, message: Any, retries: int, call_timeout: float | None, until: float | None) -> None:
         """Send a message that wants no answer."""
@@ -96,41 +119,36 @@ class Calls:
         envelope.ask_for(call_timeout, needs)
         self._isolate.delivery.put(envelope, until=until)
 
-    def invoke(self, target: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture:
+    def invoke(self, target: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """Have the isolate call a function that need not be part of its object."""
-        delivery = self._isolate.delivery
-        future = CallFuture(delivery) if delivery.named else trusting.future_of(delivery, target)
+        name = target.rpartition(":")[2] if isinstance(target, str) else getattr(target, "__qualname__", "")
+        call = trusting.call_of(self._isolate.delivery, target, (name,))
         try:
-            name = target.rpartition(":")[2] if isinstance(target, str) else getattr(target, "__qualname__", "")
             payload, needs = self._packed(("invoke", (), (target, *args), kwargs), 0)
-            message = Message("call", payload, future, path=(name,))
-            message.ask_for(None, needs)
-            future.carry(message)
-            if events.instruments:
-                put_watched(delivery, message, future, None)
-            else:
-                delivery.put(message)
+            call.carry(payload, 0)
+            call.ask_for(None, needs)
+            self._put(call, None)
         except Exception as error:
-            future.fail(error)
-        return future
+            call.fail(error)
+        return call
 
-    def _packed(self, call: Call, retries: int) -> tuple[Any, Any]:
+    def _packed(self, parts: Parts, retries: int) -> tuple[Any, Any]:
         """Serialise a call; return that, and the definitions that it needs."""
-        payload = self._payload(call, retries)
+        payload = self._payload(parts, retries)
         return payload if type(payload) is encode.Packed else (payload, None)
 
-    def _payload(self, call: Call, retries: int) -> Any:
+    def _payload(self, parts: Parts, retries: int) -> Any:
         """Serialise a call, into shared memory if it is large.
 
         What may be run again does not go there: the first run may have changed it.
         """
         outbox = self._isolate.delivery.outbox
-        if not retries and outbox.offers and encode.may_be_large(call[2], call[3]):
-            packed = encode.pack_call(outbox, *call, foreign=self._foreign)
+        if not retries and outbox.offers and encode.may_be_large(parts[2], parts[3]):
+            packed = encode.pack_call(outbox, *parts, foreign=self._foreign)
             if packed is not None:
                 self._isolate.idle_memory.used()
                 return packed
-        return encode.dumps_call(*call, foreign=self._foreign)
+        return encode.dumps_call(*parts, foreign=self._foreign)
 
     def _options(self, path: tuple[str, ...], retries: int, call_timeout: float | None) -> tuple[int, float | None]:
         """Return retries and timeout of a call: those of its caller, else those of the method's author."""
@@ -149,4 +167,5 @@ class Calls:
         found = {path: entry[2:] for path, entry in described.items() if any(entry[2:])}
         if raw is not None:  # not before it has been ready once
             self._defaults, self._defaults_of = found, raw
+            self._plain_as = _NOT_KNOWN if found else raw
         return found

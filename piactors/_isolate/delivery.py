@@ -7,6 +7,7 @@ whatever knows why (`life`), so that a call looks at nothing else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
@@ -14,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from piactors._codec.decode import Decoder
 from piactors._io.loop import Share
-from piactors._io.spin import Spin, several_cores
+from piactors._io.spin import SECONDS, Spin, several_cores
+from piactors._isolate import call as calls
+from piactors._isolate.call import Call
 from piactors._isolate.reply_ports import fail_all
 from piactors._isolate.sending import MakeError, Sending
+from piactors._platform import wake as waking
 from piactors._platform.reentry import Reentered
 from piactors._rules.mailbox import Aftermath, Evidence, UnknownSequence
 from piactors._rules.message import Message, SkipRace
@@ -24,10 +28,11 @@ from piactors.errors import ProtocolError
 from piactors.pihost.wire import wire
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from piactors._isolate.spec import IsolateSpec
     from piactors._platform.wake import Waker
     from piactors._process.placement import Process
-    from piactors.future import Future
 
 _RESULTS = (wire.REPLY, wire.ERROR)
 _NO_MESSAGES = Aftermath([], [], [])
@@ -44,7 +49,7 @@ class Delivery(Sending):
         self, spec: IsolateSpec, loop: Share, decoder: Decoder, not_run: Callable[[Message], BaseException]
     ) -> None:
         super().__init__(spec, loop, decoder)
-        self._spin = Spin(spec.options.spin and several_cores())
+        self.spin = Spin(spec.options.spin and several_cores())
         self._not_run = not_run
         self._on_drained: Callable[[], object] | None = None
         self._is_shut = False
@@ -53,11 +58,41 @@ class Delivery(Sending):
 
     # For those who wait for an answer
 
-    def read_until_settled(self, future: Future[Any], waker: Waker, deadline: float | None) -> None:
-        """Let the caller that waits for `future` read the answers of the process that runs now."""
+    def read_until_settled(self, call: Call, waker: Waker, deadline: float | None) -> None:
+        """Let the caller that waits for a call read the answers of the process that runs now."""
+        if self.held:
+            self.flush()
         process = self.process
         if process is not None:
-            process.read_until_settled(future, waker, self._spin, deadline, self.mailbox.count_in_flight)
+            process.read_until_settled(call, waker, self.spin, deadline, self.answers_wanted)
+
+    def stays_awake(self, loop: AbstractEventLoop, call: Call, since: float) -> bool:
+        """Read, as code of the event loop in this thread awaits this answer; whether it is to look again at once.
+
+        If answers have come fast, the loop stays awake for a moment: a core takes longer to wake than a small call to
+        run.  What else is ready in the loop runs between two looks; if nothing is, it waits here.
+        """
+        process, spin = self.process, self.spin
+        if self.held:
+            self.flush()
+        if process is None or call.is_settled() or not spin.is_awake():
+            return False
+        if not getattr(loop, "_ready", True):
+            waker = waking.mine()
+            if waker is not None:
+                process.read_until_settled(call, waker, spin, since + SECONDS, self.answers_wanted)
+            return False
+        process.read_ahead(self.answers_wanted)
+        if call.is_settled():
+            spin.hit()
+            return False
+        return spin.goes_on(time.monotonic() - since)
+
+    def await_in(self, loop: AbstractEventLoop, call: Call) -> None:
+        """Have the event loop of this thread read the answer that its code awaits."""
+        process = self.process
+        if process is None or not process.await_in(loop, self.answers_wanted):
+            self.watch_for(call)
 
     def has_begun(self, message: Message) -> bool:
         """Whether the process says that it has begun a message, which has not been answered."""
@@ -73,7 +108,7 @@ class Delivery(Sending):
             if message.attempts:
                 return False  # its caller is told the outcome
             if self.mailbox.give_up(message):
-                message.cancel()
+                message.abandon()
                 self.room.notify()
                 return True
             process = self.process
@@ -81,7 +116,7 @@ class Delivery(Sending):
             message.skip("cancelled" if in_flight else "")  # before the isolate may skip it
             if process is None or not in_flight or not process.give_up(message.seq):
                 return False
-            message.cancel(sent=True)
+            message.abandon(sent=True)
             return True
 
     def has_given_up(self, message: Message) -> bool:
@@ -90,6 +125,43 @@ class Delivery(Sending):
             return message.given_up or not (message in self.mailbox or self.mailbox.is_in_flight(message))
 
     # Answers back, on the thread that has read them
+
+    def take_answers(self, generation: int, data: bytes, taken: list[int]) -> None:
+        """Settle calls about which nothing is special, as many answers as stand in front (see `channel.Take`).
+
+        What comes after them is left to `answered`.  Whatever interrupts this, it can be done again.
+        """
+        told: list[Call] = []
+        mailbox = self.mailbox
+        try:
+            with self.lock:  # for all of them; completing makes room in the window, and who waits longest is to fill it
+                try:
+                    count, highest, size = calls.take_answers(
+                        data, taken, mailbox.by_number, generation, self.decoder.code, told
+                    )
+                    if count:
+                        mailbox.completed(highest, size)
+                        if not self.sails or mailbox.waiting or self._on_done is not None or self._clock.runs:
+                            self._after(count)
+                except BaseException:  # a KeyboardInterrupt
+                    mailbox.completed(next(iter(mailbox.by_number), mailbox.last_seq + 1) - 1, 0)
+                    mailbox.mend(taken=True)
+                    self.loop.call_soon(self.go_on)
+                    raise
+        finally:
+            for call in told:
+                call.tell()
+        if self._on_drained is not None:
+            self._look_whether_drained()
+
+    def _after(self, count: int) -> None:
+        """So many messages were completed; under the lock."""
+        for _ in range(count if self.capacity is not None or self._on_done is not None else 0):
+            self.room.notify()
+            if self._on_done is not None:
+                self._on_done()
+        if self.mailbox.waiting or self._clock.runs:
+            self.pump()
 
     def answered(self, frame: wire.Frame, again: bool) -> None:
         """Handle an answer.
@@ -108,9 +180,7 @@ class Delivery(Sending):
         except UnknownSequence as error:
             if not again:
                 raise ProtocolError(str(error)) from None
-            with self.lock:  # it was completed, and perhaps no more than that
-                self.room.notify()
-                self.pump()
+            self.go_on()  # it was completed, and perhaps no more than that
             self._look_whether_drained()
 
     def _result(self, frame: wire.Frame) -> None:
@@ -126,13 +196,8 @@ class Delivery(Sending):
             else:
                 message.reply_to.error(self.decoder, frame.payload)
         with self.lock:  # completing makes room in the window, and a sender could fill that before what waits longer
-            others_wait = self.mailbox.complete(message)
-            if self.capacity is not None:
-                self.room.notify()
-            if self._on_done is not None:
-                self._on_done()
-            if others_wait or self._clock.runs:
-                self.pump()
+            self.mailbox.complete(message)
+            self._after(1)
         if self._on_drained is not None:
             self._look_whether_drained()
 
@@ -165,10 +230,7 @@ class Delivery(Sending):
             if fault is not None:
                 self.shut()
             self.mailbox.complete(message)
-            self.room.notify()
-            if self._on_done is not None:
-                self._on_done()
-            self.pump()
+            self._after(1)
         if fault is not None:
             raise fault
 
@@ -191,9 +253,13 @@ class Delivery(Sending):
         """Send to this process from now on, as soon as `resume` says so."""
         with self.lock:  # a sender must not see the new process with the numbers of the old one
             self.process = process
-            self.flows = self._is_shut = False
+            self._generation = 0 if process is None else process.number & 0xFFFF
+            self._let_flow(False)
+            self._is_shut = False
             self._on_drained = None
+            self.held.clear()
             self.mailbox.next_generation()
+            self._wanted[:] = [len(self.mailbox)]  # who wants which of those that wait is not known
             self.outbox.generation_ended()
 
     def detach(self, evidence: Evidence | None, where: tuple[Any, ...] = ()) -> Aftermath:
@@ -203,7 +269,9 @@ class Delivery(Sending):
             where: name, pid and number of the process, and why it ended: for the error of what is tried again.
         """
         with self.lock:  # a sender must not send to it, nor number a message, while what was in flight is sorted
-            self.process, self.flows, self._on_drained = None, False, None
+            self.process, self._on_drained = None, None
+            self._let_flow(False)
+            self.held.clear()
             if evidence is None:  # what its own code, or its supervisor, has asked for ends with it
                 self.mailbox.take_own_stops()
                 return _NO_MESSAGES
@@ -216,17 +284,20 @@ class Delivery(Sending):
 
     def all_settled(self) -> None:
         """Those who waited for what the last process has taken with it have been told."""
-        self.mailbox.leaving.clear()
+        self.mailbox.all_settled()
 
     def shut(self) -> None:
         """Send nothing more to this process: it is about to end.  From any thread."""
         with self.lock:  # a sender that has seen that it flows has sent before this returns
-            self.flows, self._is_shut = False, True
+            self._let_flow(False)
+            self._is_shut = True
 
     def pause(self, on_drained: Callable[[], object]) -> None:
         """Send nothing more, take back what has not begun, and call `on_drained()` once the rest is answered."""
         with self.lock:  # what is sent before the flag falls is taken back; nothing may be sent in between
-            self.flows, self._on_drained = False, on_drained
+            self._let_flow(False)
+            self._on_drained = on_drained
+            self._flush()
             if not self.mailbox.stop_sent:  # else all that is in flight is to run before that
                 self.take_back()
         self._look_whether_drained()
@@ -235,7 +306,7 @@ class Delivery(Sending):
         """Send what waits."""
         with self.lock:  # `shut` may come from any thread, and counts
             self._on_drained = None
-            self.flows = self.process is not None and not self._is_shut
+            self._let_flow(self.process is not None and not self._is_shut)
             self.pump()
 
     def ask_to_stop(self) -> None:
@@ -271,6 +342,7 @@ class Delivery(Sending):
             why: what becomes of a message that is skipped though it counts as begun.
         """
         process, recalled = self.process, []
+        self._flush()  # what it is told to skip has to come to it
         for message in reversed(list(self.mailbox.unanswered())):
             if process is not None and message.kind != "stop" and not message.given_up:
                 given_up = process.give_up(message.seq)
@@ -295,6 +367,7 @@ class Delivery(Sending):
         """Take no message any more, or take them again; those who wait for room look again."""
         with self.lock:  # whoever found room before this has put its message; whoever comes after is refused
             self.refusal = refusal
+            self._let_flow(self.flows)
             self.room.notify_all()
 
     def close(self, refusal: MakeError) -> list[Message]:
@@ -302,7 +375,8 @@ class Delivery(Sending):
         with self.lock:  # a message that is put after the last look would wait forever
             self.refusal, self.is_closed = refusal, True
             left = self.mailbox.close()
-            self.process, self.flows = None, False
+            self.process = None
+            self._let_flow(False)
             self.room.notify_all()
         self.outbox.close()
         return left
@@ -312,7 +386,8 @@ class Delivery(Sending):
         self.renew_locks()
         self.refusal, self.is_closed = refusal, True
         left = [*self.mailbox.unanswered(), *self.mailbox.close()]
-        self.process, self.flows = None, False
+        self.process = None
+        self._let_flow(False)
         return left
 
 

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from piactors.future import Future
 
 OF_ATTRIBUTE = messages.ProxyGetAttr | messages.ProxySetAttr
-Call = tuple[str, tuple[str, ...], tuple[Any, ...], dict[str, Any]]
+Parts = tuple[str, tuple[str, ...], tuple[Any, ...], dict[str, Any]]
 
 
-def described(message: Any) -> Call:
+def described(message: Any) -> Parts:
     """Return what a message asks for: the operation, the path, the arguments."""
     if isinstance(message, messages.ProxyCall):
         return "call", tuple(message.attr_path), tuple(message.args), message.kwargs

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import attrs
 
 from piactors._host.confiner import Confinement, Plan
+from piactors._io.channel import Take
 from piactors._io.loop import Timer
 from piactors._isolate import frames
 from piactors._isolate.data_sync import DataSync
@@ -120,6 +122,7 @@ class Incarnation(Fate):
             max_frame=options.max_frame,
             fell_back=self._home.reports.fell_back,
             on_large=self._home.on_large,
+            lock=self._home.delivery.lock,
         )
 
     def assign(self, role: Role) -> None:
@@ -167,6 +170,13 @@ class Incarnation(Fate):
     def answers_anywhere(self) -> bool:
         """Whether it runs the calls: only then does it have any to answer."""
         return self.role is Role.CURRENT
+
+    @property
+    def take_answers(self) -> Take | None:
+        """What settles the answers of the one that runs the calls, many at once."""
+        if self.role is not Role.CURRENT:
+            return None
+        return partial(self._home.delivery.take_answers, self.number & 0xFFFF)
 
     def on_launched(self, process: Process) -> None:
         """The process exists: begin to watch its limits."""

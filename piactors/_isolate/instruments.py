@@ -6,20 +6,20 @@ import time
 
 from piactors import events
 from piactors._codec.decode import Decoder
+from piactors._isolate.call import Call
 from piactors._isolate.delivery import Delivery
-from piactors._isolate.reply_ports import CallFuture, Trust
+from piactors._isolate.reply_ports import Trust
 from piactors._isolate.trusting import HandedOver
-from piactors._rules.message import Message
 from piactors._text.logs import logger
 from piactors.pihost.wire import wire
 
 
-def put_watched(delivery: Delivery, message: Message, future: CallFuture, until: float | None) -> None:
+def put_watched(delivery: Delivery, call: Call, until: float | None) -> None:
     """Send a call, and have it watched; what keeps it from being sent is its outcome (see `Delivery.put`)."""
-    port = WatchedReply(future, delivery.name, message.what)
-    message.answer_to(port)
+    port = WatchedReply(call, delivery.name, call.what)
+    call.answer_to(port)
     try:
-        delivery.put(message, until=until)
+        delivery.put(call, until=until)
     except Exception as error:
         port.fail(error)
 
@@ -29,7 +29,7 @@ class WatchedReply:
 
     __slots__ = ("_call", "_future", "_is_told", "_sent", "_watching")
 
-    def __init__(self, future: CallFuture, isolate: str, call: str) -> None:
+    def __init__(self, future: Call, isolate: str, call: str) -> None:
         self._future = future
         self._watching = list(events.instruments)  # of these, each hears of the beginning and of the end
         self._call = events.CallInfo(isolate, call)

@@ -1,4 +1,9 @@
-"""Messages out, on the threads of callers: into the mailbox, and to the process if they may leave."""
+"""Messages out, on the threads of callers: into the mailbox, and to the process if they may leave.
+
+Most calls have nothing special about them, and nothing in their way: these are numbered and sent by `post`, in as few
+steps as there can be.  All others go through `put`.  Of many that are sent in a row, some are held for a moment, so
+that they leave in one piece; and whoever sends them reads the answers that have come, so that no other thread has to.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +18,13 @@ from piactors._codec.decode import Decoder
 from piactors._codec.shared_memory import Outbox, bound
 from piactors._io.loop import Share
 from piactors._isolate import capacity, trusting
-from piactors._isolate.reply_ports import CallFuture, ReplyPort
+from piactors._isolate.call import Call
+from piactors._isolate.reply_ports import ReplyPort
 from piactors._platform import reentry
 from piactors._platform.reentry import Reentered
 from piactors._rules.mailbox import Mailbox
 from piactors._rules.message import Message
+from piactors.pihost.memory.chunks import LEAST
 from piactors.pihost.memory.segments import Parcel
 from piactors.pihost.wire import page, wire
 
@@ -28,6 +35,17 @@ if TYPE_CHECKING:
 
 WINDOW_BYTES = 1 << 20
 """Bytes of messages that may be in flight; more would only wait in the kernel instead of here."""
+_JOINED = 16
+"""Messages that leave together at most."""
+_FEW = 3
+"""Messages in flight up to which each leaves at once: the process may wait for it."""
+_HELD_BYTES = 2048
+"""What is larger leaves at once, with all that was held before it."""
+_HELD_SECONDS = 0.001
+"""After that what is held leaves, whatever its sender does."""
+_AHEAD = 32
+"""Each time so many messages were sent, their sender reads what has come."""
+_pack = wire.HEADER.pack
 _FRAME_KINDS = {"call": wire.CALL, "tell": wire.TELL, "stop": wire.STOP}
 _INLINE = wire.PICKLE | wire.INLINE
 MakeError = Callable[[], BaseException]
@@ -67,6 +85,8 @@ class Sending:
     Attributes:
         process: what messages go to, or None.
         flows: whether they leave.
+        sails: whether they leave at once, as nothing but the room in flight has to be looked at.
+        held: what counts as sent, and leaves together with what follows it.
         refusal: makes the error of whatever is put, or None: it is taken.
         named: whether code may have run in the isolate that was called by name (see `trusting`).
     """
@@ -81,7 +101,12 @@ class Sending:
         self.mailbox = Mailbox(page.WINDOW, WINDOW_BYTES)
         self.loop = loop
         self.process: Process | None = None
-        self.flows = False
+        self.flows = self.sails = False
+        self.held: list[bytes] = []
+        self._generation = 0
+        self._flush_due = False
+        self._wanted: list[int] = []
+        """Numbers whose answers somebody wants who does not read, the highest ones last."""
         self.refusal: MakeError | None = None
         self._clock: CallClockPort = _NO_CLOCK
         self._on_done: Callable[[], object] | None = None
@@ -98,6 +123,12 @@ class Sending:
         self.capacity = options.mailbox_capacity
         self.overflow = options.overflow
         self._call_timeout = options.call_timeout
+
+    def _let_flow(self, flows: bool) -> None:
+        """Have messages leave, or not, from now on; under the lock, after whatever else has changed."""
+        self.flows = flows
+        free = self.refusal is None and self.capacity is None and self._call_timeout is None
+        self.sails = flows and free and self.max_frame >= LEAST
 
     def renew_locks(self) -> None:
         """Make the locks, once more in a forked copy of the host, where somebody else may have held them."""
@@ -123,6 +154,40 @@ class Sending:
         self._clock, self._on_done = clock, on_done
 
     # Messages out, on the threads of callers
+
+    def post(self, call: Call) -> bool:
+        """Send a call about which nothing is special, if nothing is in its way; else it has to be `put`.
+
+        Raises:
+            RuntimeError: as `put`.
+        """
+        if self.is_mine():
+            raise Reentered(f"isolate {self.name}")
+        payload = call.payload
+        size = len(payload)
+        with self.lock:  # that there is room, its number, and its place in the channel are one step for others
+            process: Any = self.process
+            if not self.sails or self._clock.runs or process.knowledge.forgotten:
+                return False
+            try:
+                seq = self.mailbox.number(call, size)
+                if not seq:
+                    return False
+                held = self.held
+                held.append(_pack(size, wire.CALL, wire.PICKLE, self._generation, seq) + payload)
+                if len(held) < _JOINED and size <= _HELD_BYTES and self.mailbox.count_in_flight() > _FEW:
+                    if not self._flush_due:
+                        self._flush_due = True
+                        self.loop.call_soon(self._flush_later)
+                else:
+                    process.send_frames(held, seq)
+                    held.clear()
+            except BaseException:  # a KeyboardInterrupt: it may be numbered, and not sent
+                self._mend(process)
+                raise
+        if not seq % _AHEAD:
+            process.read_ahead(self.answers_wanted)
+        return True
 
     def put(self, message: Message, *, may_block: bool = True, until: float | None = None) -> None:
         """Take a message into the mailbox, and send it if there is room in flight.
@@ -166,10 +231,9 @@ class Sending:
                 place = capacity.make_room(self, may_block)
                 if place is not None:
                     return place, None
-            if not self.flows:
-                mailbox.put(message)
-            elif mailbox.put_and_send(message):
-                self._send(process, message)
+            mailbox.put(message)
+            while self.flows and (first := mailbox.next_to_send()) is not None:
+                self._send(process, first)
             if self._clock.runs:
                 self._clock.note()
         except BaseException as error:  # a KeyboardInterrupt: it may be numbered, and not sent
@@ -202,35 +266,113 @@ class Sending:
     def _send(self, process: Any, message: Message) -> None:
         kind, payload = _FRAME_KINDS[message.kind], message.payload
         if message.needs is not None or process.knowledge.forgotten:
+            self._flush()
             process.define(message.needs)
         reply_to: ReplyPort | None = message.reply_to
-        flags = wire.PICKLE if type(reply_to) is CallFuture else _INLINE if reply_to is None else reply_to.flags(self)
+        flags = wire.PICKLE if type(reply_to) is Call else _INLINE if reply_to is None else reply_to.flags(self)
         if type(payload) is Parcel:
+            self._flush()
             process.send_parcel(flags, kind, message.seq, payload, self.outbox.dropped())
-        elif self.mailbox.count_in_flight() == 1:
+        elif len(payload) > _HELD_BYTES:
+            self._flush()
             process.send(kind, flags, message.seq, payload)
         else:
-            process.send_soon(kind, flags, message.seq, payload)
+            self._hold(_pack(len(payload), kind, flags, self._generation, message.seq) + payload)
+
+    def _hold(self, frame: bytes) -> None:
+        """Hold the frame of a message that was numbered, or send it with all that is held; under the lock."""
+        held = self.held
+        held.append(frame)
+        if len(held) >= _JOINED or self.mailbox.count_in_flight() <= _FEW:
+            self._flush()
+        elif not self._flush_due:
+            self._flush_due = True
+            self.loop.call_soon(self._flush_later)
+
+    def _flush(self) -> None:
+        """Send what is held; under the lock."""
+        held = self.held
+        if held and self.process is not None:
+            self.process.send_frames(held, _seq_of(held[-1]))
+            held.clear()
+
+    def flush(self) -> None:
+        """Send what is held, as somebody waits for it; from any thread."""
+        if self.held and not self.is_mine():
+            with self.lock:  # what follows it must not overtake it
+                try:
+                    self._flush()
+                except BaseException:
+                    self._mend(self.process)
+                    raise
+
+    def _flush_later(self) -> None:
+        self.loop.call_later(_HELD_SECONDS, self._flush_held)
+
+    def _flush_held(self) -> None:
+        self._flush_due = False  # from here on the next one that is held has this called again
+        if self.held:
+            self._flush_due = True
+            self.flush()
+            self._flush_later()
 
     def _mend(self, process: Process | None) -> None:
         """Under the lock: the sending of messages was interrupted, by a KeyboardInterrupt at any step of it."""
         self.loop.call_soon(self.go_on)
-        message = self.mailbox.in_hand
-        taken = message is not None and process is not None and process.has_taken(message)
+        held, message = self.held, self.mailbox.in_hand
+        taken = message is not None and bool(held) and _seq_of(held[-1]) == message.seq
+        if process is not None:
+            if held and process.has_taken(_seq_of(held[-1]), b""):
+                held.clear()
+            taken = taken or (message is not None and process.has_taken(message.seq, _sent_of(message)))
         self.mailbox.mend(taken=taken)
 
     def go_on(self) -> None:
         """On the loop: do what an interrupted sender did not get to."""
         with self.lock:  # the interrupted sender may have left a message that was numbered and not sent
+            self._flush_due = False
+            self._let_flow(self.flows)
             self.room.notify_all()
+            self._flush()
             self.pump()
         self.watch()
 
     def watch(self) -> None:
         """See to it that answers are read that no caller reads."""
+        self.flush()
         process = self.process
         if process is not None:
             process.watch()
+
+    def watch_for(self, call: Message) -> None:
+        """See to it that the answer to this call is read soon, though nobody waits who reads it."""
+        mailbox, wanted = self.mailbox, self._wanted
+        number = call.seq or mailbox.last_seq + len(mailbox)  # one that waits here gets one of those up to this
+        if not wanted or wanted[-1] < number:
+            wanted.append(number)
+        self.watch()
+
+    def answers_wanted(self) -> bool:
+        """Whether answers are due that somebody wants soon who does not read them; from any thread."""
+        mailbox = self.mailbox
+        if not mailbox.count_in_flight():
+            return False
+        if mailbox.waiting or not self.sails or self._clock.runs:
+            return True
+        wanted = self._wanted
+        try:
+            oldest = next(iter(mailbox.by_number), 0)
+            while wanted and wanted[-1] < oldest:
+                wanted.pop()
+            return bool(wanted)
+        except (RuntimeError, IndexError):  # another thread has just put one in, or taken one out
+            return True
+
+    def wake_reader(self) -> None:
+        """Have the caller look that reads the answers, if one does: its own may have come in some other way."""
+        process = self.process
+        if process is not None:
+            process.wake_reader()
 
     def __len__(self) -> int:
         """How many messages wait or are in flight."""
@@ -241,3 +383,13 @@ class Sending:
         """About how much memory the messages that wait take."""
         with self.lock:  # as in `__len__`
             return self.mailbox.held_bytes()
+
+
+def _seq_of(frame: bytes) -> int:
+    found: int = wire.HEADER.unpack_from(frame)[-1]
+    return found
+
+
+def _sent_of(message: Message) -> Any:
+    """Return what of a message goes through the data channel."""
+    return message.payload.table if type(message.payload) is Parcel else message.payload

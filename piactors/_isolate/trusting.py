@@ -15,14 +15,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from piactors._codec.decode import Decoder
-from piactors._isolate.reply_ports import CallFuture, Line, Trust
+from piactors._isolate.call import Call, Line
+from piactors._isolate.reply_ports import Trust
 from piactors._rules.message import Message
 from piactors.errors import ProtocolError
 from piactors.pihost.memory import segments
 from piactors.pihost.wire import wire
 
 
-class HandedOver(CallFuture):
+class HandedOver(Call):
     """The future of a function that the host handed over."""
 
     trusted = False
@@ -51,7 +52,7 @@ class HandedOver(CallFuture):
         return self._delivery.code_decoder if self.trusted else decoder
 
 
-class CalledByName(CallFuture):
+class CalledByName(Call):
     """The future of a call by name to an isolate that has had none so far."""
 
     def flags(self, trust: Trust) -> int:
@@ -60,11 +61,11 @@ class CalledByName(CallFuture):
         return wire.PICKLE
 
 
-def future_of(delivery: Line, target: object) -> CallFuture:
-    """Return the future of a function that an isolate is to call."""
+def call_of(delivery: Line, target: object, path: tuple[str, ...]) -> Call:
+    """Return the call of a function, by name or not, that an isolate is to make."""
     if delivery.named:
-        return CallFuture(delivery)
-    return CalledByName(delivery) if isinstance(target, str) else HandedOver(delivery)
+        return Call(delivery, path)
+    return (CalledByName if isinstance(target, str) else HandedOver)(delivery, path)
 
 
 def take_back(messages: Iterable[Message]) -> None:

@@ -23,8 +23,8 @@ class Poller(Protocol):
     can_pause: bool
     """Whether `pause` and `resume` work, from any thread."""
 
-    def add(self, fd: int) -> None:
-        """Wait for `fd` to become readable."""
+    def add(self, fd: int, events: int = READ) -> None:
+        """Wait for `fd` to become readable, or for other events."""
 
     def set(self, fd: int, events: int) -> None:
         """Wait for other events of `fd`."""
@@ -53,9 +53,9 @@ class EpollPoller:
     def __init__(self) -> None:
         self._epoll = select.epoll()
 
-    def add(self, fd: int) -> None:
-        """Wait for `fd` to become readable."""
-        self._epoll.register(fd, select.EPOLLIN)
+    def add(self, fd: int, events: int = READ) -> None:
+        """Wait for `fd` to become readable, or for other events."""
+        self._epoll.register(fd, _mask(events))
 
     def set(self, fd: int, events: int) -> None:
         """Wait for other events of `fd`."""
@@ -92,9 +92,9 @@ class SelectorPoller:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
 
-    def add(self, fd: int) -> None:
-        """Wait for `fd` to become readable."""
-        self._selector.register(fd, selectors.EVENT_READ)
+    def add(self, fd: int, events: int = READ) -> None:
+        """Wait for `fd` to become readable, or for other events."""
+        self._selector.register(fd, events)
 
     def set(self, fd: int, events: int) -> None:
         """Wait for other events of `fd`."""

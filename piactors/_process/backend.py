@@ -81,9 +81,9 @@ class Backend(Protocol):
     """Makes processes."""
 
     def launch(self, order: Order, fds: Sequence[int], listener: ProcessListener) -> None:
-        """Make one with the descriptors for data, control, stdout, stderr and page, which stay the caller's.
+        """Make one with its descriptors, which stay the caller's.
 
-        A sixth one is its stdin.
+        They are for requests and replies (the data channel), control, stdout, stderr and page; a seventh is its stdin.
         """
 
     def kill_tree(self, pid: int) -> bool:

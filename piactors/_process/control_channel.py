@@ -5,6 +5,7 @@ It works while a call runs, and while megabytes are in flight in the data channe
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import pickle
@@ -16,12 +17,13 @@ from typing import Any
 
 from piactors._codec.shared_memory import ReplySegments
 from piactors._codec.shared_objects import Lent
-from piactors._io.channel import SocketChannel
+from piactors._io.channel import Channel
 from piactors._io.loop import Loop, Share
 from piactors._io.writer import Writer
 from piactors.errors import ProtocolError
 from piactors.pihost.memory import segments
 from piactors.pihost.wire import wire
+from piactors.pihost.wire.ends import SocketEnd
 
 _MAX_FRAME = 1 << 26
 _MOST_NEWS_READS = 4096
@@ -51,7 +53,8 @@ class ControlChannel:
         max_frame: int,
         pass_on: Callable[[wire.Frame], None],
     ) -> None:
-        self.channel = SocketChannel(sock, min(max_frame, _MAX_FRAME), takes_fds=True)
+        self.channel = Channel(SocketEnd(sock), min(max_frame, _MAX_FRAME), takes_fds=True)
+        self._sock = sock
         self._loop = loop
         self._number = number
         self._pass_on_rest = pass_on
@@ -159,7 +162,7 @@ class ControlChannel:
         """Pass on frames until then, but at least one; whether that was all."""
         channel = self.channel
         while channel.frames:
-            frame = channel.frames.popleft()
+            frame = wire.Frame(*channel.frames.popleft())
             if frame.kind != wire.HELLO and frame.generation != self._number & 0xFFFF:
                 raise ProtocolError(f"a frame of generation {frame.generation} in the channel of {self._number}")
             if frame.kind not in _KINDS:
@@ -216,7 +219,7 @@ class ControlChannel:
         channel = self.channel
         for _ in range(_MOST_NEWS_READS):
             channel.receive()
-            for position, other in enumerate(channel.frames):
+            for position, other in enumerate(map(wire.Frame._make, channel.frames)):
                 if other.kind in (wire.MAP, wire.UNMAP) and other.generation == self._number & 0xFFFF:
                     self._segment_news(other)
                     channel.frames[position] = other._replace(kind=wire.UNMAP, seq=0)
@@ -224,6 +227,11 @@ class ControlChannel:
                 return
 
     # The end
+
+    def hang_up(self) -> None:
+        """Have the process see the end of the channel; here it ends as well."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> list[Answer]:
         """Close the channel; returns who still waits for an answer."""

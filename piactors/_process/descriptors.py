@@ -12,6 +12,7 @@ import attrs
 from piactors._platform import memory_file
 from piactors.pihost.process import stdio
 from piactors.pihost.wire import page
+from piactors.pihost.wire.ends import PipeEnd
 
 
 @attrs.define
@@ -19,18 +20,23 @@ class ProcessDescriptors:
     """What a generation is born with.
 
     Attributes:
-        data, control: our ends of the channels.
+        data, control: our ends of the channels: two pipes, and a socket, which carries descriptors.
         outputs: our ends of the pipes behind stdout and stderr; empty if the output goes elsewhere.
         page: our descriptor of the sequence page.
-        theirs: the process's data, control, stdout, stderr and page, and its stdin if that is ours; to be closed
-            here once it has them.
+        theirs: the process's requests and replies (its ends of the pipes), control, stdout, stderr and page, and its
+            stdin if that is ours; to be closed here once it has them.
     """
 
-    data: socket.socket
+    data: PipeEnd
     control: socket.socket
     outputs: dict[str, int]
     page: int
     theirs: list[int]
+
+    def take_page(self) -> int:
+        """Return the descriptor of the page, which is somebody else's from now on."""
+        fd, self.page = self.page, -1
+        return fd
 
     def close_theirs(self) -> None:
         """Let go of the process's ends."""
@@ -41,7 +47,8 @@ class ProcessDescriptors:
         """Let go of all of them: there will be no process."""
         with contextlib.ExitStack() as closing:  # each of them, whatever becomes of the others
             for fd in [self.page, *self.outputs.values()]:
-                closing.callback(os.close, fd)
+                if fd >= 0:
+                    closing.callback(os.close, fd)
             closing.callback(self.control.close)
             closing.callback(self.data.close)
             closing.callback(self.close_theirs)
@@ -63,16 +70,25 @@ def open_descriptors(output: str, stdin: bool = False) -> ProcessDescriptors:
         fd, page_child = memory_file.create(page.SIZE)
         undo.callback(os.close, fd)
         undo.callback(os.close, page_child)
-        data, data_child = _pair(undo)
+        requests, to_requests = _pipe(undo)
+        from_replies, replies = _pipe(undo)
         control, control_child = _pair(undo)
         outputs: dict[str, int] = {}
         theirs = [_output(undo, stream, output, outputs) for stream in ("stdout", "stderr")]
         further = [page_child, *_input(undo, stdin)]
+        data = PipeEnd(from_replies, to_requests)
         ends = ProcessDescriptors(
-            data, control, outputs, fd, [data_child.detach(), control_child.detach(), *theirs, *further]
+            data, control, outputs, fd, [requests, replies, control_child.detach(), *theirs, *further]
         )
         undo.pop_all()
     return ends
+
+
+def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:
+    fds = os.pipe()
+    for fd in fds:
+        undo.callback(os.close, fd)
+    return fds
 
 
 def _pair(undo: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:

@@ -7,24 +7,28 @@ a number that means nothing here is never looked up, signalled or shown as one.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 from piactors._codec.definitions import Needs
 from piactors._codec.knowledge import Knowledge
+from piactors._io.caller_turns import Waiting
+from piactors._io.channel import Take
 from piactors._io.output import Taker
-from piactors._io.reader import Waiting
 from piactors._io.spin import Spin
 from piactors._platform.wake import Waker
 from piactors._process.backend import Order
 from piactors._process.control_channel import Answer
 from piactors._rules.mailbox import Evidence
-from piactors._rules.message import Message
 from piactors.exit_reason import Rusage
 from piactors.pihost.memory import segments
 from piactors.pihost.wire import wire
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +47,7 @@ class ProcessOrder:
         max_frame: how many bytes a frame may have.
         on_large: is called if an answer has come in shared memory, on the thread that reads it.
         fell_back: is told why it is made in a slower way than was asked for.
+        lock: is held by whoever calls `Process.send_frames`; None if nobody does.
     """
 
     number: int
@@ -56,6 +61,7 @@ class ProcessOrder:
     max_frame: int
     fell_back: Callable[[str], object]
     on_large: Callable[[], object]
+    lock: threading.RLock | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -89,8 +95,11 @@ class Process(Protocol):
     def send(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
         """Send a frame on the data channel."""
 
-    def send_soon(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
-        """Send a frame that may wait a moment for others to go with it."""
+    def send_frames(self, frames: list[bytes], seq: int) -> None:
+        """Send whole frames on the data channel, in one piece, under the order's lock.
+
+        `has_taken` knows them by `seq`, the number of the last one.
+        """
 
     def send_parcel(self, flags: int, kind: int, seq: int, parcel: segments.Parcel, dropped: list[int]) -> None:
         """Send a message that lies in a segment; `dropped` are segments that are not used any more."""
@@ -107,8 +116,8 @@ class Process(Protocol):
     def define(self, needs: Needs | None) -> None:
         """Send ahead what the next message needs and the process does not have."""
 
-    def has_taken(self, message: Message) -> bool:
-        """Whether the last message that was to be sent will be, or has been: its sending was interrupted."""
+    def has_taken(self, seq: int, payload: wire.Payload) -> bool:
+        """Whether the last frame that was to be sent will be, or has been: its sending was interrupted."""
 
     def has_begun(self, seq: int) -> bool:
         """Whether the process says that it has begun this message, or a later one."""
@@ -117,9 +126,18 @@ class Process(Protocol):
         """Publish that the caller of `seq` gave up; True if the call will never begin."""
 
     def read_until_settled(
-        self, future: Waiting, waker: Waker, spin: Spin, deadline: float | None, answers_due: Callable[[], int]
+        self, future: Waiting, waker: Waker, spin: Spin, deadline: float | None, wanted: Callable[[], bool]
     ) -> None:
-        """Let the caller that waits for `future` read its answer itself."""
+        """Let the caller that waits for `future` read its answer itself (see `Reader.read_until_settled`)."""
+
+    def read_ahead(self, wanted: Callable[[], bool]) -> None:
+        """Handle what has come, for a caller that sends many messages (see `Reader.read_ahead`)."""
+
+    def await_in(self, loop: asyncio.AbstractEventLoop, wanted: Callable[[], bool]) -> bool:
+        """Have the event loop of this thread read what its code awaits; False if it cannot (see `loop_watch`)."""
+
+    def wake_reader(self) -> None:
+        """Have the caller look that reads, if one does: what it waits for may have come in another way."""
 
     def watch(self) -> None:
         """See to it that answers are read that no caller reads."""
@@ -172,6 +190,10 @@ class ProcessOwner(Taker, Protocol):
     @property
     def answers_anywhere(self) -> bool:
         """Whether `on_answer` may be called by other threads than the loop's."""
+
+    @property
+    def take_answers(self) -> Take | None:
+        """What settles answers many at once, from any thread; None: each comes to `on_answer`."""
 
     def on_launched(self, process: Process) -> None:
         """The process exists."""

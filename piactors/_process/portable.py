@@ -39,11 +39,11 @@ class PortableBackend:
         self._killed: dict[int, Killed] = {}
 
     def launch(self, order: Order, fds: Sequence[int], listener: ProcessListener) -> None:
-        """Make one with the descriptors for data, control, stdout, stderr and page, which stay the caller's."""
-        data, control, out, err, page, *stdin = fds
-        inherited = [data, control, page, *([self._host_pidfd] if self._host_pidfd >= 0 else [])]
+        """Make one with the descriptors that `Backend.launch` names, which stay the caller's."""
+        requests, replies, control, out, err, page, *stdin = fds
+        inherited = [requests, replies, control, page, *([self._host_pidfd] if self._host_pidfd >= 0 else [])]
         marker = MARKER_PREFIX + secrets.token_hex(12)
-        numbers = [os.getpid(), data, control, page, self._host_pidfd]
+        numbers = [os.getpid(), requests, replies, control, page, self._host_pidfd]
         try:
             process = subprocess.Popen(
                 [*order.argv, *map(str, numbers), json.dumps(order.orders)],

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable
 
@@ -18,7 +17,7 @@ import attrs
 from piactors._codec.definitions import Needs
 from piactors._codec.knowledge import Knowledge
 from piactors._io import background
-from piactors._io.channel import SocketChannel
+from piactors._io.channel import Channel
 from piactors._io.loop import Share, Timer
 from piactors._io.output import OutputPipe
 from piactors._io.reader import ANSWERS, Reader
@@ -29,13 +28,14 @@ from piactors._process.backend import RESOURCES, Backend
 from piactors._process.control_channel import Answer, ControlChannel
 from piactors._process.descriptors import open_descriptors
 from piactors._process.early import EarlyFrames
+from piactors._process.host_page import HostPage, open_page
 from piactors._process.placement import End, ProcessOrder, ProcessOwner
 from piactors._process.wires import Wires
 from piactors._rules.mailbox import Evidence
 from piactors._text.logs import logger
 from piactors.errors import ProtocolError
 from piactors.exit_reason import Rusage
-from piactors.pihost.wire import page, wire
+from piactors.pihost.wire import wire
 
 _REFUSED_THREADS = "threads"
 _FOR_CALLERS = ANSWERS - {wire.SKIPPED}
@@ -62,6 +62,7 @@ class LocalProcess(Wires):
         self._concurrency = order.concurrency
         self._fell_back, self._on_large = order.fell_back, order.on_large
         self._process_fd = -1
+        self._page: HostPage | None = None
         self._identity: Identity | None = None
         self._ended = False
         self._timers: list[Timer] = []
@@ -73,31 +74,38 @@ class LocalProcess(Wires):
         """What the process has of this program's definitions."""
         self._ends = open_descriptors(order.output, order.how.stdin)
         try:
-            self._open_channels(order.max_frame)
+            self._open_channels(order.max_frame, order.lock)
             self._launch(order.init, order.needs)
         except BaseException:
             self._ended = True  # a process of it that is made all the same is killed as soon as it is heard of
             for fd in (self._ends.data.fileno(), self._ends.control.fileno(), *self._ends.outputs.values()):
                 loop.unwatch(fd)
+            self._want_room(False)
             self._ends.close()
+            if self._page is not None:
+                self._page.close()
             raise
 
     # Set up
 
-    def _open_channels(self, max_frame: int) -> None:
+    def _open_channels(self, max_frame: int, lock: threading.RLock | None) -> None:
         loop, owner = self._loop, self._owner
-        self._page = self._ends.page
+        self._page = open_page(self._ends.take_page())
         self._early = EarlyFrames(lambda frame: self._owner.on_frame(frame))
-        self._data = SocketChannel(self._ends.data, max_frame)
+        self._data = Channel(self._ends.data, max_frame)
         self._control = ControlChannel(loop, self._ends.control, self.number, max_frame, self._pass_on_control)
         self._pipes = {stream: self._output_pipe(stream, fd) for stream, fd in self._ends.outputs.items()}
         self._reader = Reader(loop, self._data, self._may_handle, self._pass_on_data, self._fault, self._channel_ended)
-        self._reader.hold(answers_only=owner.answers_anywhere)
-        self._data_writer = Writer(loop, self._data, self.number, self._reader.want_write)
+        self._reader.hold(answers_only=owner.answers_anywhere, take=owner.take_answers)
+        self._data_writer = Writer(loop, self._data, self.number, self._want_room, lock)
         self.retract = self._control.retract
         self.mapped_bytes = self._control.mapped_bytes
         self.send = self._data_writer.send
-        self.send_soon = self._data_writer.send_soon
+        self.send_frames = self._data_writer.send_frames
+        self.read_until_settled = self._reader.read_until_settled
+        self.read_ahead = self._reader.read_ahead
+        self.wake_reader = self._reader.wake_reader
+        self.await_in = self._reader.await_in
         self._watch()
 
     def _launch(self, init: bytes, needs: Needs | None) -> None:
@@ -110,15 +118,23 @@ class LocalProcess(Wires):
         return OutputPipe(fd, stream, lambda: self._owner)
 
     def _watch(self) -> None:
-        self._loop.watch(self._data.fileno(), self._reader.read, self._data_writer.write)
+        self._loop.watch(self._data.fileno(), self._reader.read)
         self._control.watch(self._read_control)
         for pipe in self._pipes.values():
             self._loop.watch(pipe.fd, lambda pipe=pipe: self._read_output(pipe))  # type: ignore[misc]
 
+    def _want_room(self, wanted: bool) -> None:
+        """Have the loop tell when there is room to write, or no longer; on its thread."""
+        fd = self._ends.data.write_fd()
+        if wanted and not self._ended and fd >= 0:
+            self._loop.watch_room(fd, self._data_writer.write)
+        elif fd >= 0:
+            self._loop.unwatch(fd)
+
     def hand_over(self, owner: ProcessOwner) -> None:
         """Let another owner have it from here on."""
         self._owner = owner
-        self._reader.hold(answers_only=owner.answers_anywhere)
+        self._reader.hold(answers_only=owner.answers_anywhere, take=owner.take_answers)
 
     def after(self, seconds: float, callback: Callable[[], object]) -> None:
         """Have `callback()` called on the loop later, unless the process has ended by then."""
@@ -182,12 +198,10 @@ class LocalProcess(Wires):
         self._loop.deadline(_ASKED_SECONDS if asked else 0, self.spared)
 
     def spared(self) -> None:
-        """Close the channels, whereupon the process ends itself; let go of it if it does not."""
+        """Hang up, whereupon the process ends itself; let go of it if it does not."""
         if not self._ended and not self._is_cut_off:
             self._is_cut_off = True
-            for channel in (self._data, self._control.channel):
-                with contextlib.suppress(OSError):
-                    channel.sock.shutdown(socket.SHUT_RDWR)
+            self._control.hang_up()
             self._loop.deadline(_NEWS_SECONDS, self._let_go)
 
     def _let_go(self) -> None:
@@ -207,7 +221,7 @@ class LocalProcess(Wires):
         if channel.ended and not channel.frames:
             self._channel_ended(channel)
 
-    def _channel_ended(self, channel: SocketChannel) -> None:
+    def _channel_ended(self, channel: Channel) -> None:
         self._loop.unwatch(channel.fileno())
         self._timers.append(self._loop.deadline(_NEWS_SECONDS, self._closed_and_alive))
 
@@ -239,9 +253,9 @@ class LocalProcess(Wires):
             self._reader.drain()  # what was answered before it stops was answered
         self._early.hear(frame)
 
-    def _fault(self, channel: SocketChannel, error: Exception) -> None:
+    def _fault(self, channel: Channel, error: Exception) -> None:
         self._loop.unwatch(channel.fileno())
-        channel.end()
+        channel.discard()
         self._owner.on_fault(error)
 
     def _read_output(self, pipe: OutputPipe) -> None:
@@ -315,7 +329,7 @@ class LocalProcess(Wires):
             return  # it was let go of before, and has ended after all
         try:
             self._read_rest()
-            seen, fault = self._evidence(), page.fault_text(self._page)
+            seen, fault = self._evidence(), self.fault_text()
             tail = self._pipes["stderr"].tail if "stderr" in self._pipes else ""
         except Exception as error:  # of ours, or no memory: then whatever was in flight may have begun
             self._owner.on_fault(error)
@@ -341,7 +355,8 @@ class LocalProcess(Wires):
             pipe.drain()
 
     def _evidence(self) -> Evidence:
-        seen = page.snapshot(self._page, self._concurrency)
+        assert self._page is not None
+        seen = self._page.snapshot(self._concurrency)
         credible = all(0 < seq <= seen.begun for seq in seen.running) and bool(seen.running) == bool(seen.begun)
         return Evidence(seen.begun, credible)
 
@@ -349,7 +364,7 @@ class LocalProcess(Wires):
         waiting: list[Answer] = []
         try:
             self._reader.close()
-            for fd in (self._process_fd, *(pipe.fd for pipe in self._pipes.values())):
+            for fd in (self._process_fd, self._data.end.write_fd(), *(pipe.fd for pipe in self._pipes.values())):
                 self._loop.unwatch(fd)
             self._data_writer.close()
             waiting = self._control.close()
@@ -365,10 +380,12 @@ class LocalProcess(Wires):
     def abandon(self) -> None:
         """Close all descriptors, and nothing more: all that a forked copy of the host may do, which takes no lock."""
         with contextlib.ExitStack() as closing:  # each of them, whatever becomes of the others
-            for fd in (self._page, self._process_fd, *(pipe.fd for pipe in self._pipes.values())):
+            for fd in (self._process_fd, *(pipe.fd for pipe in self._pipes.values())):
                 if fd >= 0:
                     closing.callback(_close, fd)
-            self._page = self._process_fd = -1
+            if self._page is not None:
+                closing.callback(self._page.close)
+            self._page, self._process_fd = None, -1
             self._pipes = {}
             closing.callback(self._control.channel.close)
             closing.callback(self._data.close)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from piactors._codec.definitions import Needs
 from piactors._codec.knowledge import Knowledge
-from piactors._io.channel import SocketChannel
-from piactors._io.reader import Reader, Waiting
+from piactors._io.caller_turns import Waiting
+from piactors._io.channel import Channel
+from piactors._io.reader import Reader
 from piactors._io.spin import Spin
 from piactors._io.writer import Writer
 from piactors._platform.wake import Waker
 from piactors._process.control_channel import Answer, ControlChannel
-from piactors._rules.message import Message
+from piactors._process.host_page import HostPage
 from piactors.pihost.memory import leases, segments
-from piactors.pihost.wire import page, wire
+from piactors.pihost.wire import wire
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 
 class Wires:
@@ -28,11 +32,16 @@ class Wires:
 
     knowledge: Knowledge
     send: Callable[[int, int, int, wire.Payload], None]
-    _data: SocketChannel
+    send_frames: Callable[[list[bytes], int], None]
+    read_until_settled: Callable[[Waiting, Waker, Spin, float | None, Callable[[], bool]], None]
+    read_ahead: Callable[[Callable[[], bool]], None]
+    wake_reader: Callable[[], None]
+    await_in: Callable[[AbstractEventLoop, Callable[[], bool]], bool]
+    _data: Channel
     _control: ControlChannel
     _reader: Reader
     _data_writer: Writer
-    _page: int
+    _page: HostPage | None
     _lock: threading.RLock
 
     def define(self, needs: Needs | None) -> None:
@@ -50,10 +59,9 @@ class Wires:
                 self.knowledge.note(noted)
             raise
 
-    def has_taken(self, message: Message) -> bool:
-        """Whether the last message that was to be sent will be, or has been: its sending was interrupted."""
-        payload = message.payload
-        return self._data_writer.has_taken(message.seq, payload.table if type(payload) is segments.Parcel else payload)
+    def has_taken(self, seq: int, payload: wire.Payload) -> bool:
+        """Whether the last frame that was to be sent will be, or has been: its sending was interrupted."""
+        return self._data_writer.has_taken(seq, payload)
 
     def send_parcel(self, flags: int, kind: int, seq: int, parcel: segments.Parcel, dropped: list[int]) -> None:
         """Send a message that lies in a segment; `dropped` are segments that are not used any more."""
@@ -71,14 +79,6 @@ class Wires:
         """Answer a request of the isolate on the control channel; never blocks."""
         self._control.send(kind, flags, number, payload)
 
-    def read_until_settled(
-        self, future: Waiting, waker: Waker, spin: Spin, deadline: float | None, answers_due: Callable[[], int]
-    ) -> None:
-        """Let the caller that waits for `future` read its answer itself (see `Reader.read_until_settled`)."""
-        if self._data.held_back:
-            self._data_writer.flush()
-        self._reader.read_until_settled(future, waker, spin, deadline, answers_due)
-
     def read_now(self) -> None:
         """Handle what is in the data channel already, whatever is to read it; on the loop's thread."""
         self._reader.read_all()
@@ -95,15 +95,12 @@ class Wires:
     def give_up(self, seq: int) -> bool:
         """Publish that the caller of `seq` gave up; True if the call will never begin."""
         with self._lock:
-            if self._page < 0:
-                return False
-            page.give_up(self._page, seq)
-            return page.begun(self._page) < seq
+            return self._page is not None and self._page.give_up(seq)
 
     def has_begun(self, seq: int) -> bool:
         """Whether the isolate says that it has begun this message, or a later one."""
         with self._lock:
-            return self._page >= 0 and page.begun(self._page) >= seq
+            return self._page is not None and self._page.begun() >= seq
 
     def unsent_bytes(self) -> int:
         """How much of what was sent on the data channel the kernel has not taken yet."""
@@ -112,7 +109,7 @@ class Wires:
     def fault_text(self) -> str:
         """Return what faulthandler has written so far."""
         with self._lock:
-            return "" if self._page < 0 else page.fault_text(self._page)
+            return "" if self._page is None else self._page.fault_text()
 
     @property
     def unread(self) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from piactors._rules.message import Message
 
@@ -25,6 +25,8 @@ The page of a lying isolate can claim forever that a call never began.  An hones
 when its process was killed in the instant between two calls."""
 
 
+_SMALL = 1024
+"""Bytes up to which a message is small."""
 _COST_OF_A_MESSAGE = 400
 """Bytes that a message takes besides its payload, roughly."""
 
@@ -56,12 +58,18 @@ class Mailbox:
         self._window = window
         self._window_bytes = window_bytes
         self._waiting: OrderedDict[Message, None] = OrderedDict()  # what is given up is taken out of the middle
+        self.waiting = self._waiting
+        """What waits to be sent, in order; to be looked at."""
         self._in_hand: Message | None = None
         self._in_flight: dict[int, Message] = {}
+        self.by_number: Any = self._in_flight
+        """What is in flight, oldest first; who takes out what is answered says so by `completed`."""
         self.count_in_flight = self._in_flight.__len__
         """How many messages are in flight, without a step of Python."""
         self._in_flight_bytes = 0
         self._last_seq = 0
+        self._credit = 0
+        """Of how many small messages it is known that nothing goes before them (see `number`)."""
         self._highest_answered = 0
         self._stop_sent = False
         self._highest_racing = 0
@@ -76,11 +84,6 @@ class Mailbox:
     def held_bytes(self) -> int:
         """About how much memory the waiting messages take; walks through all of them."""
         return sum(len(message.payload) + _COST_OF_A_MESSAGE for message in self._waiting)
-
-    @property
-    def waiting(self) -> bool:
-        """Whether any message waits to be sent."""
-        return bool(self._waiting)
 
     @property
     def in_flight(self) -> int:
@@ -99,6 +102,7 @@ class Mailbox:
 
     def put(self, message: Message) -> None:
         """Add a message at the end."""
+        self._credit = 0
         self._waiting[message] = None
 
     def __contains__(self, message: Message) -> bool:
@@ -120,15 +124,6 @@ class Mailbox:
         del self._waiting[first]  # last, so that it is never nowhere
         return first
 
-    def put_and_send(self, message: Message) -> bool:
-        """Add a message; True if it may be sent at once, and is numbered, because none waits before it."""
-        taken = self._in_flight or self._recalled
-        if self._waiting or self._stop_sent or (taken and not self._has_room(message)):
-            self._waiting[message] = None
-            return False
-        self._number(message)
-        return True
-
     def _has_room(self, message: Message) -> bool:
         in_flight, recalled = self._in_flight, self._recalled
         if not in_flight and not recalled:
@@ -142,16 +137,49 @@ class Mailbox:
         in_window = self._last_seq + 1 - oldest < self._window
         return in_window and (not in_flight or self._in_flight_bytes + len(message.payload) <= self._window_bytes)
 
-    def _number(self, message: Message) -> None:
+    def number(self, message: Message, size: int) -> int:
+        """Number a message without a time limit, to be sent at once; 0 if others go before it.
+
+        In as few steps as there can be: one look is enough for many small ones that follow each other.
+        """
+        credit = self._credit
+        if credit <= 0 or size > _SMALL:
+            credit = self._credit_for(size)
+            if credit <= 0:
+                return 0
+        self._credit = credit - 1
         seq = self._last_seq + 1
         self._in_hand = message
         message.seq = seq
+        message.size = size
+        self._in_flight[seq] = message
+        self._in_flight_bytes += size
+        self._last_seq = seq
+        return seq
+
+    def _credit_for(self, size: int) -> int:
+        """How many messages can be numbered from here on if the first has so many bytes, and the others are small."""
+        if self._waiting or self._stop_sent or self._recalled:
+            return 0
+        in_flight, left = self._in_flight, self._window_bytes - self._in_flight_bytes - size
+        if not in_flight:
+            return min(self._window, 1 + left // _SMALL) if left >= 0 else 1
+        oldest = next(iter(in_flight))
+        if left < 0 or oldest <= self._highest_racing:
+            return 0
+        return min(self._window - (self._last_seq + 1 - oldest), 1 + left // _SMALL)
+
+    def _number(self, message: Message) -> None:
+        seq, size = self._last_seq + 1, len(message.payload)
+        self._credit = 0  # it may be large, or a stop
+        self._in_hand = message
+        message.seq, message.size = seq, size
         if message.deadline or message.call_timeout is not None:
             message.deadline = message.grace = 0.0
             message.in_transfer = message.by_stop = False
             message.__dict__.pop("fate", None)
         self._in_flight[seq] = message
-        self._in_flight_bytes += len(message.payload)
+        self._in_flight_bytes += size
         if message.kind == "stop":
             self._stop_sent = True
         self._last_seq = seq
@@ -177,7 +205,7 @@ class Mailbox:
                 if message not in self._waiting:
                     self.push_front(message)
                 del self._in_flight[message.seq]
-        self._in_flight_bytes = sum(len(other.payload) for other in self._in_flight.values())
+        self._in_flight_bytes = sum(other.size for other in self._in_flight.values())
         self._stop_sent = any(other.kind == "stop" for other in self._in_flight.values())
 
     def expect(self, seq: int) -> Message:
@@ -195,11 +223,19 @@ class Mailbox:
         """Take a message out of flight: it is answered.  Returns whether others wait."""
         if message.seq > self._highest_answered:
             self._highest_answered = message.seq
-        in_flight, size = self._in_flight, len(message.payload)
+        in_flight = self._in_flight
         self._in_hand = None
         del in_flight[message.seq]
-        self._in_flight_bytes = self._in_flight_bytes - size if in_flight else 0
+        self._in_flight_bytes = self._in_flight_bytes - message.size if in_flight else 0
+        message.payload = b""  # its sender may hold on to it for long
         return bool(self._waiting)
+
+    def completed(self, highest: int, size: int) -> None:
+        """Messages were taken out of `by_number`: the highest of their numbers, and how many bytes they had."""
+        if highest > self._highest_answered:
+            self._highest_answered = highest
+        self._in_hand = None
+        self._in_flight_bytes = self._in_flight_bytes - size if self._in_flight else 0
 
     def give_up(self, message: Message) -> bool:
         """Take out a message whose caller gave up on it; False if it does not wait here (any more)."""
@@ -216,8 +252,9 @@ class Mailbox:
             highest_racing: the highest number that may be skipped as well; nothing is sent until those are answered.
         """
         recalled = {message.seq: None for message in messages}
-        size = sum(len(message.payload) for message in messages)
+        size = sum(message.size for message in messages)
         highest_racing = max(self._highest_racing, highest_racing)
+        self._credit = 0
         try:
             self._recalled.update(recalled)
             self._push_all_front(messages)
@@ -242,7 +279,7 @@ class Mailbox:
     def put_back(self, message: Message) -> None:
         """Let a message in flight that the isolate has skipped wait again: in front, except its own stop."""
         first = next(iter(self._waiting), None)
-        size = len(message.payload)
+        size = message.size
         try:
             self.push_front(message)
             if first is not None and first.kind == "stop" and first.is_self_stop:
@@ -260,6 +297,7 @@ class Mailbox:
 
     def push_front(self, message: Message) -> None:
         """Add a message in front of all that wait."""
+        self._credit = 0
         self._waiting[message] = None
         self._waiting.move_to_end(message, last=False)
 
@@ -279,14 +317,15 @@ class Mailbox:
         """
         calls = [message for message in self._waiting if message.kind != "stop" and (tried or not message.attempts)]
         self.leaving += calls
-        taken = set(calls)
-        self._waiting = OrderedDict.fromkeys(message for message in self._waiting if message not in taken)
+        for message in calls:
+            del self._waiting[message]
         return calls
 
     def take_own_stops(self) -> list[Message]:
         """Take out the stops that a generation asked for itself: they end with it."""
         stops = [message for message in self._waiting if message.is_self_stop]
-        self._waiting = OrderedDict.fromkeys(message for message in self._waiting if not message.is_self_stop)
+        for message in stops:
+            del self._waiting[message]
         return stops
 
     def generation_ended(self, evidence: Evidence) -> Aftermath:
@@ -308,7 +347,7 @@ class Mailbox:
         self._in_flight.clear()
         self._in_hand = None
         self._recalled.clear()
-        self._in_flight_bytes = self._last_seq = self._highest_answered = self._highest_racing = 0
+        self._in_flight_bytes = self._last_seq = self._highest_answered = self._highest_racing = self._credit = 0
         self._stop_sent = False
 
     def _believed(self, evidence: Evidence) -> int:
@@ -337,6 +376,12 @@ class Mailbox:
             result.poisoned.append(message)
         else:
             result.crashed.append(message)
+
+    def all_settled(self) -> None:
+        """Those who waited for what has left without an answer have been told."""
+        for message in self.leaving:
+            message.payload = b""
+        self.leaving.clear()
 
     def close(self) -> list[Message]:
         """Take out everything that waits; nothing will be sent any more."""

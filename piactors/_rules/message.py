@@ -37,13 +37,17 @@ class Message:
     in_transfer: bool = False
     """Whether it had still to arrive when it was last looked at."""
     seq: int = 0
+    size: int = 0
+    """How many bytes of it count as in flight."""
+    is_plain: bool = True
+    """Whether nothing but its number says what is to be done with its answer."""
     attempts: int = 0
     """How many generations have ended after they had begun it."""
     lost_in: Any = None
     """If it is to be tried again: name, pid and number of the last of these, and why that ended."""
     head_returns: int = 0
     given_up: bool = False
-    cancelled: bool = False
+    abandoned: bool = False
     """Whether its caller has given up on it."""
     skip_race: SkipRace = ""
     """Why the isolate was told to skip it, if it said at the same time that it begins: either may have come first.
@@ -75,23 +79,25 @@ class Message:
     def ask_for(self, call_timeout: float | None, needs: Any, *, of_attribute: bool = False) -> None:
         """It may run for so long, needs these definitions, and reads or sets an attribute."""
         if call_timeout is not None:
-            self.call_timeout = call_timeout
+            self.call_timeout, self.is_plain = call_timeout, False
         if needs is not None:
-            self.needs = needs
+            self.needs, self.is_plain = needs, False
         if of_attribute:
             self.of_attribute = True
 
     def answer_to(self, reply_to: Any) -> None:
         """Give the outcome to somebody else, who passes it on."""
+        self.is_plain = False
         self.reply_to = reply_to
 
     def begin(self, limit: float, deadline: float, *, by_stop: bool, in_transfer: bool) -> None:
         """It may run for `limit` seconds from now on, until `deadline`; or it has still to arrive by then."""
+        self.is_plain = False
         self.limit, self.by_stop, self.in_transfer, self.deadline = limit, by_stop, in_transfer, deadline
 
     def shorten(self, limit: float, deadline: float | None) -> None:
         """A stop was asked for, so it may run for less; until `deadline`, if it runs already."""
-        self.limit, self.by_stop = limit, True
+        self.is_plain, self.limit, self.by_stop = False, limit, True
         if deadline is not None:
             self.deadline = deadline
 
@@ -106,17 +112,19 @@ class Message:
 
     def limit_to(self, seconds: float | None, endless: float) -> None:
         """It may run for so long; `endless` stands for no limit."""
-        self.call_timeout = None if seconds == endless else seconds
+        self.is_plain, self.call_timeout = False, None if seconds == endless else seconds
 
-    def cancel(self, *, sent: bool = False) -> None:
+    def abandon(self, *, sent: bool = False) -> None:
         """Its caller gave up on it, and it will never begin; with `sent` it is the isolate that skips it."""
-        self.cancelled = True
+        self.is_plain, self.abandoned = False, True
         if sent:
             self.given_up, self.skip_race = True, ""
+        else:
+            self.payload = b""
 
     def skip(self, skip_race: SkipRace, *, given_up: bool = False) -> None:
         """The isolate is told to skip it (`given_up`), or may find it so just as it begins it (`skip_race`)."""
-        self.given_up, self.skip_race = given_up, skip_race
+        self.is_plain, self.given_up, self.skip_race = False, given_up, skip_race
 
     def lose(self, where: Any) -> None:
         """It had begun in a process that has ended, and will be tried again."""

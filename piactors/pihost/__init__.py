@@ -8,5 +8,5 @@ The folder is started by path (``python .../pihost/__main__.py``), so that an in
 nothing installed to run it.
 """
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Version of the protocol between a host and its isolates; both say theirs before anything else."""

@@ -111,11 +111,12 @@ class Forker(ProcessActor):
         return _status(pid)
 
     def open_channels(self) -> tuple[int, int]:
-        """Return how many sockets the isolate has, and a fork of it."""
+        """Return how many descriptors of its channels the isolate has, and a fork of it."""
+        found = _channels()
         pid = os.fork()
         if pid == 0:
-            os._exit(_sockets())
-        return _sockets(), _status(pid)
+            os._exit(_channels())
+        return found, _status(pid)
 
     def on_receive(self, message: Any) -> None:
         self.in_tell(*message)
@@ -174,11 +175,12 @@ def _append(path: str, text: str) -> None:
         file.write(text)
 
 
-def _sockets() -> int:
+def _channels() -> int:
     links = []
     for fd in os.listdir("/proc/self/fd"):
         try:
             links.append(os.readlink(f"/proc/self/fd/{fd}"))
         except OSError:
             continue
-    return sum(link.startswith("socket:") for link in links)
+    outputs = {os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)}
+    return sum(link.startswith(("socket:", "pipe:")) for link in links if link not in outputs)

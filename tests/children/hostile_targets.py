@@ -28,6 +28,23 @@ BEGUN, SLOTS, PAGE_SIZE = 1, 8, 32768
 F_GET_SEALS, SEALED = 1034, 7
 
 
+class Pipe:
+    """The way to the host of the data channel, with what is asked of a socket here."""
+
+    def __init__(self, end: Any) -> None:
+        self._end = end
+
+    def sendall(self, data: bytes) -> None:
+        """Write all of it."""
+        view = memoryview(data)
+        while view:
+            view = view[self._end.write(view) :]
+
+    def shutdown(self, _: int) -> None:
+        """Have the host see the end."""
+        os.close(self._end.write_fd())
+
+
 class Grip:
     """What this process holds of its isolate, found on the stack that leads here."""
 
@@ -36,15 +53,15 @@ class Grip:
         self.seq = 0
         while frame is not None:  # type: ignore[redundant-expr]
             me = frame.f_locals.get("self")
-            if type(me).__name__ == "CallLoop" and "frame" in frame.f_locals and not self.seq:
-                self.seq = frame.f_locals["frame"].seq
+            if type(me).__name__ == "CallLoop" and "seq" in frame.f_locals and not self.seq:
+                self.seq = frame.f_locals["seq"]
             if type(me).__name__ == "IsolateProcess":
                 isolate = me
             frame = frame.f_back  # type: ignore[assignment]
         assert isolate is not None, "not in an isolate"
         self.isolate: Any = isolate
-        self.data: socket.socket = isolate._data.sock
-        self.control: socket.socket = isolate._control_stream.sock
+        self.data = Pipe(isolate._data.end)
+        self.control: socket.socket = isolate._control_stream.end.sock
         self.page: int = isolate._fds.page
         self.generation: int = isolate._data.generation
         self.package: str = type(isolate).__module__.rpartition(".serve.")[0]
@@ -67,7 +84,7 @@ class Grip:
         coded: bytes = sys.modules[self.package + ".plain.encode"].encode(value)
         return coded
 
-    def channel(self, name: str) -> socket.socket:
+    def channel(self, name: str) -> Any:
         """Return one of the two channels by its name."""
         return self.data if name == "data" else self.control
 

@@ -121,4 +121,4 @@ def test_records_of_a_fork_are_on_stderr(way: IsolationOptions) -> None:
 
 def test_a_fork_has_no_channel_of_the_isolate(way: IsolationOptions) -> None:
     isolate, fork = start(way).proxy().open_channels().get(timeout=20)
-    assert (isolate, fork) == (2, 0)
+    assert (isolate, fork) == (3, 0)

@@ -36,34 +36,34 @@ PROGRAM = '''
     KINDS = (RuntimeError, OSError, MemoryError, SystemExit)
     os.register_at_fork(after_in_child=lambda: sys.settrace(trace))
 
-    def received(sock):
+    def received(fd):
         decoder = wire.FrameDecoder(1 << 24)
         while True:
-            try:
-                data = sock.recv(65536)
-            except ConnectionResetError:
-                return None
+            data = os.read(fd, 65536)
             if not data:
                 return None
             for frame in decoder.feed(data):
                 return frame
 
     def start(init):
-        (data, theirs), (control, their_control) = socket.socketpair(), socket.socketpair()
+        (requests, to_requests), (from_replies, replies) = os.pipe(), os.pipe()
+        control, their_control = socket.socketpair()
         ours, their_launcher = socket.socketpair()
         memory = os.memfd_create("page")
         os.ftruncate(memory, page.SIZE)
         outputs = [os.open(os.devnull, os.O_WRONLY) for _ in range(2)]
-        fds = [theirs.detach(), their_control.detach(), *outputs]
-        data.sendall(wire.encode(wire.INIT, 0, 1, 0, init))
+        fds = [requests, replies, their_control.detach(), *outputs]
+        os.write(to_requests, wire.encode(wire.INIT, 0, 1, 0, init))
         one = launcher.Launcher(their_launcher, -1, "")
         pid = one._fork({"inherited": {}}, [*fds, memory])
         for fd in (*fds, memory, one._wake_read, one._wake_write):
             os.close(fd)
-        frame = received(data)
+        frame = received(from_replies)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        for sock in (data, control, ours, their_launcher):
+        for fd in (to_requests, from_replies):
+            os.close(fd)
+        for sock in (control, ours, their_launcher):
             sock.close()
         return frame
 

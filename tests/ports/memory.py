@@ -14,7 +14,6 @@ from piactors._io.spin import Spin
 from piactors._process.control_channel import Answer
 from piactors._process.placement import End, ProcessOrder, ProcessOwner
 from piactors._rules.mailbox import Evidence
-from piactors._rules.message import Message
 from piactors.exit_reason import Rusage
 from piactors.pihost import PROTOCOL
 from piactors.pihost.pickles import byvalue
@@ -72,7 +71,7 @@ class MemoryProcess:
 
     def _perform(self, found: Any, frame: wire.Frame) -> None:
         try:
-            value = found.perform(*byvalue.loads(frame.payload))
+            value = found.perform(byvalue.loads(frame.payload))
             flags, payload = self._replies.value(value)
         except Exception as error:
             self._tell_answer(wire.ERROR, wire.PLAIN, frame.seq, self._replies.error(error))
@@ -111,7 +110,9 @@ class MemoryProcess:
     def send(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
         self._inbox.put(wire.Frame(kind, flags, self.number & 0xFFFF, seq, bytes(payload)))
 
-    send_soon = send
+    def send_frames(self, frames: list[bytes], seq: int) -> None:
+        for frame in wire.FrameDecoder(1 << 30).feed(b"".join(frames)):
+            self._inbox.put(frame)
 
     def send_parcel(self, flags: int, kind: int, seq: int, parcel: Any, dropped: list[int]) -> None:
         raise NotImplementedError("it has no shared memory: an isolate with this placement offers none")
@@ -128,7 +129,7 @@ class MemoryProcess:
     def define(self, needs: Needs | None) -> None:
         """It has all that its host has."""
 
-    def has_taken(self, message: Message) -> bool:
+    def has_taken(self, seq: int, payload: wire.Payload) -> bool:
         return True
 
     def has_begun(self, seq: int) -> bool:
@@ -141,9 +142,18 @@ class MemoryProcess:
             return self._begun < seq
 
     def read_until_settled(
-        self, future: Any, waker: Any, spin: Spin, deadline: float | None, answers_due: Callable[[], int]
+        self, future: Any, waker: Any, spin: Spin, deadline: float | None, wanted: Callable[[], bool]
     ) -> None:
         """The I/O thread hands its answers out."""
+
+    def read_ahead(self, wanted: Callable[[], bool]) -> None:
+        """As above."""
+
+    def await_in(self, loop: Any, wanted: Callable[[], bool]) -> bool:
+        return False
+
+    def wake_reader(self) -> None:
+        """There is none."""
 
     def watch(self) -> None:
         """As above."""

@@ -47,6 +47,7 @@ class Owner:
     """Notes what it hears."""
 
     answers_anywhere = False
+    take_answers = None
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, Any]] = []

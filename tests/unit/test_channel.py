@@ -7,18 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from piactors._io.channel import SocketChannel
+from piactors._io.channel import Channel
 from piactors.pihost.wire import wire
+from piactors.pihost.wire.ends import SocketEnd
 
 MAX = 1 << 24
-Pair = tuple[SocketChannel, socket.socket]
+Pair = tuple[Channel, socket.socket]
 
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     """A channel and its peer's socket."""
     one, other = socket.socketpair()
-    channel = SocketChannel(one, MAX)
+    channel = Channel(SocketEnd(one), MAX)
     yield channel, other
     channel.close()
     other.close()
@@ -28,8 +29,8 @@ def reply(seq: int, payload: bytes = b"x") -> bytes:
     return wire.encode(wire.REPLY, 0, 1, seq, payload)
 
 
-def taken(channel: SocketChannel) -> list[tuple[int, bytes]]:
-    found = [(frame.seq, bytes(frame.payload)) for frame in channel.frames]
+def taken(channel: Channel) -> list[tuple[int, bytes]]:
+    found = [(seq, bytes(payload)) for _, _, _, seq, payload in channel.frames]
     channel.frames.clear()
     return found
 
@@ -117,22 +118,18 @@ def test_the_end_is_seen_after_all_that_came_before(pair: Pair) -> None:
 
 
 def test_bytes_leave_in_their_order_through_a_full_socket(pair: Pair) -> None:
-    """Small and large frames, held back or not."""
+    """Small and large frames."""
     channel, peer = pair
     expected = []
     for number in range(400):
         payload = b"%d " % number * (1 + number * 37 % 2000)
         expected.append(wire.encode(wire.CALL, 1, 1, number, payload))
-        if number % 3:
-            channel.send(wire.CALL, 1, 1, number, payload)
-        else:
-            channel.hold_back(wire.CALL, 1, 1, number, payload)
+        channel.send(wire.CALL, 1, 1, number, payload)
     assert not channel.flush()
     found = read_all(peer)
     while not channel.flush():
         found += read_all(peer)
     assert found + read_all(peer) == b"".join(expected)
-    assert channel.held_back == 0
 
 
 def test_what_a_dead_peer_will_never_read_is_dropped(pair: Pair) -> None:
@@ -141,6 +138,5 @@ def test_what_a_dead_peer_will_never_read_is_dropped(pair: Pair) -> None:
     peer.close()
     assert channel.send(wire.CALL, 0, 1, 1, b"x" * 100_000)
     assert channel.send(wire.CALL, 0, 1, 2, b"x")
-    channel.hold_back(wire.CALL, 0, 1, 3, b"x")
     assert channel.flush()
     assert not channel.out

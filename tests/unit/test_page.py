@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from piactors._platform import memory_file
-from piactors.pihost.wire import page
+from piactors._process.host_page import FilePage, HostPage, MappedPage, open_page
 from piactors.pihost.wire.page import FAULT_OFFSET, MAX_THREADS, SIZE, WINDOW, SequencePage, Snapshot
 
 pytestmark = pytest.mark.timeout(60)
@@ -31,6 +31,15 @@ def fd() -> Iterator[int]:
     yield fds[0]
     for number in fds:
         os.close(number)
+
+
+@pytest.fixture(params=["mapped", "file"])
+def host(fd: int, request: pytest.FixtureRequest) -> Iterator[HostPage]:
+    """The host's view of it, either way."""
+    found = open_page(os.dup(fd)) if request.param == "mapped" else FilePage(os.dup(fd))
+    assert isinstance(found, MappedPage if request.param == "mapped" else FilePage)
+    yield found
+    found.close()
 
 
 def words(fd: int) -> list[int]:
@@ -53,10 +62,10 @@ def test_the_areas_of_the_page_do_not_overlap() -> None:
     assert FAULT_OFFSET < SIZE
 
 
-def test_a_new_page_says_that_nothing_has_begun(fd: int) -> None:
-    assert page.snapshot(fd, MAX_THREADS) == Snapshot(0, frozenset())
-    assert page.begun(fd) == 0
-    assert page.fault_text(fd) == ""
+def test_a_new_page_says_that_nothing_has_begun(fd: int, host: HostPage) -> None:
+    assert host.snapshot(MAX_THREADS) == Snapshot(0, frozenset())
+    assert host.begun() == 0
+    assert host.fault_text() == ""
     assert words(fd) == [0] * WORDS
 
 
@@ -73,59 +82,61 @@ def test_a_beginning_writes_two_words_and_no_other(fd: int, slot: int, seq: int)
 
 @given(st.integers(1, 2**64 - 1))
 @per_test
-def test_giving_up_writes_the_word_of_its_number(fd: int, seq: int) -> None:
+def test_giving_up_writes_the_word_of_its_number(fd: int, host: HostPage, seq: int) -> None:
     before = words(fd)
-    page.give_up(fd, seq)
+    host.give_up(seq)
     after = words(fd)
     assert after[CANCELLED + seq % WINDOW] == seq
     assert [at for at in range(WORDS) if before[at] != after[at] and at != CANCELLED + seq % WINDOW] == []
 
 
-def test_the_text_of_a_fault_is_read_without_what_pads_it(fd: int) -> None:
+def test_the_text_of_a_fault_is_read_without_what_pads_it(fd: int, host: HostPage) -> None:
     os.pwrite(fd, b"Fatal Python error: Segmentation fault\n", FAULT_OFFSET)
-    assert page.fault_text(fd) == "Fatal Python error: Segmentation fault\n"
+    assert host.fault_text() == "Fatal Python error: Segmentation fault\n"
 
 
-def test_a_fault_text_that_fills_the_page_or_is_no_text_is_still_text(fd: int) -> None:
+def test_a_fault_text_that_fills_the_page_or_is_no_text_is_still_text(fd: int, host: HostPage) -> None:
     os.pwrite(fd, b"\xff" * (SIZE - FAULT_OFFSET), FAULT_OFFSET)
-    assert len(page.fault_text(fd)) == SIZE - FAULT_OFFSET
+    assert len(host.fault_text()) == SIZE - FAULT_OFFSET
 
 
 # --- beginning and giving up ----------------------------------------------------------------------
 
 
-def test_a_call_that_was_given_up_before_it_began_is_not_run(fd: int) -> None:
+def test_a_call_that_was_given_up_before_it_began_is_not_run(fd: int, host: HostPage) -> None:
     isolate = SequencePage(fd)
-    page.give_up(fd, 5)
-    assert page.begun(fd) < 5  # so the host says: it will never begin
+    host.give_up(5)
+    assert host.begun() < 5  # so the host says: it will never begin
     assert not isolate.begin(0, 5)
     assert isolate.begin(0, 6)
 
 
-def test_giving_up_on_a_call_that_has_begun_comes_too_late(fd: int) -> None:
+def test_giving_up_on_a_call_that_has_begun_comes_too_late(fd: int, host: HostPage) -> None:
     isolate = SequencePage(fd)
     assert isolate.begin(0, 5)
-    page.give_up(fd, 5)
-    assert page.begun(fd) >= 5  # so the host says: it goes on
+    host.give_up(5)
+    assert host.begun() >= 5  # so the host says: it goes on
 
 
 @given(st.integers(1, 2**63), st.integers(1, 3))
 @per_test
-def test_a_number_a_window_later_is_not_taken_for_the_one_given_up(fd: int, seq: int, windows: int) -> None:
-    page.give_up(fd, seq)
+def test_a_number_a_window_later_is_not_taken_for_the_one_given_up(
+    fd: int, host: HostPage, seq: int, windows: int
+) -> None:
+    host.give_up(seq)
     assert SequencePage(fd).begin(0, seq + windows * WINDOW)
     assert not SequencePage(fd).begin(0, seq)
 
 
-def test_all_numbers_of_a_window_can_be_given_up_at_once(fd: int) -> None:
+def test_all_numbers_of_a_window_can_be_given_up_at_once(fd: int, host: HostPage) -> None:
     isolate = SequencePage(fd)
     for seq in range(1, WINDOW + 1):
-        page.give_up(fd, seq)
+        host.give_up(seq)
     assert not any(isolate.begin(0, seq) for seq in range(1, WINDOW + 1))
     assert isolate.begin(0, WINDOW + 1)
 
 
-def test_of_host_and_isolate_at_least_one_sees_the_others_word(fd: int) -> None:
+def test_of_host_and_isolate_at_least_one_sees_the_others_word(fd: int, host: HostPage) -> None:
     """Each call is either known to have begun or not run: a call that is given up and run is seen by the host."""
     isolate = SequencePage(fd)
     rounds, size = 4, WINDOW - 1  # no more than that is ever on its way
@@ -144,8 +155,8 @@ def test_of_host_and_isolate_at_least_one_sees_the_others_word(fd: int) -> None:
     for start in range(1, rounds * size + 1, size):
         together.wait(30)
         for seq in range(start, start + size):
-            page.give_up(fd, seq)
-            never[seq] = page.begun(fd) < seq
+            host.give_up(seq)
+            never[seq] = host.begun() < seq
     thread.join()
     assert [seq for seq in range(len(ran)) if never[seq] and ran[seq]] == []
 
@@ -155,47 +166,50 @@ def test_of_host_and_isolate_at_least_one_sees_the_others_word(fd: int) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(1, 2**64 - 1)), max_size=12))
 @per_test
-def test_a_snapshot_says_the_last_of_each_thread_and_the_last_of_all(fd: int, begins: list[tuple[int, int]]) -> None:
+def test_a_snapshot_says_the_last_of_each_thread_and_the_last_of_all(
+    fd: int, host: HostPage, begins: list[tuple[int, int]]
+) -> None:
     os.pwrite(fd, bytes(SIZE), 0)
     isolate = SequencePage(fd)
     latest: dict[int, int] = {}
     for slot, seq in begins:
         isolate.begin(slot, seq)
         latest[slot] = seq
-    seen = page.snapshot(fd, 8)
+    seen = host.snapshot(8)
     assert seen.running == frozenset(latest.values())
-    assert seen.begun == (begins[-1][1] if begins else 0) == page.begun(fd)
+    assert seen.begun == (begins[-1][1] if begins else 0) == host.begun()
 
 
-def test_a_snapshot_looks_at_as_many_threads_as_there_are(fd: int) -> None:
+def test_a_snapshot_looks_at_as_many_threads_as_there_are(fd: int, host: HostPage) -> None:
     isolate = SequencePage(fd)
     isolate.begin(0, 1)
     isolate.begin(1, 2)
-    assert page.snapshot(fd, 1).running == {1}
-    assert page.snapshot(fd, 2).running == {1, 2}
+    assert host.snapshot(1).running == {1}
+    assert host.snapshot(2).running == {1, 2}
 
 
 @given(st.integers(0, 2**32))
 @per_test
-def test_garbage_is_read_as_numbers_and_raises_nothing(fd: int, seed: int) -> None:
+def test_garbage_is_read_as_numbers_and_raises_nothing(fd: int, host: HostPage, seed: int) -> None:
     os.pwrite(fd, random.Random(seed).randbytes(SIZE), 0)
-    seen = page.snapshot(fd, MAX_THREADS)
+    seen = host.snapshot(MAX_THREADS)
     assert 0 <= seen.begun < 2**64
     assert all(0 < seq < 2**64 for seq in seen.running)
-    assert isinstance(page.fault_text(fd), str)
+    assert isinstance(host.fault_text(), str)
 
 
 @pytest.mark.parametrize("size", [0, 1, 8, 15, 16, 63, 64, 100])
 def test_a_page_that_is_too_short_says_that_nothing_has_begun(size: int) -> None:
     """Where a file cannot be sealed, an isolate may cut it; the host reads it and never maps it."""
-    fd = os.memfd_create("short")
+    host = open_page(os.memfd_create("short"))
+    assert isinstance(host, FilePage)
     try:
-        os.ftruncate(fd, size)
-        assert page.snapshot(fd, 8) == Snapshot(0, frozenset())
-        assert page.begun(fd) == 0
-        assert page.fault_text(fd) == ""
+        os.ftruncate(host._fd, size)
+        assert host.snapshot(8) == Snapshot(0, frozenset())
+        assert host.begun() == 0
+        assert host.fault_text() == ""
     finally:
-        os.close(fd)
+        host.close()
 
 
 # --- the file -------------------------------------------------------------------------------------
@@ -214,11 +228,11 @@ def test_the_file_is_not_inherited_by_other_programs(fd: int) -> None:
     assert not os.get_inheritable(fd)
 
 
-def test_what_is_written_through_one_end_is_read_through_the_other(fd: int) -> None:
+def test_what_is_written_through_one_end_is_read_through_the_other(fd: int, host: HostPage) -> None:
     other = os.dup(fd)
     try:
         put(other, BEGUN, 7)
         put(other, SLOTS + 3, 7)
     finally:
         os.close(other)
-    assert page.snapshot(fd, 4) == Snapshot(7, frozenset({7}))
+    assert host.snapshot(4) == Snapshot(7, frozenset({7}))

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from piactors._io.channel import SocketChannel
+from piactors._io.channel import Channel
 from piactors._io.loop import Loop
 from piactors._io.reader import ANSWERS, Reader
 from piactors._io.spin import Spin
 from piactors._platform import wake
 from piactors.errors import ProtocolError
 from piactors.pihost.wire import wire
+from piactors.pihost.wire.ends import SocketEnd
 from tests.interrupting import Injector
 from tests.support import wait_until
 from tests.unit.test_loop import on_loop, unexpected
@@ -50,7 +51,7 @@ class Side:
         one, self.peer = socket.socketpair()
         self.loop = Loop(unexpected, unexpected)
         self.loop.start()
-        self.channel = SocketChannel(one, 1 << 24)
+        self.channel = Channel(SocketEnd(one), 1 << 24)
         self.handled: list[tuple[int, int]] = []
         self.by: list[int] = []
         self.faults: list[Exception] = []
@@ -71,11 +72,11 @@ class Side:
         if frame.kind == wire.REPLY and frame.seq in self.awaited:
             self.awaited[frame.seq].settle()
 
-    def _fault(self, channel: SocketChannel, error: Exception) -> None:
+    def _fault(self, channel: Channel, error: Exception) -> None:
         self.loop.unwatch(self.fd)
         self.faults.append(error)
 
-    def _ended(self, channel: SocketChannel) -> None:
+    def _ended(self, channel: Channel) -> None:
         self.loop.unwatch(self.fd)
         self.ends += 1
 
@@ -96,7 +97,7 @@ class Side:
         future = self.awaited.setdefault(seq, Awaited(seq))
         end = time.monotonic() + timeout
         future.wakers.append(wake.mine().wake)
-        self.reader.read_until_settled(future, wake.mine(), Spin(False), end, lambda: int(self.due))
+        self.reader.read_until_settled(future, wake.mine(), Spin(False), end, lambda: self.due)
         if not future.settled:
             self.reader.watch()
         return future.settled
@@ -245,7 +246,7 @@ def test_a_turn_within_a_turn_returns_to_the_outer_one(side: Side) -> None:
 
     outer.wakers.append(wake.mine().wake)
     began = time.monotonic()
-    side.reader.read_until_settled(outer, wake.mine(), Nesting(False), began + 20, lambda: 0)
+    side.reader.read_until_settled(outer, wake.mine(), Nesting(False), began + 20, lambda: False)
     assert outer.settled
     assert nested == [True, True]
     assert time.monotonic() - began < 10
@@ -316,14 +317,20 @@ def test_a_caller_may_be_interrupted_anywhere_in_a_read(side: Side) -> None:
     """The loop goes on with what he has left: nothing is lost, and nothing is handled again without a word of that."""
     handled: list[tuple[int, bool]] = []
     side.reader._handle = lambda frame, again: handled.append((frame.seq, again))
+
+    def read_once() -> None:
+        with side.reader._lock:
+            side.reader._read_once()
+
     at, injector = 0, Injector(0)
     while at == injector.points:
         at, injector = at + 1, Injector(at + 1)
-        assert side.reader._borrow() >= 0
+        with side.reader._lock:
+            assert side.reader._borrow(threading.get_ident(), None)
         handled.clear()
         side.send((REPLY, 1), (REPLY, 2), (REPLY, 3))
-        injector.run(side.reader._read_once)
-        side.reader._give_back_again(0, lambda: 0)
+        injector.run(read_once)
+        side.reader._give_back_again(0, lambda: False)
         wait_until(lambda: bool(handled) and handled[-1][0] == 3)
         on_loop(side.loop, lambda: None)
         assert list(dict.fromkeys(seq for seq, _ in handled)) == [1, 2, 3], injector.where

@@ -243,7 +243,8 @@ class World:
     def _put(self, caller: int) -> None:
         message = Message("call", b"x", caller)
         self.put_order.append(caller)
-        if self.mailbox.put_and_send(message):
+        self.mailbox.put(message)
+        if self.mailbox.next_to_send() is not None:
             self.line.to_isolate.append(message.seq)
         more = self.mailbox.in_flight > 1
         self.pc[caller] = "watch" if more or not self.waits[caller] else "borrow"

@@ -54,7 +54,7 @@ class Reader:
                 self.largest_place = max(self.largest_place, len(place))
                 count = min(len(place), len(piece))
                 place[:count] = piece[:count]
-                found += self.decoder.received(count)
+                found += [Frame(*frame) for frame in self.decoder.received(count)]
             else:
                 count = len(piece)
                 found += self.decoder.feed(memoryview(piece))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import threading
 import time
@@ -9,10 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from piactors._io.channel import SocketChannel
+from piactors._io.channel import Channel
 from piactors._io.loop import Loop
 from piactors._io.writer import Writer
 from piactors.pihost.wire import wire
+from piactors.pihost.wire.ends import SocketEnd
 from tests.interrupting import Injector
 from tests.support import wait_until
 from tests.unit.test_loop import on_loop, unexpected
@@ -26,7 +28,7 @@ class Side:
         self.peer.setblocking(False)
         self.loop = Loop(unexpected, unexpected)
         self.loop.start()
-        self.channel = SocketChannel(one, 1 << 24)
+        self.channel = Channel(SocketEnd(one), 1 << 24)
         self.writer = Writer(self.loop, self.channel, 1, self._want_write)
         on_loop(self.loop, lambda: self.loop.watch(self.channel.fileno(), self._read, self.writer.write))
         self.decoder = wire.FrameDecoder(1 << 24)
@@ -60,8 +62,10 @@ class Side:
         return go
 
     def burst(self, first: int, count: int, payload: bytes = b"x") -> None:
-        for number in range(first, first + count):
-            self.writer.send_soon(wire.CALL, 1, number, payload)
+        """Send frames in one piece."""
+        frames = [wire.encode(wire.CALL, 1, 1, number, payload) for number in range(first, first + count)]
+        with self.writer._lock:
+            self.writer.send_frames(frames, first + count - 1)
 
     def close(self) -> None:
         on_loop(self.loop, lambda: self.loop.unwatch(self.channel.fileno()))
@@ -86,39 +90,12 @@ def test_a_message_leaves_at_once(side: Side) -> None:
     go.set()
 
 
-def test_what_is_held_back_leaves_with_a_flush(side: Side) -> None:
-    """And all of it has left then."""
+def test_many_leave_in_one_piece(side: Side) -> None:
+    """In their order, and before what is sent after them."""
     go = side.hold_loop()
     side.burst(1, 20)
-    side.writer.flush()
-    assert side.arrived() == list(range(1, 21))
-    go.set()
-
-
-def test_what_is_held_back_leaves_with_the_loops_turn(side: Side) -> None:
-    """Nobody has to do anything for it."""
-    for first in range(1, 2000, 20):
-        side.burst(first, 20)
-        wait_until(lambda last=first + 19: side.arrived()[-1:] == [last])  # type: ignore[misc]
-    assert side.arrived() == list(range(1, 2001))
-
-
-def test_not_much_is_held_back(side: Side) -> None:
-    """Where the loop is slow, what is more than some bytes leaves nevertheless."""
-    go = side.hold_loop()
-    side.burst(1, 100, b"x" * 1000)
-    assert len(side.arrived()) >= 60
-    go.set()
-    wait_until(lambda: len(side.arrived()) == 100)
-    assert side.seen == list(range(1, 101))
-
-
-def test_a_plain_send_does_not_overtake_what_is_held_back(side: Side) -> None:
-    """They leave together."""
-    go = side.hold_loop()
-    side.burst(1, 5)
-    side.writer.send(wire.CALL, 1, 6, b"x")
-    assert side.arrived() == [1, 2, 3, 4, 5, 6]
+    side.writer.send(wire.CALL, 1, 21, b"x")
+    assert side.arrived() == list(range(1, 22))
     go.set()
 
 
@@ -130,8 +107,10 @@ def test_a_backlog_leaves_in_order_when_there_is_room(side: Side, size: int) -> 
 
     def send(first: int) -> None:
         for number in range(first, first + each):
-            send_one = side.writer.send_soon if number % 2 else side.writer.send
-            send_one(wire.CALL, 1, number, b"x" * size)
+            if number % 2:
+                side.burst(number, 1, b"x" * size)
+            else:
+                side.writer.send(wire.CALL, 1, number, b"x" * size)
 
     threads = [threading.Thread(target=send, args=(number * 1_000_000,)) for number in range(4)]
     for thread in threads:
@@ -151,19 +130,22 @@ def test_a_dead_peer_stops_nobody(side: Side) -> None:
     side.peer.close()
     side.burst(1, 1000, b"x" * 1000)
     side.writer.send(wire.CALL, 1, 1, b"x")
-    side.writer.flush()
     assert side.writer.unsent_bytes() == 0
 
 
 @pytest.mark.parametrize("size", [10, 40_000])
-@pytest.mark.parametrize("way", ["send", "send_soon"])
+@pytest.mark.parametrize("way", ["send", "send_frames"])
 def test_it_is_known_whether_a_message_leaves_whose_sender_is_interrupted(side: Side, way: str, size: int) -> None:
     """At any instruction, and though the loop has tidied up before the sender asks."""
     at, injector = 0, Injector(0)
     while at == injector.points:
         at, injector = at + 1, Injector(at + 1)
         payload = bytes(size)
-        injector.run(lambda number=at, payload=payload: getattr(side.writer, way)(wire.CALL, 0, number, payload))
+        frames = [wire.encode(wire.CALL, 0, 1, at, payload)]
+        if way == "send":
+            injector.run(functools.partial(side.writer.send, wire.CALL, 0, at, payload))
+        else:
+            injector.run(functools.partial(side.writer.send_frames, frames, at))
         on_loop(side.loop, lambda: None)
         on_loop(side.loop, lambda: None)
         taken = side.writer.has_taken(at, payload)

@@ -8,8 +8,8 @@ import os
 import signal
 from typing import Any, Dict, List, Tuple
 
-_TARGETS = (3, 4, 1, 2, 5, 6, 0)
-"""Its descriptors: data, control, the two outputs, page, the host's pidfd, stdin."""
+_TARGETS = (3, 4, 5, 1, 2, 6, 7, 0)
+"""Its descriptors: requests, replies, control, the two outputs, page, the host's pidfd, stdin."""
 
 
 def spawn(request: Dict[str, Any], fds: List[int], host_pidfd: int) -> int:
@@ -18,10 +18,10 @@ def spawn(request: Dict[str, Any], fds: List[int], host_pidfd: int) -> int:
     Raises:
         OSError: if that is not possible.
     """
-    given = zip([*fds[:5], host_pidfd, *fds[5:]], _TARGETS)
+    given = zip([*fds[:6], host_pidfd, *fds[6:]], _TARGETS)
     high = [(_raised(fd), target) for fd, target in given if fd >= 0]
     try:
-        argv = request["argv"] + [str(os.getpid()), "3", "4", "5", "6" if host_pidfd >= 0 else "-1"]
+        argv = request["argv"] + [str(os.getpid()), "3", "4", "5", "6", "7" if host_pidfd >= 0 else "-1"]
         argv.append(json.dumps(request["orders"]))
         actions: List[Tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
         actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in high]

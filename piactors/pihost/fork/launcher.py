@@ -211,7 +211,7 @@ class Launcher:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._be_isolate(parent, lambda: (orders, fds), fds[0])
+            self._be_isolate(parent, lambda: (orders, fds), fds[1])
         return pid
 
     def _make_spare(self) -> None:
@@ -235,7 +235,7 @@ class Launcher:
         return prefork.wait(channel, self._host_pidfd, control.end_with_host, self._spares.leisure(), rehearse)
 
     def _be_isolate(
-        self, parent: int, wait: Callable[[], Tuple[Dict[str, Any], List[int]]], data: int = -1
+        self, parent: int, wait: Callable[[], Tuple[Dict[str, Any], List[int]]], replies: int = -1
     ) -> NoReturn:
         """In a fork: be an isolate, once `wait` returns what it is to do and its descriptors."""
         try:
@@ -244,7 +244,7 @@ class Launcher:
             orders, fds = wait()
             isolate.run_forked(fds, self._host_pidfd, orders)
         except BaseException as error:
-            isolate.tell_failure(data, error)
+            isolate.tell_failure(replies, error)
         finally:
             os._exit(70)
 

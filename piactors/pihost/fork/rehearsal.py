@@ -31,16 +31,17 @@ def rehearse(threads: bool) -> None:
     """Play a start, a call and a stop; with `threads`, start a thread as well."""
     if not available():
         return
-    data, our_data = socket.socketpair()
+    requests, our_requests = os.pipe()
+    our_replies, replies = os.pipe()
     control, our_control = socket.socketpair()
+    our_control.setblocking(True)
     page = os.memfd_create("piactors-rehearsal")
     root, level = logging.getLogger(), logging.getLogger().level
     main, argv = sys.modules["__main__"], list(sys.argv)
     try:
-        our_data.setblocking(True)
         os.ftruncate(page, SIZE)
-        our_data.sendall(_frames())
-        isolate = IsolateProcess(Descriptors(data.detach(), control.detach(), page, -1), {}, fresh=False)
+        os.write(our_requests, _frames())
+        isolate = IsolateProcess(Descriptors(requests, replies, control.detach(), page, -1), {}, fresh=False)
         isolate.rehearse()
         if threads:
             thread = threading.Thread(target=int, name="rehearsal", daemon=True)  # a name leaves the count of threads
@@ -57,9 +58,10 @@ def rehearse(threads: bool) -> None:
         if futures is not None:
             futures.serve_with(None)
         sys.modules["__main__"], sys.argv[:] = main, argv
-        os.close(page)
-        for end in (data, our_data, control, our_control):
-            end.close()
+        for fd in (page, our_requests, our_replies):
+            os.close(fd)
+        control.close()
+        our_control.close()
     del isolate
     gc.collect()  # its parts know each other; what logs to nowhere would be there in every isolate
 

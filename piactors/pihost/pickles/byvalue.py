@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import pickle
 import weakref
-from typing import Any, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from ..memory.chunks import LEAST, Chunks, ViewReader, is_heavy
 from . import copies, rebuild, refusals
@@ -23,7 +23,10 @@ _HERE = b"piactors.pihost"
 _SMALL = 65536
 _SIMPLE = frozenset((int, float, str, bytes, bool, type(None), tuple, list, dict, set, frozenset))
 """Types that plain pickle, which is faster, is tried on first."""
-_NAMES_A_GLOBAL = b"\x93"
+MOST_OF_KIND: Dict[type, int] = {int: 0, float: 0, bool: 0, type(None): 0, str: LEAST - 1, bytes: LEAST - 1}
+MOST_OF_KIND.update({tuple: 64, list: 64, dict: 64, set: 64, frozenset: 64})
+"""How long values of plain kinds may be that are pickled before anything else is looked at; 0 for any length."""
+STACK_GLOBAL = 0x93
 """The step of a pickle that looks something up by its name; which may have come by value, or belong to ``__main__``."""
 
 
@@ -144,6 +147,21 @@ class _Pickler(pickle.Pickler):
     reducer_override = _reducer_override
 
 
+def dumps_simple(obj: Any) -> Optional[bytes]:
+    """Serialise a reply that is small and of plain kinds; None if it is not, perhaps.
+
+    It is asked of every reply, so it does nothing that it can do without.
+    """
+    try:
+        most = MOST_OF_KIND[type(obj)]
+        if most and len(obj) > most:
+            return None
+        data = pickle.dumps(obj, 5)
+    except Exception:
+        return None
+    return None if STACK_GLOBAL in data or len(data) >= LEAST else data
+
+
 def dumps(obj: Any) -> bytes:
     """Serialise a reply; what plain pickle cannot take goes through cloudpickle.
 
@@ -154,8 +172,8 @@ def dumps(obj: Any) -> bytes:
         try:
             data = pickle.dumps(obj, 5)
         except Exception:
-            data = _NAMES_A_GLOBAL
-        if data.find(_NAMES_A_GLOBAL) < 0:
+            data = b"\x93"
+        if STACK_GLOBAL not in data:
             return data
     buffer = io.BytesIO()
     try:
@@ -172,8 +190,8 @@ def dumps_chunks(obj: Any) -> Union[bytes, Chunks]:
         try:
             data = pickle.dumps(obj, 5, buffer_callback=chunks.take)
         except Exception:
-            data = _NAMES_A_GLOBAL
-        if data.find(_NAMES_A_GLOBAL) < 0:
+            data = b"\x93"
+        if STACK_GLOBAL not in data:
             if len(data) < LEAST and not chunks.apart:
                 return data
             chunks.pieces.append(data)

@@ -8,7 +8,7 @@ thread hands a message to another.
 from __future__ import annotations
 
 import contextlib
-import socket
+import pickle
 import threading
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -28,6 +28,9 @@ from .sharing import Sharing
 _MOST_SHOWN = 1000
 _SMALL = frozenset((int, float, bool, type(None)))
 """Types of results that are never large, or that cannot hold what is large."""
+
+
+_TO_RUN = frozenset((wire.CALL, wire.TELL))
 
 
 class CallsEnding(NamedTuple):
@@ -77,7 +80,7 @@ class CallLoop:
 
         What is not a fork does not look whether it is one: here the steps that follow a call are replaced.
         """
-        hidden: Dict[str, Any] = {"_answer": returned, "_failed": lambda _, error: ended(error), "_end": ended}
+        hidden: Dict[str, Any] = {"_answer": returned, "_failed": lambda *failed: ended(failed[-1]), "_end": ended}
         self.__dict__.update(hidden)
         self.coroutines.cut(ended)
 
@@ -86,29 +89,69 @@ class CallLoop:
         return self.coroutines.run(value) if type(value) is hosted.CoroutineType else value
 
     def _serve(self, slot: int) -> None:
-        begin, handle, turn, read = self.page.begin, self._handle, self._turn, self._data.next
-        stop, define = wire.STOP, wire.DEFINE
+        begin, data, several, perform = self.page.begin, self._data, self._threads > 1, self._perform
+        frames, next_frame = data.frames, data.next_raw
         while True:
-            with turn:
+            lent: Sequence[int] = ()
+            if several:
+                self._turn.acquire()
+            try:
                 if self._ending is not None:
                     return
-                frame = read()
-                lent: Sequence[int] = ()
-                while frame is not None and frame.kind == define:
-                    lent = store.receive(frame.payload)
-                    frame = read()
-                if frame is None or frame.kind == stop:
-                    self._no_more(frame)
-                    return
-                wanted = begin(slot, frame.seq)
-            if wanted:
-                handle(frame)
+                frame = frames.popleft() if frames else next_frame()
+                if frame is None or frame[0] not in _TO_RUN:
+                    frame, lent = self._prepared(frame)
+                    if frame is None:
+                        return
+                kind, flags, _, seq, payload = frame
+                wanted = begin(slot, seq)
+            finally:
+                if several:
+                    self._turn.release()
+            # In a fork, what is called after the call itself ends the process (see `cut`).
+            try:
+                value = perform(flags, payload) if wanted else None
+            except Exception as error:
+                self._failed(kind, flags, seq, error)
+            except BaseException as error:
+                self._told(self.hosted.on_base_exception, error)
+                self._end(error)
             else:
-                self._data.send(wire.SKIPPED, 0, frame.seq)
+                self._answer(kind if wanted else wire.SKIPPED, flags, seq, value)
+            value = payload = frame = None  # while it waits for the next one, nothing of this one is held
             if lent:
                 handed.drop(lent)
 
-    def _no_more(self, frame: Optional[wire.Frame]) -> None:
+    def _prepared(self, frame: Optional[wire.Raw]) -> Tuple[Optional[wire.Raw], Sequence[int]]:
+        """Take definitions that come first; return the message after them, and what was lent to it.  None: no more."""
+        lent: Sequence[int] = ()
+        while frame is not None and frame[0] == wire.DEFINE:
+            lent = store.receive(frame[4])
+            frame = self._data.next_raw()
+        if frame is None or frame[0] == wire.STOP:
+            self._no_more(frame)
+            return None, ()
+        return frame, lent
+
+    def _perform(self, flags: int, payload: Any) -> Any:
+        """Do what a message asks for: a call of a method, nearly always, so without a step more than that takes."""
+        if flags & wire.SHARED:
+            message = byvalue.loads_chunks(self._sharing.receive(payload))
+        elif byvalue.STACK_GLOBAL in payload or store.pending:
+            message = byvalue.loads(payload)
+        else:
+            message = pickle.loads(payload)
+        if len(message) == 2:
+            path, args = message
+            target = self.hosted.obj
+            for name in path:
+                target = getattr(target, name)
+            value = target(*args)
+        else:
+            value = self.hosted.perform(message)
+        return self.settle(value) if type(value) is hosted.CoroutineType else value
+
+    def _no_more(self, frame: Optional[wire.Raw]) -> None:
         if frame is None and self._ending is None:
             threading.Event().wait()  # the host is gone; the control thread ends this process, and all below it
         self._end(None)
@@ -121,31 +164,10 @@ class CallLoop:
         if self._ending is None:
             self._ending = CallsEnding(error)
             if self._threads > 1 or wake:
-                # Wakes the thread that waits for the next message; what it would read is not begun.
-                with contextlib.suppress(OSError):  # the host is gone
-                    self._data.sock.shutdown(socket.SHUT_RD)
+                self._data.stop()  # wakes the thread that waits for the next message; what it would read is not begun
 
-    def _handle(self, frame: wire.Frame) -> None:
-        try:
-            operation, path, args, kwargs = self._message(frame)
-            value = self.hosted.perform(operation, path, args, kwargs)
-            if type(value) is hosted.CoroutineType:
-                value = self.settle(value)
-        except Exception as error:
-            self._failed(frame, error)
-        except BaseException as error:
-            self._told(self.hosted.on_base_exception, error)
-            self._end(error)
-        else:
-            self._answer(frame, value)
-
-    def _message(self, frame: wire.Frame) -> Any:
-        if frame.flags & wire.SHARED:
-            return byvalue.loads_chunks(self._sharing.receive(frame.payload))
-        return byvalue.loads(frame.payload)
-
-    def _replies_to(self, frame: wire.Frame) -> Replies:
-        return self._trusted if frame.flags & wire.CODE else self._replies
+    def _replies_to(self, flags: int) -> Replies:
+        return self._trusted if flags & wire.CODE else self._replies
 
     def _payload(self, replies: Replies, value: Any, inline: bool) -> Tuple[int, bytes]:
         """Return the flags and the payload of an answer; of a large one, the table of where it lies."""
@@ -174,26 +196,31 @@ class CallLoop:
         with contextlib.suppress(BaseException):
             hook(error)
 
-    def _failed(self, frame: wire.Frame, error: Exception) -> None:
-        if frame.kind == wire.CALL:
+    def _failed(self, kind: int, flags: int, seq: int, error: Exception) -> None:
+        if kind == wire.CALL:
             self._told(self.hosted.on_returned_exception, error)
-            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, self._replies_to(frame).error(error))
+            self._data.send(wire.ERROR, wire.PLAIN, seq, self._replies_to(flags).error(error))
         else:
             self._end(error)
 
-    def _answer(self, frame: wire.Frame, value: Any) -> None:
-        if frame.kind == wire.TELL:
-            self._data.send(wire.DONE, 0, frame.seq)
+    def _answer(self, kind: int, flags: int, seq: int, value: Any) -> None:
+        if kind != wire.CALL:
+            self._data.send(wire.DONE if kind == wire.TELL else wire.SKIPPED, 0, seq)
             return
-        replies = self._trusted if frame.flags & wire.CODE else self._replies  # as `_replies_to`, without a step more
+        replies = self._trusted if flags & wire.CODE else self._replies  # as `_replies_to`, without a step more
+        if replies.code:
+            payload = byvalue.dumps_simple(value)
+            if payload is not None and len(payload) <= replies.most:
+                self._data.send(wire.REPLY, wire.PICKLE, seq, payload)
+                return
         try:
-            flags, payload = self._payload(replies, value, bool(frame.flags & wire.INLINE))
+            flags, payload = self._payload(replies, value, bool(flags & wire.INLINE))
         except plain_encode.NotPlain as error:
-            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, replies.refused(error))
+            self._data.send(wire.ERROR, wire.PLAIN, seq, replies.refused(error))
         except BaseException as error:
-            self._data.send(wire.ERROR, wire.PLAIN, frame.seq, replies.error(_unsendable(value, error)))
+            self._data.send(wire.ERROR, wire.PLAIN, seq, replies.error(_unsendable(value, error)))
         else:
-            self._data.send(wire.REPLY, flags, frame.seq, payload)
+            self._data.send(wire.REPLY, flags, seq, payload)
 
 
 def _unsendable(value: Any, error: BaseException) -> Exception:

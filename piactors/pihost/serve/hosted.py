@@ -13,6 +13,9 @@ from typing import Any, Callable, Dict, Tuple
 from . import faults, shapes, targets
 
 Path = Tuple[str, ...]
+Message = Any
+"""What one message asks for: ``(path, args)`` or ``(path, args, kwargs)`` of a call of a method, which most are, or
+``(operation, path, args, kwargs)`` of anything else."""
 Described = Dict[str, Tuple[bool, bool, int, float]]
 """Dotted path of each public attribute: is it callable, is it traversable, how often may it be retried, and how many
 seconds may it run (0: as long as the options say)."""
@@ -58,13 +61,18 @@ class Hosted:
         """Whether an attribute is a proxy of this very isolate, which a description must not follow."""
         return False
 
-    def perform(self, operation: str, path: Path, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
+    def perform(self, message: Message) -> Any:
         """Do what one message asks for and return the answer."""
-        if operation == "call":  # nearly always, so without a step more than it takes
+        if len(message) == 2:  # nearly always, so without a step more than it takes
+            path, args = message
             target = self.obj
             for name in path:
                 target = getattr(target, name)
-            return target(*args, **kwargs)
+            return target(*args)
+        if len(message) == 3:
+            path, args, kwargs = message
+            return _walk(self.obj, path)(*args, **kwargs)
+        operation, path, args, kwargs = message
         return _OPERATIONS[operation](self, path, args, kwargs)
 
     def describe(self, most: int = MOST_DESCRIBED_BYTES) -> Described:
@@ -128,6 +136,10 @@ def _is_data(item: Tuple[str, Tuple[bool, bool, int, float]]) -> bool:
     return not (item[1][0] or item[1][1])
 
 
+def _call(hosted: Hosted, path: Path, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
+    return _walk(hosted.obj, path)(*args, **kwargs)
+
+
 def _get(hosted: Hosted, path: Path, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
     return _walk(hosted.obj, path)
 
@@ -148,6 +160,7 @@ def _invoke(hosted: Hosted, path: Path, args: Tuple[Any, ...], kwargs: Dict[str,
 
 
 _OPERATIONS: Dict[str, Callable[[Hosted, Path, Tuple[Any, ...], Dict[str, Any]], Any]] = {
+    "call": _call,
     "get": _get,
     "set": _set,
     "message": _message,

@@ -27,6 +27,7 @@ from ..pickles.store import store
 from ..plain import encode as plain_encode
 from ..process import adopted, confine, environment, lacks, linux
 from ..wire import spin, wire
+from ..wire.ends import PipeEnd, SocketEnd
 from ..wire.page import DUMP_SIGNAL, FAULT_OFFSET, SequencePage
 from ..wire.streams import FrameStream
 from . import control as control_module
@@ -46,9 +47,11 @@ _MOST_REPORT = (1 << 18) - 64
 
 
 class Descriptors(NamedTuple):
-    """What an isolate is born with: two channels, the sequence page, and the host's pidfd (or -1)."""
+    """What an isolate is born with: the pipes of its data channel, the control channel, the sequence page, and the
+    host's pidfd (or -1)."""
 
-    data: int
+    requests: int
+    replies: int
     control: int
     page: int
     host_pidfd: int
@@ -67,7 +70,7 @@ def main(arguments: List[str]) -> None:
         adopted.prepare()
         isolate = IsolateProcess(fds, json.loads(arguments[-1]), fresh=True)
     except BaseException as error:
-        tell_failure(fds.data, error)
+        tell_failure(fds.replies, error)
     isolate.run()
 
 
@@ -81,39 +84,41 @@ def prepare_fork(parent: int) -> None:
 
 
 def run_forked(fds: List[int], host_pidfd: int, orders: Dict[str, Any]) -> None:
-    """Run an isolate in a prepared fork, with descriptors for data, control, stdout, stderr, page and maybe stdin."""
+    """Run an isolate in a prepared fork, with descriptors for requests, replies, control, stdout, stderr, page and
+    maybe stdin."""
     try:
-        data, control_fd, out, err, page, *given = fds
+        requests, replies, control_fd, out, err, page, *given = fds
         stdin = given[0] if given else os.open(os.devnull, os.O_RDONLY)
         for fd, target in ((stdin, 0), (out, 1), (err, 2)):
             os.dup2(fd, target)
             os.close(fd)
-        for fd in (data, control_fd, page):
+        for fd in (requests, replies, control_fd, page):
             os.set_inheritable(fd, False)
-        isolate = IsolateProcess(Descriptors(data, control_fd, page, host_pidfd), orders, fresh=False)
+        given_fds = Descriptors(requests, replies, control_fd, page, host_pidfd)
+        isolate = IsolateProcess(given_fds, orders, fresh=False)
     except BaseException as error:
-        tell_failure(fds[0] if fds else -1, error)
+        tell_failure(fds[1] if fds else -1, error)
     isolate.run()
 
 
 def tell_failure(
-    data: int, error: BaseException, replies: Optional[Replies] = None, generation: int = 0, ours: bool = True
+    replies: int, error: BaseException, encoder: Optional[Replies] = None, generation: int = 0, ours: bool = True
 ) -> NoReturn:
     """Tell the host why this process does not become ready, however far it has got, and end it.
 
     Args:
-        data: the descriptor of the data channel; -1 if it has none yet.
+        replies: the descriptor that answers go to; -1 if it has none yet.
         error: what went wrong.
-        replies: how the host wants it described, once that is known.
+        encoder: how the host wants it described, once that is known.
         generation: which one this process is, once that is known.
         ours: whether it went wrong in what pihost does, and not in isolated code.
     """
     try:
-        described = (replies or Replies(False, frozenset(), _LEAST_FRAME)).error(error)
+        described = (encoder or Replies(False, frozenset(), _LEAST_FRAME)).error(error)
         flags = wire.PLAIN | (wire.LACK if ours and lacks.is_lack(error) else 0)
         frame = wire.encode(wire.START_FAILED, flags, generation, 0, described)
         while frame:
-            frame = frame[os.write(data, frame) :]
+            frame = frame[os.write(replies, frame) :]
     except BaseException:
         traceback.print_exception(type(error), error, error.__traceback__)
     finally:
@@ -127,8 +132,8 @@ class IsolateProcess:
         self._fds = fds
         self._orders = orders
         self._fresh = fresh
-        self._data = FrameStream(socket.socket(fileno=fds.data), waits_when_gone=True)
-        self._control_stream = FrameStream(socket.socket(fileno=fds.control), takes_fds=True)
+        self._data = FrameStream(PipeEnd(fds.requests, fds.replies), waits_when_gone=True)
+        self._control_stream = FrameStream(SocketEnd(socket.socket(fileno=fds.control)), takes_fds=True)
         self._replies = Replies(False, frozenset(), _LEAST_FRAME)
         self._forks: Optional[forks.Forks] = None
         self._in_isolated_code = False
@@ -144,7 +149,7 @@ class IsolateProcess:
         except BaseException as error:
             self._end_if_fork(error)
             ours = not self._in_isolated_code
-            tell_failure(self._fds.data, error, self._replies, self._data.generation, ours)
+            tell_failure(self._fds.replies, error, self._replies, self._data.generation, ours)
         self._finish(loop, control, loop.run())
 
     def _begin(self) -> Tuple[CallLoop, HostLink]:
@@ -175,8 +180,8 @@ class IsolateProcess:
         loop.run()
         loop.hosted.on_stop()
         loop.page.close()
-        self._data.sock.close()
-        self._control_stream.sock.close()
+        self._data.end.close()
+        self._control_stream.end.close()
 
     def _greet(self) -> Dict[str, Any]:
         """Tell the host who this is, and read what to be."""

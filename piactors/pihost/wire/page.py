@@ -8,8 +8,8 @@ Layout, in 8-byte words of the machine: word 1 the highest number begun; words 8
 thread began last; 512 to 1535 calls that their callers gave up on, written by the host at
 ``number % WINDOW``; from byte 12288 on, text of faulthandler.
 
-The isolate maps the file.  The host only reads and writes it with system calls, because a mapping
-of a file that an isolate may cut short could kill the host with SIGBUS.
+The isolate maps the file.  The host does so only if an isolate cannot cut the file short, which could kill it with
+SIGBUS; else it reads and writes with system calls.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import mmap
 import os
 import signal
-import struct
 import threading
 from typing import FrozenSet, NamedTuple
 
@@ -28,10 +27,10 @@ SIZE = 32768
 FAULT_OFFSET = 12288
 DUMP_SIGNAL = int(signal.SIGRTMAX) - 5 if hasattr(signal, "SIGRTMAX") else 0
 """The signal at which faulthandler writes all stacks into the page; 0 if there is none to spare."""
-_BEGUN = 1
-_SLOTS = 8
-_CANCELLED = 512
-_WORD = struct.Struct("=Q")
+BEGUN = 1
+SLOTS = 8
+CANCELLED = 512
+TWO_ROUNDS = not hasattr(os, "uname") or os.uname().machine not in ("x86_64", "amd64", "i386", "i586", "i686")
 
 
 class Snapshot(NamedTuple):
@@ -41,13 +40,33 @@ class Snapshot(NamedTuple):
     running: FrozenSet[int]
 
 
+class Fence:
+    """A full barrier for memory: nothing passes it, in either direction.
+
+    On x86 taking a lock is one.  Elsewhere taking it keeps what follows behind it, and giving it back keeps what was
+    before it in front, so that it takes two rounds: nothing passes both of them.
+    """
+
+    def __init__(self) -> None:
+        lock = threading.Lock()
+        self.acquire, self.release = lock.acquire, lock.release
+
+    def pass_through(self) -> None:
+        """Let nothing after this come before it, nor the other way round."""
+        self.acquire()
+        self.release()
+        if TWO_ROUNDS:
+            self.acquire()
+            self.release()
+
+
 class SequencePage:
     """The isolate's side of the page."""
 
     def __init__(self, fd: int) -> None:
         self._map = mmap.mmap(fd, SIZE)
         self._words = memoryview(self._map).cast("Q")
-        self._fence = threading.Lock()
+        self._fence = Fence()
 
     def close(self) -> None:
         """Let go of the memory; nothing begins after that."""
@@ -61,35 +80,17 @@ class SequencePage:
         here it is the other way round, so that at least one side sees the other's word.
         """
         words = self._words
-        words[_SLOTS + slot] = seq
-        words[_BEGUN] = seq
-        # Taking a lock is a full memory barrier: the stores above are out before the load below.
-        self._fence.acquire()
-        self._fence.release()
-        return bool(words[_CANCELLED + seq % WINDOW] != seq)
+        words[SLOTS + slot] = seq
+        words[BEGUN] = seq
+        fence = self._fence  # the stores above have to be out before the load below
+        fence.acquire()
+        fence.release()
+        if TWO_ROUNDS:
+            fence.acquire()
+            fence.release()
+        return words[CANCELLED + seq % WINDOW] != seq
 
 
-def snapshot(fd: int, threads: int) -> Snapshot:
-    """Read the page; called by the host."""
-    data = os.pread(fd, (_SLOTS + threads) * 8, 0)
-    if len(data) < (_SLOTS + threads) * 8:
-        return Snapshot(0, frozenset())
-    words = memoryview(data).cast("Q")
-    return Snapshot(words[_BEGUN], frozenset(words[_SLOTS : _SLOTS + threads]) - {0})
-
-
-def begun(fd: int) -> int:
-    """Read the highest number begun; called by the host."""
-    data = os.pread(fd, 8, _BEGUN * 8)
-    return int(_WORD.unpack(data)[0]) if len(data) == 8 else 0
-
-
-def give_up(fd: int, seq: int) -> None:
-    """Write that the caller of `seq` has given up on it; called by the host."""
-    os.pwrite(fd, _WORD.pack(seq), (_CANCELLED + seq % WINDOW) * 8)
-
-
-def fault_text(fd: int) -> str:
-    """Return what faulthandler wrote, or an empty text."""
-    data = os.pread(fd, SIZE - FAULT_OFFSET, FAULT_OFFSET)
+def text_of(data: bytes) -> str:
+    """Return the text that is in the last part of a page."""
     return data.rstrip(b"\0").decode("utf-8", "replace")

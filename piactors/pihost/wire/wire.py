@@ -126,9 +126,9 @@ class WireError(Exception):
     `frames` holds what stood whole before them in the same bytes: it counts, however they were cut.
     """
 
-    def __init__(self, text: str, frames: Sequence[Frame] = ()) -> None:
+    def __init__(self, text: str, frames: Sequence[Raw] = ()) -> None:
         super().__init__(text)
-        self.frames = list(frames)
+        self.frames = [Frame(*frame) for frame in frames]
 
 
 class Frame(NamedTuple):
@@ -142,8 +142,8 @@ class Frame(NamedTuple):
     """Bytes; or `segments.Received`, once a receiver has unpacked what lies in shared memory."""
 
 
-_new = tuple.__new__
-"""Makes a Frame without a step of Python, which the class itself takes."""
+Raw = Tuple[int, int, int, int, Any]
+"""The same as a tuple: where each small message makes one, that costs half as much."""
 
 
 def header(kind: int, flags: int, generation: int, seq: int, length: int) -> bytes:
@@ -166,9 +166,9 @@ def next_read(size: int, got: int) -> int:
 class FrameDecoder:
     """Turns a stream of bytes, however it was cut, into frames.
 
-    `feed` takes bytes from a scratch buffer.  While a large payload is arriving, `direct` returns
-    the place where its next bytes belong, so that the reader can receive into it and call
-    `received`.  After a `WireError` the decoder refuses everything: the stream has no next frame.
+    `feed` takes bytes from a scratch buffer, and so does `split`, which returns frames as tuples.  While a large
+    payload is arriving, `direct` returns the place where its next bytes belong, so that the reader can receive into it
+    and call `received`.  After a `WireError` the decoder refuses everything: the stream has no next frame.
     """
 
     def __init__(self, max_frame: int) -> None:
@@ -195,6 +195,11 @@ class FrameDecoder:
         clean: Tuple[Any, ...] = (None, 0, bytearray(), 0, b"", None)
         self.head, self._length, self._body, self._filled, self.rest, self._broken = state or clean
 
+    def take_rest(self) -> bytes:
+        """Return what has come of a frame that is not complete: it is given back with what follows it."""
+        rest, self.rest = self.rest, b""
+        return rest
+
     @property
     def mid_frame(self) -> bool:
         """Whether the stream stands inside a frame: an end here has cut one off."""
@@ -202,16 +207,20 @@ class FrameDecoder:
 
     def feed(self, data: Union[bytes, bytearray, memoryview]) -> List[Frame]:
         """Take the next bytes of the stream and return the frames that they complete."""
+        return [Frame(*frame) for frame in self.split(data)]
+
+    def split(self, data: Union[bytes, bytearray, memoryview]) -> List[Raw]:
+        """Take the next bytes of the stream and return the frames that they complete, as tuples."""
         if self._broken is not None:
             raise self._broken
-        frames: List[Frame] = []
+        frames: List[Raw] = []
         if self.head is not None:
             data = self._feed_body(memoryview(data), frames)
         elif not self.rest and HEADER_SIZE <= len(data) < DIRECT_FROM and type(data) is bytes:
             # What nearly always comes: one frame, whole.
             length, kind, flags, generation, seq = HEADER.unpack_from(data)
             if length == len(data) - HEADER_SIZE and length <= self.max_frame and kind in KINDS:
-                return [_new(Frame, (kind, flags, generation, seq, data[HEADER_SIZE:]))]
+                return [(kind, flags, generation, seq, data[HEADER_SIZE:])]
         self._feed_frames(data, frames)
         return frames
 
@@ -228,18 +237,18 @@ class FrameDecoder:
         self._view = memoryview(self._body)[self._filled :]
         return self._view
 
-    def received(self, count: int) -> List[Frame]:
+    def received(self, count: int) -> List[Raw]:
         """Say that `count` bytes were written to what `direct` returned."""
         if self._view is not None:
             self._view.release()
             self._view = None
         self._filled += count
-        frames: List[Frame] = []
+        frames: List[Raw] = []
         if self._filled == self._length:
             self._finish_body(frames)
         return frames
 
-    def _feed_frames(self, data: Union[bytes, bytearray, memoryview], frames: List[Frame]) -> None:
+    def _feed_frames(self, data: Union[bytes, bytearray, memoryview], frames: List[Raw]) -> None:
         buffer = self.rest + bytes(data) if self.rest else data if type(data) is bytes else bytes(data)
         position, end = 0, len(buffer)
         while end - position >= HEADER_SIZE:
@@ -252,11 +261,11 @@ class FrameDecoder:
                     self._start_body(Frame(kind, flags, generation, seq, b""), length, buffer[position + HEADER_SIZE :])
                     position = end
                 break
-            frames.append(_new(Frame, (kind, flags, generation, seq, buffer[position + HEADER_SIZE : stop])))
+            frames.append((kind, flags, generation, seq, buffer[position + HEADER_SIZE : stop]))
             position = stop
         self.rest = buffer[position:]
 
-    def _check(self, length: int, kind: int, frames: List[Frame]) -> None:
+    def _check(self, length: int, kind: int, frames: List[Raw]) -> None:
         text = ""
         if length > self.max_frame:
             text = "a frame of {:,} bytes is announced, but max_frame allows {:,}".format(length, self.max_frame)
@@ -273,7 +282,7 @@ class FrameDecoder:
         self._body[: len(first)] = first
         self._filled = len(first)
 
-    def _feed_body(self, data: memoryview, frames: List[Frame]) -> memoryview:
+    def _feed_body(self, data: memoryview, frames: List[Raw]) -> memoryview:
         while self.head is not None and len(data):
             target = self.direct()
             assert target is not None
@@ -283,7 +292,7 @@ class FrameDecoder:
             frames.extend(self.received(count))
         return data
 
-    def _finish_body(self, frames: List[Frame]) -> None:
+    def _finish_body(self, frames: List[Raw]) -> None:
         assert self.head is not None
-        frames.append(self.head._replace(payload=self._body))
+        frames.append((*self.head[:4], self._body))
         self.head, self._body, self._filled, self._length = None, bytearray(), 0, 0

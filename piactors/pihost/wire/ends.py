@@ -1,0 +1,90 @@
+"""One end of a channel: a socket, or two pipes, one for each direction.
+
+A small message through a pipe costs the kernel a third of what it costs through a socket, which keeps a buffer of its
+own for each.  What needs to carry descriptors is a socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from functools import partial
+from typing import Any, Callable, List, Sequence
+
+
+class SocketEnd:
+    """A connected stream socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.read: Callable[[int], bytes] = sock.recv
+        self.read_into: Callable[[Any], int] = sock.recv_into
+        self.write: Callable[[Any], int] = sock.send
+        self.write_pieces: Callable[..., int] = sock.sendmsg
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait at for what comes; -1 once closed."""
+        return self.sock.fileno()
+
+    def write_fd(self) -> int:
+        """Return the descriptor to wait at for room."""
+        return self.sock.fileno()
+
+    def set_blocking(self, blocking: bool) -> None:
+        """Say whether reading and writing wait."""
+        self.sock.setblocking(blocking)
+
+    def interrupt(self) -> None:
+        """Have this process's own read of it return, in another thread; nothing is read after that."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RD)
+
+    def close(self) -> None:
+        """Close it."""
+        with contextlib.suppress(OSError):
+            self.sock.close()
+
+
+class PipeEnd:
+    """The ends of two pipes: one to read from, and one to write to."""
+
+    def __init__(self, read_fd: int, write_fd: int) -> None:
+        self._fds: List[int] = [read_fd, write_fd]
+        self.read: Callable[[int], bytes] = partial(os.read, read_fd)
+        self.read_into: Callable[[Any], int] = partial(_read_into, read_fd)
+        self.write: Callable[[Any], int] = partial(os.write, write_fd)
+        self.write_pieces: Callable[[Sequence[Any]], int] = partial(os.writev, write_fd)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait at for what comes; -1 once closed."""
+        return self._fds[0] if self._fds else -1
+
+    def write_fd(self) -> int:
+        """Return the descriptor to wait at for room; -1 once closed."""
+        return self._fds[1] if self._fds else -1
+
+    def set_blocking(self, blocking: bool) -> None:
+        """Say whether reading and writing wait; the other end's are not concerned."""
+        for fd in self._fds:
+            os.set_blocking(fd, blocking)
+
+    def interrupt(self) -> None:
+        """Have this process's own read of it return, in another thread, which has to know that this is the end."""
+        with contextlib.suppress(OSError):
+            fd = os.open("/proc/self/fd/{}".format(self._fds[0]), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.write(fd, b"\0")
+            finally:
+                os.close(fd)
+
+    def close(self) -> None:
+        """Close both."""
+        fds, self._fds = self._fds, []
+        for fd in fds:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+def _read_into(fd: int, view: Any) -> int:
+    return os.readv(fd, [view])
