@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import select
@@ -11,13 +10,14 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from piactors._future import waiting
-from piactors._isolate.capacity import in_event_loop
 from piactors._platform.main_thread import interrupt_main_on
 from piactors._text.logs import plain as logger
 from piactors.supervisor import Supervisor, root_of
 from piactors.supervisor_ref import SupervisorRef
 
 if TYPE_CHECKING:
+    import asyncio
+
     from piactors.future import Future
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -55,7 +55,7 @@ def run(tree: SupervisorRef | Supervisor | type[Supervisor], /, *args: Any, **kw
             sys.exit(piactors.run(Shop, "shop.db"))
     """
     _check(tree, args, kwargs, "run")
-    if in_event_loop():
+    if waiting.running_loop() is not None:
         raise RuntimeError("run: an event loop runs in this thread; use `await piactors.run_async(tree)`")
     if threading.current_thread() is not threading.main_thread():
         return _run_in_thread(tree, args, kwargs)
@@ -78,6 +78,8 @@ async def run_async(tree: SupervisorRef | Supervisor | type[Supervisor], /, *arg
     """
     _check(tree, args, kwargs, "run_async")
     waiting.refuse_another_kind_of_loop("piactors.run, tree")
+    import asyncio  # whoever awaits this has it
+
     loop = asyncio.get_running_loop()
     news: asyncio.Queue[int] = asyncio.Queue()
     with _Signals() as signals:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic
 
 from pykka import ActorProxy, CallableProxy, messages
@@ -98,6 +99,53 @@ class CallProxy(CallableProxy[Any], Generic[P, T_co]):
             return call(self._attr_path, args, kwargs, **self._options)  # type: ignore[no-any-return]
         return call(self._attr_path, args, kwargs)  # type: ignore[no-any-return]
 
+    def map(
+        self, items: Iterable[Any], *, window: int = 256, ordered: bool = True, return_exceptions: bool = False
+    ) -> Iterator[T_co]:
+        """Call the method for each item, and return an iterator over the results.
+
+        Calls are made as results are asked for, up to `window` ahead.  Each item is a call of its own: it is answered,
+        fails and is accounted for by itself; `with_options` holds for each.  The exception of a call is raised by
+        `next`, and the iteration may go on with the item after it.  To drop the iterator, or to `close` it, cancels
+        what has not begun.
+
+        Args:
+            items: the only argument of each call.
+            window: how many calls may be under way, at least 1.
+            ordered: whether results come in the order of the items, or as the calls are done.
+            return_exceptions: whether exceptions of calls are returned among the results, instead of raised.
+
+        Raises:
+            TypeError: if `items` cannot be iterated over, or `window` is not a whole number.
+            ValueError: if `window` is less than 1.
+
+        Example:
+            ::
+
+                for thumbnail in proxy.resize.map(images):
+                    save(thumbnail)
+        """
+        check_window(window)
+        made: Iterator[T_co] = self.actor_ref._map(  # type: ignore[attr-defined]
+            self._attr_path, items, window, ordered=ordered, return_exceptions=return_exceptions, options=self._options
+        )
+        return made
+
+    def amap(self, items: Iterable[Any], *, window: int = 256, return_exceptions: bool = False) -> AsyncIterator[T_co]:
+        """Do as `map` does, for ``async for``, without blocking the event loop.
+
+        Example:
+            ::
+
+                async for thumbnail in proxy.resize.amap(images):
+                    await save(thumbnail)
+        """
+        check_window(window)
+        made: AsyncIterator[T_co] = self.actor_ref._amap(  # type: ignore[attr-defined]
+            self._attr_path, items, window, return_exceptions=return_exceptions, options=self._options
+        )
+        return made
+
     def defer(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Call the method without waiting for anything; its exception ends the generation."""
         message = messages.ProxyCall(attr_path=self._attr_path, args=args, kwargs=kwargs)
@@ -131,6 +179,18 @@ def method_path(method: object) -> tuple[str, ...]:
 def _about(ref: object) -> str:
     """Return what the repr of a ref says of it."""
     return repr(ref).removeprefix("<ActorRef for ").removesuffix(">")
+
+
+def check_window(window: object) -> None:
+    """Raise if that many calls cannot be under way.
+
+    Raises:
+        TypeError: if it is not a whole number.
+        ValueError: if it is less than 1.
+    """
+    if type(window) is not int or window < 1:
+        kind = ValueError if type(window) is int else TypeError
+        raise kind(f"window={window!r} is not allowed; use a whole number of at least 1")
 
 
 def check_call_options(retries: object, call_timeout: object) -> None:

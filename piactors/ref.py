@@ -304,7 +304,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
     def _use(self, isolate: Isolate) -> None:
         self._isolate = isolate
         self._calls = Calls(isolate, foreign=self._foreign)
-        self._call = self._calls.call
+        self._call, self._map, self._amap = self._calls.call, self._calls.map, self._calls.amap
 
     # The end
 

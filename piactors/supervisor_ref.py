@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import uuid
 from collections.abc import Callable
@@ -135,6 +134,8 @@ class SupervisorRef(pykka.ActorRef[Any]):
         Raises:
             StartError, ChildAlreadyStarted, ChildAlreadyPresent, TooManyChildren, ActorDeadError: as `start_child`.
         """
+        import asyncio  # whoever awaits this has it
+
         waiting.refuse_another_kind_of_loop("tree.start_child, ...")
         runner = self._made_child(spec, args, kwargs)
         call = self._begin(lambda machine, at, call: machine.start_child(at, runner.link.rule, call))
@@ -219,6 +220,8 @@ class SupervisorRef(pykka.ActorRef[Any]):
         Raises:
             ChildNotFound, ChildRunning, ChildRestarting, StartError: as `restart_child`.
         """
+        import asyncio  # as above
+
         waiting.refuse_another_kind_of_loop("tree.restart_child, ...")
         id = self._id_of(child)
         call = self._begin(lambda machine, at, call: machine.restart_child(at, id, call))

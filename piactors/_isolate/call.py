@@ -71,6 +71,7 @@ class Call(Future[Any], Message):
     """One call: a thread that waits for its outcome reads the isolate's answers itself, if nobody else does."""
 
     kind = "call"
+    is_plain = True
     payload: Any = b""
     _answer: bytes | None = None
     """The result as it came: a pickle of plain kinds that nobody has asked for yet."""
@@ -102,14 +103,25 @@ class Call(Future[Any], Message):
         return self._delivery.lock
 
     @classmethod
-    def prepare(cls) -> None:
-        """Have Python know which attributes instances get, before there are many.
+    def prepare(cls, *more: str) -> None:
+        """Have Python know which attributes instances get, and which `more`, before there are many.
 
         It learns that from the first 30 of a class.  An instance with others has a dictionary of its own, which costs
         more than all the rest of it.
         """
         first: Any = cls.__new__(cls)
-        for name in ("_delivery", "path", "payload", "seq", "size", "_settled", "_answer", "_producer", "_value"):
+        for name in (
+            *more,
+            "_delivery",
+            "path",
+            "payload",
+            "seq",
+            "size",
+            "_settled",
+            "_answer",
+            "_producer",
+            "_value",
+        ):
             setattr(first, name, getattr(cls, name, None))
 
     # Its outcome
@@ -278,7 +290,7 @@ def take_answers(
         length, kind, flags, number, seq = _unpack(data, position)
         call, start = in_flight.get(seq), position + _HEAD
         position = start + length
-        if position > end or type(call) is not Call or not call.is_plain or number != generation:
+        if position > end or call is None or not call.is_plain or number != generation:
             break
         payload = data[start:position]
         if flags == _PICKLE and kind == _REPLY and code and STACK_GLOBAL not in payload and not call._settled:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Iterable
 from typing import Any
 
 from piactors import events
 from piactors._codec import encode
-from piactors._isolate import envelopes, trusting
+from piactors._isolate import bulk, envelopes, trusting
+from piactors._isolate.bulk import AsyncMapped, CallMany, ItemCall, Mapped, MappedAsDone
 from piactors._isolate.call import Call
 from piactors._isolate.delivery import Delivery
 from piactors._isolate.envelopes import Parts
@@ -69,6 +72,51 @@ class Calls:
         """Say why it takes nothing before something is serialised, whatever that holds."""
         if delivery.refusal is not None:
             raise delivery.refusal()
+
+    def call_many(self, path: tuple[str, ...], items: list[Any], **options: Any) -> Iterable[Call]:
+        """Call a method for each item; at once, if nothing is special about the calls nor the items."""
+        isolate = self._isolate
+        delivery = isolate.delivery
+        is_plain = delivery.sails and delivery.concurrency == 1 and self._plain_as is isolate.life.description
+        if is_plain and not options and not events.instruments and all(map(bulk.is_fixed, items)):
+            calls = [ItemCall(delivery, path, item) for item in items]
+            if delivery.post_many(calls, pickle.dumps((path, items), 5)):
+                return calls
+        return [self.call(path, (item,), {}, **options) for item in items]
+
+    def map(
+        self,
+        path: tuple[str, ...],
+        items: Iterable[Any],
+        window: int,
+        *,
+        ordered: bool,
+        return_exceptions: bool,
+        options: dict[str, Any],
+    ) -> Mapped:
+        """Call a method for each item, and return an iterator over the results."""
+        make = Mapped if ordered else MappedAsDone
+        return make(self._caller(path, options), items, self._within(window), return_exceptions=return_exceptions)
+
+    def amap(
+        self,
+        path: tuple[str, ...],
+        items: Iterable[Any],
+        window: int,
+        *,
+        return_exceptions: bool,
+        options: dict[str, Any],
+    ) -> AsyncMapped:
+        """Do so for ``async for``."""
+        made = self._caller(path, options)
+        return AsyncMapped(made, items, self._within(window), return_exceptions=return_exceptions)
+
+    def _caller(self, path: tuple[str, ...], options: dict[str, Any]) -> CallMany:
+        return lambda items: self.call_many(path, items, **options)
+
+    def _within(self, window: int) -> int:
+        """Return how many calls may be under way: no more than the mailbox holds."""
+        return min(window, self._isolate.delivery.capacity or window)
 
     def ask(self, message: Any, retries: int, call_timeout: float | None, until: float | None) -> Call:
         """Send a message, pykka's own or any other, that wants an answer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
@@ -97,7 +96,7 @@ def make_room(delivery: Bounded, may_block: bool) -> threading.Lock | None:
             delivery.loop.call_soon(_tell_of_drop, delivery, oldest)
             mailbox.give_up(oldest)
         return None
-    if delivery.overflow == "fail" or not may_block or in_event_loop():
+    if delivery.overflow == "fail" or not may_block or waiting.running_loop() is not None:
         raise MailboxFull(f"{delivery.name}: the mailbox holds {len(mailbox)} messages, its capacity")
     return delivery.room.enter()
 
@@ -130,12 +129,3 @@ def wait_for_room(delivery: Bounded, message: Message, place: threading.Lock, un
         delivery.room.leave(place)
     text = f"{delivery.name}: no room for {message.what} in the mailbox, which holds {delivery.capacity} messages"
     raise Timeout(f"{text}, its capacity, within {waiting.told(message.waited)}; it was not sent")
-
-
-def in_event_loop() -> bool:
-    """Whether the calling thread runs an event loop, which must not be blocked."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

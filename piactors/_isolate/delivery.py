@@ -7,7 +7,6 @@ whatever knows why (`life`), so that a call looks at nothing else.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
@@ -15,23 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from piactors._codec.decode import Decoder
 from piactors._io.loop import Share
-from piactors._io.spin import SECONDS, Spin, several_cores
 from piactors._isolate import call as calls
 from piactors._isolate.call import Call
+from piactors._isolate.posting import MakeError
 from piactors._isolate.reply_ports import fail_all
-from piactors._isolate.sending import MakeError, Sending
-from piactors._platform import wake as waking
-from piactors._platform.reentry import Reentered
-from piactors._rules.mailbox import Aftermath, Evidence, UnknownSequence
+from piactors._isolate.sending import Sending
+from piactors._rules.mailbox import Aftermath, Evidence
 from piactors._rules.message import Message, SkipRace
+from piactors._rules.numbers import UnknownSequence
 from piactors.errors import ProtocolError
 from piactors.pihost.wire import wire
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-
     from piactors._isolate.spec import IsolateSpec
-    from piactors._platform.wake import Waker
     from piactors._process.placement import Process
 
 _RESULTS = (wire.REPLY, wire.ERROR)
@@ -49,80 +44,11 @@ class Delivery(Sending):
         self, spec: IsolateSpec, loop: Share, decoder: Decoder, not_run: Callable[[Message], BaseException]
     ) -> None:
         super().__init__(spec, loop, decoder)
-        self.spin = Spin(spec.options.spin and several_cores())
         self._not_run = not_run
         self._on_drained: Callable[[], object] | None = None
         self._is_shut = False
         self.is_closed = False
         """Whether what is left has been taken out, so that a message that comes now would not be looked at."""
-
-    # For those who wait for an answer
-
-    def read_until_settled(self, call: Call, waker: Waker, deadline: float | None) -> None:
-        """Let the caller that waits for a call read the answers of the process that runs now."""
-        if self.held:
-            self.flush()
-        process = self.process
-        if process is not None:
-            process.read_until_settled(call, waker, self.spin, deadline, self.answers_wanted)
-
-    def stays_awake(self, loop: AbstractEventLoop, call: Call, since: float) -> bool:
-        """Read, as code of the event loop in this thread awaits this answer; whether it is to look again at once.
-
-        If answers have come fast, the loop stays awake for a moment: a core takes longer to wake than a small call to
-        run.  What else is ready in the loop runs between two looks; if nothing is, it waits here.
-        """
-        process, spin = self.process, self.spin
-        if self.held:
-            self.flush()
-        if process is None or call.is_settled() or not spin.is_awake():
-            return False
-        if not getattr(loop, "_ready", True):
-            waker = waking.mine()
-            if waker is not None:
-                process.read_until_settled(call, waker, spin, since + SECONDS, self.answers_wanted)
-            return False
-        process.read_ahead(self.answers_wanted)
-        if call.is_settled():
-            spin.hit()
-            return False
-        return spin.goes_on(time.monotonic() - since)
-
-    def await_in(self, loop: AbstractEventLoop, call: Call) -> None:
-        """Have the event loop of this thread read the answer that its code awaits."""
-        process = self.process
-        if process is None or not process.await_in(loop, self.answers_wanted):
-            self.watch_for(call)
-
-    def has_begun(self, message: Message) -> bool:
-        """Whether the process says that it has begun a message, which has not been answered."""
-        with self.lock:  # its number means something only while the message is in flight to this very process
-            process = self.process
-            return process is not None and self.mailbox.is_in_flight(message) and process.has_begun(message.seq)
-
-    def give_up(self, message: Message) -> bool:
-        """The caller of a message gave up on it: True if it will never begin, and has not begun before."""
-        if self.is_mine():
-            raise Reentered(f"isolate {self.name}")
-        with self.lock:  # between the look and the request the loop could send it, or recall it
-            if message.attempts:
-                return False  # its caller is told the outcome
-            if self.mailbox.give_up(message):
-                message.abandon()
-                self.room.notify()
-                return True
-            process = self.process
-            in_flight = self.mailbox.is_in_flight(message)
-            message.skip("cancelled" if in_flight else "")  # before the isolate may skip it
-            if process is None or not in_flight or not process.give_up(message.seq):
-                return False
-            message.abandon(sent=True)
-            return True
-
-    def has_given_up(self, message: Message) -> bool:
-        """Whether a message will never begin because its caller gave up on it; the caller may have been interrupted."""
-        with self.lock:  # it is in one of three places, and is moved from one to the next under the lock
-            return message.given_up or not (message in self.mailbox or self.mailbox.is_in_flight(message))
 
     # Answers back, on the thread that has read them
 
@@ -148,11 +74,18 @@ class Delivery(Sending):
                     mailbox.mend(taken=True)
                     self.loop.call_soon(self.go_on)
                     raise
-        finally:
-            for call in told:
-                call.tell()
+            if told:
+                self._tell(told)
+        except BaseException:  # those who wait for what others have read are told all the same
+            self.loop.call_soon(self._tell, told)
+            raise
         if self._on_drained is not None:
             self._look_whether_drained()
+
+    @staticmethod
+    def _tell(told: list[Call]) -> None:
+        for call in told:  # to be told twice does no harm
+            call.tell()
 
     def _after(self, count: int) -> None:
         """So many messages were completed; under the lock."""

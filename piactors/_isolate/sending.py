@@ -1,193 +1,35 @@
-"""Messages out, on the threads of callers: into the mailbox, and to the process if they may leave.
-
-Most calls have nothing special about them, and nothing in their way: these are numbered and sent by `post`, in as few
-steps as there can be.  All others go through `put`.  Of many that are sent in a row, some are held for a moment, so
-that they leave in one piece; and whoever sends them reads the answers that have come, so that no other thread has to.
-"""
+"""Messages out, on the threads of callers: into the mailbox, and to the process if they may leave; and who waits for
+answers."""
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+import time
+from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from piactors._codec.decode import Decoder
-from piactors._codec.shared_memory import Outbox, bound
-from piactors._io.loop import Share
-from piactors._isolate import capacity, trusting
+from piactors._io.spin import SECONDS
+from piactors._isolate import capacity
 from piactors._isolate.call import Call
+from piactors._isolate.posting import HELD_BYTES, Posting
 from piactors._isolate.reply_ports import ReplyPort
-from piactors._platform import reentry
+from piactors._platform import wake as waking
 from piactors._platform.reentry import Reentered
-from piactors._rules.mailbox import Mailbox
 from piactors._rules.message import Message
-from piactors.pihost.memory.chunks import LEAST
 from piactors.pihost.memory.segments import Parcel
-from piactors.pihost.wire import page, wire
+from piactors.pihost.wire import wire
 
 if TYPE_CHECKING:
-    from piactors._isolate.spec import IsolateSpec
-    from piactors._process.placement import Process
-    from piactors.options import IsolationOptions
+    from asyncio import AbstractEventLoop
 
-WINDOW_BYTES = 1 << 20
-"""Bytes of messages that may be in flight; more would only wait in the kernel instead of here."""
-_JOINED = 16
-"""Messages that leave together at most."""
-_FEW = 3
-"""Messages in flight up to which each leaves at once: the process may wait for it."""
-_HELD_BYTES = 2048
-"""What is larger leaves at once, with all that was held before it."""
-_HELD_SECONDS = 0.001
-"""After that what is held leaves, whatever its sender does."""
-_AHEAD = 32
-"""Each time so many messages were sent, their sender reads what has come."""
-_pack = wire.HEADER.pack
+    from piactors._process.placement import Process
+
 _FRAME_KINDS = {"call": wire.CALL, "tell": wire.TELL, "stop": wire.STOP}
 _INLINE = wire.PICKLE | wire.INLINE
-MakeError = Callable[[], BaseException]
+_pack = wire.HEADER.pack
 
 
-class CallClockPort(Protocol):
-    """What wants to know when calls begin."""
-
-    runs: bool
-    """Whether any call has a time limit, or a stop is wanted; until then nothing is noted."""
-
-    def run(self) -> None:
-        """A call has a time limit, or a stop is wanted."""
-
-    def note(self) -> None:
-        """Something was sent or answered; under the lock."""
-
-
-class _NoClock:
-    """Nobody wants to know when calls begin."""
-
-    runs = False
-
-    def run(self) -> None:
-        """A call has a time limit, or a stop is wanted."""
-
-    def note(self) -> None:
-        """Something was sent or answered; under the lock."""
-
-
-_NO_CLOCK = _NoClock()
-
-
-class Sending:
-    """The mailbox of one isolate, and the process that it goes to, if there is one; `Delivery` is the rest of it.
-
-    Attributes:
-        process: what messages go to, or None.
-        flows: whether they leave.
-        sails: whether they leave at once, as nothing but the room in flight has to be looked at.
-        held: what counts as sent, and leaves together with what follows it.
-        refusal: makes the error of whatever is put, or None: it is taken.
-        named: whether code may have run in the isolate that was called by name (see `trusting`).
-    """
-
-    def __init__(self, spec: IsolateSpec, loop: Share, decoder: Decoder) -> None:
-        options = spec.options
-        self.name = spec.name
-        self.decoder = decoder
-        self.named = not spec.trusts_objects
-        self._use(options)
-        self.outbox = Outbox(bound(options))
-        self.mailbox = Mailbox(page.WINDOW, WINDOW_BYTES)
-        self.loop = loop
-        self.process: Process | None = None
-        self.flows = self.sails = False
-        self.held: list[bytes] = []
-        self._generation = 0
-        self._flush_due = False
-        self._wanted: list[int] = []
-        """Numbers whose answers somebody wants who does not read, the highest ones last."""
-        self.refusal: MakeError | None = None
-        self._clock: CallClockPort = _NO_CLOCK
-        self._on_done: Callable[[], object] | None = None
-        self.renew_locks()
-
-    def use_options(self, options: IsolationOptions) -> None:
-        """These hold from the next process on; on the loop."""
-        self._use(options)
-        self.go_on()  # there may be more room
-
-    def _use(self, options: IsolationOptions) -> None:
-        self.concurrency = options.concurrency
-        self.max_frame = options.max_frame
-        self.capacity = options.mailbox_capacity
-        self.overflow = options.overflow
-        self._call_timeout = options.call_timeout
-
-    def _let_flow(self, flows: bool) -> None:
-        """Have messages leave, or not, from now on; under the lock, after whatever else has changed."""
-        self.flows = flows
-        free = self.refusal is None and self.capacity is None and self._call_timeout is None
-        self.sails = flows and free and self.max_frame >= LEAST
-
-    def renew_locks(self) -> None:
-        """Make the locks, once more in a forked copy of the host, where somebody else may have held them."""
-        # Taken before the locks of channels, never after; a signal handler must not wait for its own thread.
-        self.lock = reentry.lock()
-        self.is_mine: Callable[[], bool] = self.lock._is_owned
-        """Whether this thread has the lock: then this is a signal handler that has interrupted it."""
-        self.room = capacity.Room()
-
-    @functools.cached_property
-    def code_decoder(self) -> Decoder:
-        """What decodes the answers of functions that were handed over."""
-        return attrs.evolve(self.decoder, code=True)
-
-    def note_call_by_name(self) -> None:
-        """From now on code runs in the isolate that was called by name."""
-        self.named = True
-        if self.concurrency > 1:  # otherwise what was sent before is answered before this begins
-            trusting.take_back(self.mailbox.unanswered())
-
-    def watch_calls(self, clock: CallClockPort, on_done: Callable[[], object] | None) -> None:
-        """Have a clock know when calls begin, and have `on_done` called when one is done, under the lock."""
-        self._clock, self._on_done = clock, on_done
-
-    # Messages out, on the threads of callers
-
-    def post(self, call: Call) -> bool:
-        """Send a call about which nothing is special, if nothing is in its way; else it has to be `put`.
-
-        Raises:
-            RuntimeError: as `put`.
-        """
-        if self.is_mine():
-            raise Reentered(f"isolate {self.name}")
-        payload = call.payload
-        size = len(payload)
-        with self.lock:  # that there is room, its number, and its place in the channel are one step for others
-            process: Any = self.process
-            if not self.sails or self._clock.runs or process.knowledge.forgotten:
-                return False
-            try:
-                seq = self.mailbox.number(call, size)
-                if not seq:
-                    return False
-                held = self.held
-                held.append(_pack(size, wire.CALL, wire.PICKLE, self._generation, seq) + payload)
-                if len(held) < _JOINED and size <= _HELD_BYTES and self.mailbox.count_in_flight() > _FEW:
-                    if not self._flush_due:
-                        self._flush_due = True
-                        self.loop.call_soon(self._flush_later)
-                else:
-                    process.send_frames(held, seq)
-                    held.clear()
-            except BaseException:  # a KeyboardInterrupt: it may be numbered, and not sent
-                self._mend(process)
-                raise
-        if not seq % _AHEAD:
-            process.read_ahead(self.answers_wanted)
-        return True
+class Sending(Posting):
+    """The way of those messages about which something is special, or that have to wait."""
 
     def put(self, message: Message, *, may_block: bool = True, until: float | None = None) -> None:
         """Take a message into the mailbox, and send it if there is room in flight.
@@ -273,59 +115,11 @@ class Sending:
         if type(payload) is Parcel:
             self._flush()
             process.send_parcel(flags, kind, message.seq, payload, self.outbox.dropped())
-        elif len(payload) > _HELD_BYTES:
+        elif len(payload) > HELD_BYTES:
             self._flush()
             process.send(kind, flags, message.seq, payload)
         else:
             self._hold(_pack(len(payload), kind, flags, self._generation, message.seq) + payload)
-
-    def _hold(self, frame: bytes) -> None:
-        """Hold the frame of a message that was numbered, or send it with all that is held; under the lock."""
-        held = self.held
-        held.append(frame)
-        if len(held) >= _JOINED or self.mailbox.count_in_flight() <= _FEW:
-            self._flush()
-        elif not self._flush_due:
-            self._flush_due = True
-            self.loop.call_soon(self._flush_later)
-
-    def _flush(self) -> None:
-        """Send what is held; under the lock."""
-        held = self.held
-        if held and self.process is not None:
-            self.process.send_frames(held, _seq_of(held[-1]))
-            held.clear()
-
-    def flush(self) -> None:
-        """Send what is held, as somebody waits for it; from any thread."""
-        if self.held and not self.is_mine():
-            with self.lock:  # what follows it must not overtake it
-                try:
-                    self._flush()
-                except BaseException:
-                    self._mend(self.process)
-                    raise
-
-    def _flush_later(self) -> None:
-        self.loop.call_later(_HELD_SECONDS, self._flush_held)
-
-    def _flush_held(self) -> None:
-        self._flush_due = False  # from here on the next one that is held has this called again
-        if self.held:
-            self._flush_due = True
-            self.flush()
-            self._flush_later()
-
-    def _mend(self, process: Process | None) -> None:
-        """Under the lock: the sending of messages was interrupted, by a KeyboardInterrupt at any step of it."""
-        self.loop.call_soon(self.go_on)
-        held, message = self.held, self.mailbox.in_hand
-        taken = message is not None and bool(held) and _seq_of(held[-1]) == message.seq
-        if process is not None:
-            if held and process.has_taken(_seq_of(held[-1]), b""):
-                held.clear()
-            taken = taken or (message is not None and process.has_taken(message.seq, _sent_of(message)))
-        self.mailbox.mend(taken=taken)
 
     def go_on(self) -> None:
         """On the loop: do what an interrupted sender did not get to."""
@@ -384,12 +178,70 @@ class Sending:
         with self.lock:  # as in `__len__`
             return self.mailbox.held_bytes()
 
+    # For those who wait for an answer
 
-def _seq_of(frame: bytes) -> int:
-    found: int = wire.HEADER.unpack_from(frame)[-1]
-    return found
+    def read_until_settled(self, call: Call, waker: waking.Waker, deadline: float | None) -> None:
+        """Let the caller that waits for a call read the answers of the process that runs now."""
+        if self.held:
+            self.flush()
+        process = self.process
+        if process is not None:
+            process.read_until_settled(call, waker, self.spin, deadline, self.answers_wanted)
 
+    def stays_awake(self, loop: AbstractEventLoop, call: Call, since: float) -> bool:
+        """Read, as code of the event loop in this thread awaits this answer; whether it is to look again at once.
 
-def _sent_of(message: Message) -> Any:
-    """Return what of a message goes through the data channel."""
-    return message.payload.table if type(message.payload) is Parcel else message.payload
+        If answers have come fast, the loop stays awake for a moment: a core takes longer to wake than a small call to
+        run.  What else is ready in the loop runs between two looks; if nothing is, it waits here.
+        """
+        process, spin = self.process, self.spin
+        if self.held:
+            self.flush()
+        if process is None or call.is_settled() or not spin.is_awake():
+            return False
+        if not getattr(loop, "_ready", True):
+            waker = waking.mine()
+            if waker is not None:
+                process.read_until_settled(call, waker, spin, since + SECONDS, self.answers_wanted)
+            return False
+        process.read_ahead(self.answers_wanted)
+        if call.is_settled():
+            spin.hit()
+            return False
+        return spin.goes_on(time.monotonic() - since)
+
+    def await_in(self, loop: AbstractEventLoop, call: Call) -> None:
+        """Have the event loop of this thread read the answer that its code awaits."""
+        process = self.process
+        if process is None or not process.await_in(loop, self.answers_wanted):
+            self.watch_for(call)
+
+    def has_begun(self, message: Message) -> bool:
+        """Whether the process says that it has begun a message, which has not been answered."""
+        with self.lock:  # its number means something only while the message is in flight to this very process
+            process = self.process
+            return process is not None and self.mailbox.is_in_flight(message) and process.has_begun(message.seq)
+
+    def give_up(self, message: Message) -> bool:
+        """The caller of a message gave up on it: True if it will never begin, and has not begun before."""
+        if self.is_mine():
+            raise Reentered(f"isolate {self.name}")
+        with self.lock:  # between the look and the request the loop could send it, or recall it
+            if message.attempts:
+                return False  # its caller is told the outcome
+            if self.mailbox.give_up(message):
+                message.abandon()
+                self.room.notify()
+                return True
+            process = self.process
+            in_flight = self.mailbox.is_in_flight(message)
+            message.skip("cancelled" if in_flight else "")  # before the isolate may skip it
+            if process is None or not in_flight or not process.give_up(message.seq):
+                return False
+            message.abandon(sent=True)
+            return True
+
+    def has_given_up(self, message: Message) -> bool:
+        """Whether a message will never begin because its caller gave up on it; the caller may have been interrupted."""
+        with self.lock:  # it is in one of three places, and is moved from one to the next under the lock
+            return message.given_up or not (message in self.mailbox or self.mailbox.is_in_flight(message))

@@ -26,6 +26,7 @@ from piactors.pihost.wire import wire
 class HandedOver(Call):
     """The future of a function that the host handed over."""
 
+    is_plain = False
     trusted = False
     """Whether its answer may be a pickle; decided when it is sent, and perhaps taken back."""
 
@@ -54,6 +55,8 @@ class HandedOver(Call):
 
 class CalledByName(Call):
     """The future of a call by name to an isolate that has had none so far."""
+
+    is_plain = False
 
     def flags(self, trust: Trust) -> int:
         """Return how the answer is to be sent; under the isolate's lock, in the order in which messages leave."""

@@ -6,11 +6,17 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
-import psutil
 
 from piactors._platform import process_stats
+from piactors._platform.late import LateModule
+
+if TYPE_CHECKING:
+    import psutil
+else:
+    psutil = LateModule("psutil")
 
 _MOST_LOOKS = 200
 """Looks for descendants that find new ones, until those that were found are killed all the same."""

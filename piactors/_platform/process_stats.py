@@ -11,11 +11,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
-
-import psutil
+from typing import TYPE_CHECKING, NamedTuple
 
 from piactors._platform import taken_away
+from piactors._platform.late import LateModule
+
+if TYPE_CHECKING:
+    import psutil
+else:
+    psutil = LateModule("psutil")
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -24,18 +28,19 @@ _CHUNK = 4096
 _MAX_COMMAND = 200
 _CLOCK_MOVED = 0.05
 """Seconds by which the wall clock has to be set before the boot time is read again."""
-_GONE = (psutil.Error, OSError, ValueError, OverflowError, AttributeError, NotImplementedError, IndexError)
-"""What psutil raises for a process that has ended or is not ours, and for what this system does not have: an
-IndexError if there is no /proc."""
-_LETTERS = {
-    psutil.STATUS_RUNNING: "R",
-    psutil.STATUS_DISK_SLEEP: "D",
-    psutil.STATUS_STOPPED: "T",
-    psutil.STATUS_IDLE: "I",
-    psutil.STATUS_TRACING_STOP: "t",
-    psutil.STATUS_ZOMBIE: "Z",
-    psutil.STATUS_DEAD: "X",
-}
+
+
+@functools.cache
+def _gone() -> tuple[type[BaseException], ...]:
+    """What psutil raises for a process that has ended or is not ours, and without /proc (an IndexError)."""
+    return psutil.Error, OSError, ValueError, OverflowError, AttributeError, NotImplementedError, IndexError
+
+
+@functools.cache
+def _letters() -> dict[str, str]:
+    """The letter of /proc for each word of psutil's."""
+    letters = {"RUNNING": "R", "DISK_SLEEP": "D", "STOPPED": "T", "IDLE": "I", "TRACING_STOP": "t", "ZOMBIE": "Z"}
+    return {getattr(psutil, f"STATUS_{word}"): letter for word, letter in {**letters, "DEAD": "X"}.items()}
 
 
 class Stat(NamedTuple):
@@ -126,7 +131,7 @@ def parse_stat(raw: bytes) -> Stat | None:
 def started(found: Stat) -> float:
     """Return when a process started, in seconds since the epoch, as psutil has it."""
     if not reads_procfs():
-        with contextlib.suppress(*_GONE):
+        with contextlib.suppress(*_gone()):
             return float(psutil.Process(found.pid).create_time())
     return _boot_time() + found.start_ticks / _TICKS
 
@@ -149,7 +154,7 @@ def _kernel_clock(pid: int) -> float | None:
 
 
 def _psutil_clock(pid: int) -> float | None:
-    with contextlib.suppress(*_GONE):
+    with contextlib.suppress(*_gone()):
         times = psutil.Process(pid).cpu_times()
         return float(times.user + times.system)
     return None
@@ -158,7 +163,7 @@ def _psutil_clock(pid: int) -> float | None:
 def resident(pid: int) -> int:
     """Return the bytes that a process has in RAM, shared pages included; 0 if it is gone."""
     if not reads_procfs():
-        with contextlib.suppress(*_GONE):
+        with contextlib.suppress(*_gone()):
             return int(psutil.Process(pid).memory_info().rss)
         return 0
     raw = _read(f"/proc/{pid}/statm")
@@ -197,7 +202,7 @@ def parse_rollup(raw: bytes) -> Memory:
 def descriptors(pid: int) -> int | None:
     """Return how many descriptors a process has open, or None if that cannot be read."""
     if not reads_procfs():
-        with contextlib.suppress(*_GONE):
+        with contextlib.suppress(*_gone()):
             return int(psutil.Process(pid).num_fds())
         return None
     try:
@@ -210,7 +215,7 @@ def descriptors(pid: int) -> int | None:
 def transferred(pid: int) -> Transferred | None:
     """Return what a process has had read and written, or None if that cannot be read."""
     if not reads_procfs():
-        with contextlib.suppress(*_GONE):
+        with contextlib.suppress(*_gone()):
             counters = psutil.Process(pid).io_counters()
             return Transferred(int(counters.read_bytes), int(counters.write_bytes))
         return None
@@ -228,7 +233,7 @@ def children(pid: int) -> list[int]:
     """Return the pids of the children of a process, of whichever of its threads."""
     if reads_procfs() and _has("/proc/thread-self/children"):
         return _children(pid, None)[0]
-    with contextlib.suppress(*_GONE):
+    with contextlib.suppress(*_gone()):
         return [child.pid for child in psutil.Process(pid).children()]
     return []
 
@@ -330,7 +335,7 @@ def _children(pid: int, most: int | None) -> tuple[list[int], int]:
 def _table() -> dict[int, list[int]]:
     """Return the children of all processes, by one look at each of them."""
     below: dict[int, list[int]] = {}
-    with contextlib.suppress(*_GONE):
+    with contextlib.suppress(*_gone()):
         for process in psutil.process_iter(["ppid"]):
             below.setdefault(process.info["ppid"], []).append(process.pid)
     return below
@@ -362,12 +367,12 @@ def _psutil_stat(pid: int) -> Stat | None:
         process = psutil.Process(pid)
         with process.oneshot():
             times, sizes = process.cpu_times(), process.memory_info()
-            state, since = _LETTERS.get(process.status(), "S"), process.create_time() - psutil.boot_time()
+            state, since = _letters().get(process.status(), "S"), process.create_time() - psutil.boot_time()
             of_children = getattr(times, "children_user", 0.0), getattr(times, "children_system", 0.0)
             threads, ticks = process.num_threads(), round(since * _TICKS)
             cpu = (times.user, times.system, *of_children)
             return Stat(pid, process.ppid(), state, *cpu, threads, ticks, sizes.vms, sizes.rss)
-    except _GONE:
+    except _gone():
         return None
 
 
@@ -375,13 +380,13 @@ def _psutil_memory(pid: int) -> Memory | None:
     try:
         process = psutil.Process(pid)
         rss = int(process.memory_info().rss)
-    except _GONE:
+    except _gone():
         return None
     try:
         full = process.memory_full_info()
     except psutil.NoSuchProcess:
         return None
-    except _GONE:
+    except _gone():
         return Memory(rss, None, None, None)
     pss = getattr(full, "pss", None)
     return Memory(int(full.rss), pss, getattr(full, "uss", None), pss)
@@ -391,5 +396,5 @@ def _psutil_command(pid: int) -> str:
     try:
         process = psutil.Process(pid)
         return " ".join(process.cmdline()).strip() or f"[{process.name()}]"
-    except _GONE:
+    except _gone():
         return ""

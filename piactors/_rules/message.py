@@ -39,7 +39,7 @@ class Message:
     seq: int = 0
     size: int = 0
     """How many bytes of it count as in flight."""
-    is_plain: bool = True
+    is_plain: bool = False
     """Whether nothing but its number says what is to be done with its answer."""
     attempts: int = 0
     """How many generations have ended after they had begun it."""
@@ -62,6 +62,9 @@ class Message:
             self.retries = retries
         if more:
             self.__dict__.update(more)
+
+    def wait_again(self) -> None:
+        """It was sent, and waits to be sent once more."""
 
     def claim(self, fate: Fate) -> bool:
         """Decide whether a call with a deadline is answered or late, in this generation; False if it is the other.

@@ -236,6 +236,25 @@ def _(world: World) -> Any:
     return [future.result(timeout=PATIENCE) for future in done]
 
 
+@simple("map")
+def _(world: World) -> Any:
+    method = world.a.proxy().hello
+    return [*method.map(range(20)), *method.map([[1], "x"], ordered=False)]
+
+
+@simple("map_dropped")
+def _(world: World) -> Any:
+    return next(world.a.proxy().hello.map(range(100)))
+
+
+@simple("amap")
+def _(world: World) -> Any:
+    async def main() -> Any:
+        return [value async for value in world.a.proxy().hello.amap(range(20))]
+
+    return asyncio.run(main())
+
+
 @simple("start")
 def _(world: World) -> Any:
     return Worker.start()

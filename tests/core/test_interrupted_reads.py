@@ -32,7 +32,7 @@ CHECKS = frozenset(
 )
 """Instructions after which CPython may run a signal handler."""
 NEVER = 1_000_000
-LEAST_POINTS = 26 if sys.version_info >= (3, 13) else 104
+LEAST_POINTS = 26 if sys.version_info >= (3, 13) else 78
 """At least so many points are tried.  CPython 3.13 tells of the opcodes of the innermost functions only."""
 ATTEMPTS = 5
 PATIENCE = 20.0

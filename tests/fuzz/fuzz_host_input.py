@@ -104,7 +104,7 @@ def _decoded(stream: bytes, sizes: list[int]) -> tuple[list[wire.Frame], wire.Wi
             if target is not None and turn % 2:
                 piece = stream[position : position + min(size, len(target))]
                 target[: len(piece)] = piece
-                found += decoder.received(len(piece))
+                found += [wire.Frame(*frame) for frame in decoder.received(len(piece))]
             else:
                 piece = stream[position : position + size]
                 found += decoder.feed(piece)

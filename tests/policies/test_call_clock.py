@@ -14,8 +14,8 @@ import pykka
 import pytest
 
 from piactors import Backoff, CallTimeout, IsolateCrashed, IsolationOptions, ProcessIsolator, Recycle
+from piactors._isolate.call import Call
 from piactors._isolate.delivery import Delivery
-from piactors._isolate.reply_ports import CallFuture
 from piactors.events import CallTimedOut, IsolateExited
 from tests import inside
 from tests.children.policed import Policed, SelfCaller
@@ -77,16 +77,16 @@ def test_a_call_whose_answer_is_handled_when_its_time_is_over_is_in_time(
 ) -> None:
     """Its caller reads the answer; the clock looks after it has been taken for one, and before it is off its way."""
     ref = Policed.with_options(restart="permanent").start()
-    reply, looked = CallFuture.reply, []
+    reply, looked = Call.reply, []
 
-    def overtaken(future: CallFuture, *given: Any) -> None:
+    def overtaken(future: Call, *given: Any) -> None:
         reply(future, *given)
         (message,) = inside.delivery(ref).mailbox.running(1)
         message.deadline = time.monotonic() - 1
         inside.clock(ref)._look()
         looked.append(message)
 
-    monkeypatch.setattr(CallFuture, "reply", overtaken)
+    monkeypatch.setattr(Call, "reply", overtaken)
     assert ref.proxy().nap.with_options(call_timeout=20)(0.1).get(timeout=20) == 0.1
     monkeypatch.undo()
     assert len(looked) == 1

@@ -41,6 +41,8 @@ def forge_answers() -> int:
         if replies is not None and module.__name__.endswith("replies"):
             replies.value = lambda self, value: (wire.PICKLE, pickle.dumps(Bomb()))
             replies.chunks = replies.value
+        if module.__name__.endswith("pickles.byvalue"):
+            module.dumps_simple = lambda value: None  # type: ignore[attr-defined]
     return 0
 
 

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from piactors._rules import mailbox as mailbox_module
-from piactors._rules.mailbox import MAX_HEAD_RETURNS, Evidence, Mailbox, UnknownSequence
+from piactors._rules import numbers as numbers_module
+from piactors._rules.mailbox import MAX_HEAD_RETURNS, Evidence, Mailbox
 from piactors._rules.message import Message
+from piactors._rules.numbers import UnknownSequence
 
 WINDOW, WINDOW_BYTES = 5, 100
 SMALL = 20
@@ -489,6 +491,26 @@ class MailboxMachine(RuleBasedStateMachine):
             self.way[self.last] = message
             self.put_so_far.append(message)
 
+    @rule(count=st.integers(1, 4), size=st.integers(0, 2 * SMALL))
+    def number_many_at_once(self, count: int, size: int) -> None:
+        """All of them, or none."""
+        if self.closed:
+            return
+        messages = [Message("call", b"x" * size) for _ in range(count)]
+        last = self.box.number_many(messages, size)
+        if last == 0:
+            assert size > SMALL or self.waiting or self.stopped or self.way or count * SMALL > WINDOW_BYTES
+            return
+        assert last == self.last + count
+        for message in messages:
+            assert not self.waiting
+            assert not self.stopped
+            assert self._room(message)
+            self.last += 1
+            assert message.seq == self.last
+            self.way[self.last] = message
+            self.put_so_far.append(message)
+
     @rule(count=st.integers(1, 4))
     def answer_many(self, count: int) -> None:
         """The oldest ones, at once."""
@@ -669,7 +691,7 @@ class MailboxMachine(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def little_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mailbox_module, "_SMALL", SMALL)
+    monkeypatch.setattr(numbers_module, "_SMALL", SMALL)
 
 
 TestMailbox = MailboxMachine.TestCase
@@ -677,6 +699,9 @@ TestMailbox.settings = settings(max_examples=60, stateful_step_count=40, deadlin
 
 
 # Want of memory
+
+
+FILES = (mailbox_module.__file__, numbers_module.__file__)
 
 
 class _FailsAt:
@@ -687,7 +712,7 @@ class _FailsAt:
 
     def __call__(self, frame: FrameType, event: str, _: object) -> None:
         caller = frame.f_back if event == "call" else frame
-        if event in ("call", "c_call") and caller is not None and caller.f_code.co_filename == mailbox_module.__file__:
+        if event in ("call", "c_call") and caller is not None and caller.f_code.co_filename in FILES:
             self.left -= 1
             if self.left == -1:
                 raise MemoryError

@@ -10,11 +10,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-import psutil
-
 from piactors._platform import process_stats
+from piactors._platform.late import LateModule
 from piactors._platform.limits import cgroups
 from piactors._rules.replacement import PAUSE_AFTER_FAILURE
+
+if TYPE_CHECKING:
+    import psutil
+else:
+    psutil = LateModule("psutil")
 
 if TYPE_CHECKING:
     from piactors._isolate.reports import Reports

@@ -13,13 +13,19 @@ import os
 import re
 import subprocess
 import time
+from typing import TYPE_CHECKING
 
 import attrs
-import psutil
 
 from piactors._platform import own_python, process_stats, quelling
+from piactors._platform.late import LateModule
 from piactors.pihost.process import confine
 from piactors.pihost.process.quell import close_groups
+
+if TYPE_CHECKING:
+    import psutil
+else:
+    psutil = LateModule("psutil")
 
 _PREFIX = "piactors"
 _NAME = re.compile(_PREFIX + r"-(\d+)-(\d+)-(\d+)")

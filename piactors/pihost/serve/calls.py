@@ -103,6 +103,9 @@ class CallLoop:
                     frame, lent = self._prepared(frame)
                     if frame is None:
                         return
+                    if frame[0] == wire.BULK:
+                        self._serve_many(frame)
+                        continue
                 kind, flags, _, seq, payload = frame
                 wanted = begin(slot, seq)
             finally:
@@ -121,6 +124,32 @@ class CallLoop:
             value = payload = frame = None  # while it waits for the next one, nothing of this one is held
             if lent:
                 handed.drop(lent)
+
+    def _serve_many(self, frame: wire.Raw) -> None:
+        """Run calls that came in one frame, which come only if one thread serves: each begins when it is its turn."""
+        _, flags, _, last, payload = frame
+        path, items = byvalue.loads(payload)
+        for seq, item in enumerate(items, last + 1 - len(items)):
+            if self._ending is not None:
+                return
+            wanted = self.page.begin(0, seq)
+            try:
+                value = self._perform_one(path, item) if wanted else None
+            except Exception as error:
+                self._failed(wire.CALL, flags, seq, error)
+            except BaseException as error:
+                self._told(self.hosted.on_base_exception, error)
+                self._end(error)
+            else:
+                self._answer(wire.CALL if wanted else wire.SKIPPED, flags, seq, value)
+            value = None
+
+    def _perform_one(self, path: hosted.Path, item: Any) -> Any:
+        target = self.hosted.obj
+        for name in path:
+            target = getattr(target, name)
+        value = target(item)
+        return self.settle(value) if type(value) is hosted.CoroutineType else value
 
     def _prepared(self, frame: Optional[wire.Raw]) -> Tuple[Optional[wire.Raw], Sequence[int]]:
         """Take definitions that come first; return the message after them, and what was lent to it.  None: no more."""

@@ -27,6 +27,9 @@ REPLY = 7
 ERROR = 8
 DONE = 17
 SKIPPED = 9
+BULK = 23
+"""Calls of one method with an argument each, which have numbers in a row: it carries the last one.  Each is begun, and
+answered, by itself, as if it were a CALL.  Host to isolate."""
 DEFINE = 20
 """Definitions that the messages after it need, and the keys of those that the host has let go of.  Host to isolate."""
 # Control channel.  REQUEST, RESPONSE and FAILURE go both ways: the protocol is symmetric.
@@ -68,6 +71,7 @@ KINDS = frozenset(
         START_FAILED,
         CALL,
         TELL,
+        BULK,
         REPLY,
         ERROR,
         DONE,
