@@ -107,6 +107,7 @@ class Numbers:
         if self._credit < count:
             self._credit = self._credit_for(size)
         if self._credit < count or size > _SMALL:
+            self._credit = 0  # what it was found for is not numbered
             return 0
         self._credit -= count
         first, last = self._last_seq + 1, self._last_seq + count
