@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import pickle
 import queue
 from collections import deque
@@ -20,8 +21,6 @@ _CHUNK = 64
 """Items that leave together at most."""
 _FIXED = frozenset({int, float, bool, type(None), str, bytes})
 """Kinds of items that cannot change, and in which nothing can be found that can."""
-_MOST_LENGTH = 512
-"""Of a text, in an item that shares a pickle with others."""
 
 
 class ItemCall(Call):
@@ -42,16 +41,15 @@ class ItemCall(Call):
 ItemCall.prepare("_item")
 
 
-def is_fixed(item: Any) -> bool:
-    """Whether an item may share a pickle with others: it cannot change, and nobody can tell that it is shared."""
-    kind = type(item)
-    if kind is tuple:
-        return len(item) <= _CHUNK and all(type(part) in _FIXED and _is_short(part) for part in item)
-    return kind in _FIXED and _is_short(item)
-
-
-def _is_short(part: Any) -> bool:
-    return type(part) not in (str, bytes) or len(part) <= _MOST_LENGTH
+def all_fixed(items: list[Any]) -> bool:
+    """Whether items may share a pickle: none of them can change, so nobody can tell that they are shared."""
+    kinds = set(map(type, items))
+    if tuple not in kinds:
+        return kinds <= _FIXED
+    tuples = [item for item in items if type(item) is tuple] if len(kinds) > 1 else items
+    if max(map(len, tuples)) > _CHUNK or not set(map(type, itertools.chain.from_iterable(tuples))) <= _FIXED:
+        return False
+    return len(kinds) == 1 or kinds - {tuple} <= _FIXED
 
 
 CallMany = Callable[[list[Any]], Iterable[Call]]
@@ -68,30 +66,24 @@ class Outcomes:
     def __init__(self, call_many: CallMany, items: Iterable[Any], window: int) -> None:
         self._call_many = call_many
         self._items: Iterator[Any] | None = iter(items)
-        self._window = window
         self._chunk = max(1, min(_CHUNK, window // 4))
+        self.low = window - self._chunk
+        """With so many calls left, more are to be made."""
         self._error: BaseException | None = None
         self.calls: deque[Call] = deque()
 
     def fill(self) -> None:
         """Make calls until the window is full; what the iterable raises is kept until the calls have been told of."""
-        while self._items is not None and len(self.calls) <= self._window - self._chunk:
+        while self._items is not None and len(self.calls) <= self.low:
             batch: list[Any] = []
             try:
-                for item in self._items:
-                    batch.append(item)
-                    if len(batch) == self._chunk:
-                        break
-                else:
-                    self._items = None
+                batch.extend(itertools.islice(self._items, self._chunk))  # what fails leaves there what came before
             except Exception as error:
-                self._items, self._error = None, error
+                self._error = error
+            if len(batch) < self._chunk:
+                self._items, self.low = None, 0
             if batch:
                 self.calls.extend(self._call_many(batch))
-
-    def is_low(self) -> bool:
-        """Whether it is time to make more calls."""
-        return self._items is not None and len(self.calls) <= self._window - self._chunk
 
     def end(self) -> None:
         """All has been told of.
@@ -105,7 +97,7 @@ class Outcomes:
 
     def close(self) -> None:
         """Make no more calls, and give up on those that have not begun."""
-        self._items = self._error = None
+        self._items, self.low, self._error = None, 0, None
         while self.calls:
             self.calls.pop().cancel()  # the last one first: else one that follows could begin meanwhile
 
@@ -119,6 +111,7 @@ class Mapped(Iterator[Any]):
 
     def __init__(self, call_many: CallMany, items: Iterable[Any], window: int, *, return_exceptions: bool) -> None:
         self._outcomes = Outcomes(call_many, items, window)
+        self._calls = self._outcomes.calls
         self._return_exceptions = return_exceptions
         self._outcomes.fill()
 
@@ -126,32 +119,26 @@ class Mapped(Iterator[Any]):
         return self
 
     def __next__(self) -> Any:
-        outcomes = self._outcomes
-        if outcomes.is_low():
-            outcomes.fill()
-        if not outcomes.calls:
-            outcomes.end()
-            raise StopIteration
-        call = self._first(outcomes.calls)
+        calls = self._calls
+        if len(calls) <= self._outcomes.low:
+            self._refill()
         try:
-            return call.get()
+            value = calls[0].get()
         except Exception as error:
+            if not calls[0].is_settled():
+                raise  # it was interrupted, and can be asked once more
+            calls.popleft()
             if self._return_exceptions:
                 return error
             raise
-        finally:
-            if call.is_settled():
-                self._drop(call)
-            del self, outcomes, call  # the traceback of an error holds this frame, and the call the error
+        calls.popleft()
+        return value
 
-    def _first(self, calls: deque[Call]) -> Call:
-        """Return the call whose outcome is the next one."""
-        return calls[0]
-
-    def _drop(self, call: Call) -> None:
-        """It has been told of."""
-        if self._outcomes.calls and self._outcomes.calls[0] is call:
-            self._outcomes.calls.popleft()
+    def _refill(self) -> None:
+        self._outcomes.fill()
+        if not self._calls:
+            self._outcomes.end()
+            raise StopIteration
 
     def close(self) -> None:
         """Make no more calls, and cancel those that have not begun."""
@@ -176,15 +163,17 @@ class MappedAsDone(Mapped):
         self._watched = 0
         super().__init__(call_many, items, window, return_exceptions=return_exceptions)
 
-    def _first(self, calls: deque[Call]) -> Call:
-        for call in list(calls)[self._watched :]:
+    def __next__(self) -> Any:
+        calls = self._calls
+        if len(calls) <= self._outcomes.low:
+            self._refill()
+        for call in itertools.islice(calls, self._watched, None):
             call._when_done(functools.partial(self._done.put, call))
         self._watched = len(calls)
-        return self._done.get()
-
-    def _drop(self, call: Call) -> None:
-        self._outcomes.calls.remove(call)
+        calls.remove(call := self._done.get())
+        calls.appendleft(call)  # the next one
         self._watched -= 1
+        return super().__next__()
 
 
 class AsyncMapped(AsyncIterator[Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections.abc import Iterable
 from typing import Any
@@ -78,8 +79,8 @@ class Calls:
         isolate = self._isolate
         delivery = isolate.delivery
         is_plain = delivery.sails and delivery.concurrency == 1 and self._plain_as is isolate.life.description
-        if is_plain and not options and not events.instruments and all(map(bulk.is_fixed, items)):
-            calls = [ItemCall(delivery, path, item) for item in items]
+        if is_plain and not options and not events.instruments and bulk.all_fixed(items):
+            calls = list(map(ItemCall, itertools.repeat(delivery), itertools.repeat(path), items))
             if delivery.post_many(calls, pickle.dumps((path, items), 5)):
                 return calls
         return [self.call(path, (item,), {}, **options) for item in items]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 WINDOW_BYTES = 1 << 20
 """Bytes of messages that may be in flight; more would only wait in the kernel instead of here."""
-_JOINED = 16
+_JOINED = 32
 """Messages that leave together at most."""
 _FEW = 3
 """Messages in flight up to which each leaves at once: the process may wait for it."""
@@ -42,7 +42,7 @@ HELD_BYTES = 2048
 """What is larger leaves at once, with all that was held before it."""
 _HELD_SECONDS = 0.001
 """After that what is held leaves, whatever its sender does."""
-_AHEAD = 32
+AHEAD = 64
 """Each time so many messages were sent, their sender reads what has come."""
 _pack = wire.HEADER.pack
 MakeError = Callable[[], BaseException]
@@ -183,7 +183,7 @@ class Posting:
             except BaseException:  # a KeyboardInterrupt: it may be numbered, and not sent
                 self._mend(process)
                 raise
-        if not seq % _AHEAD:
+        if not seq % AHEAD:
             process.read_ahead(self.answers_wanted)
         return True
 

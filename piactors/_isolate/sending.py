@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from piactors._io.spin import SECONDS
 from piactors._isolate import capacity
 from piactors._isolate.call import Call
-from piactors._isolate.posting import HELD_BYTES, Posting
+from piactors._isolate.posting import AHEAD, HELD_BYTES, Posting
 from piactors._isolate.reply_ports import ReplyPort
 from piactors._platform import wake as waking
 from piactors._platform.reentry import Reentered
@@ -57,8 +57,11 @@ class Sending(Posting):
                 place, busy = self._take(message, may_block)
             if place:
                 capacity.wait_for_room(self, message, place, until)
-        if busy is not None:
-            busy.watch()  # whoever sends one after the other may not ask for the answers for a while
+        if busy is not None:  # whoever sends one after the other may not ask for the answers for a while
+            if not self.sails:
+                busy.watch()
+            elif not (len(self.mailbox.waiting) or message.seq) % AHEAD:
+                busy.read_ahead(self.answers_wanted)
 
     def _take(self, message: Message, may_block: bool) -> tuple[Any, Process | None]:
         """Under the lock: take a message, and send it if there is room in flight.
@@ -151,7 +154,7 @@ class Sending(Posting):
         mailbox = self.mailbox
         if not mailbox.count_in_flight():
             return False
-        if mailbox.waiting or not self.sails or self._clock.runs:
+        if not self.sails or self._clock.runs:
             return True
         wanted = self._wanted
         try:

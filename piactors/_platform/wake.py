@@ -67,8 +67,12 @@ class Waker:
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until the descriptor is readable or somebody wakes this; False after `timeout` seconds."""
-        milliseconds = None if timeout is None else min(math.ceil(timeout * 1000), 2**31 - 1)
-        return self._look(milliseconds)
+        if timeout is None:
+            try:
+                return bool(self.poll(None))
+            except RuntimeError:  # as in `_look`
+                return self._look(None)
+        return self._look(min(math.ceil(timeout * 1000), 2**31 - 1))
 
     def _look(self, milliseconds: int | None) -> bool:
         try:

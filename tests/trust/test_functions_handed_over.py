@@ -41,8 +41,10 @@ def forge_answers() -> int:
         if replies is not None and module.__name__.endswith("replies"):
             replies.value = lambda self, value: (wire.PICKLE, pickle.dumps(Bomb()))
             replies.chunks = replies.value
-        if module.__name__.endswith("pickles.byvalue"):
-            module.dumps_simple = lambda value: None  # type: ignore[attr-defined]
+    frame: Any = sys._getframe()
+    while type(frame.f_locals.get("self")).__name__ != "CallLoop":
+        frame = frame.f_back
+    frame.f_locals["self"]._quick = lambda seq, value: False
     return 0
 
 

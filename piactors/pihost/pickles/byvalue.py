@@ -147,21 +147,6 @@ class _Pickler(pickle.Pickler):
     reducer_override = _reducer_override
 
 
-def dumps_simple(obj: Any) -> Optional[bytes]:
-    """Serialise a reply that is small and of plain kinds; None if it is not, perhaps.
-
-    It is asked of every reply, so it does nothing that it can do without.
-    """
-    try:
-        most = MOST_OF_KIND[type(obj)]
-        if most and len(obj) > most:
-            return None
-        data = pickle.dumps(obj, 5)
-    except Exception:
-        return None
-    return None if STACK_GLOBAL in data or len(data) >= LEAST else data
-
-
 def dumps(obj: Any) -> bytes:
     """Serialise a reply; what plain pickle cannot take goes through cloudpickle.
 

@@ -22,7 +22,7 @@ from ..wire.page import SequencePage
 from ..wire.streams import FrameStream
 from . import faults, hosted
 from .coroutines import CoroutineRunner
-from .replies import Replies
+from .replies import Replies, quick
 from .sharing import Sharing
 
 _MOST_SHOWN = 1000
@@ -48,6 +48,7 @@ class CallLoop:
         self.page = page
         self._replies = replies
         self._trusted = Replies(True, replies.accept, replies.most)
+        self._quick = quick(data, replies.most)
         self._threads = threads
         self._others: List[threading.Thread] = []
         self._turn = threading.Lock()
@@ -80,7 +81,12 @@ class CallLoop:
 
         What is not a fork does not look whether it is one: here the steps that follow a call are replaced.
         """
-        hidden: Dict[str, Any] = {"_answer": returned, "_failed": lambda *failed: ended(failed[-1]), "_end": ended}
+        hidden: Dict[str, Any] = {
+            "_answer": returned,
+            "_quick": returned,
+            "_failed": lambda *failed: ended(failed[-1]),
+            "_end": ended,
+        }
         self.__dict__.update(hidden)
         self.coroutines.cut(ended)
 
@@ -129,27 +135,28 @@ class CallLoop:
         """Run calls that came in one frame, which come only if one thread serves: each begins when it is its turn."""
         _, flags, _, last, payload = frame
         path, items = byvalue.loads(payload)
+        begin, is_plain, coroutine = self.page.begin, self._replies.code, hosted.CoroutineType
         for seq, item in enumerate(items, last + 1 - len(items)):
             if self._ending is not None:
                 return
-            wanted = self.page.begin(0, seq)
+            if not begin(0, seq):
+                self._answer(wire.SKIPPED, flags, seq, None)
+                continue
             try:
-                value = self._perform_one(path, item) if wanted else None
+                target = self.hosted.obj
+                for name in path:
+                    target = getattr(target, name)
+                value = target(item)
+                if type(value) is coroutine:
+                    value = self.settle(value)
             except Exception as error:
                 self._failed(wire.CALL, flags, seq, error)
             except BaseException as error:
                 self._told(self.hosted.on_base_exception, error)
                 self._end(error)
             else:
-                self._answer(wire.CALL if wanted else wire.SKIPPED, flags, seq, value)
-            value = None
-
-    def _perform_one(self, path: hosted.Path, item: Any) -> Any:
-        target = self.hosted.obj
-        for name in path:
-            target = getattr(target, name)
-        value = target(item)
-        return self.settle(value) if type(value) is hosted.CoroutineType else value
+                if not (is_plain and self._quick(seq, value)):
+                    self._answer(wire.CALL, flags, seq, value)
 
     def _prepared(self, frame: Optional[wire.Raw]) -> Tuple[Optional[wire.Raw], Sequence[int]]:
         """Take definitions that come first; return the message after them, and what was lent to it.  None: no more."""
@@ -237,11 +244,8 @@ class CallLoop:
             self._data.send(wire.DONE if kind == wire.TELL else wire.SKIPPED, 0, seq)
             return
         replies = self._trusted if flags & wire.CODE else self._replies  # as `_replies_to`, without a step more
-        if replies.code:
-            payload = byvalue.dumps_simple(value)
-            if payload is not None and len(payload) <= replies.most:
-                self._data.send(wire.REPLY, wire.PICKLE, seq, payload)
-                return
+        if replies.code and self._quick(seq, value):
+            return
         try:
             flags, payload = self._payload(replies, value, bool(flags & wire.INLINE))
         except plain_encode.NotPlain as error:

@@ -43,7 +43,7 @@ class FrameStream:
         self._is_stopped = False
         self.frames: Deque[wire.Raw] = deque()
         """What has come and was not asked for yet."""
-        self._lock = threading.Lock()  # a frame of one thread must not begin within a frame of another one
+        self.lock = threading.Lock()  # a frame of one thread must not begin within a frame of another one
 
     def belong_to(self, generation: int) -> None:
         """What is sent from now on is of this generation."""
@@ -99,7 +99,7 @@ class FrameStream:
 
     def send(self, kind: int, flags: int = 0, seq: int = 0, payload: wire.Payload = b"") -> None:
         """Send one frame, whole, waiting while the peer's buffer is full."""
-        size, lock = len(payload), self._lock
+        size, lock = len(payload), self.lock
         head = _pack(size, kind, flags, self.generation, seq)
         lock.acquire()  # not `with`, which takes twice as long
         try:
@@ -107,26 +107,34 @@ class FrameStream:
                 data = head + payload
                 sent = self.end.write(data)
                 if sent != len(data):
-                    self._send_rest(data, sent)
+                    self.send_rest(data, sent)
             else:
-                self._send_rest(head, 0)
-                self._send_rest(payload, 0)
+                self.send_rest(head, 0)
+                self.send_rest(payload, 0)
         except OSError:
-            if not self._waits_when_gone:
-                raise
-            # The host is gone.  The control thread ends this process, and all that is below it.
-            threading.Event().wait()
+            self.gone()
         finally:
             lock.release()
 
-    def _send_rest(self, data: wire.Payload, sent: int) -> None:
+    def gone(self) -> None:
+        """The host is gone, while its error is handled: the control thread ends this process, and all below it.
+
+        Raises:
+            OSError: that error, if this is to be known here.
+        """
+        if not self._waits_when_gone:
+            raise
+        threading.Event().wait()
+
+    def send_rest(self, data: wire.Payload, sent: int) -> None:
+        """Send what is left of data, under the lock."""
         view = memoryview(data)
         while sent < len(view):
             sent += self.end.write(view[sent:])
 
     def send_descriptor(self, kind: int, seq: int, fd: int) -> None:
         """Send a frame without a payload, and a descriptor with it."""
-        with self._lock:
+        with self.lock:
             assert isinstance(self.end, SocketEnd)
             descriptors.send_descriptor(self.end.sock, wire.header(kind, 0, self.generation, seq, 0), fd)
 
