@@ -23,8 +23,10 @@ from benchmarks.peers import PEERS
 BENCHMARKS: dict[str, list[str]] = {
     "small_calls": [],
     "pipelined": ["--burst"],
+    "awaiting": [],
     "arrays": [],
     "start": [],
+    "first_start": [],
     "crash_to_reply": [],
     "idle_cost": [],
     "supervision_overhead": [],

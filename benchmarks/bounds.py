@@ -38,14 +38,21 @@ class Bound:
 
 
 BOUNDS = (
-    Bound("small call p50 / pipe", "small_calls", "unpinned.proxy.p50_over_pipe", "<=", 0.7),
+    Bound("small call p50 / pipe", "small_calls", "unpinned.proxy.p50_over_pipe", "<=", 0.95),
     Bound("small call p99 / pipe", "small_calls", "unpinned.proxy.p99_over_pipe", "<=", 1.0),
+    Bound("small call p50 / pipe, one core", "small_calls", "same_core.proxy.p50_over_pipe", "<=", 1.0),
     Bound("small call p50 / pipe, no spinning", "small_calls", "unpinned.proxy_no_spin.p50_over_pipe", "<=", 1.15),
-    Bound("pipelined / pipe with 64 under way", "pipelined", "piactors_over_pipe", ">=", 1.5),
+    Bound("pipelined / pipe with 64 under way", "pipelined", "piactors_over_pipe", ">=", 1.7),
+    Bound("map / the same", "pipelined", "map_over_pipe", ">=", 4),
+    Bound("map, a frame for each item / the same", "pipelined", "map_one_over_pipe", ">=", 2),
+    Bound("await / blocking call, asyncio", "awaiting", "asyncio_over_blocking", "<=", 1.3),
+    Bound("await / blocking call, uvloop", "awaiting", "uvloop_over_blocking", "<=", 1.3),
+    Bound("rate of 8 threads / of one", "awaiting", "threads.rate_over_one", ">=", 0.8),
     *(
-        Bound(f"{size} MiB array / pipe, trust={trust}", "arrays", f"array.{size}MiB.{trust}_over_pipe", ">=", least)
-        for size, least in ((1, 4), (16, 10), (128, 10))
-        for trust in ("code", "data")
+        Bound(f"{size} array / pipe, trust={trust}", "arrays", f"array.{label}.{trust}_over_pipe", ">=", least)
+        for trust, bounds in (("code", (1, 1, 4, 12, 15)), ("data", (1, 1, 4, 8, 8)))
+        for size, least in zip(("64 KiB", "256 KiB", "1 MiB", "16 MiB", "128 MiB"), bounds, strict=True)
+        for label in (size.replace(" ", ""),)
     ),
     *(
         Bound(f"{size} MiB array / memcpy, trust={trust}", "arrays", f"array.{size}MiB.{trust}_over_memcpy", ">=", 0.6)
@@ -54,6 +61,7 @@ BOUNDS = (
     ),
     Bound("first reply / ProcessPoolExecutor(spawn)", "start", "launcher_over_executor", "<=", 1 / 15),
     Bound("first reply / bare fork", "start", "launcher_over_fork", "<=", 4),
+    Bound("first start / ProcessPoolExecutor", "first_start", "piactors_over_executor", "<=", 1.5),
     Bound("crash to reply / pebble", "crash_to_reply", "piactors_over_pebble", "<=", 1 / 8),
     Bound("crash to reply / pebble, standby", "crash_to_reply", "piactors_standby_over_pebble", "<=", 1 / 8),
     Bound("memory of an idle isolate", "idle_cost", "isolate.uss", "<=", 2.5, "MiB"),

@@ -3,8 +3,9 @@
     python -m benchmarks.pipelined
     python -m benchmarks.pipelined --burst              a million calls at once, and the memory that they take
 
-All calls are sent, then all results are got.  The burst runs in a process of its own, as do as many bare futures: what
-a call takes beyond its future is the difference of the two peaks.
+All calls are sent, then all results are got; `map` makes as many with `proxy.echo.map`, which sends several items in
+one frame, `map_one` with items that need a frame each.  The burst runs in a process of its own, as do as many bare
+futures: what a call takes beyond its future is the difference of the two peaks.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ def send_then_get(proxy: Any, calls: int) -> None:
         future.get(timeout=60)
 
 
+def map_all(proxy: Any, items: list[Any]) -> None:
+    """Make a call for each item, and take all results."""
+    for _ in proxy.echo.map(items):
+        pass
+
+
 def measure(rounds: int, calls: int) -> dict[str, list[float]]:
     """Return the calls a second of each round."""
     ref = subjects.Echo.start()
@@ -47,6 +54,8 @@ def measure(rounds: int, calls: int) -> dict[str, list[float]]:
         contestants = {
             "pipe": lambda: rate(calls, lambda: pipe.pipelined(VALUE, calls, WINDOW)),
             "piactors": lambda: rate(calls, lambda: send_then_get(proxy, calls)),
+            "map": lambda: rate(calls, lambda: map_all(proxy, [VALUE] * calls)),
+            "map_one": lambda: rate(calls, lambda: map_all(proxy, [list(VALUE)] * calls)),
         }
         frame.take_turns(1, contestants)
         found = frame.take_turns(rounds, contestants)
@@ -124,7 +133,8 @@ def main() -> int:
     results = measure(given.rounds, 200 if given.quick else given.calls)
     for name, rates in results.items():
         report.add_median(f"{name}.rate", rates, "calls/s")
-    report.add_ratio("piactors_over_pipe", results["piactors"], results["pipe"])
+    for name in (name for name in results if name != "pipe"):
+        report.add_ratio(f"{name}_over_pipe", results[name], results["pipe"])
     if given.burst:
         burst(report, 2000 if given.quick else given.burst)
     return report.finish()

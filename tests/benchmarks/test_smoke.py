@@ -31,7 +31,8 @@ SCRIPTS = {
         "same_core.pipe.p50",
         "same_core.proxy.p50_over_pipe",
     ),
-    "pipelined": ("pipe.rate", "piactors.rate", "piactors_over_pipe", "burst.bytes_per_future", "burst.bytes_per_call"),
+    "pipelined": ("pipe.rate", "piactors.rate", "piactors_over_pipe", "map_over_pipe", "burst.bytes_per_call"),
+    "awaiting": ("blocking", "asyncio", "asyncio_over_blocking", "threads.rate_over_one", "threads.rate_over_pipe"),
     "arrays": ("array.64KiB.memcpy", "array.1MiB.pipe", "array.1MiB.code_over_pipe", "array.1MiB.data_over_memcpy"),
     "start": (
         "fork",
@@ -42,6 +43,7 @@ SCRIPTS = {
         "launcher_over_fork",
         "launcher_over_executor",
     ),
+    "first_start": ("piactors", "piactors.import", "executor", "piactors_over_executor"),
     "crash_to_reply": ("piactors", "piactors.slowest"),
     "idle_cost": ("isolate.uss", "executor.uss", "isolate_over_executor.uss"),
     "supervision_overhead": ("alone.p50", "supervised.p50", "supervised_over_alone"),
