@@ -16,8 +16,8 @@
 - `host_end`: the end of the main thread, before Python waits for other threads.
 
 Each says in its first lines what it falls back to.  `PIACTORS_PORTABLE`, a comma-separated list of ``pidfd``,
-``memfd``, ``segments``, ``epoll``, ``eventfd``, ``launcher``, ``procfs``, ``pen`` and the names in `limits`, takes a
-mechanism away, so that the fallbacks can be tested where they are not needed.
+``memfd``, ``segments``, ``epoll``, ``eventfd``, ``launcher``, ``procfs``, ``pen``, ``mapped_page`` and the names in
+`limits`, takes a mechanism away, so that the fallbacks can be tested where they are not needed.
 """
 
 from __future__ import annotations
