@@ -25,6 +25,7 @@ from piactors.pihost.wire import wire
 _MAX_SHOWN = 500
 _SMALL = 65_536
 _TIMES_OF_TEXT = 4
+_ALIGNMENT = 16  # of what malloc gives
 
 
 def host_object(key: str, copy: bytes | None = None) -> Any:
@@ -71,6 +72,18 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+def _private(chunks: list[memoryview]) -> bytearray:
+    """Return a copy, out of reach of the isolate, which can still write to the chunks.
+
+    Its end has the alignment that memory of its size has at its beginning, as an array that ends
+    there can then stay in it (taking bytes off the front of a bytearray moves nothing).
+    """
+    padding = -sum(map(len, chunks)) % _ALIGNMENT
+    copy = bytearray().join((bytes(padding), *chunks))
+    del copy[:padding]
+    return copy
+
+
 @attrs.frozen(eq=False)
 class Decoder:
     """Makes values of the payloads of one isolate.
@@ -95,9 +108,11 @@ class Decoder:
         Raises:
             UntrustedReply: if the reply holds what the isolate's trust does not allow.
         """
-        if flags == wire.PICKLE:
+        if flags & ~wire.QUICK == wire.PICKLE:
             if not self.code:
                 raise UntrustedReply(f"isolate {self.name} sent a pickle, but its trust is 'data'")
+            if flags & wire.QUICK:
+                return pickle.loads(payload)
             if len(payload) < _SMALL and payload.find(b"pihost.") < 0 and payload.find(b"piactors._values.futures") < 0:
                 return pickle.loads(payload)  # nothing in it has another name here
             return _Unpickler(payload, self.requested).load()
@@ -106,11 +121,11 @@ class Decoder:
     def _plain(self, payload: Any) -> Any:
         if type(payload) is segments.Lost:
             raise payload.error()
-        if type(payload) is segments.Received:
-            # What an isolate can still write to is copied before it is looked at.
-            payload = b"".join(payload.chunks())
+        owned = type(payload) is segments.Received
+        if owned:
+            payload = _private(payload.chunks())
         try:
-            return plain_decode.decode(payload, budget=self.budget, accept=self.accept)
+            return plain_decode.decode(payload, budget=self.budget, accept=self.accept, owned=owned)
         except plain_decode.BadPlain as error:
             why = str(error)
         # Not within `except`: the context of the error would hold the frames that hold the reply, which may be large.

@@ -13,10 +13,12 @@ from piactors._codec import pickler as pickling
 from piactors._codec.definitions import Needs
 from piactors.errors import NotSendable
 from piactors.pihost.memory.chunks import BLOCKS, CONTAINERS, FEW, LEAST, Chunks
-from piactors.pihost.pickles import byvalue, refusals
+from piactors.pihost.pickles import arrays, byvalue, refusals
 
 _SIMPLE = frozenset({int, float, str, bytes, bool, type(None), tuple, list, dict, set, frozenset})
 """Types of arguments that plain pickle, which is faster, is tried on first."""
+_NUMBERS = frozenset({int, float, bool, type(None)})
+_TEXTS = frozenset({str, bytes})
 _REFUSALS = (pickle.PicklingError, TypeError, AttributeError, RecursionError)
 
 
@@ -153,7 +155,9 @@ def dumps_call(
     return _dumped_call(message, foreign) if byvalue.STACK_GLOBAL in data else data
 
 
-def dumps_simple_call(path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
+def dumps_simple_call(
+    path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any], foreign: bool
+) -> bytes | None:
     """Serialise the call of a method whose arguments are small and of plain kinds; None if they are not, perhaps.
 
     It is asked of every call, so it does nothing that it can do without.
@@ -164,9 +168,30 @@ def dumps_simple_call(path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapp
             if most and len(arg) > most:
                 return None
         data = pickle.dumps((path, args, kwargs) if kwargs else (path, args), 5)
+    except KeyError:
+        return None if foreign else _dumps_arrays(path, args, kwargs)
     except Exception:
         return None
     return None if byvalue.STACK_GLOBAL in data or len(data) >= LEAST else data
+
+
+def _dumps_arrays(path: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
+    """Serialise a call with arrays that are not large, as NumPy itself does; None if anything else is among them."""
+    size = 0
+    for arg in (*args, *kwargs.values()):
+        if arrays.is_simple(arg):
+            size += arg.nbytes
+        elif type(arg) in _TEXTS:
+            size += len(arg)
+        elif type(arg) not in _NUMBERS:
+            return None
+        if size >= LEAST:
+            return None
+    try:
+        data = pickle.dumps((path, args, kwargs) if kwargs else (path, args), 5)
+    except Exception:
+        return None
+    return data if len(data) < LEAST else None
 
 
 def _dumped_call(message: tuple[Any, ...], foreign: bool) -> bytes | Packed:

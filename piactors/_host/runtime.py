@@ -27,6 +27,7 @@ from piactors._process.portable import PortableBackend
 from piactors._rules.lanes import Lanes
 from piactors.errors import StartError
 from piactors.pihost.fork import patched
+from piactors.pihost.memory import allocator
 from piactors.pihost.process import stdio
 
 _CALLBACKS_AT_END = 2.0
@@ -75,6 +76,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        allocator.expect_messages()
         stdio.fill()
         self._members: weakref.WeakSet[Member] = weakref.WeakSet()
         self._alive: dict[int, Member] = {}

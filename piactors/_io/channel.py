@@ -90,6 +90,7 @@ class Channel:
         """Send a frame now, as far as the other side takes it, and keep the rest."""
         head = wire.header(kind, flags, generation, seq, len(payload))
         if len(payload) > JOIN_UP_TO:
+            self.end.make_room()
             self.last = (seq, id(payload), head)
             self.out.extend((head, memoryview(payload)))
         else:

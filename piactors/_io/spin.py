@@ -12,7 +12,7 @@ import time
 
 from piactors._platform.wake import Waker
 
-SECONDS = 60e-6
+SECONDS = 100e-6
 """How long one wait stays awake: about what it takes to wake a core."""
 _MISSES = 3
 """Waits in a row that were too long, after which the next ones sleep at once."""

@@ -47,7 +47,7 @@ class Calls:
         isolate = self._isolate
         delivery = isolate.delivery
         if delivery.sails and not retries and call_timeout is None and self._plain_as is isolate.life.description:
-            payload = encode.dumps_simple_call(path, args, kwargs)
+            payload = encode.dumps_simple_call(path, args, kwargs, self._foreign)
             if payload is not None and not events.instruments:
                 call = Call(delivery, path, payload)
                 try:

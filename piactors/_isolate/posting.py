@@ -45,6 +45,7 @@ _HELD_SECONDS = 0.001
 AHEAD = 64
 """Each time so many messages were sent, their sender reads what has come."""
 _pack = wire.HEADER.pack
+_SIMPLE = wire.PICKLE | wire.QUICK
 MakeError = Callable[[], BaseException]
 
 
@@ -172,8 +173,12 @@ class Posting:
                 if not seq:
                     return False
                 held = self.held
-                held.append(_pack(size, wire.CALL, wire.PICKLE, self._generation, seq) + payload)
-                if len(held) < _JOINED and size <= HELD_BYTES and self.mailbox.count_in_flight() > _FEW:
+                if size > HELD_BYTES:
+                    self._flush()
+                    process.send(wire.CALL, _SIMPLE, seq, payload)
+                    return True
+                held.append(_pack(size, wire.CALL, _SIMPLE, self._generation, seq) + payload)
+                if len(held) < _JOINED and self.mailbox.count_in_flight() > _FEW:
                     if not self._flush_due:
                         self._flush_due = True
                         self.loop.call_soon(self._flush_later)
@@ -201,7 +206,7 @@ class Posting:
                 seq = self.mailbox.number_many(calls, len(payload) // len(calls) + 1)
                 if not seq:
                     return False
-                self.held.append(_pack(len(payload), wire.BULK, wire.PICKLE, self._generation, seq) + payload)
+                self.held.append(_pack(len(payload), wire.BULK, _SIMPLE, self._generation, seq) + payload)
                 self._flush()
             except BaseException:  # as in `post`
                 self._mend(process)

@@ -25,6 +25,15 @@ class NotPortable(TypeError):
     """An array cannot be sent to another interpreter; the text names its dtype, and what to do."""
 
 
+def is_simple(value: Any) -> bool:
+    """Whether it is an array of numbers in a row, which the same NumPy at the other end loads as it is."""
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is None or type(value) is not getattr(numpy, "ndarray", None):
+        return False
+    dtype = value.dtype
+    return bool(dtype.isbuiltin == 1 and dtype.kind in "biufc" and value.flags.c_contiguous)
+
+
 # --- taking apart -----------------------------------------------------------------------------
 
 

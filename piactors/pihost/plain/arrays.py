@@ -155,7 +155,10 @@ def _ndarray(r: PlainReader, order: str, record: bool) -> Any:
     if dtype.itemsize == 0:
         raise r.bad("an array whose items take no bytes")
     if raw and dtype.names is None:
-        result = made(r, numpy.frombuffer(raw, dtype).reshape, shape, order=order).copy(order=order)
+        result = made(r, numpy.frombuffer(raw, dtype).reshape, shape, order=order)
+        # One that is most of what was copied for this reader stays there; a small one would hold all the rest.
+        if not (r.owned and 2 * len(raw) > r.end and result.flags.aligned):
+            result = result.copy(order=order)
     else:
         result = made(r, numpy.empty, shape, dtype, order=order)
         # As bytes: NumPy's own copy of a structure leaves out the bytes between the fields.
@@ -166,7 +169,7 @@ def _ndarray(r: PlainReader, order: str, record: bool) -> Any:
 
 
 def _check_items(r: PlainReader, numpy: Any, result: Any) -> None:
-    """Refuse items that NumPy takes for granted not to exist; `result` is already a copy.
+    """Refuse items that NumPy takes for granted not to exist; `result` is out of the child's reach.
 
     NumPy counts the True of a mask by adding bytes, so a "bool" of 255 makes it write beyond
     what it has allocated.

@@ -39,19 +39,21 @@ def decode(
     budget: int,
     accept: Mapping[str, type] = NO_CLASSES,
     max_depth: int = t.MAX_DEPTH,
+    owned: bool = False,
 ) -> object:
     """Return the value that `data` encodes.
 
     `budget` is how many bytes of memory the value may take, by an estimate that follows CPython.
     `accept` maps "module:qualname" to the classes whose objects may be made, by their __new__
     and __setstate__.  `max_depth` can lower the limit on nesting but not raise it.
+    `owned` says that nobody else has `data`, a bytearray: an array that is most of it stays in it.
     Raises BadPlain for anything but a whole, well-formed and affordable value.
     """
     view = memoryview(data)
     whole = view.c_contiguous and view.nbytes > 0
     view = view.cast("B") if whole else memoryview(bytes(view))
-    source = data if type(data) is bytes else view
-    r = PlainReader(source, view, budget, accept, min(max_depth, t.MAX_DEPTH))
+    source = data if type(data) is bytes or owned else view
+    r = PlainReader(source, view, budget, accept, min(max_depth, t.MAX_DEPTH), owned)
     try:
         return _whole(r)
     except (BadPlain, MemoryError):

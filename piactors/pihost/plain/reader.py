@@ -29,6 +29,7 @@ class PlainReader:
         "key_seconds",
         "left",
         "max_depth",
+        "owned",
         "pos",
         "view",
         "zones",
@@ -36,14 +37,15 @@ class PlainReader:
 
     def __init__(
         self,
-        data: Union[bytes, memoryview],
+        data: Union[bytes, bytearray, memoryview],
         view: memoryview,
         budget: int,
         accept: Mapping[str, type],
         max_depth: int,
+        owned: bool = False,
     ) -> None:
         self.data, self.view, self.pos, self.end = data, view, 0, len(view)
-        self.left, self.accept = budget, accept
+        self.left, self.accept, self.owned = budget, accept, owned
         self.depth, self.max_depth = 0, max_depth
         # Where the last int too long for quadratic arithmetic was, and the account of the keys.
         self.big_int_at = -1

@@ -22,7 +22,7 @@ from ..wire.page import SequencePage
 from ..wire.streams import FrameStream
 from . import faults, hosted
 from .coroutines import CoroutineRunner
-from .replies import Replies, quick
+from .replies import Replies, quick, simple_array
 from .sharing import Sharing
 
 _MOST_SHOWN = 1000
@@ -40,15 +40,22 @@ class CallsEnding(NamedTuple):
 
 
 class CallLoop:
-    """Runs the messages of one generation in `threads` threads, the main thread among them."""
+    """Runs the messages of one generation in `threads` threads, the main thread among them.
 
-    def __init__(self, data: FrameStream, page: SequencePage, replies: Replies, threads: int, sharing: Sharing) -> None:
+    Args:
+        own: whether this is the host's own interpreter, with the same packages.
+    """
+
+    def __init__(
+        self, data: FrameStream, page: SequencePage, replies: Replies, threads: int, sharing: Sharing, own: bool
+    ) -> None:
         self._sharing = sharing
         self._data = data
         self.page = page
         self._replies = replies
         self._trusted = Replies(True, replies.accept, replies.most)
         self._quick = quick(data, replies.most)
+        self._is_own = own
         self._threads = threads
         self._others: List[threading.Thread] = []
         self._turn = threading.Lock()
@@ -173,10 +180,10 @@ class CallLoop:
         """Do what a message asks for: a call of a method, nearly always, so without a step more than that takes."""
         if flags & wire.SHARED:
             message = byvalue.loads_chunks(self._sharing.receive(payload))
-        elif byvalue.STACK_GLOBAL in payload or store.pending:
-            message = byvalue.loads(payload)
-        else:
+        elif flags & wire.QUICK and not store.pending:
             message = pickle.loads(payload)
+        else:
+            message = byvalue.loads(payload)
         if len(message) == 2:
             path, args = message
             target = self.hosted.obj
@@ -244,8 +251,13 @@ class CallLoop:
             self._data.send(wire.DONE if kind == wire.TELL else wire.SKIPPED, 0, seq)
             return
         replies = self._trusted if flags & wire.CODE else self._replies  # as `_replies_to`, without a step more
-        if replies.code and self._quick(seq, value):
-            return
+        if replies.code:
+            if self._quick(seq, value):
+                return
+            array = simple_array(value, replies.most) if self._is_own and not flags & wire.INLINE else None
+            if array is not None:
+                self._data.send(wire.REPLY, wire.PICKLE | wire.QUICK, seq, array)
+                return
         try:
             flags, payload = self._payload(replies, value, bool(flags & wire.INLINE))
         except plain_encode.NotPlain as error:

@@ -22,6 +22,7 @@ else:
     import _signal
 
 from .. import PROTOCOL
+from ..memory import allocator
 from ..pickles import byvalue, copies
 from ..pickles.store import store
 from ..plain import encode as plain_encode
@@ -59,6 +60,7 @@ class Descriptors(NamedTuple):
 
 def main(arguments: List[str]) -> None:
     """Run an isolate in a fresh interpreter: given its parent's pid, the numbers of its descriptors, and its orders."""
+    allocator.expect_messages()
     parent, *numbers = map(int, arguments[:-1])
     fds = Descriptors(*numbers)
     try:
@@ -222,7 +224,7 @@ class IsolateProcess:
         replies = self._replies
         sharing = Sharing(self._control_stream, init["shared"])
         page = SequencePage(self._fds.page)
-        loop = CallLoop(self._data, page, replies, init["concurrency"], sharing)
+        loop = CallLoop(self._data, page, replies, init["concurrency"], sharing, init["own_interpreter"])
         control = HostLink(
             self._control_stream, self._data, self._fds.host_pidfd, replies, lambda: self._described(loop), sharing
         )

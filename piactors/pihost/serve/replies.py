@@ -11,11 +11,11 @@ import sys
 from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple, Union
 
 from ..memory.chunks import LEAST, Chunks
-from ..pickles import byvalue, rebuild
+from ..pickles import arrays, byvalue, rebuild
 from ..pickles.store import store
 from ..plain import encode as plain_encode
 from ..wire import wire
-from ..wire.streams import FrameStream
+from ..wire.streams import JOIN_UP_TO, FrameStream
 from . import faults
 
 _TEXT_LIMIT = 1 << 16
@@ -47,6 +47,9 @@ def quick(stream: FrameStream, most: int) -> Callable[[int, Any], bool]:
         size = len(payload)
         if names_a_global in payload or size > most:
             return False
+        if size > JOIN_UP_TO:
+            stream.send(kind, flags, seq, payload)
+            return True
         frame = pack(size, kind, flags, generation, seq) + payload
         acquire()
         try:
@@ -60,6 +63,14 @@ def quick(stream: FrameStream, most: int) -> Callable[[int, Any], bool]:
         return True
 
     return send
+
+
+def simple_array(value: Any, most: int) -> Optional[bytes]:
+    """Return the pickle of an array that is not large, as NumPy itself makes it; None if that is not how it travels."""
+    if not arrays.is_simple(value) or value.nbytes >= LEAST:
+        return None
+    payload = pickle.dumps(value, 5)
+    return payload if len(payload) <= min(most, LEAST) else None
 
 
 class Replies:

@@ -7,10 +7,16 @@ own for each.  What needs to carry descriptors is a socket.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
+import sys
 from functools import partial
 from typing import Any, Callable, List, Sequence
+
+_SET_SIZE = getattr(fcntl, "F_SETPIPE_SZ", 1031)
+_LARGE = 1 << 20
+"""Bytes that a pipe holds once there was a large message, if the kernel lets this user have so much."""
 
 
 class SocketEnd:
@@ -35,6 +41,9 @@ class SocketEnd:
         """Say whether reading and writing wait."""
         self.sock.setblocking(blocking)
 
+    def make_room(self) -> None:
+        """A large message is to be written."""
+
     def interrupt(self) -> None:
         """Have this process's own read of it return, in another thread; nothing is read after that."""
         with contextlib.suppress(OSError):
@@ -51,6 +60,7 @@ class PipeEnd:
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
         self._fds: List[int] = [read_fd, write_fd]
+        self._is_large = not sys.platform.startswith("linux")
         self.read: Callable[[int], bytes] = partial(os.read, read_fd)
         self.read_into: Callable[[Any], int] = partial(_read_into, read_fd)
         self.write: Callable[[Any], int] = partial(os.write, write_fd)
@@ -68,6 +78,14 @@ class PipeEnd:
         """Say whether reading and writing wait; the other end's are not concerned."""
         for fd in self._fds:
             os.set_blocking(fd, blocking)
+
+    def make_room(self) -> None:
+        """A large message is to be written: have the kernel take more at once, if it allows that."""
+        if self._is_large:
+            return
+        self._is_large = True
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._fds[1], _SET_SIZE, _LARGE)
 
     def interrupt(self) -> None:
         """Have this process's own read of it return, in another thread, which has to know that this is the end."""

@@ -15,7 +15,7 @@ from .ends import PipeEnd, SocketEnd
 if TYPE_CHECKING:
     from .spin import Spinner
 
-_JOIN_UP_TO = 32768
+JOIN_UP_TO = 32768
 _pack = wire.HEADER.pack
 
 
@@ -103,14 +103,18 @@ class FrameStream:
         head = _pack(size, kind, flags, self.generation, seq)
         lock.acquire()  # not `with`, which takes twice as long
         try:
-            if size <= _JOIN_UP_TO:
+            if size <= JOIN_UP_TO:
                 data = head + payload
                 sent = self.end.write(data)
                 if sent != len(data):
                     self.send_rest(data, sent)
             else:
-                self.send_rest(head, 0)
-                self.send_rest(payload, 0)
+                self.end.make_room()
+                sent = self.end.write_pieces((head, payload))  # at once: the reader would wake for the head alone
+                if sent < len(head):
+                    self.send_rest(head, sent)
+                    sent = len(head)
+                self.send_rest(payload, sent - len(head))
         except OSError:
             self.gone()
         finally:

@@ -109,6 +109,8 @@ INLINE = 4
 """Of a CALL: the answer has to come through the socket."""
 CODE = 8
 """Of a CALL: the answer may be a pickle, whatever else the isolate is trusted with."""
+QUICK = 32
+"""Of a CALL, BULK or REPLY: its pickle names nothing that has another name at the other end."""
 LACK = 16
 """Of a START_FAILED: there was too little of something (see `lacks`), and it was not isolated code that met with it."""
 
