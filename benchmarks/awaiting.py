@@ -3,8 +3,9 @@
     python -m benchmarks.awaiting
 
 One coroutine awaits one call after the other, under asyncio and, where it is installed, under uvloop; `busy` is the
-same while another task of that event loop has always something to do.  `threads` is the rate of 8 threads together, each
-of which waits for its calls, over the rate of one, and over that of 8 threads that share a bare pipe under a lock.
+same while another task of that event loop always has something to do. `threads` is the rate of 8 threads together,
+each of which waits for its calls, over the rate of one, and over that of 8 threads that share a bare pipe under a
+lock.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import queue
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 import attrs
@@ -15,6 +17,7 @@ from piactors.options import IsolationOptions
 from piactors.proxy import A_co, P, check_call_options
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Concatenate, Unpack
 
     from piactors._validation.type_variables import A, AnyArgument
@@ -157,18 +160,29 @@ class ActorStarter(Generic[A_co, P]):
 def _start(
     actor_class: type[Any], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> IsolateRef[Any]:
-    # Not before it is needed: an isolate has this module, and seldom starts isolates of its own.
-    from piactors._spawn import start
+    with _ahead(options):
+        # Not before it is needed: an isolate has this module, and seldom starts isolates of its own.
+        from piactors._spawn import start
 
-    return start.start_actor(actor_class, options, args, kwargs)
+        return start.start_actor(actor_class, options, args, kwargs)
 
 
 async def _start_async(
     actor_class: type[Any], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> IsolateRef[Any]:
-    from piactors._spawn import start  # as above
+    with _ahead(options):
+        from piactors._spawn import start  # as above
 
-    return await start.start_actor_async(actor_class, options, args, kwargs)
+        return await start.start_actor_async(actor_class, options, args, kwargs)
+
+
+def _ahead(options: IsolationOptions) -> AbstractContextManager[None]:
+    """Have the launcher start while this program imports the rest, if this is its first isolate."""
+    if "piactors._host.runtime" in sys.modules:
+        return nullcontext()
+    from piactors._process import launcher_process
+
+    return launcher_process.head_start(options)
 
 
 @overload

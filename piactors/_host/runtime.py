@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from piactors._host.confiner import Confiner
 from piactors._host.monitor import Monitor
@@ -23,7 +23,7 @@ from piactors._platform import host_end, late_threads, own_python, pidfd, taken_
 from piactors._process import launcher_env
 from piactors._process.backend import Backend, Order
 from piactors._process.launcher import LauncherBackend
-from piactors._process.portable import PortableBackend
+from piactors._process.launcher_process import LauncherProcess, Rights, rights, take_ahead
 from piactors._rules.lanes import Lanes
 from piactors.errors import StartError
 from piactors.pihost.fork import patched
@@ -58,9 +58,6 @@ class Member(Protocol):
         """This process is a forked copy of the host: be dead here, and touch nothing of the parent's."""
 
 
-Rights = tuple[Any, ...]
-
-
 class Key(NamedTuple):
     """What the isolates of one launcher have in common."""
 
@@ -83,7 +80,7 @@ class Runtime:
         self._trees: list[Member] = []
         self._lock = threading.RLock()  # isolates start and end on any thread, a signal handler in one of them included
         self._backends: dict[Key | None, Backend] = {}
-        self._rights = _rights()
+        self._rights = rights()
         self.confiner = Confiner()
         self.monitor = Monitor()
         self.lanes = Lanes()
@@ -135,6 +132,8 @@ class Runtime:
         launcher.
         """
         if taken_away("launcher"):
+            from piactors._process.portable import PortableBackend  # which only a test asks for
+
             return self._backends.setdefault(None, PortableBackend(self.loop, self._host_pidfd))
         interpreter = order.interpreter
         if order.fresh:
@@ -143,7 +142,7 @@ class Runtime:
             interpreter, preload, own = launcher or interpreter, (), launcher is not None
         lane = self.lanes.lane_of(order.member, time.monotonic())
         names = launcher_env.env_class(order.env, order.whole_env)
-        key = Key(interpreter, tuple(preload), _rights(), names, lane)
+        key = Key(interpreter, tuple(preload), rights(), names, lane)
         backend = self._backends.get(key)
         if order.fresh and not _serves(backend):  # its environment comes with its order
             alike = (self._backends[k] for k in self._backends if k is not None and k._replace(env=names) == key)
@@ -154,16 +153,10 @@ class Runtime:
 
     def _new_launcher(self, key: Key, own: bool) -> LauncherBackend:
         try:
-            return LauncherBackend(
-                self.loop,
-                key.interpreter,
-                key.preload,
-                own,
-                self._host_pidfd,
-                self.confiner,
-                key.env,
-                self._launcher_lost,
+            launcher = take_ahead(key.interpreter, key.preload, own, key.env, key.rights) or LauncherProcess(
+                key.interpreter, key.preload, own, key.env, self._host_pidfd
             )
+            return LauncherBackend(self.loop, launcher, key.interpreter, self.confiner, self._launcher_lost)
         except PermissionError as error:
             if key.rights == self._rights:
                 raise
@@ -269,11 +262,6 @@ def _close(fd: int) -> None:
 
 def _serves(backend: Backend | None) -> bool:
     return backend is not None and not getattr(backend, "lost", False)
-
-
-def _rights() -> Rights:
-    """Return the user that this process acts as: what is started now has the same rights."""
-    return os.getresuid(), os.getresgid(), tuple(sorted(os.getgroups()))
 
 
 _lock = threading.Lock()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from piactors._rules import restart
 from piactors._rules.bodies import ProcessEnding
@@ -12,9 +12,11 @@ from piactors._rules.moment import Moment
 from piactors._rules.parent import Decision, Later
 from piactors._rules.restart import StayDown
 from piactors._rules.succession import MOST_LAUNCHERS_LOST
-from piactors._rules.supervisor.actions import Exit
 from piactors.exit_reason import ExitReason
 from piactors.options import IsolationOptions
+
+if TYPE_CHECKING:
+    from piactors._rules.supervisor.actions import Exit
 
 MakeError = Callable[[], BaseException]
 """Makes the error of a failed start, in the thread that asks for it: it may have to decode what isolated code sent."""

@@ -1,7 +1,7 @@
 """A small file in memory that host and isolate share; a temporary file without a name elsewhere, and without /proc.
 
 The file is sealed against shrinking and growing if the kernel can, so that an isolate cannot
-take it from under its own mapping; the host never maps it at all.
+take it from under the mapping of either side; the host maps only one that is sealed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import tempfile
 
 from piactors._platform import taken_away
 
@@ -42,6 +41,8 @@ def _in_memory(size: int) -> tuple[int, int] | None:
 
 
 def _on_disk(size: int) -> tuple[int, int]:
+    import tempfile  # which loads much, and where there are memory files nobody needs it
+
     fd, path = tempfile.mkstemp(prefix="piactors-page-")
     try:
         # On a full disk a hole would mean SIGBUS, and the end of the process that writes into it.

@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import secrets
 import signal
-import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,21 +15,15 @@ from piactors._io import background
 from piactors._io.loop import Loop
 from piactors._platform import markers, pidfd
 from piactors._platform.limits import cgroups
-from piactors._process import launcher_channel, launcher_env, launcher_sweep, launcher_watch, pihost_files
-from piactors._process.backend import MARKER_PREFIX, RESOURCES, LauncherCgroups, Order, ProcessListener
-from piactors._process.flags import interpreter_flags
+from piactors._process import launcher_channel, launcher_sweep, launcher_watch
+from piactors._process.backend import RESOURCES, LauncherCgroups, Order, ProcessListener
 from piactors._process.launcher_channel import AFTER_FAILURE, MOST_FAILURES, LauncherChannel
 from piactors._process.launcher_news import LauncherNews, rusage_of
+from piactors._process.launcher_process import LauncherProcess
 from piactors._process.launcher_watch import LauncherWatch
 from piactors._text.logs import logger
-from piactors.pihost.process import inherit, lacks
+from piactors.pihost.process import lacks
 from piactors.pihost.wire import wire
-
-WARM_MODULES = ("piactors.actor",)
-"""What a launcher of the host's own interpreter imports besides `preload`: what actors need in an isolate.
-
-Little: each page that a launcher has makes each fork slower.  Isolates ask for what only some of them need.
-"""
 
 _END_SECONDS = 3.0
 _MOST_REQUEST = 1 << 25
@@ -47,15 +38,11 @@ class LauncherBackend(LauncherChannel):
     def __init__(
         self,
         loop: Loop,
+        launcher: LauncherProcess,
         interpreter: str,
-        preload: Sequence[str],
-        own: bool,
-        host_pidfd: int,
         confiner: LauncherCgroups,
-        env: launcher_env.EnvClass,
         on_lost: Callable[[Sequence[str]], None],
     ) -> None:
-        self._env = env
         self._on_lost = on_lost
         self._members: dict[int, str] = {}
         self._loop = loop.share(self._failed)
@@ -74,54 +61,28 @@ class LauncherBackend(LauncherChannel):
         self._spare_fd = -1
         self._is_warm = False
         self._interpreter = interpreter
-        self.marker = MARKER_PREFIX + secrets.token_hex(12)
+        self.marker = launcher.marker
         self.lost = False
         self._news = LauncherNews(1 << 20)
         self._unsorted = None
         self._outbox: deque[tuple[bytes, Sequence[int], int]] = deque()
+        if launcher.unsent:
+            self._outbox.append((launcher.unsent, (), 0))
         self._watch = LauncherWatch(self._loop, self, self._pid_if_ended)
-        self._sock, theirs = socket.socketpair()
-        try:
-            self._sock.setblocking(False)
-            theirs.setblocking(True)  # whatever time-out the program has made the default of its sockets
-            self._process = self._start([interpreter, *interpreter_flags(own)], theirs, host_pidfd)
-        except BaseException:
-            self._sock.close()
-            raise
-        finally:
-            theirs.close()
+        self._sock, self._process = launcher.sock, launcher.process
         self.process_fd = -1
         try:
             self.process_fd = pidfd.open_pid(self._process.pid)
             self._watch_it()
-            self._send(wire.SETUP, 0, self._setup(own, preload))
+            self._send(wire.JOIN, 0, {"cgroup": self._cgroup or "", "bases": cgroups.possible_bases()})
         except BaseException:
             self.close()
             raise
-
-    @staticmethod
-    def _setup(own: bool, preload: Sequence[str]) -> dict[str, Any]:
-        return {
-            "sys_path": inherit.absolute(sys.path) if own else None,
-            "preload": [*(WARM_MODULES if own else ()), *preload],
-            "bases": cgroups.possible_bases(),
-        }
 
     @property
     def pid(self) -> int:
         """The launcher's pid."""
         return self._process.pid
-
-    def _start(self, command: list[str], theirs: socket.socket, host_pidfd: int) -> subprocess.Popen[bytes]:
-        inherited = [theirs.fileno(), *([host_pidfd] if host_pidfd >= 0 else [])]
-        return subprocess.Popen(
-            [*command, *pihost_files.COMMAND, "launcher", str(theirs.fileno()), str(host_pidfd), self._cgroup or ""],
-            pass_fds=inherited,
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env=launcher_env.launcher_env(self._env, self.marker),
-        )
 
     def launch(self, order: Order, fds: Sequence[int], listener: ProcessListener) -> None:
         """Make one with the descriptors for data, control, stdout, stderr and page, which stay the caller's."""

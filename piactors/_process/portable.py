@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import subprocess
 from collections.abc import Sequence
 from functools import partial
@@ -42,7 +41,7 @@ class PortableBackend:
         """Make one with the descriptors that `Backend.launch` names, which stay the caller's."""
         requests, replies, control, out, err, page, *stdin = fds
         inherited = [requests, replies, control, page, *([self._host_pidfd] if self._host_pidfd >= 0 else [])]
-        marker = MARKER_PREFIX + secrets.token_hex(12)
+        marker = MARKER_PREFIX + os.urandom(12).hex()
         numbers = [os.getpid(), requests, replies, control, page, self._host_pidfd]
         try:
             process = subprocess.Popen(

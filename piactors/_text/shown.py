@@ -6,26 +6,31 @@ Values (a line given to a callable, an exception) stay as they are; this is for 
 
 from __future__ import annotations
 
+import functools
 import re
 
-_UNSAFE = re.compile(
+_UNSAFE = (
     "[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
     "\u2028\u2029"  # what else ends a line
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # what changes the direction of a text
     "\ud800-\udfff]"  # surrogates, which no stream can write
 )
 _NAMES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_LINE_END = re.compile("\r\n|\n")
+
+
+@functools.cache
+def _unsafe() -> re.Pattern[str]:
+    return re.compile(_UNSAFE)  # which takes milliseconds, and few programs need it
 
 
 def line(text: str) -> str:
     """Return a text as one line: whatever is not a harmless character is escaped, line ends too."""
-    return text if text.isprintable() else _UNSAFE.sub(_escaped, text)
+    return text if text.isprintable() else _unsafe().sub(_escaped, text)
 
 
 def words(text: str) -> str:
     """Return a line of output as one line, as `line` does, with blanks in place of tabs."""
-    return text if text.isprintable() else _UNSAFE.sub(_escaped, text.expandtabs())
+    return text if text.isprintable() else _unsafe().sub(_escaped, text.expandtabs())
 
 
 def block(text: str, indent: str = "  ", first: str = "") -> str:
@@ -37,7 +42,7 @@ def block(text: str, indent: str = "  ", first: str = "") -> str:
     """
     if text.isprintable():
         return first + text
-    head, *rest = _LINE_END.split(text)
+    head, *rest = text.replace("\r\n", "\n").split("\n")
     return "\n".join([first + words(head), *((indent + words(one)).rstrip(" ") for one in rest)])
 
 

@@ -36,10 +36,10 @@ _MAX_FRAME = 1 << 26
 class Launcher:
     """The launcher's loop: requests of the host, deaths of children, the death of the host."""
 
-    def __init__(self, control: socket.socket, host_pidfd: int, launcher_cgroup: str) -> None:
+    def __init__(self, control: socket.socket, host_pidfd: int) -> None:
         self._control = control
         self._host_pidfd = host_pidfd
-        self._cgroup = launcher_cgroup
+        self._cgroup = ""
         self._bases: List[str] = []
         self._decoder = wire.FrameDecoder(_MAX_FRAME)
         self._fds: List[int] = []
@@ -102,6 +102,8 @@ class Launcher:
         request = pickle.loads(frame.payload)
         if frame.kind == wire.SETUP:
             self._warm_up(request)
+        elif frame.kind == wire.JOIN:
+            self._join(request["cgroup"], request["bases"])
         elif frame.kind == wire.SIGNAL:
             self._signal(frame.seq, request["number"])
         elif frame.kind == wire.LOOK:
@@ -140,8 +142,14 @@ class Launcher:
         del self._fds[: len(fds)]
         return fds
 
+    def _join(self, cgroup: str, bases: List[str]) -> None:
+        """Move into a group of its own, in which all its forks begin."""
+        self._cgroup, self._bases = cgroup, bases
+        if cgroup:
+            with contextlib.suppress(OSError):
+                confine.join(cgroup)
+
     def _warm_up(self, request: Dict[str, Any]) -> None:
-        self._bases = request["bases"]
         if request["sys_path"] is not None:
             sys.path[:] = request["sys_path"]
         for name in request["preload"]:
@@ -329,13 +337,9 @@ def main(arguments: List[str]) -> None:
         poller.register(host_pidfd, select.POLLIN)
         if poller.poll(0):
             return
-    launcher_cgroup = arguments[2]
-    if launcher_cgroup:
-        with contextlib.suppress(OSError):
-            confine.join(launcher_cgroup)
     linux.become_subreaper()
     adopted.install()
     linux.name_process("pi-launcher")
     sys.modules["__main__"] = type(sys)("__main__")
     threading.current_thread().name = "launcher"
-    Launcher(control, host_pidfd, launcher_cgroup).run()
+    Launcher(control, host_pidfd).run()

@@ -60,6 +60,8 @@ SPARED = 39
 """The launcher may not send it either."""
 LOOK = 40
 """To the launcher: news of an isolate is due and does not come; it is to look, and to end what holds that back."""
+JOIN = 42
+"""To the launcher: the control group that it and its forks are in, and where groups of its isolates may be."""
 LOOKED = 41
 """What it saw: the letter of the process's state in /proc, or nothing if there is no such process (any more)."""
 
@@ -98,6 +100,7 @@ KINDS = frozenset(
         SPARED,
         LOOK,
         LOOKED,
+        JOIN,
     )
 )
 
@@ -106,7 +109,7 @@ PLAIN = 0
 PICKLE = 1
 SHARED = 2
 INLINE = 4
-"""Of a CALL: the answer has to come through the socket."""
+"""Of a CALL: the answer has to come through the data channel."""
 CODE = 8
 """Of a CALL: the answer may be a pickle, whatever else the isolate is trusted with."""
 QUICK = 32
