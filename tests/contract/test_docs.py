@@ -47,7 +47,7 @@ def programs(page: str = "README.md") -> list[str]:
 
 
 PAGES = {
-    "README.md": 6,
+    "README.md": 7,
     "docs/supervision.md": 3,
     "docs/limits.md": 4,
     "docs/values.md": 2,

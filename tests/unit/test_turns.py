@@ -134,6 +134,7 @@ class Line:
         self.lock = ""
         self.taking_off = 0
         self.tick = False
+        self.asked = self.watch_due = False
         self.calls = 0
         self.begun = 0
         self.running = 0
@@ -155,6 +156,8 @@ class Line:
             self.lock,
             self.taking_off,
             self.tick,
+            self.asked,
+            self.watch_due,
             self.calls,
             self.begun,
             self.running,
@@ -170,6 +173,7 @@ class World:
         self.pc = ["put"] * len(waits)
         self.on = [-1] * len(waits)
         self.outcomes: list[list[str]] = [[] for _ in waits]
+        self.wanted: set[int] = set()
         self.due: dict[int, str] = {}
         self.mailbox = Mailbox(2, 1000)
         self.lines = [Line()]
@@ -185,6 +189,7 @@ class World:
             tuple(self.pc),
             tuple(self.on),
             tuple(map(tuple, self.outcomes)),
+            frozenset(self.wanted),
             tuple(self.due.items()),
             waiting,
             in_flight,
@@ -214,6 +219,7 @@ class World:
             reads = (line.turns.watched and line.in_socket) or line.calls
             found += [("loop_read", 0)] if reads and not line.turns.closed else []
             found += [("look", 0)] if line.tick else []
+            found += [("loop_watch", 0)] if line.watch_due else []
             found += [("ended", 0)] if not line.alive else []
         elif line.lock == "loop":
             found.append(("handle", -1))
@@ -246,15 +252,19 @@ class World:
         self.mailbox.put(message)
         if self.mailbox.next_to_send() is not None:
             self.line.to_isolate.append(message.seq)
-        more = self.mailbox.in_flight > 1
-        self.pc[caller] = "watch" if more or not self.waits[caller] else "borrow"
+        self.pc[caller] = "borrow" if self.waits[caller] else "watch"
 
     def _watch(self, caller: int) -> None:
-        """See to it that the loop watches; it tries the lock only, and who holds it or ticks sees to it after."""
-        if not self.line.lock:
-            self.line.turns.watch()
-        first = self.on[caller] < 0 and self.waits[caller]
-        self.pc[caller] = "borrow" if first else "latched"
+        """Say that the answer is wanted, and have the loop see to it; no lock is taken here."""
+        self.wanted.add(caller)
+        self.line.asked = self.line.watch_due = True
+        self.pc[caller] = "latched"
+
+    def _loop_watch(self, _: int) -> None:
+        line = self.line
+        line.watch_due = False
+        line.turns.watch()
+        line.asked = not line.turns.watched  # then whoever has the turn sees to it
 
     def _borrow(self, caller: int) -> None:
         taken = self.line.turns.take(caller + 1)
@@ -313,7 +323,9 @@ class World:
 
     def _give(self, caller: int) -> None:
         line = self.lines[self.on[caller]]
-        line.turns.give_back(0, answers_due=self.mailbox.in_flight > 0)
+        wanted = any(message.reply_to in self.wanted for message in self.mailbox.unanswered())
+        line.turns.give_back(0, answers_due=line.asked or wanted)
+        line.asked = False
         if not line.turns.watched and not line.turns.closed:
             line.tick = True
         self.pc[caller] = "done" if self.outcomes[caller] else "watch"
