@@ -111,6 +111,7 @@ def calls_to_any(report: frame.Report, tree: SupervisorRef, isolates: int, round
     bare = [crowd.measured(isolates, calls) for _ in range(rounds)]
     report.add_median("call.bare_fork.random.p50", [one["random"] for one in bare], "µs")
     report.add_median("call.bare_fork.lone.p50", [one["lone"] for one in bare], "µs")
+    report.add_ratio("call.random_over_bare_fork", found["random"], [one["random"] for one in bare])
     report.add_ratio("call.bare_fork.random_over_lone", [one["random"] for one in bare], [one["lone"] for one in bare])
 
 

@@ -13,7 +13,4 @@ class LateModule:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        module = importlib.import_module(self._name)
-        found = getattr(module, name)
-        self.__dict__[name] = found  # found at once from now on
-        return found
+        return getattr(importlib.import_module(self._name), name)  # anew each time: somebody may have replaced it

@@ -57,6 +57,7 @@ SCRIPTS = {
         "call.random.p50",
         "call.lone.p50",
         "call.random_over_lone",
+        "call.random_over_bare_fork",
         "call.bare_fork.random_over_lone",
         "killed",
         "killed.until_all_answer",
@@ -126,6 +127,8 @@ def test_some_of_them_run_together_and_their_bounds_are_told(tmp_path: Path) -> 
     lines = [line for line in text.splitlines() if line.endswith(("met", "NOT MET"))]
     assert [line.partition("  ")[0] for line in lines] == [
         "pipelined / pipe with 64 under way",
+        "map / the same",
+        "map, a frame for each item / the same",
         "supervised call / one alone",
     ]
 

@@ -9,6 +9,10 @@ from tests.contract import surface
 
 RECORDED = Path(__file__).with_name("surface.txt").read_text().splitlines()
 ADDED = [
+    "CallProxy.amap(self, items: 'Iterable[Any]', *, window: 'int' = 256, return_exceptions: 'bool' = False) "
+    "-> 'AsyncIterator[T_co]'",
+    "CallProxy.map(self, items: 'Iterable[Any]', *, window: 'int' = 256, ordered: 'bool' = True, "
+    "return_exceptions: 'bool' = False) -> 'Iterator[T_co]'",
     "IsolateRef.recycle(self) -> 'Future[int]'",
     "IsolateRef.replace(self, target: 'object', /, *args: 'Any', options: 'IsolationOptions | None' = None, "
     "**kwargs: 'Any') -> 'Future[int]'",

@@ -252,7 +252,7 @@ def test_a_closed_pool_packs_nothing(peers: Peers) -> None:
 def test_a_segment_is_given_back_when_the_last_object_in_it_is_gone(peers: Peers, how: str) -> None:
     value: Any = np.arange(100_000)
     if how == "bytearray":
-        value = pickle.PickleBuffer(bytearray(200_000))
+        value = pickle.PickleBuffer(bytearray(400_000))
     if how == "second of two":
         value = [np.arange(100_000), np.arange(100_000)]
     parcel = peers.pool.pack(chunks_of(value))

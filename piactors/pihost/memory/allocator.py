@@ -7,7 +7,7 @@ them back each time, and to have the kernel make fresh pages for the next one, t
 
 from __future__ import annotations
 
-_BLOCK = 1 << 20
+_BLOCK = 320 << 10
 
 
 def expect_messages() -> None:
