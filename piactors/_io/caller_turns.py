@@ -96,7 +96,14 @@ class CallerTurns:
             with self._lock:
                 if not self._borrow(me, waker):
                     return
-            self._read_for(future, waker, spin, deadline, depth, wanted)
+                # At once: the isolate may have answered meanwhile, on this very core.
+                is_done = self._read_once(at_once=True) and future._settled
+                if is_done:
+                    self._give_back(depth, wanted)
+            if is_done:
+                spin.hit()
+            else:
+                self._read_for(future, waker, spin, deadline, depth, wanted)
             if self._look_due:
                 self._see_to_rest()
         except BaseException:  # a KeyboardInterrupt comes anywhere, so what it cut short is done once more
@@ -273,14 +280,20 @@ class CallerTurns:
             self._unwatched = False
         self._watch()
 
-    def _read_once(self) -> bool:
-        """Read and handle what is there, under the lock; False if nothing was."""
+    def _read_once(self, at_once: bool = False) -> bool:
+        """Read and handle what is there, under the lock; False if nothing was.
+
+        Args:
+            at_once: whether nobody has seen that there is anything.
+        """
         turns, channel = self._turns, self._channel
         if turns.closed or turns.handed:
             return True
         try:
             if self._take is not None and channel.take_now(self._take):
                 return True
+            if at_once and channel.dry:
+                return False
             channel.receive(self._take)
             frames = channel.frames
             found = not channel.dry

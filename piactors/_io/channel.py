@@ -188,18 +188,20 @@ class Channel:
         That is what nearly always comes for a caller that waits, so it is done in as few steps as there can be.
         """
         chunks, taken, decoder, size = self._chunks, self._taken, self._decoder, self._read_size
+        self.dry = False
         if chunks or self.frames or decoder.rest or decoder.head is not None or not self._may_take:
             return False
         taken[0], self._undo = 0, _NOTHING_TO_UNDO
         try:
             chunks.extend(map(self._read, (size,)))
-        except OSError:
+        except OSError as error:
+            self.dry = type(error) is BlockingIOError
             return False
         found = chunks[0]
         take(found, taken)
         if not 0 < taken[0] == len(found) < size:
             return False
-        self.dry = self.was_full = False
+        self.was_full = False
         chunks.clear()  # from here on it has been received
         return True
 
