@@ -27,6 +27,7 @@ SIZES = (0.0625, 0.25, 1, 16, 128)
 BYTES_FROM = 16
 PER_ROUND = 32
 """MiB that each contestant moves in a round, but at least one array."""
+MOST_CALLS = 200
 MOST_PIPE_ROUNDS = 5
 BIG = 16
 
@@ -62,7 +63,7 @@ def measure_size(mebibytes: float, kind: str, rounds: int, calls: Mapping[str, C
     value: Any = array if kind == "array" else array.tobytes()
     for call in calls.values():
         check(call, value)
-    count = max(1, min(20, int(PER_ROUND / mebibytes)))
+    count = max(1, min(MOST_CALLS, int(PER_ROUND / mebibytes)))
     contestants: dict[str, Callable[[], float]] = {"memcpy": lambda: copied_per_second(array, count)}
     for name, call in calls.items():
         contestants[name] = lambda call=call: moved_per_second(call, value, size, count)  # type: ignore[misc]
