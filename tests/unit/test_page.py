@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from piactors._platform import memory_file
 from piactors._process.host_page import FilePage, HostPage, MappedPage, open_page
-from piactors.pihost.wire.page import FAULT_OFFSET, MAX_THREADS, SIZE, WINDOW, SequencePage, Snapshot
+from piactors.pihost.wire import page as wire_page
+from piactors.pihost.wire.page import FAULT_OFFSET, MAX_THREADS, SIZE, WINDOW, Fence, SequencePage, Snapshot
+from tests.interrupting import Injector
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -236,3 +238,20 @@ def test_what_is_written_through_one_end_is_read_through_the_other(fd: int, host
     finally:
         os.close(other)
     assert host.snapshot(4) == Snapshot(7, frozenset({7}))
+
+
+# --- the fence ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("two_rounds", [False, True])
+def test_an_interrupt_anywhere_leaves_the_fence_passable(two_rounds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire_page, "TWO_ROUNDS", two_rounds)
+    fence, at, where = Fence(), 0, "somewhere"
+    while where:
+        at += 1
+        injector = Injector(at)
+        injector.run(fence.pass_through)
+        where = injector.where
+        assert fence.acquire(False), where
+        fence.release()
+    assert at > 3

@@ -49,15 +49,15 @@ class Fence:
 
     def __init__(self) -> None:
         lock = threading.Lock()
-        self.acquire, self.release = lock.acquire, lock.release
+        self._lock, self.acquire, self.release = lock, lock.acquire, lock.release
 
     def pass_through(self) -> None:
-        """Let nothing after this come before it, nor the other way round."""
-        self.acquire()
-        self.release()
+        """Let nothing after this come before it, nor the other way round; a KeyboardInterrupt leaves the lock free."""
+        with self._lock:
+            pass
         if TWO_ROUNDS:
-            self.acquire()
-            self.release()
+            with self._lock:
+                pass
 
 
 class SequencePage:
