@@ -134,6 +134,8 @@ class CallProxy(CallableProxy[Any], Generic[P, T_co]):
     def amap(self, items: Iterable[Any], *, window: int = 256, return_exceptions: bool = False) -> AsyncIterator[T_co]:
         """Do as `map` does, for ``async for``, without blocking the event loop.
 
+        To cancel the task that iterates cancels what has not begun, and ends the iteration.
+
         Example:
             ::
 

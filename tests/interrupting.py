@@ -38,10 +38,11 @@ def leaving_with(code: CodeType) -> frozenset[int]:
     nothing = {found.offset for found in dis.get_instructions(code) if found.opname == "NOP"}
     instructions = [found for found in dis.get_instructions(code) if found.opname not in ("CACHE", "PRECALL")]
     offsets: set[int] = nothing
-    for first, second, third, call in zip(*(instructions[n:] for n in range(4)), strict=False):
+    for before, first, second, third, call in zip(*(instructions[n:] for n in range(5)), strict=False):
         loads = (first, second, third)
         if all(found.opname == "LOAD_CONST" and found.argval is None for found in loads) and call.opname == "CALL":
-            offsets.update(range(first.offset, call.offset + 1))
+            start = before if before.opname == "SWAP" else first  # of what the block returns
+            offsets.update(range(start.offset, call.offset + 1))
     return frozenset(offsets)
 
 

@@ -11,6 +11,7 @@ import functools
 import itertools
 import pickle
 import queue
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
@@ -199,6 +200,10 @@ class AsyncMapped(AsyncIterator[Any]):
             if self._return_exceptions and call.is_settled():
                 return error
             raise
+        except BaseException:
+            if _is_cancelled():
+                outcomes.close()  # as an asynchronous generator ends then; else it would be up to the collector
+            raise
         finally:
             if call.is_settled() and outcomes.calls and outcomes.calls[0] is call:
                 outcomes.calls.popleft()
@@ -210,3 +215,10 @@ class AsyncMapped(AsyncIterator[Any]):
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # the program ends
             self._outcomes.close()
+
+
+def _is_cancelled() -> bool:
+    """Whether the task that runs here is being cancelled, and not only a call that it awaits."""
+    asyncio = sys.modules.get("asyncio")
+    task = None if asyncio is None else asyncio.current_task()
+    return task is not None and task.cancelling() > 0

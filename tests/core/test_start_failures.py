@@ -54,7 +54,7 @@ PROGRAM = '''
         outputs = [os.open(os.devnull, os.O_WRONLY) for _ in range(2)]
         fds = [requests, replies, their_control.detach(), *outputs]
         os.write(to_requests, wire.encode(wire.INIT, 0, 1, 0, init))
-        one = launcher.Launcher(their_launcher, -1, "")
+        one = launcher.Launcher(their_launcher, -1)
         pid = one._fork({"inherited": {}}, [*fds, memory])
         for fd in (*fds, memory, one._wake_read, one._wake_write):
             os.close(fd)
