@@ -27,8 +27,7 @@ from piactors._process.launcher_process import LauncherProcess, Rights, rights, 
 from piactors._rules.lanes import Lanes
 from piactors.errors import StartError
 from piactors.pihost.fork import patched
-from piactors.pihost.memory import allocator
-from piactors.pihost.process import stdio
+from piactors.pihost.process import linux, stdio
 
 _CALLBACKS_AT_END = 2.0
 _INSTEAD = (
@@ -73,7 +72,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        allocator.expect_messages()
+        linux.keep_freed_memory()
         stdio.fill()
         self._members: weakref.WeakSet[Member] = weakref.WeakSet()
         self._alive: dict[int, Member] = {}

@@ -24,7 +24,7 @@ import sys
 import threading
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
-from ..memory import allocator, descriptors
+from ..memory import descriptors
 from ..process import adopted, confine, inherit, linux
 from ..serve import control, isolate
 from ..wire import wire
@@ -323,7 +323,7 @@ def _drain(fd: int) -> None:
 
 def main(arguments: List[str]) -> None:
     """Run the launcher on the inherited descriptors named by the arguments."""
-    allocator.expect_messages()  # and all its forks do
+    linux.keep_freed_memory()  # and all its forks do
     control = socket.socket(fileno=int(arguments[0]))
     control.set_inheritable(False)
     host_pidfd = int(arguments[1])

@@ -22,7 +22,6 @@ else:
     import _signal
 
 from .. import PROTOCOL
-from ..memory import allocator
 from ..pickles import byvalue, copies
 from ..pickles.store import store
 from ..plain import encode as plain_encode
@@ -60,7 +59,7 @@ class Descriptors(NamedTuple):
 
 def main(arguments: List[str]) -> None:
     """Run an isolate in a fresh interpreter: given its parent's pid, the numbers of its descriptors, and its orders."""
-    allocator.expect_messages()
+    linux.keep_freed_memory()
     parent, *numbers = map(int, arguments[:-1])
     fds = Descriptors(*numbers)
     try:

@@ -11,7 +11,7 @@ import sys
 from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple, Union
 
 from ..memory.chunks import LEAST, Chunks
-from ..pickles import arrays, byvalue, rebuild
+from ..pickles import byvalue, rebuild
 from ..pickles.store import store
 from ..plain import encode as plain_encode
 from ..wire import wire
@@ -67,6 +67,10 @@ def quick(stream: FrameStream, most: int) -> Callable[[int, Any], bool]:
 
 def simple_array(value: Any, most: int) -> Optional[bytes]:
     """Return the pickle of an array that is not large, as NumPy itself makes it; None if that is not how it travels."""
+    if "numpy" not in sys.modules:
+        return None
+    from ..pickles import arrays  # which an isolate without arrays need not load
+
     if not arrays.is_simple(value) or value.nbytes >= LEAST:
         return None
     payload = pickle.dumps(value, 5)
