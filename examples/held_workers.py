@@ -33,7 +33,8 @@ class Worker(ProcessActor):
         return a + b
 
     def leak(self, megabytes: int) -> int:
-        """Keep some memory forever; return the pid."""
+        """Work for a moment, and keep some memory forever; return the pid."""
+        time.sleep(0.01)
         self.kept.append(b"x" * (megabytes << 20))
         return os.getpid()
 
