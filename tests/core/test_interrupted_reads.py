@@ -108,7 +108,7 @@ def attempt(host: Any, at: int, way: str) -> Interrupter:
     """Interrupt one blocking call beside another one that is due; then that one and a fresh one have to end."""
     interrupter = Interrupter(at)
     settled = threading.Event()
-    other = host._call(("sleep",), (0.003,), {})
+    other = host._call(("sleep",), (0.01,), {})  # so long that the victim has to wait, slow as it is
     waiter = None
     if way == "callback":
         other.add_done_callback(lambda _: settled.set())
