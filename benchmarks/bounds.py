@@ -38,7 +38,7 @@ class Bound:
 
 
 BOUNDS = (
-    Bound("small call p50 / pipe", "small_calls", "unpinned.proxy.p50_over_pipe", "<=", 0.95),
+    Bound("small call p50 / pipe", "small_calls", "unpinned.proxy.p50_over_pipe", "<=", 0.7),
     Bound("small call p99 / pipe", "small_calls", "unpinned.proxy.p99_over_pipe", "<=", 1.0),
     Bound("small call p50 / pipe, one core", "small_calls", "same_core.proxy.p50_over_pipe", "<=", 1.0),
     Bound("small call p50 / pipe, no spinning", "small_calls", "unpinned.proxy_no_spin.p50_over_pipe", "<=", 1.15),
@@ -50,7 +50,7 @@ BOUNDS = (
     Bound("rate of 8 threads / of one", "awaiting", "threads.rate_over_one", ">=", 0.8),
     *(
         Bound(f"{size} array / pipe, trust={trust}", "arrays", f"array.{label}.{trust}_over_pipe", ">=", least)
-        for trust, bounds in (("code", (1, 1, 4, 12, 15)), ("data", (1, 1, 4, 8, 8)))
+        for trust, bounds in (("code", (1, 1, 4, 12, 15)), ("data", (1, 1, 4, 10, 8)))
         for size, least in zip(("64 KiB", "256 KiB", "1 MiB", "16 MiB", "128 MiB"), bounds, strict=True)
         for label in (size.replace(" ", ""),)
     ),
@@ -65,7 +65,7 @@ BOUNDS = (
     Bound("crash to reply / pebble", "crash_to_reply", "piactors_over_pebble", "<=", 1 / 8),
     Bound("crash to reply / pebble, standby", "crash_to_reply", "piactors_standby_over_pebble", "<=", 1 / 8),
     Bound("memory of an idle isolate", "idle_cost", "isolate.uss", "<=", 2.5, "MiB"),
-    Bound("start of 1,000 isolates", "scale", "start", "<=", 12, "s"),
+    Bound("start of 1,000 isolates", "scale", "start", "<", 10, "s"),
     Bound("host memory for each", "scale", "host.memory", "<=", 100, "KiB"),
     Bound("host descriptors for each", "scale", "host.descriptors", "<=", 6, ""),
     Bound("host threads", "scale", "host.threads", "<=", 5, ""),
