@@ -7,25 +7,34 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import io
 import pickle
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
 
-from piactors._codec import keys
+from piactors._codec import keys, lending
+from piactors._codec.passing import PassedOn
+from piactors._text.record import ByAttributes
 from piactors.errors import InvalidTarget, NotSendable, ProtocolError, RemoteError, RemoteTraceback, UntrustedReply
 from piactors.pihost.memory import segments
-from piactors.pihost.memory.chunks import ViewReader
+from piactors.pihost.memory.chunks import file_over
+from piactors.pihost.memory.parts import parts_of
 from piactors.pihost.pickles import rebuild
 from piactors.pihost.plain import decode as plain_decode
 from piactors.pihost.wire import wire
 
 _MAX_SHOWN = 500
+_NOTHING: Mapping[int, Any] = types.MappingProxyType({})
 _SMALL = 65_536
 _TIMES_OF_TEXT = 4
 _ALIGNMENT = 16  # of what malloc gives
+_ALWAYS_FRESH = 32 << 20
+"""Bytes from which on malloc never has memory that was used before (DEFAULT_MMAP_THRESHOLD_MAX of glibc)."""
+_STEP = 4 << 20
+"""Bytes that are copied in one go: Python's lock is held for so long."""
 
 
 def host_object(key: str, copy: bytes | None = None) -> Any:
@@ -42,9 +51,9 @@ def host_object(key: str, copy: bytes | None = None) -> Any:
     return keys.adopt(key, _Unpickler(copy, _no_request).load())
 
 
-def loads_own(data: bytes) -> Any:
-    """Return what this process has pickled for an isolate."""
-    return _Unpickler(data, _no_request).load()
+def loads_own(data: bytes, loans: Iterable[lending.Loan] = ()) -> Any:
+    """Return what this process has pickled for an isolate, with what it lent."""
+    return _Unpickler(data, _no_request, {loan.number: loan.home() for loan in loans}).load()
 
 
 def _no_request(number: int) -> None:
@@ -52,36 +61,49 @@ def _no_request(number: int) -> None:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: Any, requested: Callable[[int], Any]) -> None:
+    def __init__(self, data: Any, requested: Callable[[int], Any], things: Mapping[int, Any] = _NOTHING) -> None:
         if type(data) is segments.Lost:
             raise data.error()
-        if type(data) is segments.Received:
-            first, *apart = data.chunks()
-            super().__init__(ViewReader(first), buffers=apart)
-        else:
-            super().__init__(io.BytesIO(data))
+        chunks = data.chunks() if type(data) is segments.Received else parts_of(data)
+        super().__init__(file_over(data if chunks is None else chunks[0]), buffers=chunks[1:] if chunks else None)
         self._requested = requested
+        self._things = things
 
     def find_class(self, module: str, name: str) -> Any:
         if name in ("host_object", "ref") and module in ("_pihost.pickles.byvalue", "piactors.pihost.pickles.byvalue"):
             return host_object
-        if module == "piactors._values.futures" and name == "requested":
+        if module == "piactors._values.requested" and name == "requested":
             return self._requested
+        if name == "thing" and module in ("_pihost.pickles.lending", "piactors.pihost.pickles.lending"):
+            return self._things.__getitem__
         if module == "_pihost.pickles.rebuild":
             return getattr(rebuild, name)
         return super().find_class(module, name)
 
 
-def _private(chunks: list[memoryview]) -> bytearray:
+def _private(chunks: list[memoryview]) -> bytearray | memoryview:
     """Return a copy, out of reach of the isolate, which can still write to the chunks.
 
     Its end has the alignment that memory of its size has at its beginning, as an array that ends
     there can then stay in it (taking bytes off the front of a bytearray moves nothing).
     """
-    padding = -sum(map(len, chunks)) % _ALIGNMENT
+    size = sum(map(len, chunks))
+    if size >= _ALWAYS_FRESH:
+        return _filled(wire.mapped(size), chunks)
+    padding = -size % _ALIGNMENT
     copy = bytearray().join((bytes(padding), *chunks))
     del copy[:padding]
     return copy
+
+
+def _filled(place: memoryview, chunks: list[memoryview]) -> memoryview:
+    start = 0
+    for chunk in chunks:
+        for first in range(0, len(chunk), _STEP):
+            piece = chunk[first : first + _STEP]
+            place[start : start + len(piece)] = piece
+            start += len(piece)
+    return place
 
 
 @attrs.frozen(eq=False)
@@ -94,6 +116,7 @@ class Decoder:
         accept: the classes that plain data may hold besides, by ``module:qualname``.
         budget: how much memory a plain reply may take, in bytes.
         requested: finds the future of a request that the isolate made, by its number.
+        about: returns what to call the isolate if it is an actor, whose exceptions are logged.
     """
 
     name: str
@@ -101,6 +124,7 @@ class Decoder:
     accept: Mapping[str, type]
     budget: int
     requested: Callable[[int], Any]
+    about: Callable[[], str] | None = None
 
     def value(self, flags: int, payload: Any) -> Any:
         """Return the value of a reply.
@@ -108,31 +132,47 @@ class Decoder:
         Raises:
             UntrustedReply: if the reply holds what the isolate's trust does not allow.
         """
+        if flags & wire.LENDS:
+            return self._lending(flags & ~wire.LENDS, *lending.opened(payload))
+        if type(payload) is PassedOn:  # for another isolate, and here because this program has to make something of it
+            return self.value(flags & wire.PICKLE, payload.received())
         if flags & ~wire.QUICK == wire.PICKLE:
             if not self.code:
                 raise UntrustedReply(f"isolate {self.name} sent a pickle, but its trust is 'data'")
             if flags & wire.QUICK:
                 return pickle.loads(payload)
-            if len(payload) < _SMALL and payload.find(b"pihost.") < 0 and payload.find(b"piactors._values.futures") < 0:
+            if (
+                len(payload) < _SMALL
+                and payload.find(b"pihost.") < 0
+                and payload.find(b"piactors._values.requested") < 0
+            ):
                 return pickle.loads(payload)  # nothing in it has another name here
             return _Unpickler(payload, self.requested).load()
         return self._plain(payload)
 
-    def _plain(self, payload: Any) -> Any:
+    def _lending(self, flags: int, payload: Any, things: Mapping[int, Any]) -> Any:
+        if type(payload) is PassedOn:
+            flags, payload = flags & wire.PICKLE, payload.received()
+        if flags & wire.PICKLE and self.code:
+            return _Unpickler(payload, self.requested, things).load()
+        return self.value(flags, payload) if flags & wire.PICKLE else self._plain(payload, things)
+
+    def _plain(self, payload: Any, things: Mapping[int, Any] = _NOTHING) -> Any:
         if type(payload) is segments.Lost:
             raise payload.error()
-        owned = type(payload) is segments.Received
-        if owned:
+        if type(payload) is segments.Received:
             payload = _private(payload.chunks())
+        owned = type(payload) is not bytes  # nobody else has it
         try:
-            return plain_decode.decode(payload, budget=self.budget, accept=self.accept, owned=owned)
+            return plain_decode.decode(payload, budget=self.budget, accept=self.accept, owned=owned, things=things)
         except plain_decode.BadPlain as error:
             why = str(error)
         # Not within `except`: the context of the error would hold the frames that hold the reply, which may be large.
         raise UntrustedReply(f"isolate {self.name} sent a reply that is not plain data: {why}")
 
-    def error(self, payload: wire.Payload) -> BaseException:
+    def error(self, payload: Any) -> BaseException:
         """Return the exception that an ERROR or START_FAILED payload describes."""
+        payload, things = lending.opened(payload)
         try:
             described = Description.of(plain_decode.decode(payload, budget=self._budget_of(payload)))
         except Exception as error:
@@ -142,7 +182,7 @@ class Decoder:
                 f"isolate {self.name} would return a {described.untrusted}, but its trust allows only plain data; "
                 "return plain data, name the class in accept=, or use trust='code' if its code may run here"
             )
-        rebuilt = self._rebuilt(described)
+        rebuilt = self._rebuilt(described, things)
         cause = RemoteTraceback(described.traceback)
         try:
             rebuilt.__cause__ = cause
@@ -164,16 +204,17 @@ class Decoder:
     def traceback(self, payload: wire.Payload) -> str:
         """Return the traceback that a description holds; no code of any class runs for it."""
         try:
+            payload, _ = lending.opened(payload)
             return Description.of(plain_decode.decode(payload, budget=self._budget_of(payload))).traceback
         except Exception:
             return "(an exception that cannot be read)"
 
-    def _rebuilt(self, described: Description) -> BaseException:
+    def _rebuilt(self, described: Description, things: Mapping[int, Any]) -> BaseException:
         if described.invalid_target:
             return InvalidTarget(described.text)
         if described.not_sendable:
             return NotSendable(described.text)
-        for attempt in (self._from_pickle, self._from_accepted, self._from_builtin):
+        for attempt in (partial(self._from_pickle, things), self._from_accepted, self._from_builtin):
             try:
                 error = attempt(described)
                 if isinstance(error, Exception):
@@ -184,10 +225,10 @@ class Decoder:
                 continue
         return RemoteError(described.type_name, described.text, described.traceback)
 
-    def _from_pickle(self, described: Description) -> object:
+    def _from_pickle(self, things: Mapping[int, Any], described: Description) -> object:
         if described.pickle is None or not self.code:
             return None
-        return _Unpickler(described.pickle, self.requested).load()
+        return _Unpickler(described.pickle, self.requested, things).load()
 
     def _from_accepted(self, described: Description) -> object:
         if described.accepted is None:
@@ -219,8 +260,8 @@ def _are_texts(_: object, field: attrs.Attribute[Any], value: object) -> None:
         raise TypeError(f"its {field.name} are not a list of texts")
 
 
-@attrs.frozen(kw_only=True)
-class Description:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Description(ByAttributes):
     """An exception as its isolate describes it; untrusted input, so every field is checked."""
 
     module: str = attrs.field(validator=_is(str))

@@ -20,8 +20,9 @@ from typing import Any
 
 import attrs
 
-from piactors._codec import apart, dumping, keys, snapshots
+from piactors._codec import apart, dumping, keys, lending, snapshots
 from piactors._codec import pickler as pickling
+from piactors._codec.lending import Loan
 from piactors._codec.pickler import Global, Module
 from piactors._codec.shared_objects import Lent
 from piactors._codec.snapshots import Pins
@@ -67,6 +68,11 @@ class Made:
     absent: bool = False
     shared: tuple[Global, ...] = ()
 
+    def loans(self) -> list[Loan]:
+        """Return what it names that is lent."""
+        found = map(lending.by_key, self.record.children)
+        return [loan for loan in found if loan is not None]
+
     def holds(self) -> bool:
         """Whether it is unchanged; False also if only pickling it again can tell."""
         if self.look is None:
@@ -85,11 +91,17 @@ class Needs:
         made: the definitions, as they were when the message was made.
         held: objects of this process that have to live until its answer has been read.
         lent: descriptors that go along.
+        loans: things of this program that the message names.
     """
 
     made: tuple[Made, ...]
     held: tuple[Any, ...]
     lent: tuple[Lent, ...] = ()
+    loans: tuple[Loan, ...] = ()
+
+    def all_loans(self) -> list[Loan]:
+        """Return what the message names that is lent, and what its definitions do."""
+        return [*self.loans, *(loan for made in self.made for loan in made.loans())]
 
     @property
     def nbytes(self) -> int:
@@ -112,6 +124,8 @@ def needs_of(met: Mapping[str, Any], held: Iterable[Any], lent: tuple[Lent, ...]
     Raises:
         refusals.Refused: if a definition holds what cannot be sent.
     """
+    loans = tuple(thing for thing in met.values() if isinstance(thing, Loan))
+    met = {key: thing for key, thing in met.items() if not isinstance(thing, Loan)} if loans else met
     roots = (foreign, *met)
     plan = _plans.get(roots)
     if plan is None or not plan.holds():
@@ -120,7 +134,7 @@ def needs_of(met: Mapping[str, Any], held: Iterable[Any], lent: tuple[Lent, ...]
         if len(_plans) >= _MOST_PLANS:
             _plans.clear()
         _plans[roots] = plan
-    return Needs(plan.made, (*held, *met.values(), *[reference() for reference in plan.references]), lent)
+    return Needs(plan.made, (*held, *met.values(), *[reference() for reference in plan.references]), lent, loans)
 
 
 def _planned(met: Mapping[str, Any], foreign: bool) -> _Walk:
@@ -129,7 +143,7 @@ def _planned(met: Mapping[str, Any], foreign: bool) -> _Walk:
     todo = deque((key, thing, "") for key, thing in met.items())
     while todo:
         key, thing, user = todo.popleft()
-        if key in found or thing is None:
+        if key in found or thing is None or isinstance(thing, Loan):
             continue
         made = found[key] = _look(key, thing, user, foreign)
         if not isinstance(thing, Global | Module):
@@ -163,6 +177,8 @@ _MOST_PLANS = 1000
 def _thing(key: str) -> Any:
     """Return what a key stands for; None if it is gone, and nobody needs it."""
     module, colon, name = key.partition(":")
+    if key.startswith("="):
+        return lending.by_key(key)
     if not colon:
         return keys.known(key)
     return Global(module, name) if name else Module(module)
@@ -209,11 +225,17 @@ def _placed_in_function(function: types.FunctionType, error: Exception, name: st
 def _record(key: str, kind: str, head: bytes, body: bytes, children: Mapping[str, Any], before: Made | None) -> Record:
     """Return a record: the one before, if nothing of it has changed."""
     below = tuple(children)
+    loans = tuple(thing for thing in children.values() if isinstance(thing, Loan))
+    _loans_of[key] = loans
     if before is not None:
         same = before.record
         if (same.head, same.body, same.children) == (head, body, below):
             return same
     return Record(key, next(_versions), kind, head, body, below)
+
+
+_loans_of: dict[str, tuple[Loan, ...]] = {}
+"""What definitions name that is lent, by key: it lives as long as they are sent."""
 
 
 # How each kind is made
@@ -367,6 +389,7 @@ def _forget(key: str) -> None:
     for foreign in (False, True):
         if _made.pop((key, foreign), None) is not None:
             _plans.clear()
+            _loans_of.pop(key, None)
 
 
 def _forget_module(name: str) -> None:

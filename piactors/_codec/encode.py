@@ -11,15 +11,19 @@ from typing import Any, NamedTuple
 from piactors._codec import definitions, dumping, shared_memory, shared_objects
 from piactors._codec import pickler as pickling
 from piactors._codec.definitions import Needs
+from piactors._codec.lending import Loan
 from piactors.errors import NotSendable
 from piactors.pihost.memory.chunks import BLOCKS, CONTAINERS, FEW, LEAST, Chunks
+from piactors.pihost.memory.parts import laid_out
 from piactors.pihost.pickles import arrays, byvalue, refusals
+from piactors.pihost.plain import encode as plain_encode
+from piactors.pihost.serve import replies
 
 _SIMPLE = frozenset({int, float, str, bytes, bool, type(None), tuple, list, dict, set, frozenset})
 """Types of arguments that plain pickle, which is faster, is tried on first."""
 _NUMBERS = frozenset({int, float, bool, type(None)})
 _TEXTS = frozenset({str, bytes})
-_REFUSALS = (pickle.PicklingError, TypeError, AttributeError, RecursionError)
+REFUSALS = (pickle.PicklingError, TypeError, AttributeError, RecursionError)
 
 
 class Packed(NamedTuple):
@@ -42,11 +46,11 @@ def _dumped(value: Any, explain: Callable[[BaseException], NotSendable], foreign
             return _pickled(pickling.Pickler, value, spawning, foreign)
         except refusals.Refused:
             raise
-        except _REFUSALS:
+        except REFUSALS:
             spawning.begin_again()
             return _pickled(pickling.full(), value, spawning, foreign)
-    except (*_REFUSALS, RuntimeError) as error:
-        if not isinstance(error, _REFUSALS) and not spawning.is_on:
+    except (*REFUSALS, RuntimeError) as error:
+        if not isinstance(error, REFUSALS) and not spawning.is_on:
             raise  # of the object's own pickling
         found = explain(error)
     finally:
@@ -60,10 +64,11 @@ def _pickled(
     buffer = io.BytesIO()
     pickler = kind(buffer, foreign=foreign, spawning=spawning)
     pickler.dump(value)
-    return Packed(buffer.getvalue(), _needs(pickler, foreign))
+    return Packed(buffer.getvalue(), needs_of(pickler, foreign=foreign))
 
 
-def _needs(pickler: pickling.Pickler, foreign: bool) -> Needs | None:
+def needs_of(pickler: pickling.Pickler, *, foreign: bool) -> Needs | None:
+    """Return what is needed besides of what a pickler has made."""
     spawning = pickler.spawning
     lent, kept = ((), ()) if spawning is None else (tuple(spawning.lent), spawning.kept)
     if not (pickler.met or pickler.held or lent or kept):
@@ -102,7 +107,14 @@ def _named_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[t
     return [*((f"argument {number}", value) for number, value in enumerate(args, 1)), *named]
 
 
-def with_definitions(value: Any, *, foreign: bool, whole: str) -> bytes:
+class Whole(NamedTuple):
+    """A value in one piece with all that it needs, and the things of this program that it names."""
+
+    data: bytes
+    loans: tuple[Loan, ...] = ()
+
+
+def with_definitions(value: Any, *, foreign: bool, whole: str) -> Whole:
     """Serialise a value in one piece with all that it needs, for a process that has none of it.
 
     Raises:
@@ -110,17 +122,53 @@ def with_definitions(value: Any, *, foreign: bool, whole: str) -> bytes:
     """
     try:
         packed = _pickled(pickling.full(), value, None, foreign)
-    except _REFUSALS as error:
+    except REFUSALS as error:
         found = NotSendable(str(refusals.explained(value, error, whole)))
     else:
         return _whole(packed)
     raise found
 
 
-def _whole(packed: Packed) -> bytes:
-    if packed.needs is None or not packed.needs.made:
-        return packed.data  # type: ignore[no-any-return]
-    return pickle.dumps(_Whole(packed), 5)
+def _whole(packed: Packed) -> Whole:
+    if packed.needs is None:
+        return Whole(packed.data)
+    loans = tuple(packed.needs.all_loans())
+    return Whole(pickle.dumps(_Whole(packed), 5) if packed.needs.made else packed.data, loans)
+
+
+def dumps_answer(value: Any, *, foreign: bool) -> Whole:
+    """Serialise what an isolate is answered, in one piece with all that it needs.
+
+    Raises:
+        NotSendable: naming what cannot be sent, and where it is.
+    """
+    if type(value) in _SIMPLE:
+        try:
+            data = pickle.dumps(value, 5)
+        except Exception:
+            data = b"\x93"
+        if byvalue.STACK_GLOBAL not in data:
+            return Whole(data)
+    try:
+        return _whole(_pickled(pickling.Pickler, value, None, foreign))
+    except refusals.Refused as error:
+        found = NotSendable(str(refusals.explained(value, error, "the answer")))
+    except REFUSALS:
+        return with_definitions(value, foreign=foreign, whole="the answer")
+    raise found
+
+
+def dumps_error(error: BaseException, *, foreign: bool) -> Whole:
+    """Serialise an exception that an isolate is answered: a description, and a pickle of it if that can be had."""
+    described = replies.described(error)
+    loans: tuple[Loan, ...] = ()
+    try:
+        whole = dumps_answer(error, foreign=foreign)
+        pickle.loads(pickle.dumps(error, 5))  # some do not come out of a pickle again
+        described["pickle"], loans = whole
+    except Exception:
+        pass
+    return Whole(plain_encode.encode(described), loans)
 
 
 class _Whole:
@@ -201,7 +249,7 @@ def _dumped_call(message: tuple[Any, ...], foreign: bool) -> bytes | Packed:
 
 
 def pack_call(
-    outbox: shared_memory.Outbox,
+    outbox: shared_memory.Outbox | None,
     operation: str,
     path: tuple[str, ...],
     args: tuple[Any, ...],
@@ -209,16 +257,21 @@ def pack_call(
     *,
     foreign: bool,
 ) -> Packed | None:
-    """Serialise one message into shared memory, if it is large; None if it is not, or none is available."""
+    """Serialise one message whose large buffers are not to be copied more than once: into shared memory, if there is
+    any; None if it has to be done the usual way.
+
+    Args:
+        outbox: what has the shared memory; None if it is not to be used.
+    """
     chunks = Chunks()
     pickler = pickling.Pickler(chunks, foreign=foreign, buffer_callback=chunks.take)
     try:
         pickler.dump((operation, path, args, dict(kwargs)))
-        needs = _needs(pickler, foreign)
-    except _REFUSALS:
+        needs = needs_of(pickler, foreign=foreign)
+    except REFUSALS:
         return None  # the error is left to the usual way
-    parcel = outbox.pack(chunks) if chunks.nbytes >= LEAST else None
-    return None if parcel is None else Packed(parcel, needs)
+    parcel = None if outbox is None or chunks.nbytes < LEAST else outbox.pack(chunks)
+    return Packed(b"".join(laid_out(chunks)) if parcel is None else parcel, needs)
 
 
 def may_be_large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

@@ -6,12 +6,23 @@ import pickle
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from piactors._codec import keys
 
 if TYPE_CHECKING:
     from piactors._codec.definitions import Needs
+    from piactors._codec.lending import Loan
+
+
+class Missing(NamedTuple):
+    """What a process has to be sent ahead of a message: as it travels (nothing if it has it all), and what that is."""
+
+    payload: bytes
+    gone: list[str]
+    versions: dict[str, int]
+    loans: list[Loan]
+
 
 _everybody: dict[int, weakref.ref[Knowledge]] = {}
 
@@ -33,26 +44,26 @@ class Knowledge:
         if key in self._versions:
             self.forgotten.append(key)
 
-    def missing(self, needs: Needs | None) -> tuple[bytes, tuple[list[str], dict[str, int]]]:
-        """Return what the process has to be sent before a message with these needs; nothing if it has it all.
-
-        Return also what is to be noted once that is sent, with `note`.
-        """
+    def missing(self, needs: Needs | None) -> Missing:
+        """Return what the process has to be sent before a message with these needs; once it is, `note` is to follow."""
         gone = [key for key in dict.fromkeys(tuple(self.forgotten)) if key in self._versions]
         records, versions = [], {}
+        loans = [] if needs is None else [*needs.loans]
         for made in () if needs is None else needs.made:
             record = made.record
             has = None if record.key in gone else self._versions.get(record.key)
             if has != record.version and not (has is None and made.absent):
                 records.append(tuple(record))
                 versions[record.key] = record.version
+                loans += made.loans()
         lent = [] if needs is None else [lent.number for lent in needs.lent]
-        news = pickle.dumps((gone, records, lent), 4) if gone or records or lent else b""
-        return news, (gone, versions)
+        entries = [loan.entry() for loan in loans]
+        news = pickle.dumps((gone, records, lent, entries), 4) if gone or records or lent or entries else b""
+        return Missing(news, gone, versions, loans)
 
-    def note(self, sent: tuple[list[str], dict[str, int]]) -> None:
+    def note(self, sent: Missing) -> None:
         """The process has been sent what `missing` said; calling it again does no harm."""
-        gone, versions = sent
+        gone, versions = sent.gone, sent.versions
         while self.forgotten and (self.forgotten[0] in gone or self.forgotten[0] not in self._versions):
             self.forgotten.popleft()
         for key in gone:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import marshal
-import pathlib
 import pickle
 import sys
 import types
@@ -16,8 +15,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from piactors._codec import apart, keys, places, shared_objects, snapshots
+from piactors._codec import apart, keys, lending, places, shared_objects, snapshots
 from piactors.pihost.pickles import arrays, byvalue, rebuild, refusals
+from piactors.pihost.pickles.lending import thing
 
 _Looked = tuple[int, tuple[int, ...], snapshots.Pins | None]
 _local_versions: weakref.WeakKeyDictionary[type, _Looked] = weakref.WeakKeyDictionary()
@@ -27,7 +27,7 @@ class Pickler(pickle.Pickler):
     """Pickles for one isolate.
 
     Attributes:
-        met: what has to be sent along, by key.
+        met: what has to be sent along, by key, and what is lent.
         held: classes and functions within the pickle, which have to live until the answer has been read.
         spawning: takes the descriptors that go along; None if none can.
     """
@@ -53,6 +53,9 @@ class Pickler(pickle.Pickler):
         special = _SPECIAL.get(kind)
         if special is not None:
             return special(self, obj)
+        lend = lending.way_of(kind)
+        if lend is not None:
+            return self._lent(lend(obj))
         if isinstance(obj, type):
             return self._class(obj)
         if refusals.is_definition(kind):
@@ -62,6 +65,10 @@ class Pickler(pickle.Pickler):
             return self._handed_over(way, obj)
         refusals.check(obj, kind)
         return _for_others(obj) if self._foreign else NotImplemented
+
+    def _lent(self, loan: lending.Loan) -> Any:
+        self.met[lending.key_of(loan)] = loan
+        return thing, (loan.number,)
 
     def _handed_over(self, way: Callable[[shared_objects.Spawning, Any], Any], obj: Any) -> Any:
         if self.spawning is None:
@@ -165,7 +172,12 @@ class Pickler(pickle.Pickler):
 
 def _for_others(obj: Any) -> Any:
     """Return what another interpreter makes of something whose own pickle names what only this one has."""
-    if isinstance(obj, pathlib.PurePath) and type(obj).__module__.partition(".")[0] == "pathlib":
+    pathlib: Any = sys.modules.get("pathlib")  # without it there are no paths
+    if (
+        pathlib is not None
+        and isinstance(obj, pathlib.PurePath)
+        and type(obj).__module__.partition(".")[0] == "pathlib"
+    ):
         return rebuild.path, (type(obj).__name__, str(obj))
     return arrays.reduce_array(obj)
 

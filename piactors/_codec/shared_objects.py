@@ -36,6 +36,11 @@ class Lent:
             os.close(fd)
 
 
+def lent_descriptor(fd: int) -> Lent:
+    """Return what hands over a descriptor, which belongs to it from now on."""
+    return Lent(next(_numbers), fd)
+
+
 class Spawning:
     """What the libraries take to be the process that is being spawned; it notes what has to go along."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING, Protocol
 
 from piactors._io.channel import Channel, Take
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 _UNWATCHED_SECONDS = 0.005
 """How long nobody watches a channel after a caller has read it: what comes unasked is seen after at most twice that."""
+_MANY = 3
+"""Reads in which an isolate asks for something.  It talks then: the loop reads, and stays awake for that."""
+_TALKS = 0.02
+"""Seconds after which an isolate that has asked for nothing does not talk any more."""
 _AHEAD_READS = 4
 """Reads of one who sends many messages, at most, before it sends the next ones."""
 
@@ -40,6 +44,10 @@ class Waiting(Protocol):
 
     _settled: bool
     """Whether it has an outcome."""
+
+    @property
+    def _errands(self) -> Sized | None:
+        """What whoever waits for it is to do meanwhile."""
 
 
 class CallerTurns:
@@ -71,6 +79,11 @@ class CallerTurns:
         self._unwatched = self._look_due = False
         self._wanted = self._watch_due = False
         self._again_due = False
+        self._was_asked = False
+        """Whether what was read last has given others something to do."""
+        self._asks = 0
+        """In how many of the callers' reads that was so, since it began to talk."""
+        self._talks_until = 0.0
         self._watches = LoopWatches(self, self._fd)
         self.answers_only = loop.can_pause
         """Whether callers may handle the answers; not once the process has another owner."""
@@ -90,6 +103,10 @@ class CallerTurns:
         """
         if self._is_mine():
             raise Reentered("an isolate's answers")
+        if self._asks >= _MANY:
+            if time.monotonic() < self._talks_until:
+                return
+            self._asks = 0
         turns, me = self._turns, threading.get_ident()
         depth = turns.depth if turns.reader == me else 0
         try:
@@ -147,6 +164,15 @@ class CallerTurns:
         self._take = take
         self.wake_reader()
 
+    def note_asked(self) -> None:
+        """What was read has given another thread, or process, something to do first."""
+        self._was_asked = True
+        self._talks_until = time.monotonic() + _TALKS
+
+    def leave_to_caller(self) -> None:
+        """What the isolate asks for is done by the caller that waits: that reads itself, so nobody has to wake it."""
+        self._asks = 0
+
     def wake_reader(self) -> None:
         """Have the caller look that reads, if one does: what it waits for may have come in another way."""
         waker = self._waker
@@ -168,7 +194,9 @@ class CallerTurns:
         try:
             while True:
                 waker.looks = False
-                if future._settled or turns.closed or turns.handed or not self.answers_only:
+                if future._settled or turns.closed or turns.handed or not self.answers_only or future._errands:
+                    break
+                if self._asks >= _MANY:
                     break
                 if waker.watched != fd:
                     waker.watch(fd)
@@ -181,6 +209,11 @@ class CallerTurns:
                 if found:
                     with self._lock:
                         found = self._read_once()
+                        if self._was_asked:
+                            self._was_asked = False
+                            if not future._errands:  # otherwise it is this thread that has something to do
+                                self._asks += 1
+                                spin.sleep()
                         if future._settled:
                             self._give_back(depth, wanted)
                             return

@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice, takewhile
 from typing import Any, Protocol
 
@@ -49,7 +49,7 @@ class Channel:
         self.fds: list[int] = []
         """Descriptors that came along, in order."""
         self._read: Callable[[int], Any] = self._receive_with_fds if takes_fds else end.read
-        self._may_take = max_frame >= wire.MOST_READ  # else some of what is read at once may be too large
+        self.most_read = min(max_frame, wire.MOST_READ)  # so that no whole frame that is too large is in one read
         self._rights: dict[int, tuple[bytes, HasDescriptor]] = {}
         self._decoder = wire.FrameDecoder(max_frame)
         self._read_size = wire.LEAST_READ
@@ -89,15 +89,23 @@ class Channel:
     def send(self, kind: int, flags: int, generation: int, seq: int, payload: wire.Payload) -> bool:
         """Send a frame now, as far as the other side takes it, and keep the rest."""
         head = wire.header(kind, flags, generation, seq, len(payload))
-        if len(payload) > JOIN_UP_TO:
+        is_joined = len(payload) <= JOIN_UP_TO
+        begin = head + payload if is_joined else head
+        if not is_joined:
             self.end.make_room()
-            self.last = (seq, id(payload), head)
-            self.out.extend((head, memoryview(payload)))
+        if kind in wire.ASIDE:
+            self.keep_last()
         else:
-            data = head + payload
-            self.last = (seq, id(payload), data)
-            self.out.append(data)
+            self.last = (seq, id(payload), begin)
+        self.out.extend((begin,) if is_joined else (begin, memoryview(payload)))
         return self.flush()
+
+    def keep_last(self) -> None:
+        """A frame follows that is no message: what `has_taken` is asked about stays the message before it."""
+        seq, payload, begin = self.last
+        pieces, sent = self.attempt
+        if begin is not None and sent and _holds(pieces, begin):
+            self.last = (seq, payload, None)  # it has left, and what is offered to the kernel next is another
 
     def refused(self, error: OSError) -> None:
         """Say that nothing was taken: there is no room, or the peer is gone."""
@@ -113,8 +121,7 @@ class Channel:
         if begin is None:
             return True
         pieces, sent = self.attempt
-        known = [*self.out, *(pieces if sent else ())]
-        return any(piece is begin or (type(piece) is memoryview and piece.obj is begin) for piece in known)
+        return _holds((*self.out, *(pieces if sent else ())), begin)
 
     def send_descriptor(self, kind: int, generation: int, seq: int, segment: HasDescriptor) -> bool:
         """Send a frame without a payload and a descriptor, which is kept until then; see `send`."""
@@ -189,7 +196,7 @@ class Channel:
         """
         chunks, taken, decoder, size = self._chunks, self._taken, self._decoder, self._read_size
         self.dry = False
-        if chunks or self.frames or decoder.rest or decoder.head is not None or not self._may_take:
+        if chunks or self.frames or decoder.rest or decoder.head is not None:
             return False
         taken[0], self._undo = 0, _NOTHING_TO_UNDO
         try:
@@ -222,20 +229,22 @@ class Channel:
                 chunks.extend(map(self._read, (size,)))
             else:
                 taken[0] = 0
+                place = decoder.direct()  # which may be elsewhere than before, also to go back to
                 self._undo = (decoder.state(), len(self.frames))
-                chunks.extend(map(self.end.read_into, (decoder.direct(),)))
+                chunks.extend(map(self.end.read_into, (place,)))
             found = chunks[0]
             if type(found) is bytes:
                 count = len(found)
                 self.was_full = count == size
                 if count >= wire.LEAST_READ or size != wire.LEAST_READ:
-                    self._read_size = wire.next_read(size, count)
+                    self._read_size = wire.next_read(size, count, self.most_read)
                 if count:
                     self._split(found, take)
             else:
                 count = found
                 self.frames.extend(decoder.received(count))
             chunks.clear()  # from here on it has been received
+            self._undo = _NOTHING_TO_UNDO  # it may hold what is large
             if len(self.fds) > _MOST_FDS:
                 raise wire.WireError("more descriptors than segments")
         except (BlockingIOError, InterruptedError):
@@ -254,7 +263,7 @@ class Channel:
 
     def _split(self, found: bytes, take: Take | None) -> None:
         decoder, taken = self._decoder, self._taken
-        if (take is not None and self._may_take and not self.frames) or taken[0]:
+        if (take is not None and not self.frames) or taken[0]:
             if decoder.rest:
                 found = decoder.take_rest() + found
             if take is not None:
@@ -281,3 +290,9 @@ class Channel:
         self.fds.clear()
         self._rights.clear()
         self.end.close()
+        self._read = lambda _: self.end.read(0)  # its own number may be that of another file
+
+
+def _holds(pieces: Iterable[memoryview | bytes], begin: bytes) -> bool:
+    """Whether one of these is the beginning of a frame, or what is left of that."""
+    return any(piece is begin or (type(piece) is memoryview and piece.obj is begin) for piece in pieces)

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from piactors._io.awake import Awake
 from piactors._platform.poller import READ, WRITE, open_poller
 
 Handler = Callable[[], object]
@@ -35,7 +36,7 @@ _PAUSED = 0.25
 """Seconds by which a turn of the loop comes too late only if this program could not run."""
 
 
-class Timer:
+class LoopTimer:
     """One call that the loop will make later; `cancel` works from any thread."""
 
     __slots__ = ("_loop", "callback", "cancelled", "due", "indulgence", "on_error")
@@ -53,7 +54,7 @@ class Timer:
         """Cancel the call, if it has not begun."""
         if not self.cancelled:
             self.cancelled = True
-            self.callback = None
+            self.callback, self.on_error = None, bool  # it may be long until it is due, and holds nobody until then
             self._loop.cancelled += 1
 
 
@@ -85,16 +86,17 @@ class Share:
         self.pause = loop.pause
         self.resume = loop.resume
         self.unwatch = loop.unwatch
+        self.stay_awake = loop.alert.expect
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
         """Have `callback(*args)` run on the loop, after what was asked for before."""
         self._loop.add_call(self._on_error, callback, args)
 
-    def call_later(self, delay: float, callback: Handler) -> Timer:
+    def call_later(self, delay: float, callback: Handler) -> LoopTimer:
         """Have `callback()` run on the loop after `delay` seconds."""
         return self._loop.call_later(delay, callback, self._on_error)
 
-    def deadline(self, seconds: float, callback: Handler) -> Timer:
+    def deadline(self, seconds: float, callback: Handler) -> LoopTimer:
         """Call later, as `call_later` does, a function that judges whether something was done by then."""
         return self._loop.deadline(seconds, callback, self._on_error)
 
@@ -122,7 +124,7 @@ class Loop:
         self._on_failure = on_failure
         self._on_error = on_error
         self._calls: deque[tuple[OnError, Callable[..., object], tuple[Any, ...]]] = deque()
-        self._timers: list[tuple[float, int, Timer]] = []
+        self._timers: list[tuple[float, int, LoopTimer]] = []
         self._order = itertools.count()
         self.cancelled = 0
         """About how many of the timers have been cancelled: two threads that count at once may lose one."""
@@ -135,6 +137,7 @@ class Loop:
         self._awake = False
         self._wake_lock = threading.RLock()  # a signal handler may call too, in whichever thread holds it
         self._stopping = False
+        self.alert = Awake()
         self._is_between_waits = False
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -212,20 +215,20 @@ class Loop:
             self._stopping = True  # `_awake` stays: nobody else tries
             threading.Thread(target=self._on_failure, args=(error,), name="piactors-lost", daemon=True).start()
 
-    def call_later(self, delay: float, callback: Handler, on_error: OnError | None = None) -> Timer:
+    def call_later(self, delay: float, callback: Handler, on_error: OnError | None = None) -> LoopTimer:
         """Have `callback()` run on the loop after `delay` seconds."""
-        return self._timed(Timer(self, time.monotonic() + delay, callback, on_error or self._on_error))
+        return self._timed(LoopTimer(self, time.monotonic() + delay, callback, on_error or self._on_error))
 
-    def deadline(self, seconds: float, callback: Handler, on_error: OnError | None = None) -> Timer:
+    def deadline(self, seconds: float, callback: Handler, on_error: OnError | None = None) -> LoopTimer:
         """Call later, as `call_later` does, a function that judges whether something was done by then.
 
         Time in which this program did not run is not counted: it was stopped, or one of its threads held Python's lock.
         What comes much too late is put off by as much, so that what was done meanwhile is heard of first; once it was
         put off for `seconds` in all, it is put off no more.
         """
-        return self._timed(Timer(self, time.monotonic() + seconds, callback, on_error or self._on_error, seconds))
+        return self._timed(LoopTimer(self, time.monotonic() + seconds, callback, on_error or self._on_error, seconds))
 
-    def _timed(self, timer: Timer) -> Timer:
+    def _timed(self, timer: LoopTimer) -> LoopTimer:
         if self.is_current():
             self._add_timer(timer)
         else:
@@ -279,7 +282,7 @@ class Loop:
         if self._watched.pop(fd, None) is not None:
             self._poller.remove(fd)
 
-    def _add_timer(self, timer: Timer) -> None:
+    def _add_timer(self, timer: LoopTimer) -> None:
         heapq.heappush(self._timers, (timer.due, next(self._order), timer))
 
     def _stop(self) -> None:
@@ -322,7 +325,8 @@ class Loop:
     def _turn(self) -> None:
         try:
             self._is_between_waits = False  # before the look at the calls: a finalizer may add one after it
-            ready = self._poller.wait(self._time_to_wait())
+            wait = self._poller.wait
+            ready = (self.alert.until and self.alert.look(wait, self._calls)) or wait(self._time_to_wait())
         finally:
             self._is_between_waits = True
         # Looked up before any is called: a number may be closed, and given to another file, by the first of them.
@@ -382,12 +386,12 @@ class Loop:
                 timer.due, timer.indulgence = now + more, timer.indulgence - more
                 self._add_timer(timer)
                 continue
-            callback, timer.callback = timer.callback, None
+            callback, on_error, timer.callback = timer.callback, timer.on_error, None
             if callback is not None:
                 try:
                     callback()
                 except BaseException as error:
-                    self._tell(timer.on_error, error)
+                    self._tell(on_error, error)
 
 
 def _file_of(fd: int) -> tuple[int, int]:

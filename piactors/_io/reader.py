@@ -9,10 +9,11 @@ from piactors._io.caller_turns import CallerTurns
 from piactors.pihost.wire import wire
 
 _DRAIN_READS = 64
-"""Reads for what a peer sent before it stopped: a socket holds about 200 KiB, and more comes from one that floods."""
+_DRAIN_BYTES = 4 << 20
+"""Reads for what a peer sent before it stopped: a channel holds 2 MiB at most, and more comes from one that floods."""
 _TURN_SECONDS = 0.002
 """How long the loop handles what one channel has brought: others wait too."""
-ANSWERS = frozenset({wire.REPLY, wire.ERROR, wire.DONE, wire.SKIPPED})
+ANSWERS = frozenset({wire.REPLY, wire.ERROR, wire.DONE, wire.SKIPPED, wire.CANCELLED, wire.PART})
 """What comes for a message that was sent: whichever thread reads may handle it."""
 
 
@@ -98,7 +99,7 @@ class Reader(CallerTurns):
     def _drain(self) -> None:
         self._take_over()
         self._handle_all()
-        for _ in range(_DRAIN_READS):
+        for _ in range(_DRAIN_READS + _DRAIN_BYTES // self._channel.most_read):
             if self._channel.ended:
                 return
             self._channel.receive(self._take)

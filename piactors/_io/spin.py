@@ -57,6 +57,10 @@ class Spin:
         """A wait was short enough."""
         self._misses = 0
 
+    def sleep(self) -> None:
+        """Somebody else has something to do before the answer can come: the next waits leave the core to that."""
+        self._misses = _MISSES
+
     def learn(self, seconds: float) -> None:
         """Somebody has waited so long without having stayed awake."""
         if self.allowed and self._misses >= _MISSES:

@@ -48,7 +48,7 @@ class Writer:
                 size = len(payload)
                 if size <= JOIN_UP_TO:
                     frame = _pack(size, kind, flags, self._number & 0xFFFF, seq) + payload
-                    self.send_frames([frame], seq)
+                    self.send_frames([frame], seq, aside=kind in wire.ASIDE)
                     return
                 had_backlog = bool(self._channel.out)  # then the loop tells when there is room
                 wait = not self._channel.send(kind, flags, self._number, seq, payload) and not had_backlog
@@ -58,16 +58,22 @@ class Writer:
             self._loop.call_soon(self._mend)
             raise
 
-    def send_frames(self, frames: list[bytes], seq: int) -> None:
+    def send_frames(self, frames: list[bytes], seq: int, *, aside: bool = False) -> None:
         """Send whole frames in one piece, under the lock; never blocks.
 
         Args:
             seq: the number of the last one, by which `has_taken` is asked whether they have left.
+            aside: whether nobody asks that of this one, but of the message before it.
         """
         channel, out = self._channel, self._channel.out
+        if channel.broken:
+            return
         try:
             data = frames[0] if len(frames) == 1 else b"".join(frames)
-            channel.last = (seq, 0, data)
+            if aside:
+                channel.keep_last()
+            else:
+                channel.last = (seq, 0, data)
             if out:
                 out.append(data)
                 channel.flush()  # if there is no room yet, the loop tells when there is

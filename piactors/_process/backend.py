@@ -8,15 +8,15 @@ from typing import Any, Protocol
 import attrs
 
 from piactors._process import pihost_files
+from piactors._text.record import ByAttributes
 from piactors.exit_reason import Rusage
 
-MARKER_PREFIX = "PIACTORS_"
 RESOURCES = "resources"
 """Why there is no process: there is too little of something at the moment."""
 
 
-@attrs.frozen
-class Order:
+@attrs.frozen(eq=False, repr=False)
+class Order(ByAttributes):
     """One process to be made.
 
     Attributes:

@@ -14,13 +14,16 @@ from piactors.pihost.process import stdio
 from piactors.pihost.wire import page
 from piactors.pihost.wire.ends import PipeEnd
 
+_STREAM_HOLDS = 1 << 20
+"""Bytes that a one-way socket may hold, if the kernel lets it have so many."""
+
 
 @attrs.define
 class ProcessDescriptors:
     """What a generation is born with.
 
     Attributes:
-        data, control: our ends of the channels: two pipes, and a socket, which carries descriptors.
+        data, control: our ends of the channels: two pipes or one-way sockets, and a socket, which carries descriptors.
         outputs: our ends of the pipes behind stdout and stderr; empty if the output goes elsewhere.
         page: our descriptor of the sequence page.
         theirs: the process's requests and replies (its ends of the pipes), control, stdout, stderr and page, and its
@@ -55,12 +58,13 @@ class ProcessDescriptors:
             self.outputs = {}
 
 
-def open_descriptors(output: str, stdin: bool = False) -> ProcessDescriptors:
+def open_descriptors(output: str, stdin: bool = False, streams: bool = False) -> ProcessDescriptors:
     """Open the descriptors of one process; if that fails half-way, nothing stays open.
 
     Args:
         output: ``inherit`` and ``discard`` as in the options; anything else makes pipes.
         stdin: whether the process gets our stdin, if we have one.
+        streams: whether the data channel has to carry large messages, as there is no shared memory for them.
 
     Raises:
         OSError: if the system has no more descriptors.
@@ -70,8 +74,9 @@ def open_descriptors(output: str, stdin: bool = False) -> ProcessDescriptors:
         fd, page_child = memory_file.create(page.SIZE)
         undo.callback(os.close, fd)
         undo.callback(os.close, page_child)
-        requests, to_requests = _pipe(undo)
-        from_replies, replies = _pipe(undo)
+        one_way = _stream if streams else _pipe
+        requests, to_requests = one_way(undo)
+        from_replies, replies = one_way(undo)
         control, control_child = _pair(undo)
         outputs: dict[str, int] = {}
         theirs = [_output(undo, stream, output, outputs) for stream in ("stdout", "stderr")]
@@ -85,7 +90,20 @@ def open_descriptors(output: str, stdin: bool = False) -> ProcessDescriptors:
 
 
 def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:
+    """Return the two ends of a pipe."""
     fds = os.pipe()
+    for fd in fds:
+        undo.callback(os.close, fd)
+    return fds
+
+
+def _stream(undo: contextlib.ExitStack) -> tuple[int, int]:
+    """Return the two ends of a socket, which takes small messages more slowly than a pipe, and large ones faster."""
+    read, write = socket.socketpair()
+    for end in (read, write):
+        end.setblocking(True)  # as in `_pair`
+    write.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _STREAM_HOLDS)
+    fds = read.detach(), write.detach()
     for fd in fds:
         undo.callback(os.close, fd)
     return fds

@@ -27,6 +27,11 @@ class EarlyFrames:
         self._pass_on = pass_on
         self._kept: list[wire.Frame] | None = []
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the process is known, and frames are passed on at once."""
+        return self._kept is None
+
     def hear(self, frame: wire.Frame) -> None:
         """Take a frame, in the order in which they have come.
 

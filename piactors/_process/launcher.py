@@ -148,7 +148,10 @@ class LauncherBackend(LauncherChannel):
         if frame.kind == wire.LOOKED:
             self._watch.looked(frame.seq, news["state"])
             return
-        self._watch.came(frame.seq)
+        if frame.kind == wire.HANDED or not news.get("spare"):  # a spare still waits for what its launcher hands it
+            self._watch.came(frame.seq)
+        if frame.kind == wire.HANDED:
+            return
         fd = self._fd_of(news) if frame.kind == wire.LAUNCHED else -1  # if this fails, the frame is handled once more
         is_known = listener is not None
         if listener is not None:

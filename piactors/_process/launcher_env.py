@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from piactors._process.backend import MARKER_PREFIX
-from piactors.options import inherited_env
-
+MARKER_PREFIX = "PIACTORS_"
+"""How the variables begin by which processes are known as those of a launcher, or of a host."""
 _TO_RUN = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "PYTHONHASHSEED")
 """Without these some interpreters do not even start, or order sets otherwise than the host.
 
@@ -26,6 +25,8 @@ def env_class(env: Mapping[str, str], whole: bool) -> EnvClass:
     """Return which launcher an isolate with this environment, which may be the host's `whole` one, is forked from."""
     if whole:
         return None
+    from piactors.options import inherited_env  # of which the first launcher of most programs has no need
+
     return frozenset(name for name, value in inherited_env(None, env).items() if os.environ.get(name) == value)
 
 

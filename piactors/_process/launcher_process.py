@@ -14,18 +14,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from piactors._platform import own_python, pidfd, taken_away
 from piactors._process import launcher_env, pihost_files
-from piactors._process.backend import MARKER_PREFIX
 from piactors._process.flags import interpreter_flags
-from piactors.options import IsolationOptions
+from piactors._process.launcher_env import MARKER_PREFIX
 from piactors.pihost.fork import patched
 from piactors.pihost.process import inherit, stdio
 from piactors.pihost.wire import wire
 
-WARM_MODULES = ("piactors.actor",)
+if TYPE_CHECKING:
+    from piactors.options import IsolationOptions
+
+WARM_MODULES = ("piactors.actor", "piactors._values.actor_host")
 """What a launcher of the host's own interpreter imports besides `preload`: what actors need in an isolate.
 
 Little: each page that a launcher has makes each fork slower.  Isolates ask for what only some of them need.
@@ -104,8 +106,12 @@ _ahead: list[LauncherProcess] = []
 
 
 @contextlib.contextmanager
-def head_start(options: IsolationOptions) -> Iterator[None]:
-    """Start the launcher that an isolate with these options needs; it ends if it has not been taken over by the end."""
+def head_start(options: IsolationOptions | None) -> Iterator[None]:
+    """Start the launcher that an isolate with these options needs; it ends if it has not been taken over by the end.
+
+    Args:
+        options: None: the usual ones, which have not been made yet.
+    """
     started = _start_ahead(options)
     if started is not None:
         _ahead.append(started)
@@ -130,10 +136,11 @@ def take_ahead(
     return None
 
 
-def _start_ahead(options: IsolationOptions) -> LauncherProcess | None:
+def _start_ahead(options: IsolationOptions | None) -> LauncherProcess | None:
     interpreter = own_python.find()
-    usual = options.python is None and options.start_method != "spawn" and options.inherit_env in (None, True)
-    if not usual or interpreter is None or not pihost_files.COMMAND or taken_away("launcher"):
+    if options is not None and not _is_usual(options):
+        return None
+    if interpreter is None or not pihost_files.COMMAND or taken_away("launcher"):
         return None
     if threading.current_thread() is not threading.main_thread() or patched.patched_by() is not None:
         return None  # until it is ready, a launcher ends with the thread that has started it
@@ -141,9 +148,14 @@ def _start_ahead(options: IsolationOptions) -> LauncherProcess | None:
     try:
         stdio.fill()
         host_pidfd = pidfd.open_pid(os.getpid())
-        return LauncherProcess(interpreter, options.preload, True, None, host_pidfd)
+        return LauncherProcess(interpreter, () if options is None else options.preload, True, None, host_pidfd)
     except Exception:  # whoever needs the launcher will try again, and tell why
         return None
     finally:
         if host_pidfd >= 0:
             os.close(host_pidfd)
+
+
+def _is_usual(options: IsolationOptions) -> bool:
+    own = options.python is None and options.environment is None
+    return own and options.start_method != "spawn" and options.inherit_env in (None, True)

@@ -8,13 +8,17 @@ a number that means nothing here is never looked up, signalled or shown as one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import attrs
 
 from piactors._codec.definitions import Needs
+from piactors._codec.encode import Whole
 from piactors._codec.knowledge import Knowledge
+from piactors._codec.lending import Ledger, Loan
+from piactors._codec.passing import PassedOn
+from piactors._codec.shared_objects import Lent
 from piactors._io.caller_turns import Waiting
 from piactors._io.channel import Take
 from piactors._io.output import Taker
@@ -23,6 +27,7 @@ from piactors._platform.wake import Waker
 from piactors._process.backend import Order
 from piactors._process.control_channel import Answer
 from piactors._rules.mailbox import Evidence
+from piactors._text.record import ByAttributes
 from piactors.exit_reason import Rusage
 from piactors.pihost.memory import segments
 from piactors.pihost.wire import wire
@@ -31,8 +36,22 @@ if TYPE_CHECKING:
     import asyncio
 
 
-@attrs.frozen(kw_only=True)
-class ProcessOrder:
+class ThreadState(NamedTuple):
+    """What a thread of a process does, as its page says.
+
+    Attributes:
+        seq: the message that it has begun last.
+        request: the request whose answer it waits for; 0: none.
+        reads: whether it waits at the data channel, and so may run another call meanwhile.
+    """
+
+    seq: int
+    request: int
+    reads: bool
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ProcessOrder(ByAttributes):
     """One process of an isolate, to be placed.
 
     Attributes:
@@ -40,11 +59,15 @@ class ProcessOrder:
         how: what is made: the interpreter, its environment, what it does to itself.
         init: the payload of the first frame that it gets.
         needs: the definitions that go with that.
+        lends: what of this program is lent with it.
+        owner: the number of the process as one that lends things itself.
+        name: of whom it is.
         preload: modules that its maker imports beforehand.
         own_interpreter: whether it runs in this program's interpreter.
         concurrency: how many calls may run in it at once.
         output: ``inherit``, ``discard``, or anything else: its owner takes the lines.
         max_frame: how many bytes a frame may have.
+        shares: whether large messages go through shared memory.
         on_large: is called if an answer has come in shared memory, on the thread that reads it.
         fell_back: is told why it is made in a slower way than was asked for.
         lock: is held by whoever calls `Process.send_frames`; None if nobody does.
@@ -54,18 +77,22 @@ class ProcessOrder:
     how: Order
     init: bytes
     needs: Needs | None = None
+    lends: tuple[Loan, ...] = ()
+    owner: int = 0
+    name: str = ""
     preload: tuple[str, ...] = ()
     own_interpreter: bool = True
     concurrency: int = 1
     output: str = "callable"
     max_frame: int
+    shares: bool = True
     fell_back: Callable[[str], object]
     on_large: Callable[[], object]
     lock: threading.RLock | None = None
 
 
-@attrs.frozen(kw_only=True)
-class End:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class End(ByAttributes):
     """What is known when a process and all that it left are gone."""
 
     status: int | None
@@ -91,6 +118,35 @@ class Process(Protocol):
     """Where it runs; empty on this machine."""
     knowledge: Knowledge
     """What it has of this program's definitions."""
+    ledger: Ledger
+    """What it holds of what was lent to it."""
+    owner: int
+    """Its number as one that lends things itself."""
+
+    def lends(self, payload: bytes) -> dict[int, Loan]:
+        """Return what it says that a request of it lends, or gives back.
+
+        Raises:
+            ProtocolError: if that cannot be.
+        """
+
+    def ask_of_lent(self, asked: tuple[Any, ...], loans: Sequence[Loan], answer: Answer) -> None:
+        """Ask for something to be done to what it has lent; `loans` are what the question names."""
+
+    def ask_of_result(self, asked: tuple[Any, ...], loans: Sequence[Loan], answer: Answer) -> int:
+        """Ask for something to be done to what a call of the process returns, now or later; returns its number.
+
+        If it returns nothing that it lends, it answers with nothing.
+        """
+
+    def forget_result(self, is_asked: bool, of: int, number: int = 0) -> None:
+        """Do not do to what a call returns what was asked with this number; 0: nothing that was asked."""
+
+    def give_back(self, number: int, count: int) -> None:
+        """Tell it that nothing here holds what it has lent so often; called by the garbage collector."""
+
+    def set_data(self, key: str, value: Whole, answer: Answer) -> None:
+        """Have it know a value; `answer` is called once it does, on the I/O thread."""
 
     def send(self, kind: int, flags: int, seq: int, payload: wire.Payload) -> None:
         """Send a frame on the data channel."""
@@ -119,16 +175,44 @@ class Process(Protocol):
     def has_taken(self, seq: int, payload: wire.Payload) -> bool:
         """Whether the last frame that was to be sent will be, or has been: its sending was interrupted."""
 
+    def direct_begun(self) -> tuple[int, ...]:
+        """Return the highest number begun, of each place for a direct channel; nothing if it has ended."""
+
+    def begin_direct(self, place: int) -> None:
+        """Let another direct channel have a place in the page."""
+
+    def give_up_direct(self, place: int, number: int) -> bool:
+        """Publish that who sent it gave up on a message that goes directly; True if it will never begin."""
+
+    def passed(self, table: wire.Payload) -> PassedOn:
+        """Return a value of the process that is for another one; on the loop's thread.
+
+        Raises:
+            ProtocolError: if there is none.
+        """
+
+    def hand(self, lent: Lent) -> None:
+        """Send a descriptor, which the process takes by its number."""
+
     def has_begun(self, seq: int) -> bool:
         """Whether the process says that it has begun this message, or a later one."""
 
+    def threads(self, count: int) -> list[ThreadState]:
+        """Return what each of so many threads does."""
+
     def give_up(self, seq: int) -> bool:
         """Publish that the caller of `seq` gave up; True if the call will never begin."""
+
+    def want_until(self, seq: int, until: float) -> None:
+        """Publish when `seq`, which is sent after this, is not wanted any more."""
 
     def read_until_settled(
         self, future: Waiting, waker: Waker, spin: Spin, deadline: float | None, wanted: Callable[[], bool]
     ) -> None:
         """Let the caller that waits for `future` read its answer itself (see `Reader.read_until_settled`)."""
+
+    def leave_to_caller(self) -> None:
+        """What the process asks for is done by the caller that waits for it, which is to read by itself."""
 
     def read_ahead(self, wanted: Callable[[], bool]) -> None:
         """Handle what has come, for a caller that sends many messages (see `Reader.read_ahead`)."""
@@ -158,6 +242,14 @@ class Process(Protocol):
     def unread(self) -> int:
         """How many bytes on the control channel have not left yet."""
 
+    @property
+    def unanswered(self) -> int:
+        """How many questions it has not answered that follow from what it has asked for itself."""
+
+    @property
+    def unread_frames(self) -> int:
+        """How many frames on the data channel have not left yet."""
+
     def fault_text(self) -> str:
         """Return what faulthandler has written in it so far."""
 
@@ -185,7 +277,7 @@ class Process(Protocol):
 
 
 class ProcessOwner(Taker, Protocol):
-    """Who a process belongs to; called on the loop's thread, except `on_answer`."""
+    """Who a process belongs to; called on the loop's thread, except `on_answer`, `on_use` and `on_lends`."""
 
     @property
     def answers_anywhere(self) -> bool:
@@ -212,6 +304,23 @@ class ProcessOwner(Taker, Protocol):
 
         Raises:
             ProtocolError: if it should not have come.
+        """
+
+    def on_use(self, frame: wire.Frame, again: bool) -> None:
+        """Something is asked of a thing that the process holds; as `on_answer`.
+
+        Raises:
+            ProtocolError: if it should not have come.
+        """
+
+    def on_await(self, number: int) -> None:
+        """The answer to a request is waited for by the thread that reads the data channel; as `on_answer`."""
+
+    def on_lends(self, payload: bytes) -> dict[int, Loan]:
+        """Return what an answer of the process lends or gives back, by number; on whichever thread reads it.
+
+        Raises:
+            ProtocolError: if that cannot be.
         """
 
     def on_refused(self, text: str, lack: bool) -> None:

@@ -19,7 +19,8 @@ from piactors._io import background
 from piactors._io.loop import Loop
 from piactors._platform import markers, pidfd
 from piactors._platform.identity import Identity, Killed
-from piactors._process.backend import MARKER_PREFIX, RESOURCES, Order, ProcessListener
+from piactors._process.backend import RESOURCES, Order, ProcessListener
+from piactors._process.launcher_env import MARKER_PREFIX
 from piactors._text.logs import logger
 from piactors.exit_reason import Rusage
 from piactors.pihost.process import lacks

@@ -16,14 +16,17 @@ import attrs
 
 from piactors._codec.definitions import Needs
 from piactors._codec.knowledge import Knowledge
+from piactors._codec.lending import Ledger
 from piactors._io import background
 from piactors._io.channel import Channel
-from piactors._io.loop import Share, Timer
+from piactors._io.loop import LoopTimer, Share
 from piactors._io.output import OutputPipe
 from piactors._io.reader import ANSWERS, Reader
 from piactors._io.writer import Writer
 from piactors._platform import pidfd
 from piactors._platform.identity import Identity
+from piactors._process import host_page
+from piactors._process.announced import Announced
 from piactors._process.backend import RESOURCES, Backend
 from piactors._process.control_channel import Answer, ControlChannel
 from piactors._process.descriptors import open_descriptors
@@ -38,9 +41,9 @@ from piactors.exit_reason import Rusage
 from piactors.pihost.wire import wire
 
 _REFUSED_THREADS = "threads"
-_FOR_CALLERS = ANSWERS - {wire.SKIPPED}
+_FOR_CALLERS = (ANSWERS | {wire.USE, wire.AWAIT}) - {wire.SKIPPED, wire.CANCELLED}
 """A skipped message may have to wait again, or to fail: that is not done where a KeyboardInterrupt may strike."""
-_ON_DATA = frozenset({wire.READY, wire.START_FAILED, wire.REQUEST})
+_ON_DATA = frozenset({wire.READY, wire.START_FAILED, wire.REQUEST, wire.USE})
 _ASKED_SECONDS = 2.0
 """How long a launcher that was asked to kill a process may take."""
 _NEWS_SECONDS = 2.0
@@ -65,14 +68,16 @@ class LocalProcess(Wires):
         self._page: HostPage | None = None
         self._identity: Identity | None = None
         self._ended = False
-        self._timers: list[Timer] = []
+        self._timers: list[LoopTimer] = []
         self._kill_wanted = False
         self._is_cut_off = False
         # Its end races with kills and answers of any thread; a signal handler may come while its thread has it.
         self._lock = threading.RLock()
         self.knowledge = Knowledge(order.needs)
-        """What the process has of this program's definitions."""
-        self._ends = open_descriptors(order.output, order.how.stdin)
+        self.ledger = Ledger(order.name, order.owner, order.lends, self._tell_of_actor)
+        self.owner = order.owner
+        self._lends = Announced(self.lends)
+        self._ends = open_descriptors(order.output, order.how.stdin, streams=not order.shares)
         try:
             self._open_channels(order.max_frame, order.lock)
             self._launch(order.init, order.needs)
@@ -93,7 +98,8 @@ class LocalProcess(Wires):
         self._page = open_page(self._ends.take_page())
         self._early = EarlyFrames(lambda frame: self._owner.on_frame(frame))
         self._data = Channel(self._ends.data, max_frame)
-        self._control = ControlChannel(loop, self._ends.control, self.number, max_frame, self._pass_on_control)
+        control, pass_on = self._ends.control, self._pass_on_control
+        self._control = ControlChannel(loop, control, self.number, max_frame, pass_on, self.lends)
         self._pipes = {stream: self._output_pipe(stream, fd) for stream, fd in self._ends.outputs.items()}
         self._reader = Reader(loop, self._data, self._may_handle, self._pass_on_data, self._fault, self._channel_ended)
         self._reader.hold(answers_only=owner.answers_anywhere, take=owner.take_answers)
@@ -150,20 +156,6 @@ class LocalProcess(Wires):
                     self._identity.send(number)
             except PermissionError:
                 self._backend.signal(self, number)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the process and its channels are gone, and their end has been reported."""
-        return self._ended
-
-    def has_ended(self) -> bool:
-        """Whether the process has ended, as far as the kernel tells now; the news of that comes later."""
-        return self._ended or pidfd.has_ended(self._process_fd)
-
-    @property
-    def process_fd(self) -> int:
-        """The descriptor of the process, or -1."""
-        return self._process_fd
 
     def kill(self) -> None:
         """End the process with SIGKILL, as soon as there is one; what it has started goes with it."""
@@ -238,7 +230,15 @@ class LocalProcess(Wires):
             if frame.flags & wire.SHARED:
                 self._on_large()
                 frame = self._control.unpacked(frame, self._read_control)
-            self._owner.on_answer(frame, again)
+            self._owner.on_answer(self._lends.joined(frame) if frame.flags & wire.LENDS else frame, again)
+        elif frame.kind == wire.USE and self._early.is_known:
+            self._owner.on_use(frame, again)
+            self._reader.note_asked()
+        elif frame.kind == wire.AWAIT:
+            self._owner.on_await(frame.seq)
+        elif frame.kind == wire.LEND:
+            self._lends.hear(frame)
+            self.ledger.used()
         elif frame.kind in _ON_DATA:
             self._early.hear(frame)
         else:
@@ -246,6 +246,8 @@ class LocalProcess(Wires):
 
     def _may_handle(self, frame: wire.Frame) -> bool:
         """Whether a caller may handle a frame of the data channel: an answer that is here, wherever it lies."""
+        if frame.kind == wire.USE and (frame.flags & (wire.LENDS | wire.SHARED) or not self._early.is_known):
+            return False  # what is lent is counted where nothing interrupts that
         return frame.kind in _FOR_CALLERS and (not frame.flags & wire.SHARED or self._control.knows_segment_of(frame))
 
     def _pass_on_control(self, frame: wire.Frame) -> None:
@@ -329,7 +331,8 @@ class LocalProcess(Wires):
             return  # it was let go of before, and has ended after all
         try:
             self._read_rest()
-            seen, fault = self._evidence(), self.fault_text()
+            assert self._page is not None
+            seen, fault = host_page.evidence(self._page, self._concurrency), self.fault_text()
             tail = self._pipes["stderr"].tail if "stderr" in self._pipes else ""
         except Exception as error:  # of ours, or no memory: then whatever was in flight may have begun
             self._owner.on_fault(error)
@@ -354,12 +357,6 @@ class LocalProcess(Wires):
         for pipe in self._pipes.values():
             pipe.drain()
 
-    def _evidence(self) -> Evidence:
-        assert self._page is not None
-        seen = self._page.snapshot(self._concurrency)
-        credible = all(0 < seq <= seen.begun for seq in seen.running) and bool(seen.running) == bool(seen.begun)
-        return Evidence(seen.begun, credible)
-
     def _close(self) -> None:
         waiting: list[Answer] = []
         try:
@@ -371,6 +368,7 @@ class LocalProcess(Wires):
             for timer in self._timers:
                 timer.cancel()
         finally:
+            self.ledger.close()
             with self._lock:  # other threads write to the page under it
                 self._ended = True
                 self.abandon()

@@ -30,7 +30,7 @@ async def start_actor_async(
     actor_class: type[Actor], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> IsolateRef:
     """Start a ProcessActor in an isolate, and let the event loop run meanwhile."""
-    return await started_async(prepare_actor(actor_class, options, args, kwargs))
+    return await started_async(prepare_actor(actor_class, await inside_async(options), args, kwargs))
 
 
 def prepare_actor(
@@ -41,7 +41,30 @@ def prepare_actor(
     link: ParentLink | None = None,
 ) -> IsolateRef:
     """Return the ref of a ProcessActor that is still to be started."""
+    options = inside(options)
     return prepare(actor_target(actor_class, options, args, kwargs), options, link)
+
+
+def inside(options: IsolationOptions) -> IsolationOptions:
+    """Return options whose environment, if they name one, is there: built if it has to be.
+
+    Raises:
+        BuildFailed, NoInterpreter: if it cannot be made.
+    """
+    if options.environment is None:
+        return options
+    from piactors.environments import at_start  # it has its price, and needs an extra
+
+    return at_start.resolved(options)
+
+
+async def inside_async(options: IsolationOptions) -> IsolationOptions:
+    """Return options as `inside` does, and let the event loop run meanwhile."""
+    if options.environment is None:
+        return options
+    from piactors.environments import at_start  # as above
+
+    return await at_start.resolved_async(options)
 
 
 def started(ref: IsolateRef) -> IsolateRef:

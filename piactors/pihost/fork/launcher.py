@@ -201,6 +201,7 @@ class Launcher:
                 self._isolates.born(spare.pid, launch_id, request["orders"].get("join", []))
                 self._tell(wire.LAUNCHED, launch_id, {"pid": spare.pid, "spare": True})
                 prefork.hand_over(spare, request["orders"], fds)
+                self._tell(wire.HANDED, launch_id, {})
             self._spares.want()
 
     def _launch_by(self, make: Callable[[], int], launch_id: int, request: Dict[str, Any]) -> None:

@@ -22,6 +22,8 @@ from typing import Any, Dict, Tuple
 
 from .. import PROTOCOL
 from ..memory.segments import available
+from ..pickles import lending
+from ..serve import control as control_module
 from ..serve.isolate import Descriptors, IsolateProcess
 from ..wire import wire
 from ..wire.page import DUMP_SIGNAL, SIZE
@@ -54,9 +56,8 @@ def rehearse(threads: bool) -> None:
         root.parent = None  # what sends records to the host
         root.setLevel(level)
         sys.modules.pop("pihost_data", None)
-        futures: Any = sys.modules.get("piactors._values.futures")
-        if futures is not None:
-            futures.serve_with(None)
+        control_module.use(None)
+        lending.ways.clear()
         sys.modules["__main__"], sys.argv[:] = main, argv
         for fd in (page, our_requests, our_replies):
             os.close(fd)
@@ -83,6 +84,7 @@ def _init() -> Dict[str, Any]:
         "own_interpreter": True,
         "sys_path": list(sys.path),
         "concurrency": 1,
+        "channels_after": -1,
         "log_level": logging.INFO,
         "own_level": logging.WARNING,
         "code": True,
@@ -95,6 +97,8 @@ def _init() -> Dict[str, Any]:
         "urn": "urn:uuid:rehearsal",
         "generation": 0,
         "data": {},
+        "owner": 0,
+        "lends": [],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from typing import Any, List, Union
 
@@ -50,9 +51,15 @@ class Chunks:
             small = []
         self.pieces[:] = [*pieces, b"".join(small)]
 
-    def joined(self) -> bytes:
-        """Return the pieces in one."""
-        return b"".join(self.pieces)
+
+def bytes_of(chunk: Chunk) -> memoryview:
+    """Return a piece as its bytes, whatever its items are."""
+    view = memoryview(chunk)
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
+IN_PARTS = 0
+"""How a message that begins with a table begins; no pickle begins so."""
 
 
 def is_heavy(value: Any) -> bool:
@@ -71,6 +78,11 @@ BLOCKS = frozenset((bytes, bytearray, str))
 CONTAINERS = frozenset((tuple, list, dict))
 FEW = 16
 """How many things in a container are looked at."""
+
+
+def file_over(chunk: Chunk) -> Any:
+    """Return a file that an unpickler reads from: one that copies nothing, if it would be much."""
+    return io.BytesIO(chunk) if len(chunk) < LEAST else ViewReader(memoryview(chunk))
 
 
 class ViewReader:

@@ -20,12 +20,12 @@ import socket
 import struct
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from .chunks import Chunk, Chunks
+from .chunks import Chunk, Chunks, bytes_of
 from .leases import FREE, MOST_SEGMENTS, SENT, lease
 
 MOST_CHUNKS = 4096
 _START = 64
-_ALIGN = 64
+ALIGN = 64
 _STEP = 4 << 20
 """Bytes that are copied in one go: Python's lock is held for so long."""
 _SEALS = 7
@@ -99,7 +99,7 @@ class Segment:
         """Copy a message into it and return the table of where its parts are."""
         place = _START
         for piece in chunks.pieces:
-            place = self._copy(_bytes_of(piece), place)
+            place = self._copy(bytes_of(piece), place)
         entries = [_HEAD.pack(self.number, 1 + len(chunks.apart)), _ENTRY.pack(_START, place - _START)]
         for buffer in chunks.apart:
             place = _aligned(place)
@@ -175,7 +175,7 @@ class Pool:
     def pack(self, chunks: Chunks) -> Optional[Parcel]:
         """Put a message into a segment; None if none is available."""
         size = chunks.nbytes
-        need = _START + size + (len(chunks.apart) + 1) * _ALIGN
+        need = _START + size + (len(chunks.apart) + 1) * ALIGN
         if need > self.most or len(chunks.apart) >= MOST_CHUNKS:
             return None
         self._let_go_unread()
@@ -252,13 +252,8 @@ class Pool:
         self.most = 0
 
 
-def _bytes_of(chunk: Chunk) -> memoryview:
-    view = memoryview(chunk)
-    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
-
-
 def _aligned(place: int) -> int:
-    return -(-place // _ALIGN) * _ALIGN
+    return -(-place // ALIGN) * ALIGN
 
 
 def _rounded(need: int) -> int:
@@ -376,6 +371,11 @@ class Table:
         if any(start < _START or start + length > len(mapped) for start, length in entries):
             raise BadTable("a message that is not within its segment")
         return Received(lease(mapped), entries)
+
+
+def table(number: int, places: List[Tuple[int, int]]) -> bytes:
+    """Return the table of what lies at these places."""
+    return b"".join([_HEAD.pack(number, len(places)), *(_ENTRY.pack(*place) for place in places)])
 
 
 def parse(table: Chunk) -> Tuple[int, List[Tuple[int, int]]]:

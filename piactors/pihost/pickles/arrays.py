@@ -20,6 +20,9 @@ from typing import Any, List, Optional, Tuple
 
 from ..plain import dtypes
 
+_USER_TYPES = 256
+"""From here on numbers of types are those of other packages (NPY_USERDEF in NumPy's API)."""
+
 
 class NotPortable(TypeError):
     """An array cannot be sent to another interpreter; the text names its dtype, and what to do."""
@@ -30,8 +33,10 @@ def is_simple(value: Any) -> bool:
     numpy: Any = sys.modules.get("numpy")
     if numpy is None or type(value) is not getattr(numpy, "ndarray", None):
         return False
-    dtype = value.dtype
-    return bool(dtype.isbuiltin == 1 and dtype.kind in "biufc" and value.flags.c_contiguous)
+    dtype = value.dtype  # which says that it is not built in, once it has come out of a pickle
+    return bool(
+        dtype.kind in "biufc" and 0 <= dtype.num < _USER_TYPES and dtype.metadata is None and value.flags.c_contiguous
+    )
 
 
 # --- taking apart -----------------------------------------------------------------------------

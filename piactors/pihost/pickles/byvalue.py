@@ -13,10 +13,10 @@ from __future__ import annotations
 import io
 import pickle
 import weakref
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
-from ..memory.chunks import LEAST, Chunks, ViewReader, is_heavy
-from . import copies, rebuild, refusals
+from ..memory.chunks import IN_PARTS, LEAST, Chunk, Chunks, file_over, is_heavy
+from . import copies, lending, rebuild, refusals
 from .store import Unpickler, store
 
 _HERE = b"piactors.pihost"
@@ -110,14 +110,18 @@ def loads(data: Any) -> Any:
         store.settle()
     if len(data) < _SMALL and data.find(_HERE) < 0:
         return pickle.loads(data)  # nothing in it is to be found in this package, which has another name here
-    return Unpickler(io.BytesIO(data)).load()
+    if data and data[0] == IN_PARTS:
+        from ..memory import parts
+
+        return loads_chunks(parts.parts_of(data) or [data])
+    return loads_chunks([data])
 
 
-def loads_chunks(chunks: List[memoryview]) -> Any:
-    """Deserialise what the host sent in shared memory; its large buffers stay there."""
+def loads_chunks(chunks: Sequence[Chunk]) -> Any:
+    """Deserialise what the host sent in parts; its large buffers stay where they are."""
     if store.pending:
         store.settle()
-    return Unpickler(ViewReader(chunks[0]), buffers=chunks[1:]).load()
+    return Unpickler(file_over(chunks[0]), buffers=chunks[1:]).load()
 
 
 def reduced(obj: Any) -> Any:
@@ -139,6 +143,8 @@ def _reducer_override(_: Any, obj: Any) -> Any:
         return NotImplemented
     if refusals.is_definition(kind):
         return reduced(obj)
+    if lending.ways and lending.way_of(kind) is not None:
+        return lending.reduced(obj)
     refusals.check(obj, kind)
     return NotImplemented
 

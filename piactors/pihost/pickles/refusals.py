@@ -19,7 +19,11 @@ _LOCK = (
 _QUEUE = "no other process sees what is put into it; use a multiprocess.Queue, or call a method of an actor instead"
 _FILE = "open it where it is used, and send its path or its content"
 _IN_HOST = "it belongs to the process that made it; send plain values, and let the host pass on what comes back"
-_RUNNING = "it is in the middle of running in this process; send what makes it, or a list of what it yields"
+_RUNNING = "it is in the middle of running in this process; send what makes it"
+_YIELDING = (
+    "it is in the middle of running in this process; send what makes it, a list of what it yields, or "
+    "piactors.stream(it)"
+)
 _LOOP = "it belongs to the event loop of one process"
 _FRAME = "it belongs to the running program"
 
@@ -54,8 +58,8 @@ _HINTS: Dict[str, Tuple[str, str]] = {
     "socket.socket": ("a socket", "send what it is connected to, and connect in the isolate"),
     "_socket.socket": ("a socket", "send what it is connected to, and connect in the isolate"),
     "subprocess.Popen": ("a process", "start it in the isolate"),
-    "builtins.generator": ("a generator", _RUNNING),
-    "builtins.async_generator": ("a generator", _RUNNING),
+    "builtins.generator": ("a generator", _YIELDING),
+    "builtins.async_generator": ("a generator", _YIELDING),
     "builtins.coroutine": ("a coroutine", _RUNNING),
     "builtins.frame": ("a frame", _FRAME),
     "builtins.traceback": ("a traceback", _FRAME),
@@ -157,8 +161,12 @@ THINGS = frozenset(
 """Types of what is known by its name in a module and is neither a class nor a function."""
 
 
-def check(obj: Any, kind: type) -> None:
+def check(obj: Any, kind: type, *, remembers: bool = True) -> None:
     """Refuse what cannot be sent.
+
+    Args:
+        remembers: whether instances of the type need never be looked at again if this one can be sent: nothing else is
+            done about them, such as to lend them.
 
     Raises:
         Refused: with what it is, and what to do.
@@ -170,7 +178,7 @@ def check(obj: Any, kind: type) -> None:
     if found is None:
         found = _hint_of(kind)
         if found is None:
-            if kind.__module__.partition(".")[0] not in _WITH_WAYS:
+            if remembers and kind.__module__.partition(".")[0] not in _WITH_WAYS:
                 _remember(fine, kind, None)
             return
         _remember(_refused, kind, found)
@@ -333,7 +341,7 @@ def explained(obj: Any, error: BaseException, whole: str) -> Refused:
     def override(found: Any) -> Any:
         if _is_local(found):
             return str, (), dict(named_parts(found))
-        check(found, type(found))
+        check(found, type(found), remembers=False)
         return NotImplemented
 
     stack, again = trace(obj, override)

@@ -68,15 +68,15 @@ class Store:
         self._loose: Dict[int, Tuple[str, Any]] = {}
         self._loose_by_key: Dict[str, int] = {}
 
-    def receive(self, payload: Any) -> List[int]:
+    def receive(self, payload: Any) -> Tuple[List[int], List[Any]]:
         """Take what the host sends ahead of a message; nothing of it is made before that is read.
 
         Returns:
-            The numbers of the descriptors that come along with the message.
+            The numbers of the descriptors that come along with the message, and the entries of what it lends.
         """
-        forgotten, records, lent = pickle.loads(payload)
+        forgotten, records, lent, borrowed = pickle.loads(payload)
         self.add(forgotten, records)
-        return lent  # type: ignore[no-any-return]
+        return lent, borrowed
 
     def add(self, forgotten: Any, records: Any) -> None:
         """Let go of some definitions, and take others."""
@@ -357,7 +357,7 @@ class Unpickler(pickle.Unpickler):
         """Return what the host means by a name, which may be a definition that it has sent."""
         if module.startswith("piactors.pihost."):  # that package has another name here
             module = "{}.{}".format(_PIHOST, module[16:])
-            return getattr(sys.modules.get(module) or importlib.import_module(module), name)
+            return getattr(importlib.import_module(module), name)  # it waits if another thread imports that just now
         try:
             return super().find_class(module, name)
         except ModuleNotFoundError:

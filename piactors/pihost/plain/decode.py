@@ -20,9 +20,9 @@ import types
 from itertools import repeat
 from typing import Any, Dict, List, Mapping, Tuple, Type, Union
 
+from . import handles, values
 from . import tags as t
-from . import values
-from .reader import HANDLERS, BadPlain, Handler, PlainReader, SizedHandler, computed_int, made, value
+from .reader import HANDLERS, NO_THINGS, BadPlain, Handler, PlainReader, SizedHandler, computed_int, made, value
 
 __all__ = ["BadPlain", "decode"]
 
@@ -40,20 +40,22 @@ def decode(
     accept: Mapping[str, type] = NO_CLASSES,
     max_depth: int = t.MAX_DEPTH,
     owned: bool = False,
+    things: Mapping[int, Any] = NO_THINGS,
 ) -> object:
     """Return the value that `data` encodes.
 
     `budget` is how many bytes of memory the value may take, by an estimate that follows CPython.
     `accept` maps "module:qualname" to the classes whose objects may be made, by their __new__
     and __setstate__.  `max_depth` can lower the limit on nesting but not raise it.
-    `owned` says that nobody else has `data`, a bytearray: an array that is most of it stays in it.
+    `owned` says that nobody else has `data`, which can be written to: an array that is most of it stays in it.
+    `things` are what came along by reference, by number.
     Raises BadPlain for anything but a whole, well-formed and affordable value.
     """
     view = memoryview(data)
     whole = view.c_contiguous and view.nbytes > 0
     view = view.cast("B") if whole else memoryview(bytes(view))
-    source = data if type(data) is bytes or owned else view
-    r = PlainReader(source, view, budget, accept, min(max_depth, t.MAX_DEPTH), owned)
+    source = view if type(data) is memoryview or not (type(data) is bytes or owned) else data
+    r = PlainReader(source, view, budget, accept, min(max_depth, t.MAX_DEPTH), owned, things)
     try:
         return _whole(r)
     except (BadPlain, MemoryError):
@@ -357,6 +359,7 @@ _OTHERS: Dict[int, Handler] = {
     t.STR8: _short_str,
     t.RANGE: _range,
     t.SLICE: _slice,
+    t.HANDLE: handles.read,
     **values.HANDLERS_HERE,
 }
 

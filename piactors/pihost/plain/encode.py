@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import array
 import copyreg
-import decimal
 import enum
-import fractions
-import pathlib
+import importlib
 import struct
-import uuid
-from typing import Any, Dict, List, Tuple, Union
+import sys
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Union
 
-from . import arrays, times
+from . import arrays, handles, times
 from . import tags as t
 from .writer import WRITERS, Accept, NotPlain, Put, Writer, check_depth, head, key_step, name_of, not_plain, write_str
+
+if TYPE_CHECKING:
+    import decimal
+    import fractions
+    import pathlib
+    import uuid
 
 __all__ = ["NotPlain", "encode", "write"]
 
@@ -208,10 +212,11 @@ def _fraction(value: fractions.Fraction, put: Put, depth: int, accept: Accept) -
 
 
 def _uuid(value: uuid.UUID, put: Put, depth: int, accept: Accept) -> None:
-    if value.is_safe is uuid.SafeUUID.unknown:
+    safety = value.is_safe.name
+    if safety == "unknown":
         put(bytes((t.UUID,)) + value.bytes)
     else:
-        put(bytes((t.UUID_SAFE, value.is_safe is uuid.SafeUUID.unsafe)) + value.bytes)
+        put(bytes((t.UUID_SAFE, safety == "unsafe")) + value.bytes)
 
 
 def _path_writer(kind: bytes) -> Writer:
@@ -228,7 +233,11 @@ def _path_writer(kind: bytes) -> Writer:
 
 
 def _other(value: Any, put: Put, depth: int, accept: Accept) -> None:
-    """Write a value whose exact type is in no table."""
+    """Write a value whose exact type is in no table, or in none yet."""
+    found = _learnt(type(value))
+    if found is not None:
+        found(value, put, depth, accept)
+        return
     key = t.class_key(type(value))
     if key in accept:
         check_depth(value, depth)
@@ -331,13 +340,32 @@ _WRITERS: Dict[type, Writer] = {
     range: _range,
     slice: _slice,
     **times.WRITERS_HERE,
-    decimal.Decimal: _decimal,
-    fractions.Fraction: _fraction,
-    uuid.UUID: _uuid,
-    pathlib.PosixPath: _path_writer(t.PATH_CONCRETE),
-    pathlib.WindowsPath: _path_writer(t.PATH_CONCRETE),
-    pathlib.PurePosixPath: _path_writer(t.PATH_POSIX),
-    pathlib.PureWindowsPath: _path_writer(t.PATH_WINDOWS),
 }
 WRITERS.update(_WRITERS)
 _writer = WRITERS.get
+
+_late: Dict[str, Dict[str, Writer]] = {
+    "decimal": {"Decimal": _decimal},
+    "fractions": {"Fraction": _fraction},
+    "uuid": {"UUID": _uuid},
+    "pathlib": {
+        "PosixPath": _path_writer(t.PATH_CONCRETE),
+        "WindowsPath": _path_writer(t.PATH_CONCRETE),
+        "PurePosixPath": _path_writer(t.PATH_POSIX),
+        "PureWindowsPath": _path_writer(t.PATH_WINDOWS),
+    },
+}
+"""Writers for classes of modules that most processes never import; moved to the table once they have."""
+
+
+def _learnt(cls: type) -> Optional[Writer]:
+    """Take those into the table whose modules are there by now; return the writer of this class, if it is in there."""
+    home = vars(cls).get("__module__")
+    if type(home) is str and home in _late:
+        importlib.import_module(home)  # C code may have done without
+    for name in list(_late):
+        module, writers = sys.modules.get(name), _late.get(name, {})
+        if module is not None and all(hasattr(module, found) for found in writers):
+            WRITERS.update({getattr(module, found): writer for found, writer in writers.items()})
+            _late.pop(name, None)  # another thread may have done so
+    return _writer(cls) or (handles.write if handles.is_lent(cls) else None)

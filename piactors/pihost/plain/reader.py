@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import struct
+import types
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
 from . import tags as t
+
+NO_THINGS: Mapping[int, Any] = types.MappingProxyType({})
+"""What came along by reference: nothing."""
 
 
 class BadPlain(ValueError):
@@ -31,6 +35,7 @@ class PlainReader:
         "max_depth",
         "owned",
         "pos",
+        "things",
         "view",
         "zones",
     )
@@ -43,9 +48,10 @@ class PlainReader:
         accept: Mapping[str, type],
         max_depth: int,
         owned: bool = False,
+        things: Mapping[int, Any] = NO_THINGS,
     ) -> None:
         self.data, self.view, self.pos, self.end = data, view, 0, len(view)
-        self.left, self.accept, self.owned = budget, accept, owned
+        self.left, self.accept, self.owned, self.things = budget, accept, owned, things
         self.depth, self.max_depth = 0, max_depth
         # Where the last int too long for quadratic arithmetic was, and the account of the keys.
         self.big_int_at = -1

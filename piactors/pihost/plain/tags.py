@@ -24,6 +24,7 @@ FLOATS8, FLOATS, INTS8, INTS = range(25, 29)
 RANGE, SLICE, DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, FRACTION, UUID, PATH = range(29, 39)
 ARRAY, NDARRAY, NUMPY_SCALAR, OBJECT, ENUM = range(39, 44)
 NDARRAY_FORTRAN, RECARRAY, RECARRAY_FORTRAN, ZONE, UUID_SAFE = range(44, 49)
+HANDLE = 49
 
 #: Containers inside containers, and objects inside objects, may nest this deep.
 MAX_DEPTH = 100

@@ -5,14 +5,10 @@
 
 from __future__ import annotations
 
-import decimal
 import enum
-import fractions
-import pathlib
 import re
 import types
-import uuid
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Dict, Tuple
 
 from . import arrays, times
 from . import tags as t
@@ -26,6 +22,8 @@ def _decimal(r: PlainReader) -> Any:
     if len(text) > t.MAX_DECIMAL or not _DECIMAL.fullmatch(text):
         raise r.bad("a text that is not a Decimal")
     r.charge(120 + len(text))
+    import decimal  # here and below: most processes never meet one
+
     return made(r, decimal.Decimal, text)
 
 
@@ -35,12 +33,16 @@ def _fraction(r: PlainReader) -> Any:
     denominator = computed_int(r, "the denominator of a Fraction")
     if denominator < 1:
         raise r.bad("a Fraction without a positive denominator")
+    import fractions
+
     return fractions.Fraction(numerator, denominator)
 
 
 def _uuid(r: PlainReader) -> Any:
     r.charge(120)
     start = r.take(16)
+    import uuid
+
     return uuid.UUID(bytes=bytes(r.view[start : r.pos]))
 
 
@@ -50,25 +52,25 @@ def _uuid_of_known_safety(r: PlainReader) -> Any:
     safety = r.data[start]
     if safety > 1:
         raise r.bad("a UUID of unknown safety")
+    import uuid
+
     is_safe = uuid.SafeUUID.unsafe if safety else uuid.SafeUUID.safe
     return uuid.UUID(bytes=bytes(r.view[start + 1 : r.pos]), is_safe=is_safe)
 
 
-_PATHS: Dict[bytes, Callable[[str], pathlib.PurePath]] = {
-    t.PATH_CONCRETE: pathlib.Path,
-    t.PATH_POSIX: pathlib.PurePosixPath,
-    t.PATH_WINDOWS: pathlib.PureWindowsPath,
-}
+_PATHS = {t.PATH_CONCRETE: "Path", t.PATH_POSIX: "PurePosixPath", t.PATH_WINDOWS: "PureWindowsPath"}
 
 
 def _path(r: PlainReader) -> Any:
     start = r.take(1)
-    make = _PATHS.get(bytes(r.view[start : r.pos]))
-    if make is None:
+    kind = _PATHS.get(bytes(r.view[start : r.pos]))
+    if kind is None:
         raise r.bad("unknown kind of path")
     text: str = leaf(r, STR_TAGS, "the text of a path")
     r.charge(400 + 32 * len(text))  # it is split into parts, each of them an object
-    return made(r, make, text)
+    import pathlib
+
+    return made(r, getattr(pathlib, kind), text)
 
 
 # --- objects of accepted classes --------------------------------------------------------------

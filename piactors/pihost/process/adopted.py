@@ -136,7 +136,7 @@ class Adopted:
             self._watched[fd] = (pid, born)
             self._tell(fd)
             if self._is_idle:
-                self._wake_up()
+                self.wake_up()
 
     def _tell(self, fd: int) -> None:
         epoll = self._epoll
@@ -144,7 +144,7 @@ class Adopted:
             with contextlib.suppress(OSError):
                 epoll.register(fd, select.EPOLLIN)
 
-    def _wake_up(self) -> None:
+    def wake_up(self) -> None:
         """Have the control thread ask for its patience again."""
         self._is_idle = False
         with contextlib.suppress(OSError):
@@ -260,6 +260,12 @@ def install() -> None:
 
 
 _over = False
+
+
+def wake() -> None:
+    """Have the control thread of this isolate ask for its patience again."""
+    if current is not None:
+        current.wake_up()
 
 
 def start_nothing_more() -> None:

@@ -14,8 +14,9 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _SYS_PIDFD_OPEN = 434  # the same number on every architecture
-_MESSAGE = 320 << 10
-"""Bytes of what a message of middling size takes at most in one piece; larger ones are not sent through the pipe."""
+_MESSAGE = 512 << 10
+"""Bytes of what a message of middling size takes at most in one piece, a pickler's buffer included, which grows ahead;
+larger ones are not sent through the pipe."""
 
 
 def _libc() -> Optional[ctypes.CDLL]:

@@ -12,18 +12,22 @@ import signal
 import sys
 import threading
 import traceback
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from ..memory import handed
 from ..pickles import byvalue, refusals
+from ..pickles.lending import Entry
 from ..plain import decode as plain_decode
 from ..plain import encode as plain_encode
 from ..process import adopted, linux, quell
 from ..wire import wire
 from ..wire.streams import FrameStream
 from . import faults
+from .lending_link import LendingLink, Threads
 from .replies import Replies
 from .sharing import Sharing
+
+if TYPE_CHECKING:
+    pass
 
 _PIHOST = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _HOST_GONE_CODE = 71
@@ -34,7 +38,7 @@ _ROOM = 256
 """What such a request takes besides the outcome."""
 
 
-class HostLink:
+class HostLink(LendingLink):
     """The isolate's end of the control channel, served by a thread of its own."""
 
     def __init__(
@@ -45,17 +49,13 @@ class HostLink:
         replies: Replies,
         describe: Callable[[], Any],
         sharing: Sharing,
+        threads: Threads,
     ) -> None:
+        super().__init__(stream, data, replies, threads)
         self._sharing = sharing
-        self._stream = stream
-        self._data = data
         self._host_pidfd = host_pidfd
-        self._replies = replies
         self._describe = describe
         self._proceed = threading.Event()
-        self._waiting: Dict[int, Callable[[int, wire.Frame], None]] = {}
-        self._lock = threading.Lock()  # any thread of the isolate asks, and the control thread answers
-        self._next_request = 1
         self.data: Dict[str, Any] = {}
 
     def start(self) -> None:
@@ -67,65 +67,33 @@ class HostLink:
         self._lock = threading.Lock()  # another thread of the isolate may have held the old one
         self._data.cut(refuse)
         self._stream.cut(refuse)
-        refusals: Dict[str, Any] = {"request": refuse, "announce_stop": refuse, "send_log": refuse}
+        if self._channels is not None:
+            self._channels.abandon()
+        refusals: Dict[str, Any] = {"request": refuse, "use": refuse, "announce_stop": refuse, "send_log": refuse}
         self.__dict__.update(refusals)
 
     def announce_stop(self, payload: bytes) -> None:
         """Report that this generation is stopping, and wait until the host has taken note."""
+        self.leave_channels()
         self._stream.send(wire.STOPPING, wire.PLAIN, 0, payload)
         self._proceed.wait()
 
-    def request(self, payload: bytes, on_answer: Callable[[int, wire.Frame], None]) -> int:
-        """Send a request to the host; `on_answer` gets its number and the frame that answers.
-
-        It goes on the data channel: the host must see it before the answer of the call that made it.
-
-        Raises:
-            Refused: if it is larger than the host takes.
-        """
-        if len(payload) > self._replies.most:
-            text = "what is sent to the host takes {:,} bytes, but max_frame is {:,}"
-            raise refusals.Refused(text.format(len(payload), self._replies.most))
-        with self._lock:
-            number, self._next_request = self._next_request, self._next_request + 1
-            self._waiting[number] = on_answer
-        self._data.send(wire.REQUEST, wire.PLAIN, number, payload)
-        return number
-
-    def number_from(self, first: int) -> None:
-        """Number requests so that no other generation of this isolate uses the same numbers."""
-        self._next_request += first
-
-    def post(self, handle: Tuple[str, str], operation: str, value: Any, error: Optional[BaseException]) -> None:
-        """Have the host do something to a thing of its own that came here as a handle (kind, token)."""
-        if error is None:
-            flags, payload = self._replies.value(value)
-        else:
-            flags, payload = wire.PLAIN, self._replies.error(error, room=_ROOM)
-        self.request(plain_encode.encode(("post", *handle, operation, error is None, flags, payload)), lambda *_: None)
-
-    def dumps(self, value: Any) -> bytes:
-        """Serialise what comes back to this very process; of what was sent by value, its key goes."""
-        return byvalue.dumps(value)
-
     def result_of(self, frame: wire.Frame) -> Any:
         """Return the result that an answer of the host holds, or raise what it says was raised."""
-        if frame.kind == wire.RESPONSE:
-            if frame.flags == wire.PICKLE:
-                return byvalue.loads(frame.payload)
-            return plain_decode.decode(frame.payload, budget=1 << 32)
+        if frame.flags & (wire.LENDS | wire.BATCH | wire.SHARED) or frame.kind == wire.FAILURE:
+            from ..values import results  # where what is special about them is
+
+            return results.of(frame)
         if frame.flags == wire.PICKLE:
-            raise pickle.loads(frame.payload)
-        described: Any = plain_decode.decode(frame.payload, budget=1 << 32)
-        if described["pickle"] is not None:
-            raise byvalue.loads(described["pickle"])
-        raise RuntimeError("{}: {}".format(described["qualname"], described["text"]))
+            return byvalue.loads(frame.payload)
+        return plain_decode.decode(frame.payload, budget=1 << 32)
 
     def send_log(self, payload: bytes) -> None:
         """Send one logging record."""
         self._stream.send(wire.LOG, wire.PLAIN, 0, payload)
 
     def _serve(self) -> None:
+        self._data.ended_by(threading.get_ident())
         poller = select.poll()
         poller.register(self._stream, select.POLLIN)
         if self._host_pidfd >= 0:
@@ -134,13 +102,23 @@ class HostLink:
         if children.fileno() >= 0:
             poller.register(children.fileno(), select.POLLIN)
         while True:
-            patience = children.patience()
+            patiences = (children.patience(), self.flush(), self._watch_channels(poller))
+            patience = min((found for found in patiences if found is not None), default=None)
             ready = {fd for fd, _ in poller.poll(None if patience is None else math.ceil(patience * 1000))}
             if self._host_pidfd in ready:
                 end_with_host()
             children.look()
-            if self._stream.fileno() in ready:
-                self._read()
+            try:
+                self.look_for_drops()
+                if self._channels is not None:
+                    self._channels.look(ready)
+                if self._stream.fileno() in ready:
+                    self._read()
+            except BrokenPipeError:  # of the data channel: the host is gone
+                end_with_host()
+
+    def _watch_channels(self, poller: Any) -> Optional[float]:
+        return None if self._channels is None else self._channels.watch_with(poller)
 
     def _read(self) -> None:
         try:
@@ -159,41 +137,88 @@ class HostLink:
         elif frame.kind == wire.MAP:
             self._sharing.mapped(frame.seq, self._stream.fds.popleft())
         elif frame.kind == wire.HAND:
+            from ..memory import handed  # most isolates are never lent anything
+
             handed.came(frame.seq, self._stream.fds.popleft())
         elif frame.kind == wire.UNMAP:
             self._sharing.dropped(frame.seq)
         elif frame.kind == wire.LOST:
             self._sharing.lost(frame.seq)
+        elif frame.kind == wire.ALIVE:
+            self.note_alive(frame)
+        elif frame.kind == wire.CUT or frame.seq >> 63:
+            self.channels.hear(self.arrived(frame))
         elif frame.kind in (wire.RESPONSE, wire.FAILURE):
             with self._lock:
                 on_answer = self._waiting.pop(frame.seq, None)
+            frame = self.arrived(frame)
             if on_answer is not None:
                 on_answer(frame.seq, frame)
 
     def _answer(self, frame: wire.Frame) -> None:
+        entries: Sequence[Entry] = ()
         try:
             operation, args = pickle.loads(frame.payload)
+            if operation == "on":
+                self.border.perform(frame.seq, *args)
+                return
+            if operation == "close_channels":
+                self.threads.close_channels(lambda: self.respond(frame.seq, wire.PLAIN, plain_encode.encode(None)))
+                return
+            if operation == "then":
+                self.border.pipeline.then(frame.seq, *args)
+                return
             if operation in _QUERIES:  # plain data, whatever the host would take
                 flags, payload = wire.PLAIN, plain_encode.encode(_QUERIES[operation](self._most() // 8))
             else:
-                flags, payload = self._replies.value(self._perform(operation, args))
-            if len(payload) > self._most():
-                text = "the answer takes {:,} bytes, but only {:,} may come on this channel"
-                raise refusals.Refused(text.format(len(payload), self._most()))
+                flags, payload, entries = self.replies.value_lending(self._perform(operation, args))
         except BaseException as error:
-            described = self._replies.error(error, room=self._replies.most - self._most())
-            self._stream.send(wire.FAILURE, wire.PLAIN, frame.seq, described)
+            self.respond_with_error(frame.seq, error)
         else:
-            self._stream.send(wire.RESPONSE, flags, frame.seq, payload)
+            self.respond(frame.seq, flags, payload, entries)
+
+    def respond(self, number: int, flags: int, payload: bytes, entries: Sequence[Entry] = ()) -> None:
+        """Answer a request of the host, from any thread; `entries` are what the answer lends."""
+        if len(payload) > self._most():
+            if entries:
+                self.border.not_sent(entries)
+            text = "the answer takes {:,} bytes, but only {:,} may come on this channel"
+            self.respond_with_error(number, refusals.Refused(text.format(len(payload), self._most())))
+            return
+        if entries:
+            self._stream.send(wire.LEND, wire.PLAIN, number, self.border.sent(entries))
+            flags |= wire.LENDS
+        self._stream.send(wire.RESPONSE, flags, number, payload)
+
+    def respond_with_error(self, number: int, error: BaseException) -> None:
+        """Answer a request of the host with an exception."""
+        described = self.replies.error(error, room=self.replies.most - self._most())
+        self._stream.send(wire.FAILURE, wire.PLAIN, number, described)
+
+    def _cancel(self, call: int) -> None:
+        self.threads.cancel(call)
+        if self._channels is not None:
+            self._channels.cancel_asked_in(call)
 
     def _most(self) -> int:
         """Return how many bytes the host takes at once on this channel."""
-        return min(self._replies.most, _MOST_ON_CHANNEL)
+        return min(self.replies.most, _MOST_ON_CHANNEL)
 
     def _perform(self, operation: str, args: Tuple[Any, ...]) -> Any:
         if operation == "set_data":
-            self.data[args[0]] = byvalue.loads(args[1])
+            key, value, entries = args
+            held = self.border.take(entries) if entries else None  # until it has been read
+            self.data[key] = byvalue.loads(value)
+            del held
             return None
+        if operation == "cancel":
+            return self._cancel(*args)
+        if operation == "asked_in":
+            return 0 if self._channels is None else self._channels.asked_in(*args)
+        if operation == "not_then":
+            return self.border.pipeline.forget(*args)
+        if operation == "given_back":
+            return self.border.dropped(*args)
         if operation == "get_data":
             return self.data[args[0]]
         if operation == "trim":
@@ -203,8 +228,15 @@ class HostLink:
         raise ValueError("the control thread does not know {!r}".format(operation))
 
 
-serving: Optional[HostLink] = None
-"""What sends requests to the host for code that may; an actor's code has its own."""
+current: Optional[HostLink] = None
+"""That of this process."""
+
+
+def use(link: Optional[HostLink]) -> None:
+    """This is that of this process; None: it has none any more."""
+    global current
+    current = link
+
 
 parent_pid = 0
 """Who made this process; set at its start."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Coroutine, Optional, Set
 
 if TYPE_CHECKING:
     import asyncio
+
+
+call_here: "contextvars.ContextVar[int]" = contextvars.ContextVar("pihost-call", default=0)
+"""The number of the call that a coroutine runs for."""
 
 
 class CancelledError(Exception):
@@ -24,7 +29,9 @@ CancelledError.__module__ = "asyncio"
 class _Run:
     """One coroutine of a call, and the thread that waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: int) -> None:
+        self.call = call
+        self.task: Any = None
         self._result: Any = None
         self._error: Optional[BaseException] = None
         self._over = threading.Event()
@@ -91,15 +98,37 @@ class CoroutineRunner:
         getattr(loop, "_ready", []).clear()
         loop.stop()
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run one coroutine on the loop and return its result, or raise what it raised."""
-        run = _Run()
+    def run(self, coroutine: Coroutine[Any, Any, Any], call: int = 0, is_cancelled: Callable[[], bool] = bool) -> Any:
+        """Run one coroutine on the loop and return its result, or raise what it raised.
+
+        Args:
+            call: the number of the call that it is the result of.
+            is_cancelled: returns whether the caller of that has cancelled it.
+        """
+        run = _Run(call)
         try:
-            self._submit(run, coroutine)
+            self._submit(run, coroutine, is_cancelled)
             return run.outcome()
         finally:
             with self._lock:
                 self._runs.discard(run)
+
+    def call_of_task(self) -> int:
+        """Return the number of the call whose coroutine runs here; 0 if it is none, or a task that it has made."""
+        import asyncio
+
+        call, task = call_here.get(), asyncio.current_task()
+        with self._lock:
+            return call if any(run.call == call and run.task is task for run in self._runs) else 0
+
+    def cancel(self, call: int) -> None:
+        """Cancel the coroutine of a call, at its next `await`."""
+        with self._lock:
+            loop, found = self._loop, [run for run in self._runs if run.call == call]
+        if loop is not None:
+            for run in found:
+                with contextlib.suppress(RuntimeError):  # isolated code has closed it
+                    loop.call_soon_threadsafe(_cancel, run)
 
     def close(self) -> None:
         """Cancel what still runs, close asynchronous generators, and end the loop."""
@@ -115,12 +144,12 @@ class CoroutineRunner:
             with contextlib.suppress(RuntimeError):  # isolated code has closed it
                 loop.call_soon_threadsafe(loop.stop)
 
-    def _submit(self, run: _Run, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def _submit(self, run: _Run, coroutine: Coroutine[Any, Any, Any], is_cancelled: Callable[[], bool]) -> None:
         import asyncio  # here, and not above: most isolates never need it, and it is slow to import
 
         def begin() -> None:
             try:
-                task = asyncio.ensure_future(coroutine)
+                task = run.task = asyncio.ensure_future(coroutine)
                 task.add_done_callback(run.take)
             except BaseException as error:  # of a task factory of isolated code
                 coroutine.close()
@@ -130,7 +159,11 @@ class CoroutineRunner:
             if self._loop is None or self._loop.is_closed():
                 self._loop = self._new_loop()
             self._runs.add(run)
-            self._loop.call_soon_threadsafe(begin)
+            context = contextvars.copy_context()
+            context.run(call_here.set, run.call)
+            self._loop.call_soon_threadsafe(begin, context=context)
+            if is_cancelled():  # before it was made; later on, `cancel` finds it
+                self._loop.call_soon_threadsafe(_cancel, run)
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         import asyncio
@@ -178,6 +211,11 @@ class CoroutineRunner:
                     lost = RuntimeError(text)
                     lost.__cause__ = error
                     run.settle(None, lost)
+
+
+def _cancel(run: _Run) -> None:
+    if run.task is not None:
+        run.task.cancel()
 
 
 def _cancelled(error: BaseException) -> CancelledError:

@@ -7,7 +7,6 @@ own adapter (`piactors._values.actor_host`), which adds pykka's hooks.
 from __future__ import annotations
 
 import logging
-import types
 from typing import Any, Callable, Dict, Tuple
 
 from . import faults, shapes, targets
@@ -16,9 +15,10 @@ Path = Tuple[str, ...]
 Message = Any
 """What one message asks for: ``(path, args)`` or ``(path, args, kwargs)`` of a call of a method, which most are, or
 ``(operation, path, args, kwargs)`` of anything else."""
-Described = Dict[str, Tuple[bool, bool, int, float]]
-"""Dotted path of each public attribute: is it callable, is it traversable, how often may it be retried, and how many
-seconds may it run (0: as long as the options say)."""
+Described = Dict[str, shapes.Entry]
+"""Dotted path of each public attribute: is it callable, is it traversable, how often may it be retried, how many
+seconds may it run (0: as long as the options say), and the window of the streams that it returns, in items and bytes
+(0: it returns none)."""
 
 MOST_DESCRIBED_BYTES = 1 << 22
 """What the host takes, as far as `max_frame` is not less."""
@@ -74,6 +74,15 @@ class Hosted:
             return _walk(self.obj, path)(*args, **kwargs)
         operation, path, args, kwargs = message
         return _OPERATIONS[operation](self, path, args, kwargs)
+
+    def function_of(self, message: Message) -> Any:
+        """Return the function that a message calls, as far as it calls one."""
+        if len(message) < 4:
+            return _walk(self.obj, message[0])
+        operation, path, args, _ = message
+        if operation == "invoke":
+            return targets.resolve(args[0]) if isinstance(args[0], str) else args[0]
+        return _walk(self.obj, path) if operation == "call" else None
 
     def describe(self, most: int = MOST_DESCRIBED_BYTES) -> Described:
         """Return what a proxy may offer of the object.
@@ -132,7 +141,7 @@ def _walk(root: Any, path: Path) -> Any:
     return root
 
 
-def _is_data(item: Tuple[str, Tuple[bool, bool, int, float]]) -> bool:
+def _is_data(item: Tuple[str, shapes.Entry]) -> bool:
     return not (item[1][0] or item[1][1])
 
 
@@ -166,5 +175,3 @@ _OPERATIONS: Dict[str, Callable[[Hosted, Path, Tuple[Any, ...], Dict[str, Any]],
     "message": _message,
     "invoke": _invoke,
 }
-
-CoroutineType = types.CoroutineType

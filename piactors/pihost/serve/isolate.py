@@ -138,6 +138,8 @@ class IsolateProcess:
         self._replies = Replies(False, frozenset(), _LEAST_FRAME)
         self._forks: Optional[forks.Forks] = None
         self._in_isolated_code = False
+        self._lent: Any = None
+        """What was lent with the orders, until that has been read."""
 
     def run(self) -> NoReturn:
         """Set up, serve until told to stop, and end the process."""
@@ -224,12 +226,13 @@ class IsolateProcess:
         sharing = Sharing(self._control_stream, init["shared"])
         page = SequencePage(self._fds.page)
         loop = CallLoop(self._data, page, replies, init["concurrency"], sharing, init["own_interpreter"])
-        control = HostLink(
-            self._control_stream, self._data, self._fds.host_pidfd, replies, lambda: self._described(loop), sharing
-        )
-        control.number_from(init["generation"] << 32)
-        if init["asks"]:
-            control_module.serving = control
+        describe, host = lambda: self._described(loop), self._fds.host_pidfd
+        control = HostLink(self._control_stream, self._data, host, replies, describe, sharing, loop)
+        control.number_from(init["generation"] << 32, init["owner"], init["channels_after"], init["shared"])
+        control_module.use(control)
+        loop.connect(control)
+        if init["lends"]:
+            self._lent = control.border.take(init["lends"])
         _share_data(control, init["data"])
         if init.get("spin") and init["concurrency"] == 1 and spin.possible():
             self._data.wait_with(spin.Spinner(self._data.fileno()))
@@ -256,6 +259,7 @@ class IsolateProcess:
         if kind == "none":
             return
         target, args, kwargs = _loaded(payload)
+        self._lent = None  # what is needed of it is held by what was loaded
         if kind == "actor":
             adapter: Any = target._pihost_adapter(control, init["urn"], loop)
             adapter.make(args, kwargs)
@@ -272,6 +276,7 @@ class IsolateProcess:
             code = told = forks.exit_code(error)
         control.announce_stop(self._replies.report(error, told, _MOST_REPORT))
         try:
+            control.close_streams()
             self._last_hook(loop, error)
         except BaseException as raised:
             self._end_if_fork(raised)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import pickle
 import sys
-from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple, Union
+from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple, Union
 
 from ..memory.chunks import LEAST, Chunks
-from ..pickles import byvalue, rebuild
+from ..pickles import byvalue, lending, rebuild
+from ..pickles.lending import Entry
 from ..pickles.store import store
 from ..plain import encode as plain_encode
 from ..wire import wire
@@ -34,7 +35,7 @@ def quick(stream: FrameStream, most: int) -> Callable[[int, Any], bool]:
     kinds, dumps, pack = byvalue.MOST_OF_KIND, pickle.dumps, wire.HEADER.pack
     generation, lock = stream.generation, stream.lock
     write, acquire, release, most = stream.end.write, lock.acquire, lock.release, min(most, LEAST - 1)
-    names_a_global, kind, flags = byvalue.STACK_GLOBAL, wire.REPLY, wire.PICKLE
+    names_a_global, kind, flags = byvalue.STACK_GLOBAL, wire.REPLY, wire.PICKLE | wire.QUICK
 
     def send(seq: int, value: Any) -> bool:
         try:
@@ -77,6 +78,11 @@ def simple_array(value: Any, most: int) -> Optional[bytes]:
     return payload if len(payload) <= min(most, LEAST) else None
 
 
+def described(error: BaseException) -> Dict[str, Any]:
+    """Return a description of an exception, without a pickle of it."""
+    return {**Replies(False, frozenset()).describe(error), "untrusted": None}
+
+
 class Replies:
     """Encodes what goes back, by the trust that the host has set.
 
@@ -96,6 +102,16 @@ class Replies:
         if self.code:
             return wire.PICKLE, byvalue.dumps(value)
         return wire.PLAIN, plain_encode.encode(value, self.accept)
+
+    def value_lending(self, value: Any) -> Tuple[int, bytes, List[Entry]]:
+        """Return the flags and the payload for a result that may lend things, and what it lends."""
+        lending.begin()
+        try:
+            flags, payload = self.value(value)
+        except BaseException:
+            lending.call_off()
+            raise
+        return flags, payload, lending.end()
 
     def chunks(self, value: Any) -> Tuple[int, Union[bytes, Chunks]]:
         """Return the flags and the pieces for a result that may lie in shared memory; bytes if it is small."""
@@ -123,7 +139,7 @@ class Replies:
             room: how many bytes the frame has to have room for besides.
         """
         most = self.most - room
-        described = self._described(error)
+        described = self.describe(error)
         described["untrusted"] = None if untrusted is None else faults.shortened(untrusted, _LEAST_LIMIT * 4)
         payload = plain_encode.encode(described)
         limit = _TEXT_LIMIT
@@ -150,7 +166,8 @@ class Replies:
         """Return the payload for a result that plain data cannot express."""
         return self.error(error, untrusted=f"{error.type_name} ({error.reason})")
 
-    def _described(self, error: BaseException) -> Dict[str, Any]:
+    def describe(self, error: BaseException) -> Dict[str, Any]:
+        """Return the description of an exception: its texts, and what it is rebuilt from."""
         described: Dict[str, Any] = dict.fromkeys(_WHOLE)
         _cut(described, error, _TEXT_LIMIT)
         for mark, field in _MARKS:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import types
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from ..wire.yielded import WINDOW, WINDOW_BYTES, options_of
 from .faults import attempt
 
 Path = Tuple[str, ...]
-Entry = Tuple[bool, bool, int, float]
+Entry = Tuple[bool, bool, int, float, int, int, bool]
 Namespace = Dict[str, Any]
 
 MOST = 50_000
@@ -21,8 +22,11 @@ MOST_PATH = 4096
 MOST_RETRIES = 1000
 _MARKS = ("_pykka_traversable", "pykka_traversable")
 _MISSING = object()
-_PLAIN: Entry = (False, False, 0, 0.0)
-_METHOD: Entry = (True, False, 0, 0.0)
+_PLAIN: Entry = (False, False, 0, 0.0, 0, 0, False)
+_METHOD: Entry = (True, False, 0, 0.0, 0, 0, False)
+_STREAM: Entry = (True, False, 0, 0.0, WINDOW, WINDOW_BYTES, False)
+_YIELDS = 0x20 | 0x200
+"""Flags of the code of generator functions, and asynchronous ones (see `inspect`, which isolates do not load)."""
 _VALUES = frozenset((int, str, float, bool, bytes, list, tuple, dict, set, type(None)))
 _mro_of: Callable[[type], Any] = type.__dict__["__mro__"].__get__
 _dict_of: Callable[[type], Any] = type.__dict__["__dict__"].__get__
@@ -62,12 +66,14 @@ def described(root: Any, skips: Callable[[Any, Path], bool]) -> Dict[str, Entry]
 def _entry(attribute: Any, path: Path, skips: Callable[[Any, Path], bool]) -> Optional[Entry]:
     """Return what there is to say of an attribute; None if it is left out."""
     if type(attribute) is types.FunctionType and not attribute.__dict__:
-        return _METHOD
+        return _STREAM if attribute.__code__.co_flags & _YIELDS else _METHOD
     try:
         if skips(attribute, path):
             return None
         traversable = any(_static(attribute, mark) is True for mark in _MARKS)
-        return callable(attribute), traversable, _retries(attribute), _seconds(attribute)
+        reentrant = _of_method(attribute, "_piactors_reentrant", False) is True
+        times = _retries(attribute), _seconds(attribute)
+        return (callable(attribute), traversable, *times, *_window(attribute), reentrant)
     except BaseException:
         return None
 
@@ -82,6 +88,15 @@ def _seconds(attribute: Any) -> float:
     """Return how long a call may run, as its author has said."""
     found = _of_method(attribute, "_piactors_call_timeout", 0.0)
     return attempt(lambda: float(found), 0.0) if type(found) in (int, float) and found >= 0 else 0.0
+
+
+def _window(attribute: Any) -> Tuple[int, int]:
+    """Return the window of the streams that its calls return, in items and bytes; zeros if they return none."""
+    found = options_of(_of_method(attribute, "_piactors_stream", None))
+    if found is not None:
+        return found[:2]
+    yields = type(attribute) is types.FunctionType and attribute.__code__.co_flags & _YIELDS
+    return (WINDOW, WINDOW_BYTES) if yields else (0, 0)
 
 
 def _of_method(attribute: Any, name: str, otherwise: Any) -> Any:

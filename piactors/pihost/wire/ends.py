@@ -1,15 +1,19 @@
 """One end of a channel: a socket, or two pipes, one for each direction.
 
 A small message through a pipe costs the kernel a third of what it costs through a socket, which keeps a buffer of its
-own for each.  What needs to carry descriptors is a socket.
+own for each; a large one costs twice as much, as writer and reader wait for each other.  So a channel that large
+messages have to go through has a socket for each direction in place of a pipe.  What needs to carry descriptors is one
+socket.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
+import stat
 import sys
 from functools import partial
 from typing import Any, Callable, List, Sequence
@@ -56,7 +60,7 @@ class SocketEnd:
 
 
 class PipeEnd:
-    """The ends of two pipes: one to read from, and one to write to."""
+    """The ends of two pipes, or of two sockets: one to read from, and one to write to."""
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
         self._fds: List[int] = [read_fd, write_fd]
@@ -81,7 +85,7 @@ class PipeEnd:
 
     def make_room(self) -> None:
         """A large message is to be written: have the kernel take more at once, if it allows that."""
-        if self._is_large:
+        if self._is_large or not self._fds:
             return
         self._is_large = True
         with contextlib.suppress(OSError):
@@ -90,6 +94,11 @@ class PipeEnd:
     def interrupt(self) -> None:
         """Have this process's own read of it return, in another thread, which has to know that this is the end."""
         with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(self._fds[0]).st_mode):
+                with socket.socket(fileno=os.dup(self._fds[0])) as sock:
+                    sock.setblocking(True)  # a default time-out has changed that, of the descriptor as well
+                    sock.shutdown(socket.SHUT_RD)
+                return
             fd = os.open("/proc/self/fd/{}".format(self._fds[0]), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 os.write(fd, b"\0")
@@ -97,11 +106,16 @@ class PipeEnd:
                 os.close(fd)
 
     def close(self) -> None:
-        """Close both."""
+        """Close both: from here on nothing is read or written, as the numbers may be those of other files."""
         fds, self._fds = self._fds, []
+        self.read = self.read_into = self.write = self.write_pieces = _closed
         for fd in fds:
             with contextlib.suppress(OSError):
                 os.close(fd)
+
+
+def _closed(*_: Any) -> Any:
+    raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
 def _read_into(fd: int, view: Any) -> int:

@@ -30,10 +30,19 @@ class Spinner:
     def __init__(self, fd: int) -> None:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
+        self._poller = poll
         self._poll = poll.poll
         self._misses = 0
         self._shorts = 0
         self._begin = 0.0
+
+    def also(self, fd: int) -> None:
+        """Wait for another descriptor as well."""
+        self._poller.register(fd, select.POLLIN)
+
+    def no_longer(self, fd: int) -> None:
+        """Wait for that one no longer."""
+        self._poller.unregister(fd)
 
     def wait(self) -> bool:
         """Wait for a moment; True if the caller is to tell by `came` when there is something to read."""

@@ -9,6 +9,7 @@ there, before anything is allocated for the payload.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -20,13 +21,18 @@ INIT = 2
 CALL = 5
 TELL = 6
 STOP = 10
-# Data channel, isolate to host.  Each CALL and TELL gets exactly one of REPLY, ERROR, DONE, SKIPPED.
+# Data channel, isolate to host.  Each CALL and TELL gets exactly one of REPLY, ERROR, DONE, SKIPPED, CANCELLED.
 READY = 3
 START_FAILED = 4
 REPLY = 7
 ERROR = 8
 DONE = 17
 SKIPPED = 9
+CANCELLED = 29
+"""It ended of being cancelled, as its caller wanted."""
+PART = 30
+"""Items of a stream in place of the answer to a CALL that asks for some; a DONE follows when it has run.  Isolate to
+host."""
 BULK = 23
 """Calls of one method with an argument each, which have numbers in a row: it carries the last one.  Each is begun, and
 answered, by itself, as if it were a CALL.  Host to isolate."""
@@ -44,7 +50,29 @@ MAP = 18
 """A segment of shared memory (`segments`), by number; its descriptor comes along.  Both ways, before its first use."""
 UNMAP = 19
 HAND = 21
-"""A descriptor that goes along with a message, by number; it comes along.  Host to isolate."""
+"""A descriptor that goes along with a message, by number; it comes along.  Both ways."""
+LEND = 24
+"""What the answer that follows, of this number, lends or gives back.  Isolate to host, on either channel."""
+DROP = 25
+"""What the sender holds no longer of what it was lent, after so many frames on the data channel that used such things.
+Isolate to host."""
+AWAIT = 27
+"""The thread that reads the data channel waits for the answer to a request, by number, and wants it there.  Isolate to
+host, on the data channel."""
+ALIVE = 44
+"""Whether an actor takes messages (a payload of one byte, 1 or 0) whose ref the isolate holds by this number.  Host to
+isolate, on both channels: on the one it is there soon, on the other in order."""
+CUT = 46
+"""A direct channel has ended, by number, and how far what came through it had begun.  Host to isolate, on the control
+channel (see `serve.direct`)."""
+NEST = 45
+"""The thread that waits for the answer to a request, by number, is to run what came until a CALL meanwhile.  The number
+of that is the payload.  Host to isolate, on the data channel, after it."""
+SENT = 28
+"""That answer has been sent on the control channel already.  Host to isolate, on the data channel."""
+USE = 26
+"""Something is asked of a thing that is borrowed (see `values.uses`).  Isolate to host, on the data channel; the answer
+is a RESPONSE or FAILURE, on either."""
 LOST = 22
 """A segment, by number, could not be taken: it is not to be used again.  Both ways."""
 # Between the host and its launcher.
@@ -64,7 +92,11 @@ JOIN = 42
 """To the launcher: the control group that it and its forks are in, and where groups of its isolates may be."""
 LOOKED = 41
 """What it saw: the letter of the process's state in /proc, or nothing if there is no such process (any more)."""
+HANDED = 43
+"""A spare that was LAUNCHED has its orders: from here on it needs its launcher no longer."""
 
+ASIDE = frozenset((RESPONSE, FAILURE, SENT, ALIVE, NEST))
+"""What the host sends on the data channel beside the messages, whose numbers are of another kind."""
 KINDS = frozenset(
     (
         HELLO,
@@ -78,6 +110,8 @@ KINDS = frozenset(
         ERROR,
         DONE,
         SKIPPED,
+        CANCELLED,
+        PART,
         STOP,
         STOPPING,
         PROCEED,
@@ -90,6 +124,14 @@ KINDS = frozenset(
         DEFINE,
         HAND,
         LOST,
+        LEND,
+        DROP,
+        USE,
+        AWAIT,
+        SENT,
+        ALIVE,
+        NEST,
+        CUT,
         SETUP,
         LAUNCH,
         LAUNCHED,
@@ -101,6 +143,7 @@ KINDS = frozenset(
         LOOK,
         LOOKED,
         JOIN,
+        HANDED,
     )
 )
 
@@ -114,19 +157,32 @@ CODE = 8
 """Of a CALL: the answer may be a pickle, whatever else the isolate is trusted with."""
 QUICK = 32
 """Of a CALL, BULK or REPLY: its pickle names nothing that has another name at the other end."""
+LENDS = 64
+"""Of a REPLY, ERROR, RESPONSE or FAILURE: it lends things, or gives them back.  Of a CALL or TELL: it was routed, and
+begins with a head (see `serve.routed`)."""
+BATCH = 128
+"""Of a REPLY, PART or RESPONSE: it holds items of a stream (see `values.batches`)."""
+PASSED = SHARED | INLINE
+"""Of a REPLY, a RESPONSE or a USE: it lies in a file whose descriptor comes along (HAND, see `memory.passed`)."""
 LACK = 16
 """Of a START_FAILED: there was too little of something (see `lacks`), and it was not isolated code that met with it."""
 
 LEAST_READ = 4096
-MOST_READ = 65536
-"""How many bytes to read at once.  A buffer of the larger size for each small message costs more than the message."""
+MOST_READ = 262144 + LEAST_READ
+"""How many bytes to read at once.  A buffer of the larger size for each small message costs more than the message; but
+what goes through a pipe although there are segments is to come in one piece."""
 
 DIRECT_FROM = 65536
-"""Payloads from this size on are received straight into their own buffer."""
+"""Payloads from this size on, if they come in pieces, are received straight into their own buffer."""
 
-_FIRST_ALLOCATION = 1 << 20
+FIRST_ALLOCATION = 1 << 20
+"""Bytes that are allocated on the word of a header; more once these have come."""
+MAPPED_FROM = 4 << 20
+"""Payloads from this size on get memory of their own, of which nothing is there before something is written to it."""
+_LARGE_PAGE = 2 << 20
+"""To have one of this size made costs a small part of what the small pages in it do; nearly all machines have it."""
 
-Payload = Union[bytes, bytearray]
+Payload = Union[bytes, bytearray, memoryview]
 
 
 class WireError(Exception):
@@ -165,10 +221,10 @@ def encode(kind: int, flags: int = 0, generation: int = 0, seq: int = 0, payload
     return header(kind, flags, generation, seq, len(payload)) + payload
 
 
-def next_read(size: int, got: int) -> int:
+def next_read(size: int, got: int, most: int = MOST_READ) -> int:
     """Return how many bytes to read at once, after a read of up to `size` has returned `got`."""
     if got == size:
-        return MOST_READ
+        return most
     return LEAST_READ if got < LEAST_READ else size
 
 
@@ -187,7 +243,7 @@ class FrameDecoder:
         self.head: Optional[Frame] = None
         """Of the large payload that is arriving, if any: only then does `direct` return something."""
         self._length = 0
-        self._body = bytearray()
+        self._body: Payload = b""
         self._filled = 0
         self._view: Optional[memoryview] = None
         self._broken: Optional[WireError] = None
@@ -201,7 +257,7 @@ class FrameDecoder:
         if self._view is not None:
             self._view.release()
             self._view = None
-        clean: Tuple[Any, ...] = (None, 0, bytearray(), 0, b"", None)
+        clean: Tuple[Any, ...] = (None, 0, b"", 0, b"", None)
         self.head, self._length, self._body, self._filled, self.rest, self._broken = state or clean
 
     def take_rest(self) -> bytes:
@@ -240,11 +296,23 @@ class FrameDecoder:
         if self._view is not None:
             self._view.release()
         if self._filled == len(self._body):
-            # Grown as bytes arrive, never on the word of a header: a lie costs its own length.
-            grown = min(self._length, len(self._body) * 2)
-            self._body.extend(bytes(grown - len(self._body)))
+            self._body = self._grown()
         self._view = memoryview(self._body)[self._filled :]
         return self._view
+
+    def _grown(self) -> Payload:
+        """Return more room for the payload that is arriving, with what has come of it; a lie costs its own length."""
+        body: Any = self._body
+        if self._length >= MAPPED_FROM and type(body) is bytearray:
+            try:
+                place = mapped(self._length)
+            except MemoryError:
+                pass  # of so much at once; perhaps it is a lie
+            else:
+                place[: self._filled] = body
+                return place
+        body.extend(bytes(min(self._length, 2 * len(body)) - len(body)))
+        return body  # type: ignore[no-any-return]
 
     def received(self, count: int) -> List[Raw]:
         """Say that `count` bytes were written to what `direct` returned."""
@@ -287,8 +355,8 @@ class FrameDecoder:
     def _start_body(self, head: Frame, length: int, first: bytes) -> None:
         self.head = head
         self._length = length
-        self._body = bytearray(min(length, max(_FIRST_ALLOCATION, len(first))))
-        self._body[: len(first)] = first
+        self._body = body = bytearray(min(length, max(FIRST_ALLOCATION, len(first))))
+        body[: len(first)] = first
         self._filled = len(first)
 
     def _feed_body(self, data: memoryview, frames: List[Raw]) -> memoryview:
@@ -304,4 +372,24 @@ class FrameDecoder:
     def _finish_body(self, frames: List[Raw]) -> None:
         assert self.head is not None
         frames.append((*self.head[:4], self._body))
-        self.head, self._body, self._filled, self._length = None, bytearray(), 0, 0
+        self.head, self._body, self._filled, self._length = None, b"", 0, 0
+
+
+def mapped(length: int) -> memoryview:
+    """Return memory that ends where a page does; it takes up none before it is written to.
+
+    Raises:
+        MemoryError: if this process may not have so much.
+    """
+    import mmap  # most processes never get anything so large
+
+    size = -(-length // _LARGE_PAGE) * _LARGE_PAGE
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    try:
+        found = mmap.mmap(-1, size, **private)
+    except OSError as error:
+        raise MemoryError("no room for a message of {:,} bytes: {}".format(length, error)) from None
+    if hasattr(mmap, "MADV_HUGEPAGE") and hasattr(found, "madvise"):
+        with contextlib.suppress(OSError):
+            found.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(found)[size - length :]
