@@ -7,7 +7,7 @@ import contextvars
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,8 @@ class Outcome:
     _listeners: dict[OutcomeListener, None] | None = None
     """What `add_done_callback` has added, until it is called."""
     _canceller: Callable[[], bool] | None = None
+    _errands: Sized | None = None
+    """What the thread that waits is to do meanwhile (see `Call`)."""
 
     def is_settled(self) -> bool:
         """Whether there is an outcome; unlike `done`, only of this very future, and without asking for it."""
@@ -206,7 +208,9 @@ class Outcome:
         latch.acquire()
         self._wake_with(latch.release)
         try:
-            return self._settled or latch.acquire(timeout=-1.0 if seconds is None else seconds) or self._settled
+            if self._settled or self._errands:
+                return True
+            return latch.acquire(timeout=-1.0 if seconds is None else seconds) or self._settled
         finally:
             self._let_sleep(latch.release)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
 
 from piactors.errors import Timeout
 
@@ -19,7 +19,7 @@ _ALLOWED = "use a number of seconds, math.inf, or None to wait forever"
 _LONGEST = min(threading.TIMEOUT_MAX, 1e9)
 
 
-def seconds_of(timeout: float | None) -> float | None:
+def seconds_of(timeout: float | None, name: str = "timeout") -> float | None:
     """Return how many seconds to wait, at least 0; None for no limit, which `math.inf` means too.
 
     Raises:
@@ -29,9 +29,9 @@ def seconds_of(timeout: float | None) -> float | None:
     if timeout is None:
         return None
     if not isinstance(timeout, int | float) or isinstance(timeout, bool):
-        raise TypeError(f"timeout={timeout!r} is not allowed; {_ALLOWED}")
-    if math.isnan(timeout):
-        raise ValueError(f"timeout=nan is not allowed; {_ALLOWED}")
+        raise TypeError(f"{name}={timeout!r} is not allowed; {_ALLOWED}")
+    if timeout != timeout:  # which no whole number is too large for
+        raise ValueError(f"{name}=nan is not allowed; {_ALLOWED}")
     return None if timeout > _LONGEST else max(0.0, timeout)
 
 
@@ -110,3 +110,30 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
     """Return the event loop that runs in the calling thread, which must not be blocked, or None."""
     events = sys.modules.get("asyncio.events")  # an isolate mostly does without it
     return None if events is None else events._get_running_loop()
+
+
+def wait_on(
+    loop: asyncio.AbstractEventLoop, when_done: Callable[[Callable[[], object]], object], cancel: Callable[[], object]
+) -> Generator[Any, None, None]:
+    """Wait on an event loop, which runs in this thread, for what `when_done` tells of; `cancel` that if its task is."""
+    import asyncio
+
+    waiter, me = loop.create_future(), threading.get_ident()
+
+    def wake() -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    def done() -> None:
+        if threading.get_ident() == me:  # the loop itself has read the answer
+            wake()
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(wake)
+
+    when_done(done)
+    try:
+        yield from waiter
+    except asyncio.CancelledError:
+        cancel()
+        raise

@@ -19,12 +19,13 @@ from piactors._platform.limits.monitored import Monitored
 from piactors._platform.limits.preferences import PREFERENCES
 from piactors._platform.limits.rlimits import Rlimits
 from piactors._platform.limits.scheduler import Scheduler
+from piactors._text.record import ByAttributes
 from piactors.limits import Enforcement, IsolationLimits
 from piactors.pihost.process import confine
 
 
-@attrs.frozen(kw_only=True)
-class Plan:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Plan(ByAttributes):
     """What enforces the limits of an isolate, the same for all its generations."""
 
     limits: IsolationLimits
@@ -47,8 +48,8 @@ class Plan:
         return [limit for limit, found in self.enforcement.items() if found.mechanism == mechanism]
 
 
-@attrs.frozen
-class Confinement:
+@attrs.frozen(eq=False, repr=False)
+class Confinement(ByAttributes):
     """What one process is confined by.
 
     Attributes:

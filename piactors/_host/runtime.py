@@ -269,6 +269,8 @@ _end_lock = threading.Lock()
 """Held while a runtime ends; taken alone, since what ends may ask which runtime there is."""
 _last_thread: threading.Thread | None = None
 _last_starts = True
+_last_runs = False
+"""Whether the work of that thread, which could not be started, is being done by another one."""
 _current: Runtime | None = None
 _hooks_in_place = False
 _has_ended = False
@@ -330,7 +332,7 @@ def after_fork(callback: Callable[[], None]) -> None:
 
 def end_current() -> None:
     """End the runtime of this process, if there is one: what the end of the main thread does."""
-    global _current, _last
+    global _current, _last, _last_runs
     with _lock:
         runtime, _current = _current, None
         _last = runtime if _last is None or runtime is not None else _last
@@ -340,7 +342,8 @@ def end_current() -> None:
     if _last_thread is not None and _last_thread is not threading.current_thread():
         if _last_starts:
             _last_thread.join()  # it ends the process, with a code of its own
-        else:
+        elif not _last_runs:  # what it does calls this
+            _last_runs = True
             _last_thread.run()
 
 

@@ -19,6 +19,7 @@ from piactors._host.runtime import Runtime
 from piactors._platform import process_stats
 from piactors._process.placement import Process
 from piactors._text.logs import logger
+from piactors._text.record import ByAttributes
 
 INTERVAL = 1.0
 SAMPLES = 300
@@ -28,8 +29,8 @@ _MOST_THREADS = 256
 """How many threads of one tree are looked at for their children: no isolate may keep the I/O thread busy."""
 
 
-@attrs.frozen(kw_only=True)
-class UsageSample:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class UsageSample(ByAttributes):
     """What an isolate used at one time: times in seconds, sizes in bytes.
 
     Attributes:

@@ -17,6 +17,7 @@ import attrs
 from piactors._platform import process_stats
 from piactors._platform.limits.groups import Group
 from piactors._process.pihost_files import FOLDER
+from piactors._text.record import ByAttributes
 from piactors.exit_reason import Breach
 
 IDLE_SECONDS = 0.2
@@ -34,8 +35,8 @@ _MOST_THREADS = 2000
 _CPUS = os.cpu_count() or 1
 
 
-@attrs.frozen(kw_only=True)
-class Bounds:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Bounds(ByAttributes):
     """What to look for: sizes in bytes, times in seconds; None if nobody asks.
 
     Attributes:

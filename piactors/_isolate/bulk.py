@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
-from piactors._isolate.call import Call, Line
+from piactors._isolate.call import Call
+from piactors._isolate.line import Line
 
 _CHUNK = 64
 """Items that leave together at most."""

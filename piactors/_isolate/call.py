@@ -5,66 +5,38 @@ There may be a million of them, and each small call makes one: so it holds only 
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from piactors._codec.decode import Decoder
 from piactors._future import outcome, waiting
-from piactors._io.spin import Spin
+from piactors._future.results import Result
+from piactors._io.loop import LoopTimer
+from piactors._isolate.errands import Errand, Errands
+from piactors._isolate.line import Line
 from piactors._isolate.reply_ports import Trust, raise_from
 from piactors._platform import wake as waking
 from piactors._platform.reentry import Reentered
 from piactors._rules.message import Message
 from piactors.future import Future
-from piactors.pihost.pickles.byvalue import STACK_GLOBAL
 from piactors.pihost.wire import wire
 
 if TYPE_CHECKING:
     import asyncio
 
-_HEAD, _unpack, _PICKLE, _REPLY = wire.HEADER_SIZE, wire.HEADER.unpack_from, wire.PICKLE, wire.REPLY
+_HEAD, _unpack, _QUICK, _REPLY = wire.HEADER_SIZE, wire.HEADER.unpack_from, wire.PICKLE | wire.QUICK, wire.REPLY
 
 
-class Line(Trust, Protocol):
-    """The data path of an isolate, as its calls see it (see `delivery`)."""
-
-    name: str
-    lock: threading.RLock
-    is_mine: Callable[[], bool]
-    decoder: Decoder
-    spin: Spin
-
-    def watch(self) -> None:
-        """See to it that answers are read that no caller reads."""
-
-    def watch_for(self, call: Message) -> None:
-        """See to it that the answer to this call is read soon, though nobody waits who reads it."""
-
-    def stays_awake(self, loop: asyncio.AbstractEventLoop, call: Call, since: float) -> bool:
-        """Read, as code of the event loop in this thread awaits this answer; whether it is to look again at once."""
-
-    def await_in(self, loop: asyncio.AbstractEventLoop, call: Call) -> None:
-        """Have the event loop of this thread read the answer that its code awaits."""
-
-    def wake_reader(self) -> None:
-        """Have the caller look that reads the answers, if one does: its own may have come in some other way."""
-
-    def read_until_settled(self, call: Call, waker: waking.Waker, deadline: float | None) -> None:
-        """Let the caller that waits for a call read the answers."""
-
-    def has_begun(self, message: Message) -> bool:
-        """Whether the process says that it has begun a message, which has not been answered."""
-
-    def give_up(self, message: Message) -> bool:
-        """The caller of a message gave up on it: True if it will never begin, and has not begun before."""
-
-    def has_given_up(self, message: Message) -> bool:
-        """Whether a message will never begin because its caller gave up on it."""
+current = threading.local()
+"""What isolates have asked for that a thread does now: `stack`, the last one at the end."""
 
 
 class Call(Future[Any], Message):
@@ -77,6 +49,12 @@ class Call(Future[Any], Message):
     """The result as it came: a pickle of plain kinds that nobody has asked for yet."""
     _port: Any = None
     """Who passes the outcome on to here, if somebody watches."""
+    _errands: Errands | None = None
+    """What the thread that waits for this is to do meanwhile; None if there is nothing."""
+    _is_awaited: bool = False
+    """Whether code of an event loop waits for it: no thread does, then."""
+    _waiting_threads: int = 0
+    """How many threads wait for it."""
 
     def __init__(self, delivery: Line, path: tuple[str, ...], payload: Any = b"") -> None:
         self._delivery = delivery
@@ -132,7 +110,7 @@ class Call(Future[Any], Message):
 
     def take_answer(self, kind: int, flags: int, payload: wire.Payload) -> bool:
         """Take an answer, under the isolate's lock; False if it is not of a kind about which nothing is special."""
-        if flags & wire.SHARED or kind not in (wire.REPLY, wire.ERROR):
+        if flags & (wire.SHARED | wire.LENDS) or kind not in (wire.REPLY, wire.ERROR):
             return False
         if not self._settled:
             if kind == wire.ERROR:
@@ -153,14 +131,17 @@ class Call(Future[Any], Message):
 
     def reply(self, decoder: Decoder, flags: int, payload: wire.Payload) -> None:
         """The message was handled; its result is decoded by the thread that asks for it."""
-        if self.needs is None:
+        needs = _for_answer(self.needs)
+        if needs is None:
             self.settle_with(partial(decoder.value, flags, payload))
         else:  # the answer may hold instances of what the call brought along
-            self.settle_with(partial(_value_with, self.needs, decoder, flags, payload))
+            self.settle_with(partial(_value_with, needs, decoder, flags, payload))
+        self.needs = None  # whoever asked may hold on to the call for long
 
     def error(self, decoder: Decoder, payload: wire.Payload) -> None:
         """Its handler raised."""
-        self.settle_with(partial(raise_from, decoder, payload, self.needs))
+        self.settle_with(partial(raise_from, decoder, payload, _for_answer(self.needs)))
+        self.needs = None
 
     def _tell(self) -> None:
         self._delivery.wake_reader()
@@ -202,6 +183,12 @@ class Call(Future[Any], Message):
             self._delivery.watch()
         return self._settled
 
+    def _result_at(self) -> Result | None:
+        return self._delivery.result_of(self)
+
+    def _came_from(self, there: Result) -> bool:
+        return not there.is_asked and self.seq == there.number
+
     def running(self) -> bool:
         """Whether the isolate has begun the call, and not answered it."""
         return not self._settled and self._delivery.has_begun(self)
@@ -214,6 +201,7 @@ class Call(Future[Any], Message):
     def _await_on(self, loop: asyncio.AbstractEventLoop) -> Generator[Any, None, None]:
         import asyncio
 
+        self._is_awaited = True
         delivery, began = self._delivery, time.monotonic()
         try:
             while delivery.stays_awake(loop, self, began):
@@ -232,27 +220,81 @@ class Call(Future[Any], Message):
             self._cancel_if_given_up()
             if self._settled:
                 return
-        if seconds is None or seconds > 0:
-            deadline = None if seconds is None else time.monotonic() + seconds
+        deadline = None if seconds is None else time.monotonic() + seconds
+        asked = getattr(current, "stack", None)
+        if asked:
+            asked[-1].waits_for(self)
+        self._waiting_threads += 1
+        try:
+            while not self._settled:
+                if not self._read_or_wait(deadline) and not (self._settled or self._errands):
+                    raise self._late(timeout)
+                if self._errands:
+                    self._errands.do(self)
+        finally:
+            self._waiting_threads -= 1
+            if asked:
+                asked[-1].waits_for(None)
+
+    def _read_or_wait(self, deadline: float | None) -> bool:
+        """Wait until it is settled, or there is an errand; False if the time has run out."""
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is None or left > 0:
             if outcome.is_held_by_me() or self._delivery.is_mine():
                 raise Reentered(f"isolate {self._delivery.name}")
             waker = waking.mine()
             if waker is not None:  # otherwise the I/O thread reads the answer
                 self._delivery.read_until_settled(self, waker, deadline)
-                if self._settled:
-                    return
-            seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if self._settled or self._errands:
+                    return True
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
         self._delivery.watch_for(self)
-        if not self._wait_until_settled(seconds):
-            raise self._late(timeout)
+        return self._wait_until_settled(None if left is None else max(0.0, left))
+
+    # What is to be done by whoever waits
+
+    def add_errand(self, errand: Errand) -> bool:
+        """Have the thread that waits for this, or will, do something meanwhile; False if none will."""
+        with self._guard:  # either it is seen by who waits, or it is seen that nobody will
+            if self._settled or self._is_awaited:
+                return False
+            errands = self._errands
+            if errands is None:
+                errands = self._errands = Errands()
+            errands.add(errand)
+            wakers = self._wakers
+        if not errands.are_looked_after:
+            errands.look_after(self, self._delivery.loop)
+        self._delivery.wake_reader()
+        for wake in wakers:
+            with contextlib.suppress(RuntimeError):  # a latch that is open already
+                wake()
+        return True
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a thread waits for it."""
+        return self._waiting_threads > 0
 
     def _late(self, timeout: float | None) -> BaseException:
         return waiting.too_late(f"{self._delivery.name}: no answer {self.asked}", timeout)
 
     # Giving up
 
-    def cancel(self) -> bool:
-        """Give up on the call. True if it will never begin; one that has begun goes on."""
+    def end_with(self, timer: LoopTimer) -> None:
+        """Once there is an outcome, its timer is not needed any more, which holds on to it."""
+        self._call_when_done(timer.cancel)
+
+    def cancel(self, kill_after: float | None = None) -> bool:
+        """Give up on the call, and cancel it if it has begun; see `Future.cancel`."""
+        seconds = waiting.seconds_of(kill_after, "kill_after")
+        cancelled = self._drop()
+        if not cancelled and not self._settled:
+            self._delivery.cancel_begun(self, seconds)
+        return cancelled
+
+    def _drop(self) -> bool:
+        """Give up on the call. True if it will never begin; one that has begun goes on, unless it looks."""
         try:
             cancelled = super().cancel()
         except BaseException:  # a KeyboardInterrupt: others may wait for what will never begin
@@ -265,6 +307,10 @@ class Call(Future[Any], Message):
 
     def _give_up(self) -> bool:
         return self._delivery.give_up(self)
+
+    def fail(self, error: BaseException) -> bool:
+        """Settle with an exception; False if there is an outcome already."""
+        return self._settle(_error=error, _cancelled=type(error) is CancelledError)
 
     def _cancel_if_given_up(self) -> None:
         if not self._settled and self._delivery.has_given_up(self):
@@ -293,7 +339,7 @@ def take_answers(
         if position > end or call is None or not call.is_plain or number != generation:
             break
         payload = data[start:position]
-        if flags == _PICKLE and kind == _REPLY and code and STACK_GLOBAL not in payload and not call._settled:
+        if flags == _QUICK and kind == _REPLY and code and not call._settled:
             call._answer = payload
             call._settled = True
         elif not call.take_answer(kind, flags, payload):
@@ -308,6 +354,13 @@ def take_answers(
         del in_flight[seq]
         taken[0] = position
     return count, highest, size
+
+
+def _for_answer(needs: Any) -> Any:
+    """Return what of its needs has to live until the answer has been read: what a call has lent does so by itself."""
+    if needs is None or not (needs.made or needs.held):
+        return None
+    return attrs.evolve(needs, lent=(), loans=())
 
 
 def _value_with(needs: object, decoder: Decoder, flags: int, payload: wire.Payload) -> Any:

@@ -76,7 +76,15 @@ def check_size(delivery: Bounded, payload: Any) -> None:
     Raises:
         ValueError: if it is.
     """
-    size = payload.nbytes if type(payload) is Parcel else len(payload)
+    check_bytes(delivery, payload.nbytes if type(payload) is Parcel else len(payload))
+
+
+def check_bytes(delivery: Bounded, size: int) -> None:
+    """Refuse so many bytes if no frame may be that large.
+
+    Raises:
+        ValueError: if it is.
+    """
     if size > delivery.max_frame:
         raise ValueError(f"{delivery.name}: a message of {size:,} bytes, but max_frame is {delivery.max_frame:,}")
 

@@ -55,7 +55,8 @@ class Containment:
         """End the isolate for good, whatever has been done already: each step is taken, even if others fail."""
         mailbox = self._delivery.mailbox
         self._news.started.fail(cause)
-        for message in [*mailbox.leaving, *mailbox.unanswered(), *self._delivery.close(self._takes_nothing)]:
+        left = [*mailbox.leaving, *mailbox.unanswered(), *self._delivery.direct.lost(None)]
+        for message in [*left, *self._delivery.close(self._takes_nothing)]:
             _guarded(lambda message=message: fail_all([message], lambda: cause))  # type: ignore[misc]
         for step in self._life.give_up(ExitReason(kind="killed", detail=str(cause))):
             _guarded(step)

@@ -9,9 +9,11 @@ from typing import Any
 import attrs
 
 from piactors._codec.decode import Decoder
+from piactors._codec.encode import Whole
 from piactors._isolate import frames
 from piactors._isolate.remote_attributes import Described
 from piactors._isolate.reply_ports import raise_from
+from piactors._process.control_channel import Answer
 from piactors._process.placement import Process
 from piactors.errors import ProtocolError
 from piactors.future import Future
@@ -30,6 +32,28 @@ def request(
     Args:
         gone: makes the error if there is no process to answer.
     """
+    future, answer = _future(decoder, gone)
+    if process is None:
+        answer(None)
+    else:
+        process.request(operation, args, answer)
+    return future
+
+
+def set_data(
+    process: Process | None, decoder: Decoder, gone: Callable[[], BaseException], key: str, value: Whole
+) -> Future[Any]:
+    """Have a process know a value; see `request`."""
+    future, answer = _future(decoder, gone)
+    if process is None:
+        answer(None)
+    else:
+        process.set_data(key, value, answer)
+    return future
+
+
+def _future(decoder: Decoder, gone: Callable[[], BaseException]) -> tuple[Future[Any], Answer]:
+    """Return the future of an answer, and what settles it."""
     future: Future[Any] = Future()
 
     def answer(frame: wire.Frame | None) -> None:
@@ -41,11 +65,7 @@ def request(
         else:
             future.settle_with(partial(raise_from, decoder, frame.payload))
 
-    if process is None:
-        answer(None)
-    else:
-        process.request(operation, args, answer)
-    return future
+    return future, answer
 
 
 def description(name: str, raw: bytes | None) -> Described:

@@ -27,14 +27,28 @@ if TYPE_CHECKING:
     from piactors._isolate.spec import IsolateSpec
 
 
+_OF_CALLS = (
+    "ended while the call ran in it",
+    "The call may have been executed in part and is not tried again; mark its method with "
+    "@piactors.idempotent(retries=1), or ask with retries=1, if trying again is safe.",
+)
+_OF_STREAMS = ("ended while it yielded a stream", "The next process does not go on with it; call the method again.")
+
+
 def crashed(name: str, pid: int | None, generation: int, reason: ExitReason) -> IsolateCrashed:
     """Return the error of a call that had begun when its process ended."""
+    return _crashed(name, pid, generation, reason, _OF_CALLS)
+
+
+def broken_off(name: str, pid: int | None, generation: int, reason: ExitReason) -> IsolateCrashed:
+    """Return the error of a stream whose process has ended."""
+    return _crashed(name, pid, generation, reason, _OF_STREAMS)
+
+
+def _crashed(name: str, pid: int | None, generation: int, reason: ExitReason, texts: tuple[str, str]) -> IsolateCrashed:
+    what, advice = texts
     who = f"isolate {shown.line(name)} (pid {pid}, generation {generation})"
-    text = (
-        f"{who} ended while the call ran in it: {reason.report()}\n"
-        "The call may have been executed in part and is not tried again; mark its method with "
-        "@piactors.idempotent(retries=1), or ask with retries=1, if trying again is safe."
-    )
+    text = f"{who} {what}: {reason.report()}\n{advice}"
     fields: dict[str, Any] = {"name": name, "pid": pid, "generation": generation, "reason": reason}
     breach = reason.breach
     if breach is None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from piactors.pihost.wire import wire
 
 if TYPE_CHECKING:
-    from piactors._io.loop import Timer
+    from piactors._codec.encode import Whole
+    from piactors._io.loop import LoopTimer
     from piactors._isolate.view import IncarnationView
 
 _MOST_TIMES_TOLD = 3
@@ -23,7 +24,7 @@ class DataSync:
         known: what it has, serialised, as it was when it was started and as it was told since.
     """
 
-    def __init__(self, data: dict[str, bytes]) -> None:
+    def __init__(self, data: dict[str, Whole]) -> None:
         self.known = dict(data)
         self._data = data
         self._times_told = 0
@@ -58,23 +59,23 @@ class DataSync:
         """
         self._tell(body, self._unknown(), _nothing)
 
-    def note(self, key: str, value: bytes) -> None:
+    def note(self, key: str, value: Whole) -> None:
         """Somebody else tells it of this value."""
         self.known[key] = value
 
-    def _unknown(self) -> list[tuple[str, bytes]]:
+    def _unknown(self) -> list[tuple[str, Whole]]:
         return [(key, value) for key, value in list(self._data.items()) if self.known.get(key) is not value]
 
     def _tell(
-        self, body: IncarnationView, values: list[tuple[str, bytes]], taken: Callable[[wire.Frame | None], None]
+        self, body: IncarnationView, values: list[tuple[str, Whole]], taken: Callable[[wire.Frame | None], None]
     ) -> None:
         for key, value in values:
             self.known[key] = value
             if body.process is not None:
-                body.process.request("set_data", (key, value), taken)
+                body.process.set_data(key, value, taken)
 
     @staticmethod
-    def _bound(body: IncarnationView) -> Timer | None:
+    def _bound(body: IncarnationView) -> LoopTimer | None:
         options = body.spec.options
         if options.debug:
             return None

@@ -23,12 +23,15 @@ class DeathWatch:
         self.reason: ExitReason | None = None
         """Why it has ended, or None while it lives."""
 
-    def add(self, callback: Callable[[ExitReason], object]) -> Callable[[], None]:
+    def add(self, callback: Callable[[ExitReason], object], key: object = None) -> Callable[[], None]:
         """Have `callback` called once with the reason of the end, now if that has come; returns how to call it off.
 
         It is called in the thread that finds the end, so it must be quick.
+
+        Args:
+            key: what is added once more by this takes the place of what was added by it before.
         """
-        key = object()
+        key = object() if key is None else key
         with self._lock:  # the end may come between the look and the place in the table
             reason = self.reason
             if reason is None:

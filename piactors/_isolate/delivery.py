@@ -7,12 +7,14 @@ whatever knows why (`life`), so that a call looks at nothing else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from piactors._codec.decode import Decoder
+from piactors._future.results import Result
 from piactors._io.loop import Share
 from piactors._isolate import call as calls
 from piactors._isolate.call import Call
@@ -22,8 +24,8 @@ from piactors._isolate.sending import Sending
 from piactors._rules.mailbox import Aftermath, Evidence
 from piactors._rules.message import Message, SkipRace
 from piactors._rules.numbers import UnknownSequence
-from piactors.errors import ProtocolError
-from piactors.pihost.wire import wire
+from piactors.errors import ProtocolError, Timeout
+from piactors.pihost.wire import batches, wire
 
 if TYPE_CHECKING:
     from piactors._isolate.spec import IsolateSpec
@@ -80,7 +82,7 @@ class Delivery(Sending):
             self.loop.call_soon(self._tell, told)
             raise
         if self._on_drained is not None:
-            self._look_whether_drained()
+            self.look_whether_drained()
 
     @staticmethod
     def _tell(told: list[Call]) -> None:
@@ -108,13 +110,15 @@ class Delivery(Sending):
         try:
             if frame.kind in _RESULTS:
                 self._result(frame)
+            elif frame.kind == wire.PART:
+                self._part(frame)
             else:
                 self._no_result(frame)
         except UnknownSequence as error:
             if not again:
                 raise ProtocolError(str(error)) from None
             self.go_on()  # it was completed, and perhaps no more than that
-            self._look_whether_drained()
+            self.look_whether_drained()
 
     def _result(self, frame: wire.Frame) -> None:
         """Settle a call first and complete it then: whatever interrupts this, it can be done again."""
@@ -130,24 +134,37 @@ class Delivery(Sending):
                 message.reply_to.error(self.decoder, frame.payload)
         with self.lock:  # completing makes room in the window, and a sender could fill that before what waits longer
             self.mailbox.complete(message)
+            if message.holds and batches.is_end(frame):
+                self.mailbox.release(message.holds)
             self._after(1)
         if self._on_drained is not None:
-            self._look_whether_drained()
+            self.look_whether_drained()
+
+    def _part(self, frame: wire.Frame) -> None:
+        """Pass on what a call has so far: it goes on, and is in flight until it has ended."""
+        message = self.mailbox.expect(frame.seq)  # as in `_result`
+        if not message.is_pinned or message.kind != "call" or message.is_parted or not frame.flags & wire.BATCH:
+            raise ProtocolError("a part of an answer that has none")
+        if not message.given_up and message.reply_to is not None:
+            message.reply_to.reply(self.decoder, frame.flags, frame.payload)
+        message.part()
 
     def _no_result(self, frame: wire.Frame) -> None:
-        """A message was handled and wants no result, or was skipped; the latter comes to the loop alone."""
+        """A message was handled and wants no result, was skipped, or cancelled; the last two come to the loop alone."""
         with self.lock:  # whether it was recalled is decided by callers that give up, at the same time
             if frame.kind == wire.SKIPPED and self.mailbox.is_recalled(frame.seq):
                 self.pump()
                 return
             message = self.mailbox.expect(frame.seq)
-            skip_race = message.skip_race if frame.kind == wire.SKIPPED else ""
+            skip_race: SkipRace = message.skip_race if frame.kind == wire.SKIPPED else ""
+            if frame.kind == wire.CANCELLED and message.is_told:
+                skip_race = "cancelled"
             if skip_race == "waits":
                 self.mailbox.put_back(message)
                 self.pump()
         if skip_race != "waits":
             self._settle_without_result(message, frame.kind, skip_race)
-        self._look_whether_drained()
+        self.look_whether_drained()
 
     def _settle_without_result(self, message: Message, kind: int, skip_race: SkipRace) -> None:
         """Tell its caller first, if one waits, and complete it then, as a result does."""
@@ -157,28 +174,43 @@ class Delivery(Sending):
                 fail_all([message], partial(self._skipped, message, skip_race))
             elif not message.given_up and message.kind == "tell" and kind != wire.DONE:
                 fault = ProtocolError("an answer to a message that wants none")
-            elif not message.given_up and message.kind != "tell" and message.reply_to is not None:
+            elif not (message.given_up or message.is_parted or message.kind == "tell" or message.reply_to is None):
                 fault = Unanswered(message)
         with self.lock:  # as in `_result`
             if fault is not None:
                 self.shut()
             self.mailbox.complete(message)
+            if message.holds and message.kind == "tell":  # it closes the stream
+                self.mailbox.release(message.holds)
             self._after(1)
         if fault is not None:
             raise fault
 
     def _skipped(self, message: Message, skip_race: SkipRace) -> BaseException:
-        """The error of a call that was given up on at the very moment when it was to begin, and has not begun."""
-        return self._not_run(message) if skip_race == "stopped" else CancelledError()
+        """The error of a call that was given up on at the very moment when it was to begin, or has ended of that."""
+        if skip_race == "stopped":
+            return self._not_run(message)
+        if not message.is_told and message.until <= time.monotonic():
+            return Timeout(f"{self.name}: no answer {message.asked} within its time")
+        return CancelledError()
 
-    def _look_whether_drained(self) -> None:
+    def look_whether_drained(self) -> None:
+        """If it is to drain, see whether it has; from any thread."""
         if self._on_drained is not None:
             self.loop.call_soon(self._drained)
 
     def _drained(self) -> None:
         report = self._on_drained
-        if report is not None and self.mailbox.in_flight == 0:
+        if report is not None and self.mailbox.in_flight == 0 and self.direct.is_quiet:
             report()
+
+    def result_of(self, message: Message) -> Result | None:
+        """Return where the result of a call will be, if it is with a process now that may be asked for it."""
+        self.flush()
+        process, seq = self.process, message.seq
+        # It may be answered, or taken back, in the next moment: so what is asked for it may come too late in any case.
+        is_there = self.mailbox.by_number.get(seq) is message and self.process is process
+        return Result(process, False, seq, self.decoder) if is_there and process and not self._is_foreign else None
 
     # What the rules ask for, on the I/O thread
 
@@ -194,6 +226,7 @@ class Delivery(Sending):
             self.mailbox.next_generation()
             self._wanted[:] = [len(self.mailbox)]  # who wants which of those that wait is not known
             self.outbox.generation_ended()
+        self._process_changed(process)
 
     def detach(self, evidence: Evidence | None, where: tuple[Any, ...] = ()) -> Aftermath:
         """The process has ended, or has nothing in flight (no `evidence`): sort what was in flight.
@@ -207,12 +240,14 @@ class Delivery(Sending):
             self.held.clear()
             if evidence is None:  # what its own code, or its supervisor, has asked for ends with it
                 self.mailbox.take_own_stops()
-                return _NO_MESSAGES
-            aftermath = self.mailbox.generation_ended(evidence)
-            self.room.notify_all()
-            self.outbox.generation_ended()
-            for message in aftermath.retried:
-                message.lose(where)
+                aftermath = _NO_MESSAGES
+            else:
+                aftermath = self.mailbox.generation_ended(evidence, self.direct.lost(evidence))
+                self.room.notify_all()
+                self.outbox.generation_ended()
+                for message in aftermath.retried:
+                    message.lose(where)
+        self._process_changed(None)
         return aftermath
 
     def all_settled(self) -> None:
@@ -233,7 +268,8 @@ class Delivery(Sending):
             self._flush()
             if not self.mailbox.stop_sent:  # else all that is in flight is to run before that
                 self.take_back()
-        self._look_whether_drained()
+        self.direct.close()
+        self.look_whether_drained()
 
     def resume(self) -> None:
         """Send what waits."""
@@ -258,26 +294,55 @@ class Delivery(Sending):
                 self.mailbox.put(message)
             self.pump()
 
-    def take_back(self) -> None:
-        """Let everything wait again that is in flight and has not begun; under the lock."""
-        recalled = self.recall("waits")
+    def nest(self, message: Message, request: int) -> bool:
+        """Have a message run now, by the thread of the process that waits for the answer to a request.
+
+        What has not begun is taken back, and follows it.  False if it cannot be sent.
+        """
+        with self.lock:  # nothing may be sent between what is taken back and the message
+            process = self.process
+            if process is None or self.mailbox.stop_sent or not (self.flows or self._on_drained):
+                return False
+            self.take_back(spare_begun=True)
+            self.mailbox.nest(message)
+            if self.flows:
+                self.pump()
+            elif (first := self.mailbox.next_to_send()) is not None:  # it drains, and what runs needs this to end
+                self._send(process, first)
+            if not self.mailbox.is_in_flight(message):
+                self.mailbox.unnest(message)
+                return False
+            self._flush()
+            process.send(wire.NEST, 0, request, message.seq.to_bytes(8, "little"))
+        return True
+
+    def take_back(self, *, spare_begun: bool = False) -> None:
+        """Let everything wait again that is in flight and has not begun; under the lock.
+
+        Args:
+            spare_begun: whether what has begun for certain is not told either; what follows need not wait for it then.
+        """
+        recalled = self.recall("waits", spare_begun=spare_begun)
         for message in recalled:
             message.skip("")
         highest_racing = max((message.seq for message in self.mailbox.unanswered() if message.skip_race), default=0)
         self.mailbox.recall(recalled, highest_racing)
 
-    def recall(self, why: SkipRace) -> list[Message]:
+    def recall(self, why: SkipRace, *, spare_begun: bool = False) -> list[Message]:
         """Give up on everything in flight that has not begun; return it in order.  Under the lock.
 
         The last one first: otherwise the isolate could skip one that was given up on, and begin the next one too soon.
 
         Args:
             why: what becomes of a message that is skipped though it counts as begun.
+            spare_begun: as in `take_back`.
         """
         process, recalled = self.process, []
         self._flush()  # what it is told to skip has to come to it
         for message in reversed(list(self.mailbox.unanswered())):
-            if process is not None and message.kind != "stop" and not message.given_up:
+            if process is None or (spare_begun and process.has_begun(message.seq)):
+                continue
+            if message.kind != "stop" and not message.given_up:
                 given_up = process.give_up(message.seq)
                 message.skip("" if given_up else why, given_up=given_up)
                 recalled += [message] if given_up else []
@@ -312,6 +377,7 @@ class Delivery(Sending):
             self._let_flow(False)
             self.room.notify_all()
         self.outbox.close()
+        self._process_changed(None)
         return left
 
     def abandon(self, refusal: MakeError) -> list[Message]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from piactors._host.confiner import Plan
-from piactors._io.loop import Timer
+from piactors._io.loop import LoopTimer
 from piactors._isolate.home import Home
 from piactors._isolate.policies.limits import LimitGuard
 from piactors._isolate.spec import IsolateSpec
@@ -60,7 +60,7 @@ class Fate:
         self.ending: ProcessEnding | None = None
         self.end: End | None = None
         self._home = home
-        self._timers: list[Timer] = []
+        self._timers: list[LoopTimer] = []
 
     @property
     def pid(self) -> int | None:
@@ -87,7 +87,7 @@ class Fate:
         process = self.process
         return process is not None and self.facts.start_failure is None and not process.has_ended()
 
-    def after(self, seconds: float, callback: Callable[[], object]) -> Timer:
+    def after(self, seconds: float, callback: Callable[[], object]) -> LoopTimer:
         """Have `callback()` called on the I/O thread later, unless it has ended by then."""
         timer = self._home.loop.deadline(seconds, callback)
         self._timers.append(timer)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
 from piactors._codec.decode import Decoder
+from piactors._codec.encode import Whole
 from piactors._host.runtime import Runtime
 from piactors._io.loop import Share
 from piactors._isolate.delivery import Delivery
@@ -20,6 +22,7 @@ class Home:
     """What all incarnations of one isolate have in common.
 
     Attributes:
+        ref: returns the isolate's ref.
         data: what was set for all of them with `set_data`, serialised.
         placement: makes them.
         on_large: is called if a large message passes.
@@ -29,13 +32,14 @@ class Home:
     """
 
     urn: str
+    ref: Callable[[], Any]
     runtime: Runtime
     loop: Share
     delivery: Delivery
     decoder: Decoder
     reports: Reports
     services: HostServices
-    data: dict[str, bytes]
+    data: dict[str, Whole]
     on_large: Callable[[], None]
     placement: Placement
     leave: Callable[[], None]

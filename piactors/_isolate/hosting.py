@@ -10,6 +10,7 @@ import attrs
 from piactors._codec import encode
 from piactors._isolate import misplaced_options
 from piactors._platform import own_python
+from piactors._text.record import ByAttributes
 from piactors.errors import InvalidTarget
 from piactors.options import IsolationOptions
 from piactors.pihost.serve import targets
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 _TARGETS = "pass a class, a function, or a name such as 'package.module:name' or 'path/to/file.py:name'"
 
 
-@attrs.frozen
-class HostedTarget:
+@attrs.frozen(eq=False, repr=False)
+class HostedTarget(ByAttributes):
     """What an isolate is to host: an actor, an object or nothing (`kind`), and how to make it there.
 
     `code` says whether the host has handed it over as an object: then it is code of the host's own.

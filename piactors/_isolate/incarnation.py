@@ -13,21 +13,25 @@ from typing import Any, Protocol
 
 import attrs
 
+from piactors._codec import lending
+from piactors._codec.encode import Whole
+from piactors._codec.lending import Loan
 from piactors._host.confiner import Confinement, Plan
 from piactors._io.channel import Take
-from piactors._io.loop import Timer
-from piactors._isolate import frames
+from piactors._io.loop import LoopTimer
+from piactors._isolate import crash_errors, frames
 from piactors._isolate.data_sync import DataSync
 from piactors._isolate.delivery import Unanswered
 from piactors._isolate.fate import Fate
 from piactors._isolate.home import Home
 from piactors._isolate.policies.call_timeout import Capture
 from piactors._isolate.policies.limits import LimitGuard
-from piactors._isolate.spec import IsolateSpec
+from piactors._isolate.spec import IsolateSpec, lent_at_start
 from piactors._process.placement import End, Process, ProcessOrder
 from piactors._rules.bodies import ProcessEnding, Role
 from piactors._rules.incarnation import Unconfined
 from piactors._rules.verdict import verdict
+from piactors._values.borrowed import Lender
 from piactors.errors import ProtocolError
 from piactors.exit_reason import ExitReason, Kind
 from piactors.pihost import PROTOCOL
@@ -72,9 +76,10 @@ class Incarnation(Fate):
     ) -> None:
         super().__init__(home, spec, plan, number, role, version)
         self._listener = listener
-        self._start_timer: Timer | None = None
+        self._start_timer: LoopTimer | None = None
         self._data = DataSync(home.data)
         self._is_told = False
+        self._lender: Lender | None = None
         self.on_answer = self._answer_handler()
 
     # Its process
@@ -102,6 +107,9 @@ class Incarnation(Fate):
         except BaseException:
             self.guard.ended(None, None)
             raise
+        foreign = not self.spec.own_interpreter
+        soon = home.loop.call_soon
+        self._lender = Lender(self.spec.name, self.process, home.decoder, home.ref, soon, foreign=foreign)
         if not options.debug:
             self._start_timer = self.after(options.start_timeout, self._start_is_late)
         if self.facts.kill_kind is not None:  # decided while it was made
@@ -109,17 +117,21 @@ class Incarnation(Fate):
         return None
 
     def _order(self) -> ProcessOrder:
-        spec, options = self.spec, self.spec.options
+        spec, options, owner = self.spec, self.spec.options, lending.next_owner()
         return ProcessOrder(
             number=self.number,
             how=spec.order,
-            init=spec.init(self._home.urn, self.number, self._data.known),
+            init=spec.init(self._home.urn, self.number, owner, self._data.known),
             needs=spec.needs,
+            lends=tuple(lent_at_start(() if spec.needs is None else spec.needs.all_loans(), self._data.known)),
+            owner=owner,
+            name=spec.name,
             preload=options.preload,
             own_interpreter=spec.own_interpreter,
             concurrency=options.concurrency,
             output=options.output if isinstance(options.output, str) else "callable",
             max_frame=options.max_frame,
+            shares=self._home.delivery.outbox.offers,
             fell_back=self._home.reports.fell_back,
             on_large=self._home.on_large,
             lock=self._home.delivery.lock,
@@ -160,7 +172,7 @@ class Incarnation(Fate):
         """Give it what was set with `set_data` while it took over."""
         self._data.tell_rest(self)
 
-    def note_data(self, key: str, value: bytes) -> None:
+    def note_data(self, key: str, value: Whole) -> None:
         """It is being told of this value, from any thread."""
         self._data.note(key, value)
 
@@ -210,6 +222,12 @@ class Incarnation(Fate):
             raise ProtocolError(f"a frame of kind {frame.kind} does not come from an isolate")
         handler(self, frame)
 
+    def on_lends(self, payload: bytes) -> dict[int, Loan]:
+        """Return what an answer lends or gives back, by number; on whichever thread reads it."""
+        if self._lender is None:
+            raise ProtocolError("it lends something before it has been made")
+        return self._lender.take(payload)
+
     def _on_hello(self, frame: wire.Frame) -> None:
         self.facts.greet(frames.small(frame), PROTOCOL)
 
@@ -238,9 +256,25 @@ class Incarnation(Fate):
             self.process.send_control(wire.PROCEED, 0, b"")
 
     def _on_request(self, frame: wire.Frame) -> None:
-        if not self.spec.takes_requests or self.process is None:
-            raise ProtocolError("it asks things of the host, which code that was called by name may not do")
-        self._home.services.handle(self.process, frame)
+        if self.process is not None:
+            self._home.services.handle(self.process, frame, may_ask=self.spec.takes_requests)
+
+    def on_use(self, frame: wire.Frame, again: bool) -> None:
+        """Something is asked of a thing that the process holds; on whichever thread reads the data channel."""
+        if self.process is not None:
+            self._home.services.use(self.process, frame, again=again, may_ask=self.spec.takes_requests)
+
+    def on_await(self, number: int) -> None:
+        """The answer to a request is waited for by the thread that reads the data channel."""
+        if self.process is not None:
+            self._home.services.awaited(self.process, number)
+
+    def _on_early_use(self, frame: wire.Frame) -> None:
+        self.on_use(frame, False)
+
+    def _on_drop(self, frame: wire.Frame) -> None:
+        if self.process is not None:
+            self.process.ledger.drop(frame.seq, frames.counts(frame))
 
     def _on_log(self, frame: wire.Frame) -> None:
         self._home.reports.relay.record(self.pid, bytes(frame.payload), self._home.decoder.error)
@@ -305,6 +339,8 @@ class Incarnation(Fate):
         self._cancel_timers()
         self._is_told = True
         self.ending, self.end = ending, end
+        if self._lender is not None:
+            self._lender.ended(partial(crash_errors.broken_off, self.spec.name, self.pid, self.number, ending.reason))
         self._listener.incarnation_gone(self, ending, end)
 
     def _verdict(self, end: End) -> ExitReason:
@@ -344,4 +380,6 @@ _HANDLERS: dict[int, Callable[[Incarnation, wire.Frame], None]] = {
     wire.REQUEST: Incarnation._on_request,
     wire.LOG: Incarnation._on_log,
     wire.LOST: Incarnation._on_lost,
+    wire.DROP: Incarnation._on_drop,
+    wire.USE: Incarnation._on_early_use,
 }

@@ -15,12 +15,16 @@ from typing import Any
 
 from piactors import events
 from piactors._codec import decode
+from piactors._codec.encode import Whole
 from piactors._future import waiting
 from piactors._host import relay, runtime
 from piactors._host.confiner import Plan
 from piactors._isolate import control, crash_errors, dead
+from piactors._isolate.asked import Asker, Strand
+from piactors._isolate.cancelling import Cancelling
 from piactors._isolate.containment import Containment
 from piactors._isolate.delivery import Delivery
+from piactors._isolate.direct import DirectChannels
 from piactors._isolate.home import Home
 from piactors._isolate.life import Life
 from piactors._isolate.looks import Looks
@@ -30,7 +34,6 @@ from piactors._isolate.performing import Texts
 from piactors._isolate.policies.call_timeout import CallClock
 from piactors._isolate.policies.idle_memory import IdleMemory
 from piactors._isolate.policies.recycling import RecyclePolicy
-from piactors._isolate.remote_attributes import Described
 from piactors._isolate.replacing import taken_on
 from piactors._isolate.reply_ports import StopReply, fail_all
 from piactors._isolate.reports import Reports
@@ -65,20 +68,24 @@ class Isolate(Looks):
         self.runtime = runtime.for_start()
         run_callbacks_with(self.runtime.dispatcher.submit)
         self.loop = self.runtime.loop.share(self.has_failed)
-        self.data: dict[str, bytes] = {}
+        self.data: dict[str, Whole] = {}
         self.stop_requested = self._has_begun = False
         self._make_data_path(spec, spec.options)
         self._make_life(spec, link)
 
     def _make_data_path(self, spec: IsolateSpec, options: IsolationOptions) -> None:
         accepted = {f"{cls.__module__}:{cls.__qualname__}": cls for cls in options.accept}
+        about = (lambda: str(self.ref)) if spec.is_actor else None
         decoder = decode.Decoder(
-            spec.name, spec.code, accepted, options.max_frame, lambda number: self.services.future(number)
+            spec.name, spec.code, accepted, options.max_frame, lambda number: self.services.future(number), about
         )
         self.relay = relay.Relay(self.runtime.dispatcher, spec.name, options.output, self.loop.call_later)
         self.reports = Reports(spec, self.runtime, self.relay)
         self.delivery = Delivery(spec, self.loop, decoder, self.not_run)
-        self.services = HostServices(self.delivery, lambda process: self.life.wants_stop(process))
+        asker = Asker(self.delivery, Strand(self.runtime.dispatcher.submit), foreign=not spec.own_interpreter)
+        self.services = HostServices(asker, lambda process: self.life.wants_stop(process))
+        self.delivery.cancel_with(Cancelling(self.delivery, self._kill_for))
+        self.delivery.reach_with(DirectChannels(self.delivery))
         self.idle_memory = IdleMemory(self.delivery, self.loop, options.keep_shared)
         self.recycling = RecyclePolicy(options, self.reports, lambda *asked: self.life.request_replacement(*asked))
         self.clock = CallClock(
@@ -91,6 +98,11 @@ class Isolate(Looks):
         )
         self.delivery.watch_calls(self.clock, self.recycling.call_done if self.recycling.counts else None)
 
+    def _kill_for(self, detail: str) -> None:
+        current = self.life.current
+        if current is not None:
+            current.kill("killed", detail)
+
     def _make_life(self, spec: IsolateSpec, link: ParentLink | None) -> None:
         urn, lanes = spec.urn, self.runtime.lanes
         losses = Losses(lambda: lanes.counts(urn, self.options.within, time.monotonic()))
@@ -98,6 +110,7 @@ class Isolate(Looks):
         self.news = News(spec, self.ref, link, losses, self.reports, self.delivery.decoder)
         self._home = Home(
             urn=self.ref.actor_urn,
+            ref=lambda: self.ref,
             runtime=self.runtime,
             loop=self.loop,
             delivery=self.delivery,
@@ -133,27 +146,13 @@ class Isolate(Looks):
 
     # About it, from any thread
 
-    def control(self, operation: str, *args: Any) -> Future[Any]:
-        """Ask the isolate's control thread, which answers while a call runs.
-
-        The future fails with `ActorDeadError` if no process runs to answer.
-        """
-        body = self.life.current
-        process = body.process if body is not None and body.is_ready else None
-        gone = partial(dead.no_process, self)
-        return control.request(process, self.delivery.decoder, gone, operation, *args)
-
-    def set_data(self, key: str, value: bytes) -> Future[Any]:
+    def set_data(self, key: str, value: Whole) -> Future[Any]:
         """Have this process, and all that follow, know a value; the future is settled once this one has it."""
         self.data[key] = value
         body = self.life.current
         if body is not None and body.is_ready:  # it is told here
             body.note_data(key, value)
-        return self.control("set_data", key, value)
-
-    def description(self) -> Described:
-        """Return what the hosted object offered when it became ready."""
-        return control.description(self.spec.name, self.life.description)
+        return control.set_data(self._process(), self.delivery.decoder, partial(dead.no_process, self), key, value)
 
     def not_run(self, message: Message, reason: ExitReason | None = None) -> BaseException:
         """Return the error of a message that no process runs; one that had begun before may have been executed."""

@@ -1,16 +1,22 @@
-"""An isolate as it is looked at, from any thread: nothing here waits, or changes anything."""
+"""An isolate as it is looked at, or asked about, from any thread: nothing here waits, or changes anything."""
 
 from __future__ import annotations
 
 import threading
+from functools import partial
+from typing import Any
 
 from piactors._host.confiner import Plan
+from piactors._isolate import control, dead
+from piactors._isolate.delivery import Delivery
 from piactors._isolate.life import Life
 from piactors._isolate.news import News
+from piactors._isolate.remote_attributes import Described
 from piactors._isolate.spec import IsolateSpec
 from piactors._process.placement import Process
 from piactors._rules.phases import Phase
 from piactors.exit_reason import ExitReason
+from piactors.future import Future
 from piactors.options import IsolationOptions
 
 
@@ -18,11 +24,13 @@ class Looks:
     """What can be seen of an isolate.
 
     Attributes:
+        delivery: its messages.
         life: its processes.
         news: who has been told what of them.
         stop_requested: whether its end has been asked for.
     """
 
+    delivery: Delivery
     life: Life
     news: News
     stop_requested: bool
@@ -101,3 +109,19 @@ class Looks:
     def plan(self) -> Plan | None:
         """What enforces its limits, once it has been started."""
         return self.life.plan
+
+    def control(self, operation: str, *args: Any) -> Future[Any]:
+        """Ask the isolate's control thread, which answers while a call runs.
+
+        The future fails with `ActorDeadError` if no process runs to answer.
+        """
+        gone = partial(dead.no_process, self)
+        return control.request(self._process(), self.delivery.decoder, gone, operation, *args)
+
+    def _process(self) -> Process | None:
+        body = self.life.current
+        return body.process if body is not None and body.is_ready else None
+
+    def description(self) -> Described:
+        """Return what the hosted object offered when it became ready."""
+        return control.description(self.spec.name, self.life.description)

@@ -19,8 +19,8 @@ from piactors._isolate.parent import Losses, ParentLink
 from piactors._isolate.reports import Reports
 from piactors._isolate.spec import IsolateSpec
 from piactors._rules.bodies import ProcessEnding
+from piactors._rules.exit import Exit
 from piactors._rules.mailbox import Aftermath
-from piactors._rules.supervisor.actions import Exit
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
 from piactors.pihost.process import stdio
@@ -143,6 +143,7 @@ class News:
         """It takes no message any more, and has ended for good if there is a `reason`."""
         self.final_reason = reason
         self.actor_stopped.set()
+        self._ref._lend().tell_holders(alive=False)
         self.unregister()
 
     def exceeded(self) -> None:

@@ -16,7 +16,7 @@ from piactors.exit_reason import ExitReason
 from piactors.options import IsolationOptions
 
 if TYPE_CHECKING:
-    from piactors._rules.supervisor.actions import Exit
+    from piactors._rules.exit import Exit
 
 MakeError = Callable[[], BaseException]
 """Makes the error of a failed start, in the thread that asks for it: it may have to decode what isolated code sent."""

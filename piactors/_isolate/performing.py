@@ -11,7 +11,7 @@ import attrs
 
 from piactors import events
 from piactors._host.confiner import Plan
-from piactors._io.loop import Timer
+from piactors._io.loop import LoopTimer
 from piactors._isolate.home import Home
 from piactors._isolate.incarnation import Incarnation, IncarnationListener
 from piactors._isolate.news import News
@@ -28,13 +28,14 @@ from piactors._rules.mailbox import Aftermath, Evidence
 from piactors._rules.message import Message
 from piactors._rules.parent import Parent
 from piactors._rules.phases import Swap
+from piactors._text.record import ByAttributes
 from piactors.exit_reason import ExitReason
 from piactors.options import IsolationOptions
 from piactors.pihost.process import lacks
 
 
-@attrs.frozen
-class Texts:
+@attrs.frozen(eq=False, repr=False)
+class Texts(ByAttributes):
     """What makes the errors of messages: that no process runs them, that the isolate takes none, or only restarts."""
 
     not_run: Callable[[Message, ExitReason | None], BaseException]
@@ -84,8 +85,8 @@ class Performing:
         """The pid of the process that retired last."""
         self._gone: Incarnation | None = None
         """The process that has ended last."""
-        self._restart_timer: Timer | None = None
-        self._standby_timer: Timer | None = None
+        self._restart_timer: LoopTimer | None = None
+        self._standby_timer: LoopTimer | None = None
         self._end: do.Closed | None = None
         self._steps: deque[Callable[[], object]] = deque()
         """What has still to be done for its end for good."""

@@ -19,6 +19,7 @@ from piactors._io.loop import Share
 from piactors._io.spin import Spin, several_cores
 from piactors._isolate import capacity, trusting
 from piactors._isolate.call import Call
+from piactors._isolate.direct_port import NO_CHANNELS, DirectPort
 from piactors._platform import reentry
 from piactors._platform.reentry import Reentered
 from piactors._rules.mailbox import Mailbox
@@ -62,6 +63,16 @@ class CallClockPort(Protocol):
         """Something was sent or answered; under the lock."""
 
 
+class CancellingPort(Protocol):
+    """What cancels calls that have begun."""
+
+    def cancel(self, message: Any, kill_after: float | None) -> None:
+        """Tell a call that it is not wanted any more, and end its process if it still runs after so many seconds."""
+
+    def expire(self, message: Any, text: str) -> None:
+        """The time of a call is over."""
+
+
 class _NoClock:
     """Nobody wants to know when calls begin."""
 
@@ -94,6 +105,16 @@ class Posting:
         self.name = spec.name
         self.decoder = decoder
         self.named = not spec.trusts_objects
+        self._is_foreign = not spec.own_interpreter
+        self.asks: dict[int, Any] = {}
+        """What its processes have asked for and were not answered, by number (see `cycles`)."""
+        self.look_for_circles: Callable[[], object] = _nothing
+        self.is_reentrant: Callable[[tuple[str, ...]], bool] = _unmarked
+        self.has_marks: Callable[[], bool] = _no_marks
+        self.direct: DirectPort = NO_CHANNELS
+        self.cancel_begun: Callable[[Any, float | None], object]
+        self.expire: Callable[[Any, str], object]
+        self._process_changed: Callable[[Process | None], object] = _ignore
         self._use(options)
         self.outbox = Outbox(bound(options))
         self.mailbox = Mailbox(page.WINDOW, WINDOW_BYTES)
@@ -122,6 +143,8 @@ class Posting:
         self.capacity = options.mailbox_capacity
         self.overflow = options.overflow
         self._call_timeout = options.call_timeout
+        self.on_cycle = options.on_cycle
+        self.channels = options.channels
 
     def _let_flow(self, flows: bool) -> None:
         """Have messages leave, or not, from now on; under the lock, after whatever else has changed."""
@@ -147,6 +170,43 @@ class Posting:
         self.named = True
         if self.concurrency > 1:  # otherwise what was sent before is answered before this begins
             trusting.take_back(self.mailbox.unanswered())
+
+    def cancel_with(self, cancelling: CancellingPort) -> None:
+        """Say what cancels calls that have begun."""
+        self.cancel_begun, self.expire = cancelling.cancel, cancelling.expire
+
+    def tell_of_processes(self, changed: Callable[[Process | None], object]) -> None:
+        """Have `changed` called with each process that messages go to from then on, or None; on the I/O thread."""
+        self._process_changed = changed
+
+    def find_marks_with(self, is_reentrant: Callable[[tuple[str, ...]], bool], has_marks: Callable[[], bool]) -> None:
+        """Say which methods their authors have marked as `reentrant`, and whether any is."""
+        self.is_reentrant, self.has_marks = is_reentrant, has_marks
+
+    def reach_with(self, channels: DirectPort) -> None:
+        """Say what the direct channels are."""
+        self.direct = channels
+
+    def may_be_reached(self, has_defaults: bool) -> bool:
+        """Whether other isolates may send directly: if there is nothing that only the host can see to.
+
+        Args:
+            has_defaults: whether the authors of its methods have said how long they may take, or how often to try.
+        """
+        bounded = self.capacity is not None or self._call_timeout is not None or self._on_done is not None
+        is_ours = self.decoder.code and not self._is_foreign
+        is_entered = self.on_cycle == "reenter" or self.has_marks()
+        is_plain = self.concurrency == 1 and not (bounded or has_defaults or is_entered)
+        return is_ours and is_plain and self.channels != "routed"
+
+    def call_of(self, number: int) -> Message | None:
+        """Return the message with a number that is with the process; None if there is none that is known."""
+        found: Message | None = self.mailbox.by_number.get(number)
+        return self.direct.find(number) if found is None and number else found
+
+    def look_for_circles_with(self, look: Callable[[], object]) -> None:
+        """Have `look()` called if somebody begins to wait for a call that may not be able to begin; from any thread."""
+        self.look_for_circles = look
 
     def watch_calls(self, clock: CallClockPort, on_done: Callable[[], object] | None) -> None:
         """Have a clock know when calls begin, and have `on_done` called when one is done, under the lock."""
@@ -268,6 +328,24 @@ class Posting:
     def go_on(self) -> None:
         """On the loop: do what an interrupted sender did not get to."""
         raise NotImplementedError
+
+
+def _ignore(_: object) -> None:
+    """Nobody wants to know which process runs the messages."""
+
+
+def _nothing() -> None:
+    """Nobody looks."""
+
+
+def _no_marks() -> bool:
+    """Nothing is known of any method."""
+    return False
+
+
+def _unmarked(_: tuple[str, ...]) -> bool:
+    """Nothing is known of any method."""
+    return False
 
 
 def _seq_of(frame: bytes) -> int:

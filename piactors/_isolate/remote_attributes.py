@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-Described = dict[str, tuple[bool, bool, int, float]]
-"""By dotted path: is it callable, is it traversable, how often may it be retried, and its time limit in seconds."""
+Described = dict[str, tuple[bool, bool, int, float, int, int, bool]]
+"""By dotted path: is it callable, is it traversable, how often may it be retried, its time limit in seconds, and the
+window of the streams that it returns, in items and bytes (zeros if it returns none), and is it marked `reentrant`."""
 
 
 class Known(NamedTuple):
@@ -14,6 +15,8 @@ class Known(NamedTuple):
 
     callable: bool
     traversable: bool
+    window: tuple[int, int]
+    """That of the streams that its calls return; zeros if they return none."""
 
 
 class RemoteAttributes:
@@ -48,8 +51,8 @@ class RemoteAttributes:
             self._fill(self.__dict__["_again"]())
         described: Described = self.__dict__["_described"] or {}
         return {
-            tuple(path.split(".")): Known(is_callable and not is_traversable, is_traversable)
-            for path, (is_callable, is_traversable, *_) in described.items()
+            tuple(path.split(".")): Known(is_callable and not is_traversable, is_traversable, (items, size))
+            for path, (is_callable, is_traversable, _, _, items, size, _) in described.items()
         }
 
     def __eq__(self, other: object) -> bool:

@@ -16,6 +16,7 @@ from piactors.options import IsolationOptions
 OF_A_PROCESS = frozenset(
     {
         "python",
+        "environment",
         "sys_path",
         "cwd",
         "env",
@@ -62,9 +63,14 @@ def other_spec(
 
     Raises:
         InvalidTarget: if there is no such class or function.
+        BuildFailed, NoInterpreter: if the environment cannot be made.
         ValueError: if the options differ in what concerns the isolate, or other code would be trusted differently.
     """
     options = options or spec.options
+    if options.environment is not None:
+        from piactors.environments import at_start  # it has its price, and needs an extra
+
+        options = at_start.resolved(options)
     target = getattr(target, "actor_class", target)  # of an `ActorStarter`
     if isinstance(target, type) and hasattr(target, "_pihost_adapter"):
         found = actor_target(target, options, args, kwargs)

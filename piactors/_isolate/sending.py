@@ -16,7 +16,7 @@ from piactors._platform import wake as waking
 from piactors._platform.reentry import Reentered
 from piactors._rules.message import Message
 from piactors.pihost.memory.segments import Parcel
-from piactors.pihost.wire import wire
+from piactors.pihost.wire import direct, wire
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -31,11 +31,12 @@ _pack = wire.HEADER.pack
 class Sending(Posting):
     """The way of those messages about which something is special, or that have to wait."""
 
-    def put(self, message: Message, *, may_block: bool = True, until: float | None = None) -> None:
+    def put(self, message: Message, *, may_block: bool = True, until: float | None = None, again: bool = False) -> None:
         """Take a message into the mailbox, and send it if there is room in flight.
 
         Args:
             until: until when to wait for room in the mailbox, on the monotonic clock; None for as long as it takes.
+            again: whether this may have been interrupted before: a message that has been taken is left alone.
 
         Raises:
             ActorDeadError: if the isolate takes none (any more).
@@ -54,6 +55,8 @@ class Sending(Posting):
             if self.is_mine():
                 raise Reentered(f"isolate {self.name}")
             with self.lock:  # that there is room, its number, and its place in the channel are one step for others
+                if again and (message.seq or message.given_up or message in self.mailbox):
+                    return
                 place, busy = self._take(message, may_block)
             if place:
                 capacity.wait_for_room(self, message, place, until)
@@ -72,7 +75,7 @@ class Sending(Posting):
             raise self.refusal()
         process, mailbox = self.process, self.mailbox
         try:
-            if self.capacity is not None and message.kind != "stop":
+            if self.capacity is not None and message.kind != "stop" and message.is_counted:
                 place = capacity.make_room(self, may_block)
                 if place is not None:
                     return place, None
@@ -110,6 +113,8 @@ class Sending(Posting):
 
     def _send(self, process: Any, message: Message) -> None:
         kind, payload = _FRAME_KINDS[message.kind], message.payload
+        if message.until != math.inf:
+            process.want_until(message.seq, message.until)
         if message.needs is not None or process.knowledge.forgotten:
             self._flush()
             process.define(message.needs)
@@ -225,12 +230,18 @@ class Sending(Posting):
             process = self.process
             return process is not None and self.mailbox.is_in_flight(message) and process.has_begun(message.seq)
 
-    def give_up(self, message: Message) -> bool:
-        """The caller of a message gave up on it: True if it will never begin, and has not begun before."""
+    def give_up(self, message: Message, *, also_again: bool = False) -> bool:
+        """The caller of a message gave up on it: True if it will never begin, and has not begun before.
+
+        Args:
+            also_again: whether one that has begun before is given up on as well: True if it will not begin again.
+        """
         if self.is_mine():
             raise Reentered(f"isolate {self.name}")
+        if direct.is_direct(message.seq):
+            return self.direct.give_up(message)
         with self.lock:  # between the look and the request the loop could send it, or recall it
-            if message.attempts:
+            if message.attempts and not also_again:
                 return False  # its caller is told the outcome
             if self.mailbox.give_up(message):
                 message.abandon()
@@ -243,6 +254,12 @@ class Sending(Posting):
                 return False
             message.abandon(sent=True)
             return True
+
+    def runs(self, message: Message) -> bool:
+        """Whether the process has a message, and has not answered it."""
+        if direct.is_direct(message.seq):
+            return self.direct.runs(message.seq)
+        return self.mailbox.is_in_flight(message)
 
     def has_given_up(self, message: Message) -> bool:
         """Whether a message will never begin because its caller gave up on it; the caller may have been interrupted."""

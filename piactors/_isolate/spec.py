@@ -10,7 +10,7 @@ import pickle
 import re
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,12 +18,15 @@ import attrs
 
 from piactors._codec import encode, shared_memory
 from piactors._codec.definitions import Needs
+from piactors._codec.encode import Whole
+from piactors._codec.lending import Loan
 from piactors._isolate.hosting import HostedTarget, runs_here
 from piactors._platform import own_python
-from piactors._process.backend import MARKER_PREFIX, Order
+from piactors._process.backend import Order
 from piactors._process.flags import interpreter_flags
-from piactors._process.launcher_env import has_all
+from piactors._process.launcher_env import MARKER_PREFIX, has_all
 from piactors._text.logs import plain as logger
+from piactors._text.record import ByAttributes
 from piactors.options import IsolationOptions, inherited_env, needs_fresh_interpreter
 from piactors.pihost import PROTOCOL
 from piactors.pihost.pickles import copies
@@ -34,13 +37,14 @@ _WITHOUT_COROUTINES = frozenset({"builtins", "piactors", "pykka"})
 _counter = itertools.count(1)
 
 
-@attrs.frozen(kw_only=True)
-class IsolateSpec:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class IsolateSpec(ByAttributes):
     """What an isolate is made of, the same for all its generations.
 
     Attributes:
         order: how its processes are made.
-        init: makes the first frame of a generation: of the urn of the ref, its number, what was set with `set_data`.
+        init: makes the first frame of a generation: of the urn of the ref, its number, its number as one that lends,
+            and what was set with `set_data`.
         code: whether replies may be pickles.
         trusts_objects: whether functions that are handed over with a call are trusted more than that (see `trusting`).
         takes_requests: whether the isolate may ask things of the host: if that has handed over its code.
@@ -52,11 +56,16 @@ class IsolateSpec:
     options: IsolationOptions
     order: Order
     own_interpreter: bool
-    init: Callable[[str, int, dict[str, bytes]], bytes]
+    init: Callable[[str, int, int, dict[str, Whole]], bytes]
     code: bool
     takes_requests: bool
     needs: Needs | None = None
     trusts_objects: bool = False
+    is_actor: bool = False
+
+
+_CHANNELS_AFTER = {"routed": -1, "direct": 0, "auto": 200}
+"""Messages to one actor that go by way of the host before an isolate asks for a direct channel; -1: it never does."""
 
 
 def make_spec(
@@ -97,6 +106,7 @@ def make_spec(
         "spin": options.spin and _unmeasured(options),
         "shared": shared_memory.bound(options),
         "asks": what.code,
+        "channels_after": _CHANNELS_AFTER[options.channels] if trusted and what.code and own else -1,
         "target": (what.kind, what.packed.data),
         "definitions": [] if needs is None else needs.records,
         "cloudpickle": copies.folder(),
@@ -108,16 +118,38 @@ def make_spec(
         options=options,
         order=order,
         own_interpreter=own,
-        init=partial(_init, fixed, options.cwd),
+        init=partial(_init, fixed, options.cwd, [] if needs is None else needs.all_loans()),
         code=trusted,
         takes_requests=what.code,
         needs=needs,
         trusts_objects=what.kind == "none" and options.trust == "auto",
+        is_actor=what.kind == "actor",
     )
 
 
-def _init(fixed: dict[str, Any], cwd: str | None, urn: str, number: int, data: dict[str, bytes]) -> bytes:
-    return pickle.dumps({**fixed, "cwd": inherit.folder(cwd), "urn": urn, "generation": number, "data": data}, 4)
+def _init(
+    fixed: dict[str, Any],
+    cwd: str | None,
+    loans: list[Loan],
+    urn: str,
+    number: int,
+    owner: int,
+    data: dict[str, Whole],
+) -> bytes:
+    changing = {
+        "cwd": inherit.folder(cwd),
+        "urn": urn,
+        "generation": number,
+        "owner": owner,
+        "lends": [loan.entry() for loan in lent_at_start(loans, data)],
+        "data": {key: whole.data for key, whole in data.items()},
+    }
+    return pickle.dumps({**fixed, **changing}, 4)
+
+
+def lent_at_start(loans: Iterable[Loan], data: Mapping[str, Whole]) -> list[Loan]:
+    """Return what a process is lent with its orders: what these name, and what was set for it."""
+    return [*loans, *(loan for whole in data.values() for loan in whole.loans)]
 
 
 def _environment(options: IsolationOptions, handed_over: bool, own_interpreter: bool) -> dict[str, str]:

@@ -26,17 +26,22 @@ class Telling(Performing):
     def _started(self, action: do.Started) -> None:
         body = self.current
         if body is not None and body.number == action.number:
-            self.description = body.description  # first: whatever fails of the rest, its proxies know it
+            self._describe(body)  # first: whatever fails of the rest, its proxies know it
             body.note_started()
             self._losses.forget()
             self.replacements.runs(body.version, body.number)
             self._news.runs(body, partial(self._begin_policies, body))
 
+    def _describe(self, body: Incarnation) -> None:
+        """Its proxies offer what this process does; what is known of that stays known if it is the same as before."""
+        if body.description != self.description:
+            self.description = body.description
+
     def _replaced(self, action: do.Replaced) -> None:
         body, reports = self.current, self._home.reports
         if body is None or body.number != action.new:
             return
-        self.description = body.description
+        self._describe(body)
         body.note_started()
         body.note_announced()  # to its supervisor the child has been running all the time
         old = self._bodies.get(action.old)

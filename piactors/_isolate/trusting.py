@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from piactors._codec.decode import Decoder
-from piactors._isolate.call import Call, Line
+from piactors._isolate.call import Call
+from piactors._isolate.line import Line
 from piactors._isolate.reply_ports import Trust
 from piactors._rules.message import Message
 from piactors.errors import ProtocolError

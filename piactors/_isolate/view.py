@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from piactors._host.confiner import Plan
-from piactors._io.loop import Timer
+from piactors._io.loop import LoopTimer
 from piactors._isolate.spec import IsolateSpec
 from piactors._process.placement import Process
 from piactors._rules.incarnation import IncarnationFacts
@@ -49,5 +49,5 @@ class IncarnationView(Protocol):
     def note_stack(self, stack: str) -> None:
         """Record where it was when its end was decided."""
 
-    def after(self, seconds: float, callback: Callable[[], object]) -> Timer:
+    def after(self, seconds: float, callback: Callable[[], object]) -> LoopTimer:
         """Have something done on the I/O thread later, unless it has ended by then."""

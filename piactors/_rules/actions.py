@@ -5,13 +5,14 @@ from __future__ import annotations
 import attrs
 
 from piactors._rules.bodies import ProcessEnding, Role
+from piactors._text.record import ByAttributes
 from piactors.exit_reason import ExitReason, Kind
 
 # Processes
 
 
-@attrs.frozen
-class Launch:
+@attrs.frozen(eq=False, repr=False)
+class Launch(ByAttributes):
     """Make process `number` of this `version`; report `ready` and `gone`, even if it cannot be made."""
 
     number: int
@@ -19,30 +20,30 @@ class Launch:
     version: int
 
 
-@attrs.frozen
-class Assign:
+@attrs.frozen(eq=False, repr=False)
+class Assign(ByAttributes):
     """Process `number`, made for something else, has this role from now on."""
 
     number: int
     role: Role
 
 
-@attrs.frozen
-class Sync:
+@attrs.frozen(eq=False, repr=False)
+class Sync(ByAttributes):
     """Give process `number` what was set for all of them since it was started; report `synced` once it has it."""
 
     number: int
 
 
-@attrs.frozen
-class Retire:
+@attrs.frozen(eq=False, repr=False)
+class Retire(ByAttributes):
     """Ask process `number` to stop in its own time, at most the shutdown time; report `gone`."""
 
     number: int
 
 
-@attrs.frozen
-class Kill:
+@attrs.frozen(eq=False, repr=False)
+class Kill(ByAttributes):
     """End process `number` at once, for this reason; report `gone`."""
 
     number: int
@@ -50,8 +51,8 @@ class Kill:
     detail: str
 
 
-@attrs.frozen
-class Bound:
+@attrs.frozen(eq=False, repr=False)
+class Bound(ByAttributes):
     """Kill process `number` unless it ends within the shutdown time."""
 
     number: int
@@ -60,15 +61,15 @@ class Bound:
 # Messages
 
 
-@attrs.frozen
-class Attach:
+@attrs.frozen(eq=False, repr=False)
+class Attach(ByAttributes):
     """Messages go to process `number` from now on, as soon as it may have some; see `Resume`."""
 
     number: int
 
 
-@attrs.frozen
-class Detach:
+@attrs.frozen(eq=False, repr=False)
+class Detach(ByAttributes):
     """The process that had the messages has ended: sort what was in flight, and keep what has not begun.
 
     Attributes:
@@ -78,28 +79,28 @@ class Detach:
     reported: bool = True
 
 
-@attrs.frozen
-class Shut:
+@attrs.frozen(eq=False, repr=False)
+class Shut(ByAttributes):
     """Send nothing more to this process, which is about to end."""
 
 
-@attrs.frozen
-class Pause:
+@attrs.frozen(eq=False, repr=False)
+class Pause(ByAttributes):
     """Send nothing more, take back what was sent and has not begun; report `drained` once the rest is answered."""
 
 
-@attrs.frozen
-class Resume:
+@attrs.frozen(eq=False, repr=False)
+class Resume(ByAttributes):
     """Send what waits."""
 
 
-@attrs.frozen
-class AskToStop:
+@attrs.frozen(eq=False, repr=False)
+class AskToStop(ByAttributes):
     """Put a stop of this process before all that waits; what was sent and has not begun waits behind it."""
 
 
-@attrs.frozen
-class FailWaiting:
+@attrs.frozen(eq=False, repr=False)
+class FailWaiting(ByAttributes):
     """Fail what waits and has not begun: it will not run any more.
 
     Attributes:
@@ -114,8 +115,8 @@ class FailWaiting:
 # Waiting
 
 
-@attrs.frozen
-class Wait:
+@attrs.frozen(eq=False, repr=False)
+class Wait(ByAttributes):
     """Report `due` after `delay` seconds.
 
     Attributes:
@@ -126,20 +127,20 @@ class Wait:
     attempt: int = 0
 
 
-@attrs.frozen
-class CancelWait:
+@attrs.frozen(eq=False, repr=False)
+class CancelWait(ByAttributes):
     """Report no `due` of the last `Wait`."""
 
 
-@attrs.frozen
-class WaitForStandby:
+@attrs.frozen(eq=False, repr=False)
+class WaitForStandby(ByAttributes):
     """Report `standby_due` after `delay` seconds, in place of what was waited for before."""
 
     delay: float
 
 
-@attrs.frozen
-class ReplaceLater:
+@attrs.frozen(eq=False, repr=False)
+class ReplaceLater(ByAttributes):
     """Ask for the replacement again after `delay` seconds, unless process `number` has ended by then."""
 
     number: int
@@ -150,15 +151,15 @@ class ReplaceLater:
 # News
 
 
-@attrs.frozen
-class Started:
+@attrs.frozen(eq=False, repr=False)
+class Started(ByAttributes):
     """Process `number` runs the calls, after a start."""
 
     number: int
 
 
-@attrs.frozen
-class Replaced:
+@attrs.frozen(eq=False, repr=False)
+class Replaced(ByAttributes):
     """Process `new` runs the calls in place of `old`, which was not ended for that if `warm`."""
 
     old: int
@@ -167,8 +168,8 @@ class Replaced:
     warm: bool
 
 
-@attrs.frozen
-class NotReplaced:
+@attrs.frozen(eq=False, repr=False)
+class NotReplaced(ByAttributes):
     """A replacement has failed, and the isolate goes on as before, or to its end.
 
     Attributes:
@@ -181,15 +182,15 @@ class NotReplaced:
     ending: ProcessEnding | None
 
 
-@attrs.frozen
-class Lacking:
+@attrs.frozen(eq=False, repr=False)
+class Lacking(ByAttributes):
     """A restart lacks something that the machine or the host should have, and is tried again until it is there."""
 
     reason: ExitReason
 
 
-@attrs.frozen
-class StandbyLost:
+@attrs.frozen(eq=False, repr=False)
+class StandbyLost(ByAttributes):
     """The standby has ended by itself; another one is started after `delay` seconds."""
 
     number: int
@@ -197,20 +198,20 @@ class StandbyLost:
     delay: float
 
 
-@attrs.frozen
-class Held:
+@attrs.frozen(eq=False, repr=False)
+class Held(ByAttributes):
     """The isolate has no process, and its supervisor decides what follows."""
 
     ending: ProcessEnding
 
 
-@attrs.frozen
-class Exceeded:
+@attrs.frozen(eq=False, repr=False)
+class Exceeded(ByAttributes):
     """A restart was due, and the budget allows no more."""
 
 
-@attrs.frozen
-class Closed:
+@attrs.frozen(eq=False, repr=False)
+class Closed(ByAttributes):
     """The isolate has ended for good, and no process of it is there any more.
 
     Attributes:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import attrs
 
+from piactors._text.record import ByAttributes
 from piactors.exit_reason import ExitReason
 
 
@@ -51,8 +52,8 @@ class Body:
     stop_begun: ExitReason | None = None
 
 
-@attrs.frozen
-class ProcessEnding:
+@attrs.frozen(eq=False, repr=False)
+class ProcessEnding(ByAttributes):
     """The fact that a process, and all that it has started, is gone.
 
     Attributes:

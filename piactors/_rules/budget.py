@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import attrs
 
+from piactors._text.record import ByAttributes
+
 Ledger = tuple[tuple[float, str], ...]
 """When, on a monotonic clock in seconds, and which child."""
 
 
-@attrs.frozen
-class Budget:
+@attrs.frozen(eq=False, repr=False)
+class Budget(ByAttributes):
     """At most `max_restarts` restarts within `within` seconds; None: any number."""
 
     max_restarts: int | None

@@ -64,7 +64,9 @@ class IncarnationFacts:
                 "they are of different versions of piactors; restart the host"
             )
         if greeting.get("unconfined"):
-            raise Unconfined(f"its limits could not be applied: {greeting['unconfined']}")
+            why = greeting["unconfined"]
+            are_texts = type(why) is list and all(type(text) is str for text in why)
+            raise Unconfined(f"its limits could not be applied: {why if are_texts else 'it does not say why'}")
 
     def become_ready(self, now: float) -> bool:
         """Its start is complete; False if that is too late, as it is being ended for exactly that.

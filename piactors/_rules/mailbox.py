@@ -25,15 +25,22 @@ The page of a lying isolate can claim forever that a call never began.  An hones
 when its process was killed in the instant between two calls."""
 
 
+_FEW = 8
+"""Messages of one stream that may wait at once, and more."""
 _COST_OF_A_MESSAGE = 400
 """Bytes that a message takes besides its payload, roughly."""
 
 
 class Evidence(NamedTuple):
-    """What is known at a generation's end: the highest number begun, and whether that can be believed."""
+    """What is known at a generation's end: the highest number begun, and whether that can be believed.
+
+    Attributes:
+        direct: of each place for a direct channel, the highest number begun; nothing if that is not known.
+    """
 
     begun: int
     credible: bool = True
+    direct: tuple[int, ...] = ()
 
 
 class Aftermath(NamedTuple):
@@ -65,6 +72,21 @@ class Mailbox(Numbers):
         """Add a message at the end."""
         self._credit = 0
         self._waiting[message] = None
+        if message.kind == "stop":
+            self._may_stop = True
+        if self._held_by and message.holds == self._held_by:
+            first = [other for other in islice(self._waiting, _FEW) if other.holds == message.holds]
+            self._bring_forward([*first, message])
+
+    def _bring_forward(self, messages: list[Message]) -> None:
+        """Put messages that wait before all others, in this order."""
+        for message in reversed(messages):
+            self._waiting.move_to_end(message, last=False)
+
+    def release(self, stream: int) -> None:
+        """An exclusive stream has ended."""
+        if self._held_by == stream:
+            self._held_by = 0
 
     def __contains__(self, message: Message) -> bool:
         """Whether a message waits."""
@@ -79,11 +101,21 @@ class Mailbox(Numbers):
         if not self._waiting or self._stop_sent:
             return None
         first = next(iter(self._waiting))
+        if self._held_by and not self._goes_though_held(first):
+            return None
         if not self._has_room(first):
             return None
         self._number(first)
+        if first.holds:
+            self._held_by = first.holds
         del self._waiting[first]  # last, so that it is never nowhere
         return first
+
+    def _goes_though_held(self, message: Message) -> bool:
+        """Whether a message is sent while a stream holds the isolate; once a stop waits, what is before it goes too."""
+        if message.holds == self._held_by or message in self._nested or message.kind == "stop":
+            return True
+        return self._may_stop and any(message.kind == "stop" for message in self._waiting)
 
     def give_up(self, message: Message) -> bool:
         """Take out a message whose caller gave up on it; False if it does not wait here (any more)."""
@@ -99,6 +131,10 @@ class Mailbox(Numbers):
             messages: in order.
             highest_racing: the highest number that may be skipped as well; nothing is sent until those are answered.
         """
+        for message in messages if self._nested else ():
+            self._nested.pop(message, None)
+        if self._held_by and any(message.holds != self._held_by for message in messages):
+            self._held_by = 0  # the stream has not begun, as others were before it
         recalled = {message.seq: None for message in messages}
         size = sum(message.size for message in messages)
         highest_racing = max(self._highest_racing, highest_racing)
@@ -116,6 +152,31 @@ class Mailbox(Numbers):
             del self._in_flight[message.seq]
             message.seq = 0
         self._in_flight_bytes = self._in_flight_bytes - size if self._in_flight else 0
+
+    def nest(self, message: Message) -> bool:
+        """Let a message that waits be the next one, to run in the middle of what runs; False if it does not wait.
+
+        Nothing is in flight but what has begun.  Until the message is answered nothing else is sent.
+        """
+        if message not in self._waiting:
+            return False
+        message.skip("")  # so that its answer comes to `complete`
+        self._credit = 0
+        self._waiting.move_to_end(message, last=False)
+        self._nested[message] = None
+        return True
+
+    def unnest(self, message: Message) -> None:
+        """It is not sent as the next one after all."""
+        self._nested.pop(message, None)
+
+    def nests(self, message: Message) -> bool:
+        """Whether a message is to run in the middle of what runs, and has not been answered."""
+        return message in self._nested
+
+    def depth(self) -> int:
+        """How many there are of these."""
+        return len(self._nested)
 
     def is_recalled(self, seq: int) -> bool:
         """Whether this number was of a message that has been recalled; forgets that."""
@@ -138,6 +199,7 @@ class Mailbox(Numbers):
         if message.seq > self._highest_answered:
             self._highest_answered = message.seq
         del self._in_flight[message.seq]
+        self._nested.pop(message, None)
         self._in_flight_bytes = self._in_flight_bytes - size if self._in_flight else 0
         self._in_hand = None
         message.seq = 0
@@ -150,6 +212,10 @@ class Mailbox(Numbers):
     def is_in_flight(self, message: Message) -> bool:
         """Whether a message has been sent to this generation and not been answered."""
         return self._in_flight.get(message.seq) is message
+
+    def runs(self, seq: int) -> bool:
+        """Whether the message of this number, of this generation, has been sent and not been answered."""
+        return seq in self._in_flight
 
     def take_calls(self, *, tried: bool = True) -> list[Message]:
         """Take out everything that waits except the stops.
@@ -170,14 +236,26 @@ class Mailbox(Numbers):
             del self._waiting[message]
         return stops
 
-    def generation_ended(self, evidence: Evidence) -> Aftermath:
-        """Sort what was in flight; what has to be tried in the next generation waits again, in order."""
+    def _take_pinned(self) -> list[Message]:
+        """Take out what waits and is for the process that has ended alone."""
+        pinned = [message for message in self._waiting if message.is_pinned]
+        for message in pinned:
+            del self._waiting[message]
+        return pinned
+
+    def generation_ended(self, evidence: Evidence, others: Sequence[Message] = ()) -> Aftermath:
+        """Sort what was in flight; what has to be tried in the next generation waits again, in order.
+
+        Args:
+            others: what it has taken with it besides.
+        """
         begun = self._believed(evidence)
         retried: list[Message] = []
         result = Aftermath([], [], self.take_own_stops(), retried)
         again: list[Message] = []
         for position, message in enumerate(self._in_flight.values()):
             self._sort(message, message.seq <= begun, position == 0, result, again)
+        result.crashed.extend([*self._take_pinned(), *others])
         self.leaving += [*result.crashed, *result.poisoned, *result.dropped]
         self._push_all_front(again)
         retried += [message for message in again if message.seq <= begun and message.kind != "stop"]
@@ -189,6 +267,8 @@ class Mailbox(Numbers):
         self._in_flight.clear()
         self._in_hand = None
         self._recalled.clear()
+        self._nested.clear()
+        self._held_by = 0
         self._in_flight_bytes = self._last_seq = self._highest_answered = self._highest_racing = self._credit = 0
         self._stop_sent = False
 
@@ -207,7 +287,7 @@ class Mailbox(Numbers):
             return
         if not begun:
             message.head_returns += head
-            begun = message.head_returns > MAX_HEAD_RETURNS
+            begun = message.head_returns > MAX_HEAD_RETURNS or message.is_pinned
         if not begun:
             again.append(message)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 Kind = Literal["call", "tell", "stop"]
@@ -24,6 +25,8 @@ class Message:
     """Of a call of a method, or an attribute: which one."""
     of_attribute: bool = False
     """Whether it reads or sets an attribute."""
+    until: float = math.inf
+    """When it is not wanted any more, on the monotonic clock: if it has not begun by then, it never begins."""
     deadline: float = 0.0
     """When it will have run too long in this generation; 0 if that is not known yet."""
     limit: float = 0.0
@@ -46,9 +49,19 @@ class Message:
     lost_in: Any = None
     """If it is to be tried again: name, pid and number of the last of these, and why that ended."""
     head_returns: int = 0
+    is_pinned: bool = False
+    """Whether only the process that it is for may run it: it fails if that ends, whether it has begun or not."""
+    is_counted: bool = True
+    """Whether there has to be room for it in the mailbox."""
+    holds: int = 0
+    """The stream that it asks for items, or closes, if that is exclusive: then only such messages follow it."""
+    is_parted: bool = False
+    """Whether what it asks for was sent while it went on, so that nothing but its end is to come."""
     given_up: bool = False
     abandoned: bool = False
     """Whether its caller has given up on it."""
+    is_told: bool = False
+    """Whether the isolate was told that its caller has cancelled it, so it may end of that."""
     skip_race: SkipRace = ""
     """Why the isolate was told to skip it, if it said at the same time that it begins: either may have come first.
 
@@ -88,6 +101,10 @@ class Message:
         if of_attribute:
             self.of_attribute = True
 
+    def want_until(self, until: float) -> None:
+        """It is not wanted any more after this moment."""
+        self.until = until
+
     def answer_to(self, reply_to: Any) -> None:
         """Give the outcome to somebody else, who passes it on."""
         self.is_plain = False
@@ -124,6 +141,26 @@ class Message:
             self.given_up, self.skip_race = True, ""
         else:
             self.payload = b""
+
+    def note_cancel(self) -> None:
+        """The isolate is told that its caller has cancelled it."""
+        self.is_plain, self.is_told = False, True
+
+    def pin(self) -> None:
+        """Only the process that it is for may run it."""
+        self.is_plain, self.is_pinned = False, True
+
+    def count_elsewhere(self) -> None:
+        """It needs no room in the mailbox: whoever sends it bounds how many there are."""
+        self.is_plain, self.is_counted = False, False
+
+    def hold(self, stream: int) -> None:
+        """Once it is sent only messages of this stream are, until that has ended; it needs no room in the mailbox."""
+        self.is_plain, self.is_counted, self.holds = False, False, stream
+
+    def part(self) -> None:
+        """What it asks for was sent, and it goes on."""
+        self.is_plain, self.is_parted = False, True
 
     def skip(self, skip_race: SkipRace, *, given_up: bool = False) -> None:
         """The isolate is told to skip it (`given_up`), or may find it so just as it begins it (`skip_race`)."""

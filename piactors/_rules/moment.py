@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import attrs
 
+from piactors._text.record import ByAttributes
 
-@attrs.frozen
-class Moment:
+
+@attrs.frozen(eq=False, repr=False)
+class Moment(ByAttributes):
     """When an input is handled, in seconds on a monotonic clock, and a random number in [0, 1) for jitter."""
 
     now: float

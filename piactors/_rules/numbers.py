@@ -42,6 +42,12 @@ class Numbers:
         self._stop_sent = False
         self._highest_racing = 0
         self._recalled: dict[int, None] = {}  # in ascending order
+        self._held_by: int = 0
+        """The exclusive stream whose messages alone are sent; 0: none."""
+        self._may_stop = False
+        """Whether a stop has been put behind others, ever."""
+        self._nested: dict[Message, None] = {}
+        """What is to run in the middle of what runs: until it is answered, nothing else is sent."""
 
     @property
     def in_flight(self) -> int:
@@ -67,6 +73,9 @@ class Numbers:
 
     def _has_room(self, message: Message) -> bool:
         in_flight, recalled = self._in_flight, self._recalled
+        if self._nested:  # all else that is in flight has begun, and so has no mark to come
+            oldest = next(iter(recalled), self._last_seq + 1)
+            return message in self._nested and self._last_seq + 1 - oldest < self._window
         if not in_flight and not recalled:
             return True
         # The mark of a recalled number stands in the page until the isolate has skipped it, so it takes room as well.
@@ -121,7 +130,7 @@ class Numbers:
 
     def _credit_for(self, size: int) -> int:
         """How many messages can be numbered from here on if the first has so many bytes, and the others are small."""
-        if self._waiting or self._stop_sent or self._recalled:
+        if self._waiting or self._stop_sent or self._recalled or self._nested or self._held_by:
             return 0
         in_flight, left = self._in_flight, self._window_bytes - self._in_flight_bytes - size
         if not in_flight:
@@ -192,6 +201,8 @@ class Numbers:
         in_flight = self._in_flight
         self._in_hand = None
         del in_flight[message.seq]
+        if self._nested:
+            self._nested.pop(message, None)
         self._in_flight_bytes = self._in_flight_bytes - message.size if in_flight else 0
         message.payload = b""  # its sender may hold on to it for long
         return bool(self._waiting)

@@ -9,11 +9,12 @@ import attrs
 from piactors._rules.bodies import ProcessEnding
 from piactors._rules.moment import Moment
 from piactors._rules.restart import Again, Exhausted, StayDown
+from piactors._text.record import ByAttributes
 from piactors.exit_reason import ExitReason
 
 
-@attrs.frozen
-class Later:
+@attrs.frozen(eq=False, repr=False)
+class Later(ByAttributes):
     """The supervisor decides, and says so by `start_held` or `release`."""
 
 

@@ -10,6 +10,8 @@ import enum
 
 import attrs
 
+from piactors._text.record import ByAttributes
+
 FIRST_LOOK = 0.25
 """Seconds after which to check why news does not come; as a rule it takes milliseconds."""
 HALTED = frozenset("TtF")
@@ -35,8 +37,8 @@ class Step(enum.Enum):
     """The launcher does not work: it is ended, and all its isolates with it."""
 
 
-@attrs.frozen
-class Seen:
+@attrs.frozen(eq=False, repr=False)
+class Seen(ByAttributes):
     """What is known while news is due.
 
     Attributes:

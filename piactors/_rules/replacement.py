@@ -37,6 +37,7 @@ from piactors._rules.actions import (
 from piactors._rules.bodies import Body, ProcessEnding, Role
 from piactors._rules.moment import Moment
 from piactors._rules.phases import Swap
+from piactors._text.record import ByAttributes
 
 PAUSE_AFTER_FAILURE = 5.0
 """Seconds until a replacement that has failed to start is tried again."""
@@ -49,8 +50,8 @@ LONGEST_PAUSE = 30.0
 _PAUSED = (Swap.DRAINING, Swap.HANDING_OVER, Swap.COLD_DRAINING)
 
 
-@attrs.frozen
-class Request:
+@attrs.frozen(eq=False, repr=False)
+class Request(ByAttributes):
     """A replacement that was asked for.
 
     Attributes:

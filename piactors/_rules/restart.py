@@ -11,14 +11,15 @@ import attrs
 
 from piactors._rules.backoff import delay
 from piactors._rules.budget import Budget, Ledger, charge, postpone
+from piactors._text.record import ByAttributes
 from piactors.exit_reason import ExitReason
 from piactors.options import Backoff
 
 Restart = Literal["temporary", "transient", "permanent"]
 
 
-@attrs.frozen
-class Past:
+@attrs.frozen(eq=False, repr=False)
+class Past(ByAttributes):
     """What a child's past means for its next restart.
 
     Attributes:
@@ -30,28 +31,28 @@ class Past:
     ledger: Ledger = ()
 
 
-@attrs.frozen
-class Again:
+@attrs.frozen(eq=False, repr=False)
+class Again(ByAttributes):
     """Launch the next process after `delay` seconds; `attempt` counts restarts since it last ran stably."""
 
     delay: float
     attempt: int
 
 
-@attrs.frozen
-class StayDown:
+@attrs.frozen(eq=False, repr=False)
+class StayDown(ByAttributes):
     """No other process follows."""
 
 
-@attrs.frozen
-class Exhausted:
+@attrs.frozen(eq=False, repr=False)
+class Exhausted(ByAttributes):
     """Another process should follow, and is not allowed: by the budget, or else by the backoff's `max_attempts`."""
 
     by_budget: bool = True
 
 
-@attrs.frozen
-class Policy:
+@attrs.frozen(eq=False, repr=False)
+class Policy(ByAttributes):
     """What the options of an isolate that is alone say about restarts."""
 
     restart: Restart

@@ -7,11 +7,12 @@ from typing import Any
 
 import attrs
 
+from piactors._text.record import ByAttributes
 from piactors.exit_reason import Breach, ExitReason, Kind, Rusage
 
 
-@attrs.frozen(kw_only=True)
-class Findings:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Findings(ByAttributes):
     """What is known when a process has ended.
 
     Attributes:

@@ -6,13 +6,14 @@ import attrs
 
 from piactors import spawning
 from piactors._spawn import start
+from piactors._spawn.starter import ActorStarter
 from piactors._tree.clock import Clock, RealClock
 from piactors._tree.engine import Engine
 from piactors._tree.isolate_runner import IsolateRunner
 from piactors._tree.runner import ChildLink, Runner
 from piactors._tree.thread_runner import ThreadRunner
 from piactors._tree.tree_runner import TreeBackend, TreeRunner
-from piactors.actor import ActorStarter, ProcessActor
+from piactors.actor import ProcessActor
 from piactors.child_spec import ChildSpec
 from piactors.options import IsolationOptions
 from piactors.ref import IsolateRef

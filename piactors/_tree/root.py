@@ -12,7 +12,7 @@ from piactors._host import runtime
 from piactors._isolate import dead
 from piactors._isolate.parent import MakeError
 from piactors._platform import late_threads
-from piactors._rules.supervisor.actions import Exit
+from piactors._rules.exit import Exit
 from piactors._rules.supervisor.rules import ChildRule
 from piactors._tree.runner import ChildLink
 from piactors._tree.tree_runner import TreeBackend, TreeRunner

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pykka
 
 from piactors._isolate.parent import MakeError
-from piactors._rules.supervisor.actions import Exit
+from piactors._rules.exit import Exit
 from piactors._rules.supervisor.machine import Input
 from piactors._rules.supervisor.rules import ChildRule
 from piactors.exit_reason import ExitReason

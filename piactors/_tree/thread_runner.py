@@ -18,7 +18,7 @@ from piactors import events
 from piactors._host import runtime
 from piactors._io import background
 from piactors._isolate.parent import made
-from piactors._rules.supervisor.actions import Exit
+from piactors._rules.exit import Exit
 from piactors._text.logs import logger
 from piactors._tree.clock import Clock
 from piactors._tree.news import publish

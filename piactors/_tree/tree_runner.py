@@ -14,7 +14,7 @@ from piactors._io import background
 from piactors._isolate import dead
 from piactors._isolate.deathwatch import DeathWatch
 from piactors._isolate.parent import made
-from piactors._rules.supervisor.actions import Exit
+from piactors._rules.exit import Exit
 from piactors._rules.supervisor.child import Child
 from piactors._rules.supervisor.rules import ChildRule
 from piactors._text import shown

@@ -19,6 +19,8 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 
 import attrs
 
+from piactors._text.record import ByAttributes
+
 C = TypeVar("C")
 StrPath: TypeAlias = str | os.PathLike[str]
 Test: TypeAlias = Callable[[Any], bool]
@@ -65,8 +67,8 @@ class FrozenMapping(Mapping[str, str]):
         return "{" + ", ".join(f"{name!r}: ..." for name in self._items) + "}"
 
 
-@attrs.frozen
-class Also:
+@attrs.frozen(eq=False, repr=False)
+class Also(ByAttributes):
     """A way past a rule: values that pass `test` are allowed too, and messages call them `phrase`."""
 
     phrase: str

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pykka
 from pykka import ActorRegistry, messages
 from pykka.messages import _ActorStop
 
-from piactors._values import futures
+from piactors._values.requested import RequestedFuture
 from piactors.future import Future
-from piactors.pihost.plain import encode as plain_encode
 from piactors.pihost.serve import hosted
-from piactors.pihost.wire import wire
+
+if TYPE_CHECKING:
+    from piactors.pihost.wire import wire
 
 logger = logging.getLogger("pykka")
 
@@ -40,13 +42,15 @@ class ActorHost(hosted.Hosted):
         self._urn = urn
         self._loop = loop
         self._ref: SelfRef | None = None
-        futures.serve_with(control)
+        ways = sys.modules["_pihost.pickles.lending"].ways
+        ways.update({RequestedFuture: None, Future: lambda future: control.border.lend(future, "future", ())})
 
     def identify(self, actor: pykka.Actor) -> None:
         """Make an instance the one that the host's ref stands for."""
         actor.actor_urn = self._urn
         self._ref = SelfRef(actor, self._control)
         actor._actor_ref = self._ref
+        self._control.lend_self(self._ref)
 
     def make(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Make the actor, and host it."""
@@ -93,9 +97,11 @@ class ActorHost(hosted.Hosted):
         ActorRegistry.stop_all()
 
     def on_returned_exception(self, error: BaseException) -> None:
-        """Run when an exception goes back to the caller."""
-        info = (type(error), error, error.__traceback__)
-        logger.info(f"Exception returned from {self.obj} to caller:", exc_info=info)
+        """Run when an exception goes back to the caller: who gets it logs it, unless code here has its own handlers."""
+        handlers = (*logger.handlers, *logging.getLogger().handlers)
+        if any(type(handler) is not logging.NullHandler for handler in handlers):
+            info = (type(error), error, error.__traceback__)
+            logger.info(f"Exception returned from {self.obj} to caller:", exc_info=info)
 
     def on_base_exception(self, error: BaseException) -> None:
         """Run when an exception that is not an Exception ends the process."""
@@ -140,20 +146,25 @@ class SelfRef(pykka.ActorRef[Any]):
         if isinstance(message, _ActorStop):
             self._request(("stop",), _ignore)
         else:
-            self._request(("tell", self._control.dumps(_operation(message))), _ignore)
+            self._request(("tell", *self._packed(message)), _ignore)
 
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         """Send a message to this actor itself and return a future of the answer.
 
         With `block` it waits, which a method of this actor must not: it would wait for itself.
         """
-        future = futures.RequestedFuture()
+        future = RequestedFuture(self._control)
         if isinstance(message, _ActorStop):
             self.tell(message)
             future.set(None)
         else:
-            future.is_of(self._request(("ask", self._control.dumps(_operation(message))), future.take))
+            future.is_of(self._request(("ask", *self._packed(message)), future.take))
         return future.get(timeout=timeout) if block else future
+
+    def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of this actor itself, a function of its class or a name, and return a future of the result."""
+        path = (method if isinstance(method, str) else method.__name__).split(".")
+        return self.ask(messages.ProxyCall(tuple(path), args, kwargs), block=False)
 
     def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:
         """Ask for this actor to be stopped.  It cannot wait for its own end, so `block` makes no difference in time."""
@@ -162,8 +173,24 @@ class SelfRef(pykka.ActorRef[Any]):
         future.set(True)
         return future.get() if block else future
 
+    def set_timer(self, number: int, seconds: float, how: int, method: str, args: tuple[Any, ...]) -> None:
+        """Have a method of this actor called after that many seconds (see `timers`)."""
+        packed, lends = self._control.dumps(("call", (method,), args, {}))
+        self._control.request_plain(("timer", number, seconds, how, packed, lends), _ignore, uses=bool(lends))
+
+    def end_timer(self, number: int) -> bool:
+        """Have a timer tick no more; whether it would have."""
+        future = RequestedFuture(self._control)
+        future.is_of(self._request(("end_timer", number), future.take))
+        return bool(future.get())
+
+    def _packed(self, message: Any) -> tuple[bytes, bytes]:
+        """Return a message as it goes to this very actor, and what it lends."""
+        packed: tuple[bytes, bytes] = self._control.dumps(_operation(message))
+        return packed
+
     def _request(self, request: tuple[Any, ...], on_answer: Callable[[int, wire.Frame], None]) -> int:
-        number: int = self._control.request(plain_encode.encode(request), on_answer)
+        number: int = self._control.request_plain(request, on_answer, uses=len(request) > 2 and bool(request[2]))
         return number
 
 

@@ -1,107 +1,139 @@
-"""Futures that cross the border between host and isolate.
-
-A future of the host that goes to an isolate as an argument can be set there.  A future that an actor
-got by asking itself, and returns, is the host's future of the same request.
-"""
+"""Futures that are lent: their outcome can be asked for by who borrows them, and set."""
 
 from __future__ import annotations
 
-import queue
-import sys
+import itertools
+import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
-from piactors._values.handles import Border, Handle, Kind, ProcessBorder
-from piactors.errors import PiactorsError
-from piactors.future import ExcInfo, Future, leave_with
-
-FUTURE = "future"
-_control: Any = None
+from piactors._codec import lending
+from piactors._codec.lending import Loan
+from piactors.errors import PiactorsError, ProtocolError
+from piactors.future import Future, leave_with
 
 
-def serve_with(control: Any) -> None:
-    """In an isolate: say what sends requests to the host."""
-    global _control
-    _control = control
+class FutureLoan(Loan):
+    """A future of this program that isolates hold."""
 
+    kind = "future"
 
-def _post(handle: Handle, operation: str, value: Any, error: BaseException | None) -> None:
-    # The host of an actor has said who serves it; code that `spawn` has handed over is served by pihost itself.
-    control = _control or getattr(sys.modules.get("_pihost.serve.control"), "serving", None)
-    if control is None:
-        raise PiactorsError(
-            "this future belongs to another process and cannot be set here: only code that the host has handed "
-            "over (an actor, spawn(function)) sets futures of it; code called by name returns its result instead"
-        )
-    control.post(handle, operation, value, error)
-
-
-def received(kind: str, token: str) -> Any:
-    """Return what a handle stands for here; a pickle calls it by this name."""
-    return border.resolve(Handle(kind, token))
-
-
-def requested(number: int) -> NoReturn:
-    """Stand in for the host's future of a request; the host's decoder puts it in place."""
-    raise PiactorsError(f"the future of request {number} is known only to the host")
-
-
-class SettableFuture(Future[Any]):
-    """In an isolate: a future of the host.  It is set here and asked for there."""
-
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, future: Future[Any]) -> None:
         super().__init__()
-        self._handle = handle
-        self._was_set = False
+        self._future = future
 
-    def lend(self, border: Border) -> Handle:
-        """Return the handle of the host's future."""
-        return self._handle
+    def home(self) -> Future[Any]:
+        """Return the future itself."""
+        return self._future
 
-    def set(self, value: Any = None) -> None:
-        """Set the host's future to a value."""
-        self._pass_on(value, None)
-
-    def set_exception(self, exc_info: ExcInfo | BaseException | None = None) -> None:
-        """Set the host's future to an exception."""
-        if isinstance(exc_info, BaseException):
-            exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
-        _, error, _ = exc_info or sys.exc_info()
-        self._pass_on(None, error or RuntimeError("set_exception() without an exception"))
-
-    def get(self, *, timeout: float | None = None) -> NoReturn:
-        """Refuse: the outcome is in the host."""
-        raise PiactorsError("a future of the host can be set in an isolate, and is asked for in the host")
-
-    def _pass_on(self, value: Any, error: BaseException | None) -> None:
-        if self._was_set:
-            raise queue.Full
-        border.post(self._handle, "settle", value, error)
-        self._was_set = True
+    def perform(self, request: Any) -> None:
+        """Answer with the outcome once there is one, set it, or give up on the call behind it."""
+        operation = _OPERATIONS.get(request.operation)
+        if operation is None:
+            raise ProtocolError(f"a future has no operation {request.operation[:40]!r}")
+        request.on_loop(lambda: operation(self._future, request))
 
 
-class RequestedFuture(Future[Any]):
-    """In an isolate: the answer to what an actor asked itself."""
+def answer_with(request: Any, future: Future[Any]) -> None:
+    """Answer a request with the outcome of a future, once there is one."""
 
-    number = 0
+    def tell(_: Future[Any]) -> None:
+        try:
+            value = future.get(timeout=0)
+        except BaseException as error:
+            request.fail(error)
+        else:
+            request.reply(value)
 
-    def is_of(self, number: int) -> None:
-        """It is the answer to the request of this number."""
-        self.number = number
-
-    def take(self, _: int, frame: Any) -> None:
-        """Settle with the frame that the host answered."""
-        self.settle_with(lambda: _control.result_of(frame))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return requested, (self.number,)
+    future.add_done_callback(tell)
 
 
-border = ProcessBorder({FUTURE: Kind(stand_in=SettableFuture, operations={"settle": Future.settle_with})}, _post)
-"""What this process has lent, and may do to what others have lent it."""
+def _outcome(future: Future[Any], request: Any) -> None:
+    request.waits_for(future)
+    answer_with(request, future)
+
+
+def _settle(future: Future[Any], request: Any) -> None:
+    """Set it, at once; what it is set to is made by who asks for it."""
+    future.settle_with(partial(_value, request))
+    request.reply(None)
+
+
+def _value(request: Any) -> Any:
+    (value,), _ = request.arguments()
+    return value
+
+
+def _fail(future: Future[Any], request: Any) -> None:
+    future.settle_with(partial(_raise, request))
+    request.reply(None)
+
+
+def _raise(request: Any) -> NoReturn:
+    raise request.error()
+
+
+def _cancel(future: Future[Any], request: Any) -> None:
+    """Give up on it; the name that it is asked with is the number of seconds until its process is ended, if any."""
+    try:
+        cancelled = future.cancel(float(request.name) if request.name else None)
+    except ValueError as error:
+        request.fail(error)
+    else:
+        request.reply(cancelled)
+
+
+def settle_as_asked(future: Future[Any], request: Any) -> None:
+    """Set a future, or fail it, as a borrower asks."""
+    _OPERATIONS[request.operation](future, request)
+
+
+_OPERATIONS: dict[str, Callable[[Future[Any], Any], None]] = {
+    "outcome": _outcome,
+    "settle": _settle,
+    "fail": _fail,
+    "cancel": _cancel,
+}
+
+_loans: weakref.WeakKeyDictionary[Future[Any], weakref.ref[FutureLoan]] = weakref.WeakKeyDictionary()
+"""A future that is lent twice is one thing; a loan holds its future, so nothing of the future may hold the loan."""
+
+
+def lend(future: Future[Any]) -> FutureLoan:
+    """Return the loan of a future."""
+    reference = _loans.get(future)
+    loan = None if reference is None else reference()
+    if loan is None:
+        loan = FutureLoan(future)
+        _loans[future] = weakref.ref(loan)
+    return loan
+
+
+lending.ways[Future] = lend
+
+
+_copies: weakref.WeakValueDictionary[int, Future[Any]] = weakref.WeakValueDictionary()
+_numbers = itertools.count(1)
+
+
+def own(number: int) -> Future[Any]:
+    """Return a future that was pickled in this process, other than for an isolate, or copied.
+
+    Raises:
+        PiactorsError: if it belongs to another process, or is gone.
+    """
+    found = _copies.get(number)
+    if found is None:
+        raise PiactorsError("a future goes to another process only in the arguments of a call, and in its result")
+    return found
 
 
 def _leave(future: Future[Any]) -> tuple[Any, ...]:
-    return received, (future.lend(border) if isinstance(future, SettableFuture) else border.keep(FUTURE, future))
+    number = future.__dict__.get("_copy_number") or next(_numbers)
+    future.__dict__["_copy_number"] = number
+    _copies[number] = future
+    return own, (number,)
 
 
 leave_with(_leave)

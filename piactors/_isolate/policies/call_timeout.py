@@ -22,7 +22,7 @@ from piactors.pihost.plain import decode as plain_decode
 from piactors.pihost.wire import page, wire
 
 if TYPE_CHECKING:
-    from piactors._io.loop import Share, Timer
+    from piactors._io.loop import LoopTimer, Share
     from piactors._isolate.delivery import Delivery
     from piactors._isolate.view import IncarnationView
     from piactors._process.placement import Process
@@ -68,7 +68,7 @@ class CallClock:
         self._told = told
         self._unheard: int = 0
         """The number of the process that has to say that it stops."""
-        self._timer: Timer | None = None
+        self._timer: LoopTimer | None = None
         self._unsent = 0
         self.runs = False
         """Whether any message of this isolate has had a timeout, or a stop is wanted; until then nothing is noted."""

@@ -6,26 +6,13 @@ from typing import Any
 
 import attrs
 
+from piactors._text.record import ByAttributes
 from piactors.errors import PiactorsError
 from piactors.exit_reason import ExitReason
 
 
-@attrs.frozen
-class Exit:
-    """A child that ran has ended.
-
-    Attributes:
-        wanted: somebody has stopped it through its ref, which acts as `terminate_child`.
-        charged: whether a restart costs budget.
-    """
-
-    reason: ExitReason
-    wanted: bool = False
-    charged: bool = True
-
-
-@attrs.frozen
-class Start:
+@attrs.frozen(eq=False, repr=False)
+class Start(ByAttributes):
     """Start the child; report `started` or `start_failed`.
 
     `attempt` counts its restarts since it last ran stably; 0 is not a restart after a death of its own.
@@ -35,8 +22,8 @@ class Start:
     attempt: int = 0
 
 
-@attrs.frozen
-class Stop:
+@attrs.frozen(eq=False, repr=False)
+class Stop(ByAttributes):
     """Stop the child within its shutdown time, even if it is still starting; report `exited`.
 
     `keep`: what waits in its mailbox stays there, since it may start again.
@@ -46,8 +33,8 @@ class Stop:
     keep: bool
 
 
-@attrs.frozen
-class WaitBeforeStart:
+@attrs.frozen(eq=False, repr=False)
+class WaitBeforeStart(ByAttributes):
     """Report `due` with this ticket after `delay` seconds; 0 means behind what the supervisor has in its mailbox."""
 
     id: str
@@ -56,22 +43,22 @@ class WaitBeforeStart:
     attempt: int
 
 
-@attrs.frozen
-class Release:
+@attrs.frozen(eq=False, repr=False)
+class Release(ByAttributes):
     """The child stays down: fail what waits for it."""
 
     id: str
 
 
-@attrs.frozen
-class Forget:
+@attrs.frozen(eq=False, repr=False)
+class Forget(ByAttributes):
     """The child no longer exists: fail what waits for it, and keep nothing."""
 
     id: str
 
 
-@attrs.frozen
-class Answer:
+@attrs.frozen(eq=False, repr=False)
+class Answer(ByAttributes):
     """Answer the call: with `id` of a child (or None), or with an error."""
 
     call: Any
@@ -79,8 +66,8 @@ class Answer:
     error: PiactorsError | None = None
 
 
-@attrs.frozen
-class StartRefused:
+@attrs.frozen(eq=False, repr=False)
+class StartRefused(ByAttributes):
     """Answer the call: the child did not start, for this reason."""
 
     call: Any
@@ -88,21 +75,21 @@ class StartRefused:
     reason: ExitReason
 
 
-@attrs.frozen
-class BudgetExceeded:
+@attrs.frozen(eq=False, repr=False)
+class BudgetExceeded(ByAttributes):
     """The budget does not allow another restart of the child; `escalates`: the supervisor ends for it."""
 
     id: str
     escalates: bool
 
 
-@attrs.frozen
-class Up:
+@attrs.frozen(eq=False, repr=False)
+class Up(ByAttributes):
     """The supervisor has started, with all its children."""
 
 
-@attrs.frozen
-class Ended:
+@attrs.frozen(eq=False, repr=False)
+class Ended(ByAttributes):
     """The supervisor has ended, and all its children before it.
 
     Attributes:

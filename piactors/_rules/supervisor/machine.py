@@ -16,8 +16,9 @@ from typing import Any, Concatenate, ParamSpec
 
 from piactors import errors
 from piactors._rules import restart
+from piactors._rules.exit import Exit
 from piactors._rules.moment import Moment
-from piactors._rules.supervisor.actions import Action, Answer, BudgetExceeded, Exit, Release, StartRefused
+from piactors._rules.supervisor.actions import Action, Answer, BudgetExceeded, Release, StartRefused
 from piactors._rules.supervisor.child import Child, ChildPhase
 from piactors._rules.supervisor.jobs import Job, Purpose, in_order
 from piactors._rules.supervisor.rules import ChildRule
