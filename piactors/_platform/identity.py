@@ -12,6 +12,7 @@ import attrs
 
 from piactors._platform import process_stats
 from piactors._platform.late import LateModule
+from piactors._text.record import ByAttributes
 
 if TYPE_CHECKING:
     import psutil
@@ -24,8 +25,8 @@ _PAUSES = (0.001, 0.02)
 """Seconds between two looks for an end that no descriptor reports: the first ones, and the longest."""
 
 
-@attrs.frozen
-class Identity:
+@attrs.frozen(eq=False, repr=False)
+class Identity(ByAttributes):
     """One process, even after its pid has passed to another."""
 
     pid: int
@@ -104,8 +105,8 @@ class Identity:
             _send(process, signal.SIGKILL)
 
 
-@attrs.frozen
-class Killed:
+@attrs.frozen(eq=False, repr=False)
+class Killed(ByAttributes):
     """Processes that have been sent SIGKILL."""
 
     members: list[Identity]

@@ -23,7 +23,25 @@ _RESTART_WAITS = Backoff(initial=0.1, reset_after=None)
 _DIRECTORY = click.Path(exists=True, file_okay=False, resolve_path=True)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Loads what few need when it is asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted([*super().list_commands(context), "env"])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Return a command, None if there is none of that name."""
+        if name != "env":
+            return super().get_command(context, name)
+        try:
+            from piactors.cli.environments import env
+        except ModuleNotFoundError as error:
+            raise click.ClickException(str(error)) from None
+        return env
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(piactors.__version__, prog_name="piactors")
 def cli() -> None:
     """Run Python code in supervised, isolated processes."""

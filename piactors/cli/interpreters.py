@@ -8,17 +8,16 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from piactors import IsolationOptions, ProcessIsolator
 from piactors._host import runtime
+from piactors._platform import pythons
 from piactors.cli import probing
 from piactors.cli.facts import Interpreter
 
-_NAMES = re.compile(r"(?:python|pypy)3(?:\.[0-9]+)?")
 _AT_ONCE = 4
 _ASK_SECONDS = 5.0
 _OLDEST = (3, 8)
@@ -42,32 +41,10 @@ def paths() -> list[str]:
     """Return the interpreters, each once, our own one first."""
     root = _pyenv_root()
     by_file: dict[str, str] = {}
-    for path in (sys.executable, *_on_path(root), *_of_pyenv(root)):
+    kept = () if root is None else pythons.kept_in(root / "versions")
+    for path in (sys.executable, *pythons.on_path(root), *kept):
         by_file.setdefault(os.path.realpath(path), path)
     return list(by_file.values())
-
-
-def _on_path(pyenv: Path | None) -> Iterator[str]:
-    shims = None if pyenv is None else str(pyenv / "shims")  # scripts that pass on to what `_of_pyenv` finds
-    for folder in os.environ.get("PATH", "").split(os.pathsep):
-        if os.path.isabs(folder) and os.path.normpath(folder) != shims:
-            yield from _in_folder(folder)
-
-
-def _of_pyenv(root: Path | None) -> Iterator[str]:
-    for folder in sorted((root / "versions").glob("*/bin")) if root is not None else ():
-        yield from _in_folder(str(folder))
-
-
-def _in_folder(folder: str) -> Iterator[str]:
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return
-    for name in sorted(filter(_NAMES.fullmatch, names), key=len):
-        path = os.path.join(folder, name)
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            yield path
 
 
 def _pyenv_root() -> Path | None:

@@ -19,6 +19,7 @@ import attrs
 
 from piactors._platform import own_python, process_stats, quelling
 from piactors._platform.late import LateModule
+from piactors._text.record import ByAttributes
 from piactors.pihost.process import confine
 from piactors.pihost.process.quell import close_groups
 
@@ -37,8 +38,8 @@ _NO_LIMIT = 1 << 60
 _counter = itertools.count(1)
 
 
-@attrs.frozen
-class Mount:
+@attrs.frozen(eq=False, repr=False)
+class Mount(ByAttributes):
     """One hierarchy of control groups, as it is mounted here."""
 
     kind: str
