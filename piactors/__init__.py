@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from piactors import events
-    from piactors.actor import ActorStarter, ProcessActor, call_options, idempotent
+    from piactors._refs.topics import Topic
+    from piactors._spawn.starter import ActorStarter
+    from piactors._values.current import CurrentCall, cancelled, current_call, deadline, detached
+    from piactors._values.lent import Handle, by_ref
+    from piactors._values.promises import Promise
+    from piactors._values.streams import Stream
+    from piactors._values.timers import Timer
+    from piactors._values.uploads import stream
+    from piactors.actor import ProcessActor, call_options, idempotent, reentrant, stream_options
     from piactors.child_spec import ChildCounts, ChildInfo, ChildSpec
     from piactors.errors import (
         ActorDeadError,
@@ -23,25 +31,34 @@ if TYPE_CHECKING:
         ChildNotFound,
         ChildRestarting,
         ChildRunning,
+        DeadlockError,
         InvalidTarget,
         IsolateCrashed,
         LimitExceeded,
         MailboxFull,
+        Moved,
+        NameTaken,
+        NoCaller,
+        NotPermitted,
         NotSendable,
         PiactorsError,
         PoisonMessage,
         ProtocolError,
+        Released,
         RemoteError,
         RemoteTraceback,
+        Revoked,
         StartError,
         Timeout,
         TooManyChildren,
+        TooManyLoans,
         UntrustedReply,
     )
     from piactors.exit_reason import Breach, ExitReason, Rusage
     from piactors.future import Future
     from piactors.isolator import ProcessIsolator
     from piactors.limits import Enforcement, Heartbeat, IsolationLimits, Recycle
+    from piactors.names import named, register, unregister, whereis
     from piactors.options import Backoff, IsolationOptions
     from piactors.program import run, run_async
     from piactors.proxy import CallProxy, IsolateProxy
@@ -69,12 +86,15 @@ __all__ = [
     "ChildRestarting",
     "ChildRunning",
     "ChildSpec",
+    "CurrentCall",
+    "DeadlockError",
     "Down",
     "DynamicSupervisor",
     "Enforcement",
     "ExitReason",
     "Future",
     "GcStats",
+    "Handle",
     "Heartbeat",
     "InvalidTarget",
     "IsolateCrashed",
@@ -84,39 +104,71 @@ __all__ = [
     "IsolationOptions",
     "LimitExceeded",
     "MailboxFull",
+    "Moved",
+    "NameTaken",
+    "NoCaller",
+    "NotPermitted",
     "NotSendable",
     "PiactorsError",
     "PoisonMessage",
     "ProcessActor",
     "ProcessIsolator",
+    "Promise",
     "ProtocolError",
     "Recycle",
+    "Released",
     "RemoteError",
     "RemoteTraceback",
     "ResourceUsage",
+    "Revoked",
     "Rusage",
     "StartError",
+    "Stream",
     "Supervisor",
     "SupervisorRef",
     "Timeout",
+    "Timer",
     "TooManyChildren",
+    "TooManyLoans",
+    "Topic",
     "TreeUsage",
     "UntrustedReply",
     "UsageSample",
+    "by_ref",
     "call_options",
+    "cancelled",
+    "current_call",
+    "deadline",
+    "detached",
     "events",
     "idempotent",
     "link",
+    "named",
+    "reentrant",
+    "register",
     "run",
     "run_async",
     "spawn",
     "spawn_async",
+    "stream",
+    "stream_options",
     "tree",
+    "unregister",
     "watch",
+    "whereis",
 ]
 
 _HOMES = {
-    "actor": ("ActorStarter", "ProcessActor", "call_options", "idempotent"),
+    "_refs.topics": ("Topic",),
+    "_spawn.starter": ("ActorStarter",),
+    "_values.current": ("CurrentCall", "cancelled", "current_call", "deadline", "detached"),
+    "_values.lent": ("Handle", "by_ref"),
+    "_values.promises": ("Promise",),
+    "_values.streams": ("Stream",),
+    "_values.timers": ("Timer",),
+    "_values.uploads": ("stream",),
+    "names": ("named", "register", "unregister", "whereis"),
+    "actor": ("ProcessActor", "call_options", "idempotent", "reentrant", "stream_options"),
     "program": ("run", "run_async"),
     "child_spec": ("ChildCounts", "ChildInfo", "ChildSpec"),
     "errors": (
@@ -127,19 +179,27 @@ _HOMES = {
         "ChildNotFound",
         "ChildRestarting",
         "ChildRunning",
+        "DeadlockError",
         "InvalidTarget",
         "IsolateCrashed",
         "LimitExceeded",
         "MailboxFull",
+        "Moved",
+        "NameTaken",
+        "NoCaller",
+        "NotPermitted",
         "NotSendable",
         "PiactorsError",
         "PoisonMessage",
         "ProtocolError",
+        "Released",
         "RemoteError",
         "RemoteTraceback",
+        "Revoked",
         "StartError",
         "Timeout",
         "TooManyChildren",
+        "TooManyLoans",
         "UntrustedReply",
     ),
     "exit_reason": ("Breach", "ExitReason", "Rusage"),

@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import queue
-import sys
+import threading
 from collections.abc import Callable
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
-import attrs
 import pykka
 
-from piactors._values import actor_host
-from piactors.future import Future
-from piactors.options import IsolationOptions
-from piactors.proxy import A_co, P, check_call_options
-
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from typing import Concatenate, Unpack
 
+    from piactors._spawn.starter import ActorStarter
+    from piactors._validation.class_variables import P
     from piactors._validation.type_variables import A, AnyArgument
+    from piactors._values import actor_host
+    from piactors._values.timers import Timer
+    from piactors.future import Future
     from piactors.option_fields import OptionFields
+    from piactors.options import IsolationOptions
     from piactors.ref import IsolateRef
 
+# What only some programs need, or an isolate but not its host, is imported where that is: a program's first launcher
+# waits for this module, and each isolate of an actor has it.
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _UsualOptions:
+    """The options of classes that set none, until somebody looks at them."""
+
+    def __get__(self, instance: object, owner: type) -> IsolationOptions:
+        from piactors.options import IsolationOptions
+
+        with _making:
+            if vars(ProcessActor)["isolation"] is self:
+                ProcessActor.isolation = IsolationOptions()
+        return ProcessActor.isolation
+
+
+_making = threading.RLock()
 
 
 class ProcessActor(pykka.Actor):
@@ -49,11 +65,16 @@ class ProcessActor(pykka.Actor):
             ref.proxy().resize(data, 64).get(timeout=2)
     """
 
-    isolation: IsolationOptions = IsolationOptions()
+    if TYPE_CHECKING:  # its type is not loaded before there is a use for it
+        isolation: IsolationOptions
+    else:
+        isolation = _UsualOptions()
     """The options that `start` uses; a subclass may set its own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        from piactors._values import actor_host
+
         actor_host.adopt(self)
 
     __init__._piactors_passes_on = True  # type: ignore[attr-defined]
@@ -76,7 +97,12 @@ class ProcessActor(pykka.Actor):
             StartError: if that fails; its cause is what `__init__` or `on_start` raised.
             TypeError: if arguments are given that the class does not take, as far as that can be seen here.
         """
-        return _start(cls, cls.isolation, args, kwargs)
+        from piactors._spawn import ahead
+
+        with ahead.launcher_for(_options_so_far(cls)):
+            from piactors._spawn import start
+
+            return start.start_actor(cls, cls.isolation, args, kwargs)
 
     @overload
     @classmethod
@@ -95,7 +121,12 @@ class ProcessActor(pykka.Actor):
         Raises:
             StartError, TypeError: as `start`.
         """
-        return await _start_async(cls, cls.isolation, args, kwargs)
+        from piactors._spawn import ahead
+
+        with ahead.launcher_for(_options_so_far(cls)):
+            from piactors._spawn import start
+
+            return await start.start_actor_async(cls, cls.isolation, args, kwargs)
 
     @overload
     @classmethod
@@ -122,11 +153,51 @@ class ProcessActor(pykka.Actor):
             options: the options to use in place of the class's own.
             fields: single fields of `IsolationOptions` to change.
         """
-        return ActorStarter(cls, attrs.evolve(options or cls.isolation, **fields))
+        from piactors._spawn.starter import starter
+
+        return starter(cls, options or cls.isolation, fields)
+
+    def after(self, seconds: float, method: str | Callable[..., Any], *args: Any) -> Timer:
+        """Have a method of this actor called once, after that many seconds: as a message, in order with all others.
+
+        Nobody waits for what comes of it: as with a `tell`, an exception ends the process.  The timer ends with it.
+
+        Args:
+            method: a public method, or its name.
+            args: what it is called with; sent now, so changed later they stay as they are.
+
+        Raises:
+            TypeError, ValueError: if `seconds` is not a number of at least 0.
+            AttributeError: if there is no such method.
+        """
+        from piactors._values import timers
+
+        return timers.set_timer(self, seconds, method, args, 0)
+
+    def every(
+        self,
+        seconds: float,
+        method: str | Callable[..., Any],
+        *args: Any,
+        coalesce: bool = True,
+        persistent: bool = False,
+    ) -> Timer:
+        """Have a method of this actor called each time that many seconds have passed, as `after` does.
+
+        Args:
+            coalesce: whether a tick is missed if the last one has not begun; else both come.
+            persistent: whether it goes on in the processes that follow this one; else it ends with its process.
+        """
+        from piactors._values import timers
+
+        how = timers.EVERY | timers.COALESCE * bool(coalesce) | timers.PERSISTENT * bool(persistent)
+        return timers.set_timer(self, seconds, method, args, how)
 
     @classmethod
     def _pihost_adapter(cls, control: Any, urn: str, loop: Any) -> actor_host.ActorHost:
         """Return what hosts an instance of this class in an isolate; pihost calls it there."""
+        from piactors._values import actor_host
+
         return actor_host.ActorHost(cls, control, urn, loop)
 
     @staticmethod
@@ -135,54 +206,18 @@ class ProcessActor(pykka.Actor):
 
     @staticmethod
     def _create_future() -> Future[Any]:
+        from piactors.future import Future
+
         return Future()
 
     def _start_actor_loop(self) -> NoReturn:
         raise NotImplementedError("an isolate runs its own loop")
 
 
-@attrs.frozen
-class ActorStarter(Generic[A_co, P]):
-    """A ProcessActor class together with the options to start it with."""
-
-    actor_class: type[A_co]
-    options: IsolationOptions
-
-    def start(self, *args: P.args, **kwargs: P.kwargs) -> IsolateRef[A_co]:
-        """Start the actor; see `ProcessActor.start`."""
-        return _start(self.actor_class, self.options, args, kwargs)
-
-    async def start_async(self, *args: P.args, **kwargs: P.kwargs) -> IsolateRef[A_co]:
-        """Start the actor, and let the event loop run meanwhile; see `ProcessActor.start_async`."""
-        return await _start_async(self.actor_class, self.options, args, kwargs)
-
-
-def _start(
-    actor_class: type[Any], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> IsolateRef[Any]:
-    with _ahead(options):
-        # Not before it is needed: an isolate has this module, and seldom starts isolates of its own.
-        from piactors._spawn import start
-
-        return start.start_actor(actor_class, options, args, kwargs)
-
-
-async def _start_async(
-    actor_class: type[Any], options: IsolationOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> IsolateRef[Any]:
-    with _ahead(options):
-        from piactors._spawn import start  # as above
-
-        return await start.start_actor_async(actor_class, options, args, kwargs)
-
-
-def _ahead(options: IsolationOptions) -> AbstractContextManager[None]:
-    """Have the launcher start while this program imports the rest, if this is its first isolate."""
-    if "piactors._host.runtime" in sys.modules:
-        return nullcontext()
-    from piactors._process import launcher_process
-
-    return launcher_process.head_start(options)
+def _options_so_far(actor_class: type[ProcessActor]) -> IsolationOptions | None:
+    """Return the options of a class; None: the usual ones, which nobody has looked at yet."""
+    found = next(vars(cls)["isolation"] for cls in actor_class.__mro__ if "isolation" in vars(cls))
+    return None if isinstance(found, _UsualOptions) else actor_class.isolation
 
 
 @overload
@@ -217,6 +252,25 @@ def idempotent(method: F | None = None, *, retries: int = 1) -> F | Callable[[F]
     return mark if method is None else mark(method)
 
 
+def reentrant(method: F) -> F:
+    """Mark a method that a call of its own chain may run, or interrupt, while it waits for the answer to that.
+
+    If one actor asks another, which asks the first one in turn, the second ask cannot begin before the first call has
+    ended.  It fails with `DeadlockError`, unless the method that waits, or the one that is asked for, is marked: then
+    it runs at once, in the thread that waits.  So the state of the actor may have changed when an answer is there.
+
+    Example:
+        ::
+
+            @piactors.reentrant
+            def price_of(self, item): ...
+    """
+    if not callable(method):
+        raise TypeError(f"reentrant: {method!r} is not a method; write @reentrant without arguments")
+    method._piactors_reentrant = True  # type: ignore[attr-defined]
+    return method
+
+
 def call_options(*, call_timeout: float | None = None, retries: int = 0) -> Callable[[F], F]:
     """Set how calls of a method are treated, unless the call itself says otherwise.
 
@@ -230,6 +284,8 @@ def call_options(*, call_timeout: float | None = None, retries: int = 0) -> Call
             @piactors.call_options(call_timeout=2)
             def resize(self, data, width): ...
     """
+    from piactors.proxy import check_call_options
+
     check_call_options(retries, call_timeout)
 
     def mark(function: F) -> F:
@@ -242,3 +298,47 @@ def call_options(*, call_timeout: float | None = None, retries: int = 0) -> Call
         return function
 
     return mark
+
+
+def stream_options(
+    *,
+    window: int = 16,
+    window_bytes: int | str = "4 MiB",
+    exclusive: bool = False,
+    batch: int | Literal["auto"] = "auto",
+) -> Callable[[F], F]:
+    """Set how the items of a method are sent that is a generator, or returns one.
+
+    Args:
+        window: how many items it may have yielded beyond those that were consumed by whoever reads the `Stream`.
+        window_bytes: how many bytes these may have, the last one not counted; or a text such as ``"64 KiB"``.
+        exclusive: whether the actor runs nothing else from the first item on until the stream has ended, or was closed;
+            by default it is free for other calls between two requests for items.
+        batch: how many items travel together: "auto", those that are there within a few milliseconds; or a number of at
+            most `window`, which are waited for.  The half of the window is the most.
+
+    Example:
+        ::
+
+            @piactors.stream_options(window=256)
+            def lines(self, path): ...
+    """
+    from piactors._values.streams import checked_options
+
+    options = checked_options("stream_options", window, window_bytes, exclusive, batch)
+
+    def mark(function: F) -> F:
+        if not callable(function):
+            raise TypeError(f"stream_options: {function!r} is not a method")
+        function._piactors_stream = options  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def __getattr__(name: str) -> Any:
+    if name != "ActorStarter":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from piactors._spawn.starter import ActorStarter
+
+    return ActorStarter

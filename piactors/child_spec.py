@@ -12,10 +12,11 @@ import pykka
 from piactors._isolate import misplaced_options
 from piactors._rules.budget import Budget
 from piactors._rules.supervisor.rules import ChildRule
+from piactors._spawn.starter import ActorStarter
 from piactors._text.logs import logger
 from piactors._validation import fields as rule
 from piactors._validation.fields import NONE
-from piactors.actor import ActorStarter, ProcessActor
+from piactors.actor import ProcessActor
 from piactors.exit_reason import KINDS, ExitReason, Kind
 from piactors.options import Backoff, IsolationOptions, RestartType, check_standby
 from piactors.pihost.serve import targets

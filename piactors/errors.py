@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pykka
 
 from piactors._text import shown
-from piactors.exit_reason import ExitReason
+
+if TYPE_CHECKING:
+    from piactors.exit_reason import ExitReason
 
 
 class PiactorsError(Exception):
@@ -73,7 +75,8 @@ class ActorDeadError(_KeywordError, pykka.ActorDeadError):
     """
 
     name: str
-    reason: ExitReason | None
+    if TYPE_CHECKING:
+        reason: ExitReason | None
 
 
 class IsolateCrashed(_KeywordError):
@@ -92,7 +95,8 @@ class IsolateCrashed(_KeywordError):
     name: str
     pid: int | None
     generation: int
-    reason: ExitReason
+    if TYPE_CHECKING:
+        reason: ExitReason
 
 
 class LimitExceeded(IsolateCrashed):
@@ -180,6 +184,44 @@ class UntrustedReply(PiactorsError):
     Name the class in `accept`, return plain data, or give the isolate ``trust="code"`` if you would
     run its code in the host as well.
     """
+
+
+class Released(PiactorsError):
+    """What was lent by reference is lent no longer: its owner has released it, or has ended."""
+
+
+class Moved(PiactorsError):
+    """A stream was passed on to somebody else, who reads it from then on."""
+
+
+class Revoked(PiactorsError):
+    """A ref does not lead to its actor any more: it was revoked, or has expired."""
+
+
+class NotPermitted(PiactorsError, PermissionError):
+    """A ref, or what is lent by reference, does not allow this to its holder."""
+
+
+class NoCaller(PiactorsError):
+    """What is lent with ``run="caller"`` was called where no thread waits for the call that it was called in."""
+
+
+class DeadlockError(_KeywordError):
+    """Calls wait for each other in a circle, so that none of them would ever go on: this one is not begun.
+
+    Attributes:
+        cycle: what waits for what, as ``name.method``: each for the next one, and the last one for the first.
+    """
+
+    cycle: tuple[str, ...]
+
+
+class NameTaken(PiactorsError):
+    """A name belongs to another actor, which lives."""
+
+
+class TooManyLoans(PiactorsError):
+    """A process has lent, or holds, as many things as it may."""
 
 
 class ProtocolError(PiactorsError):

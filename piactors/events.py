@@ -10,11 +10,12 @@ from typing import Any, Literal, Protocol, TypeAlias
 import attrs
 
 from piactors._text.logs import logger
+from piactors._text.record import ByAttributes
 from piactors.exit_reason import ExitReason
 
 
-@attrs.frozen(kw_only=True)
-class Event:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Event(ByAttributes):
     """Base of all events.
 
     Attributes:
@@ -30,26 +31,26 @@ class Event:
     time: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class IsolateStarted(Event):
     """A generation is ready: its `__init__` and `on_start` have returned."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class IsolateStartFailed(Event):
     """A generation did not become ready."""
 
     reason: ExitReason
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class IsolateExited(Event):
     """A generation has ended, and everything that it had started is gone too."""
 
     reason: ExitReason
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class IsolateRestarting(Event):
     """The next generation starts after `delay` seconds; `attempt` counts from 1 since it last ran stably."""
 
@@ -57,7 +58,7 @@ class IsolateRestarting(Event):
     delay: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class RestartsExceeded(Event):
     """The isolate has used up its restarts, and stays down."""
 
@@ -65,7 +66,7 @@ class RestartsExceeded(Event):
     within: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class OutputReceived(Event):
     """The isolate has written a line, which comes without its newline."""
 
@@ -73,7 +74,7 @@ class OutputReceived(Event):
     line: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LimitBreached(Event):
     """A limit is broken.
 
@@ -92,7 +93,7 @@ class LimitBreached(Event):
     culprit: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CallTimedOut(Event):
     """A call has run longer than its `call_timeout`, and the generation is ended for it.
 
@@ -107,7 +108,7 @@ class CallTimedOut(Event):
     stack: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class HeartbeatMissed(Event):
     """The isolate runs no call, and has not shown that it lives.
 
@@ -120,7 +121,7 @@ class HeartbeatMissed(Event):
     detail: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class IsolateRecycled(Event):
     """A fresh generation has taken over between two calls; `pid` and `generation` are those of the old one.
 
@@ -305,8 +306,8 @@ CallOutcome: TypeAlias = Literal["returned", "raised", "failed", "cancelled"]
 """What became of a call: a result, an exception of its handler, no answer at all, or its caller gave it up."""
 
 
-@attrs.frozen
-class CallInfo:
+@attrs.frozen(eq=False, repr=False)
+class CallInfo(ByAttributes):
     """One call, as an instrument sees it.
 
     Attributes:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import attrs
 
 from piactors._text import shown
+from piactors._text.record import ByAttributes
 
 Kind = Literal[
     "normal",
@@ -25,8 +26,8 @@ KINDS: tuple[str, ...] = get_args(Kind)
 NORMAL_KINDS = frozenset({"normal", "shutdown"})
 
 
-@attrs.frozen
-class Rusage:
+@attrs.frozen(eq=False, repr=False)
+class Rusage(ByAttributes):
     """What a generation used, as the kernel counted it: CPU times in seconds, memory in bytes."""
 
     user: float
@@ -34,8 +35,8 @@ class Rusage:
     max_rss: int
 
 
-@attrs.frozen(kw_only=True)
-class Breach:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Breach(ByAttributes):
     """A limit that was broken.
 
     Attributes:
@@ -67,8 +68,8 @@ class Breach:
         return f"{value:,.2f} s" if value < 1e9 else f"{value:g} s"
 
 
-@attrs.frozen(kw_only=True)
-class ExitReason:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ExitReason(ByAttributes):
     """The one verdict on why a generation ended.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import functools
 import queue
 import sys
@@ -11,11 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import pykka
 
-from piactors._future import outcome, waiting
+from piactors._future import outcome, results, waiting
 from piactors._future.outcome import OutcomeListener, Producer, run_callbacks_with
 from piactors._future.standard import StandardFuture
 from piactors._platform import late_threads
@@ -60,6 +59,12 @@ class Future(StandardFuture[T], pykka.Future[T], Generic[T]):
         state = "cancelled" if self.cancelled() else "done" if self.done() else "pending"
         return f"<piactors.Future {state}>"
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         if _leaves is None:
             raise TypeError("a Future can be pickled only for an isolate, and this program has none")
@@ -95,7 +100,7 @@ class Future(StandardFuture[T], pykka.Future[T], Generic[T]):
         except (pykka.Timeout, Reentered) as error:
             ours = isinstance(error, pykka.Timeout) and until is not None and not self._raised(error)
             late = self._late(timeout) if ours else error
-            self.cancel()
+            self._drop()
             if ours:
                 raise late from None
             raise
@@ -133,17 +138,28 @@ class Future(StandardFuture[T], pykka.Future[T], Generic[T]):
         return self._settled or self._hook_done
 
     def cancelled(self) -> bool:
-        """Whether the call was cancelled before it began."""
+        """Whether the call was cancelled: before it began, or because it, a coroutine, was cancelled itself."""
         return self._cancelled
 
-    def cancel(self) -> bool:
-        """Give up on the call.  True if it will never begin; one that has begun goes on."""
+    def cancel(self, kill_after: float | None = None) -> bool:
+        """Give up on the call.  True if it will never begin.
+
+        One that has begun is told: its coroutine is cancelled at its next ``await``, other code sees
+        `piactors.cancelled`, and what it has asked of other isolates and waits for is cancelled with it.
+
+        Args:
+            kill_after: after how many seconds its process is ended if it still runs; default None: never.
+        """
         if self._settled or self._get_hook is not None:
             return self._cancelled
         if not self._give_up():
             return False
         self._settle(_error=concurrent.futures.CancelledError(), _cancelled=True)
         return self._cancelled
+
+    def _drop(self) -> bool:
+        """Give up on the call.  True if it will never begin; one that has begun goes on."""
+        return self.cancel()
 
     def add_done_callback(self, callback: Callable[[Future[T]], object]) -> None:
         """Have `callback(self)` called once there is an outcome.
@@ -234,7 +250,37 @@ class Future(StandardFuture[T], pykka.Future[T], Generic[T]):
         """Return a future of the items reduced by `func`, as `functools.reduce` does."""
         return Derived((self,), lambda timeout: functools.reduce(func, self.get(timeout=timeout), *args))
 
+    def call(self, name: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a method of what this will be, a ref or something that was lent with `by_ref`; return a future of that.
+
+        If the result is to come from an isolate that has lent it, the call is sent there at once, and begins when it
+        can: calls on results of calls take one way there and back together.  If this fails, or is cancelled, so does
+        that, which has not begun then.  Arguments that go to a ref are sent once that is known.
+
+        Args:
+            name: of a public method; ``__call__`` for what was lent itself.
+
+        Raises:
+            TypeError, ValueError: if `name` is not such a name.
+            NotSendable: if an argument cannot be sent.
+
+        Example:
+            ::
+
+                value = store.proxy().open("db").call("get", "key").get(timeout=5)
+        """
+        future: Future[Any] = results.call(self, name, args, kwargs)
+        return future
+
     # Inside
+
+    def _result_at(self) -> results.Result | None:
+        """Return where the result will be, if that is a process that has been told to make it."""
+        return None
+
+    def _came_from(self, there: results.Result) -> bool:
+        """Whether the result has come from there, and not in some other way."""
+        return False
 
     def _one_at_a_time(self) -> Any:
         """Return the lock under which this future's result is made."""
@@ -269,27 +315,7 @@ class Future(StandardFuture[T], pykka.Future[T], Generic[T]):
     def _wait_on(
         self, loop: asyncio.AbstractEventLoop, when_done: Callable[[Callable[[], object]], object]
     ) -> Generator[Any, None, None]:
-        import asyncio
-
-        waiter, me = loop.create_future(), threading.get_ident()
-
-        def wake() -> None:
-            if not waiter.done():
-                waiter.set_result(None)
-
-        def done() -> None:
-            if threading.get_ident() == me:  # the loop itself has read the answer
-                wake()
-                return
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(wake)
-
-        when_done(done)
-        try:
-            yield from waiter
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
+        return waiting.wait_on(loop, when_done, self.cancel)
 
     def _see_to_outcome(self) -> None:
         if not self.done() and self._has_hook():
@@ -334,10 +360,14 @@ class Derived(Future[T]):
         """Whether one of those that it is made of was cancelled."""
         return any(isinstance(source, Future) and source.cancelled() for source in self._sources)
 
-    def cancel(self) -> bool:
+    def cancel(self, kill_after: float | None = None) -> bool:
         """Give up on all that it is made of.  True if none of it will begin."""
         # A list, so that each source is cancelled, not only those up to the first that cannot be.
-        return all([isinstance(source, Future) and source.cancel() for source in self._sources])  # noqa: C419
+        return all([isinstance(source, Future) and source.cancel(kill_after) for source in self._sources])  # noqa: C419
+
+    def _drop(self) -> bool:
+        """Give up on all that it is made of.  True if none of it will begin; what has begun goes on."""
+        return all([isinstance(source, Future) and source._drop() for source in self._sources])  # noqa: C419
 
     def _late(self, timeout: float | None) -> BaseException:
         first = self._sources[0]

@@ -10,6 +10,7 @@ import attrs
 from piactors import events, spawning
 from piactors._future import waiting
 from piactors._isolate import dead, hosting
+from piactors._spawn import start
 from piactors._text import shown
 from piactors._text.logs import plain as logger
 from piactors.errors import InvalidTarget, PiactorsError
@@ -76,7 +77,8 @@ class ProcessIsolator:
             StartError, PiactorsError: as `start`.
         """
         self._check_new()
-        ref = spawning.prepare_toolbox(self.options, "isolator", self._passes_stdin)
+        options = await start.inside_async(self.options)
+        ref = spawning.prepare_toolbox(options, "isolator", self._passes_stdin)
         await ref._isolate.start_async()
         self._ref = ref
         return self

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 import attrs
 
+from piactors._text.record import ByAttributes
 from piactors._validation import fields as rule
 from piactors._validation import limit_fields as limit_rule
 from piactors._validation.fields import CALLABLE, NONE
@@ -54,8 +55,8 @@ _LEAST_MEMORY = 1024**2
 _MOST_SIZE = 2**62
 
 
-@attrs.frozen(kw_only=True)
-class IsolationLimits:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class IsolationLimits(ByAttributes):
     """What an isolate may use of the machine, all its descendants included if the mechanism can count them.
 
     An instance never changes; `attrs.evolve` makes another. `ref.enforcement()` says what holds each limit, and
@@ -148,8 +149,8 @@ class IsolationLimits:
         return tuple(name for name in LIMITS if getattr(self, name) is not None)
 
 
-@attrs.frozen(kw_only=True)
-class Recycle:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Recycle(ByAttributes):
     """When an isolate is renewed between two calls: at the first of these. At least one must be given.
 
     Attributes:
@@ -174,8 +175,8 @@ class Recycle:
         limit_rule.check_any_given(self, ("after_calls", "after_seconds", "above_memory"))
 
 
-@attrs.frozen
-class Heartbeat:
+@attrs.frozen(eq=False, repr=False)
+class Heartbeat(ByAttributes):
     """How often an isolate that runs no call has to show that it lives.
 
     Attributes:
@@ -200,8 +201,8 @@ def to_heartbeat(value: Heartbeat | float | None) -> Heartbeat | None:
         return cast("Heartbeat | None", value)
 
 
-@attrs.frozen(kw_only=True)
-class Enforcement:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Enforcement(ByAttributes):
     """How one limit is enforced.
 
     Attributes:

@@ -17,9 +17,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict
 
+from piactors.environment_spec import EnvironmentSpec, PreparedEnvironment
 from piactors.limits import Heartbeat, IsolationLimits, Recycle
 from piactors.options import (
     Backoff,
+    ChannelKind,
+    OnCycle,
     OutputMode,
     OverflowPolicy,
     RestartType,
@@ -36,6 +39,7 @@ class OptionFields(TypedDict, total=False):
 
     name: str | None
     python: str | os.PathLike[str] | None
+    environment: EnvironmentSpec | PreparedEnvironment | None
     sys_path: Iterable[str | os.PathLike[str]]
     cwd: str | os.PathLike[str] | None
     env: Mapping[str, str] | None
@@ -52,6 +56,8 @@ class OptionFields(TypedDict, total=False):
     concurrency: int
     spin: bool
     mailbox_capacity: int | None
+    channels: ChannelKind
+    on_cycle: OnCycle
     overflow: OverflowPolicy
     while_restarting: WhileRestarting
     limits: IsolationLimits | None

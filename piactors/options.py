@@ -10,14 +10,18 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
+from piactors._text.record import ByAttributes
 from piactors._validation import fields as rule
 from piactors._validation.fields import CALLABLE, NONE, parse_size
+from piactors.environment_spec import EnvironmentSpec, PreparedEnvironment
 from piactors.limits import Heartbeat, IsolationLimits, Recycle, to_heartbeat
 
 __all__ = [
     "DEFAULT_INHERITED_ENV",
     "Backoff",
+    "ChannelKind",
     "IsolationOptions",
+    "OnCycle",
     "OutputMode",
     "OverflowPolicy",
     "RestartType",
@@ -32,6 +36,8 @@ __all__ = [
 
 StartMethod: TypeAlias = Literal["launcher", "spawn"]
 RestartType: TypeAlias = Literal["temporary", "transient", "permanent"]
+ChannelKind: TypeAlias = Literal["routed", "direct", "auto"]
+OnCycle: TypeAlias = Literal["fail", "reenter", "wait"]
 OverflowPolicy: TypeAlias = Literal["block", "fail", "drop_oldest"]
 WhileRestarting: TypeAlias = Literal["queue", "fail"]
 OutputMode: TypeAlias = Literal["log", "inherit", "discard"]
@@ -77,8 +83,8 @@ _LEAST_FRAME = 4096
 _MOST_FRAME = 2**32 - 1  # a frame's length prefix has 32 bits
 
 
-@attrs.frozen
-class Backoff:
+@attrs.frozen(eq=False, repr=False)
+class Backoff(ByAttributes):
     """How long to wait before each restart: `initial * factor ** n`, at most `maximum`, give or take `jitter`.
 
     Attributes:
@@ -112,6 +118,17 @@ def _room_for_calls(options: Any, field: Any, limits: IsolationLimits | None) ->
         )
 
 
+def _one_interpreter(options: Any, field: Any, environment: EnvironmentSpec | PreparedEnvironment | None) -> None:
+    """An environment has an interpreter of its own."""
+    if environment is None or options.python is None:
+        return
+    if isinstance(environment, EnvironmentSpec) or environment.python != options.python:
+        raise ValueError(
+            f"IsolationOptions.environment: not allowed with python={options.python!r}, since an environment has an "
+            "interpreter of its own; name that in EnvironmentSpec(python=...)"
+        )
+
+
 _LIMITS = frozenset(field.name for field in attrs.fields(IsolationLimits))
 
 
@@ -120,8 +137,8 @@ def _hint(name: str) -> str | None:
 
 
 @rule.explains_unknown(_hint)
-@attrs.frozen(kw_only=True)
-class IsolationOptions:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class IsolationOptions(ByAttributes):
     """How an isolate is started, supervised and talked to. An instance never changes; `attrs.evolve` makes another.
 
     A bad value raises at construction: TypeError for a wrong type, ValueError for a wrong value. Durations are seconds,
@@ -132,6 +149,9 @@ class IsolationOptions:
         name: Name of the isolate in logs and events, default None: chosen for you.
         python: Interpreter to run, of another version or virtual environment; default None: the host's own. Whether it
             exists shows at the start, not here.
+        environment: What packages the isolate has, in place of `python`: an `EnvironmentSpec`, whose environment is
+            looked up or built at the start (which then waits for the build), or an `Environment` that is there
+            already; default None: those of the interpreter. Needs ``piactors[plugins]``.
         sys_path: Folders that the isolate imports from besides its own; a list of paths, default none.
         cwd: Working directory of the isolate, default None: the host's at each start.
         env: Environment variables to set, over the inherited ones; default None: no others.
@@ -156,6 +176,12 @@ class IsolationOptions:
         spin: Whether caller and isolate may stay awake for some microseconds while they wait for each other, if
             the recent calls were that quick and there is more than one core; default True.
         mailbox_capacity: Messages that may wait for the isolate, at least 1; default None: no limit.
+        channels: How its messages go to other isolates: "routed" by way of the host; "direct" from isolate to isolate,
+            if they are small and nothing is in the way; "auto" so from the 200th message to an actor on; default
+            "routed".
+        on_cycle: What becomes of a call of another isolate, or of itself, that waits for this one while this one waits
+            for it: "fail" raises `DeadlockError` in it; "reenter" runs it meanwhile, if it comes from the very call
+            that waits (see `reentrant`), and raises otherwise; "wait" lets them wait; default "fail".
         overflow: What a sender meets at a full mailbox: "block" waits (for the `timeout` of `ask` or `tell` at most),
             "fail" raises, "drop_oldest" makes room; default "block".
         while_restarting: What a call meets while the isolate restarts: "queue" waits for the next generation, "fail"
@@ -189,6 +215,17 @@ class IsolationOptions:
 
     # the interpreter and its surroundings
     python: str | None = attrs.field(default=None, converter=rule.to_path, validator=rule.path(also=NONE))
+    environment: EnvironmentSpec | PreparedEnvironment | None = attrs.field(
+        default=None,
+        validator=[
+            rule.check(
+                "an EnvironmentSpec or an Environment of piactors.environments",
+                (EnvironmentSpec, PreparedEnvironment),
+                also=NONE,
+            ),
+            _one_interpreter,
+        ],
+    )
     sys_path: tuple[str, ...] = attrs.field(default=(), converter=rule.to_paths, validator=rule.paths())
     cwd: str | None = attrs.field(default=None, converter=rule.to_path, validator=rule.path(also=NONE))
     env: Mapping[str, str] | None = attrs.field(default=None, converter=rule.to_env, validator=rule.env())
@@ -225,6 +262,8 @@ class IsolationOptions:
     concurrency: int = attrs.field(default=1, validator=rule.count(1, 256))
     spin: bool = attrs.field(default=True, validator=rule.flag())
     mailbox_capacity: int | None = attrs.field(default=None, validator=rule.count(1, also=NONE))
+    channels: ChannelKind = attrs.field(default="auto", validator=rule.one_of(*get_args(ChannelKind)))
+    on_cycle: OnCycle = attrs.field(default="fail", validator=rule.one_of(*get_args(OnCycle)))
     overflow: OverflowPolicy = attrs.field(default="block", validator=rule.one_of(*get_args(OverflowPolicy)))
     while_restarting: WhileRestarting = attrs.field(default="queue", validator=rule.one_of(*get_args(WhileRestarting)))
 

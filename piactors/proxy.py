@@ -5,22 +5,14 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic
+from typing import Any, Generic
 
 from pykka import ActorProxy, CallableProxy, messages
 
+from piactors._validation.class_variables import A_co, P, T_co
+from piactors._values.current import seconds_left
+from piactors._values.streams import Stream
 from piactors.future import Future
-
-if TYPE_CHECKING:
-    from typing_extensions import ParamSpec, TypeVar
-
-    A_co = TypeVar("A_co", covariant=True, default=Any)
-    P = ParamSpec("P", default=...)
-    T_co = TypeVar("T_co", covariant=True, default=Any)
-else:  # what checkers read above says `default`, which Python knows from 3.13 on
-    from typing import ParamSpec, TypeVar
-
-    A_co, P, T_co = TypeVar("A_co", covariant=True), ParamSpec("P"), TypeVar("T_co", covariant=True)
 
 _LONGEST = 1e9
 
@@ -53,7 +45,8 @@ class IsolateProxy(ActorProxy[Any], Generic[A_co]):
                 raise AttributeError(f"{self} has no attribute {name!r}")
         found = super().__getattr__(name)
         if type(found) is CallableProxy:
-            found = self._callable_proxies[path] = CallProxy(actor_ref=self.actor_ref, attr_path=path)
+            window = getattr(self._known_attrs[path], "window", (0, 0))
+            found = self._callable_proxies[path] = _method(self.actor_ref, path, window)
             self.__dict__[name] = found  # found at once from now on
         elif type(found) is ActorProxy:
             found = self._actor_proxies[path] = IsolateProxy(actor_ref=self.actor_ref, attr_path=path)
@@ -76,12 +69,23 @@ class CallProxy(CallableProxy[Any], Generic[P, T_co]):
     def __repr__(self) -> str:
         return f"<CallProxy {'.'.join(self._attr_path)} of {_about(self.actor_ref)}>"
 
-    def with_options(self, *, call_timeout: float | None = None, retries: int = 0) -> CallProxy[P, T_co]:
+    def with_options(
+        self,
+        *,
+        call_timeout: float | None = None,
+        retries: int = 0,
+        timeout: float | None = None,
+        direct: bool | None = None,
+    ) -> CallProxy[P, T_co]:
         """Return the same method, to be called with other options; what is not given stays as it is.
 
         Args:
             call_timeout: seconds that a call may run, until its process is ended; `math.inf` for no limit.
             retries: how often a call may be tried again if its process ended while it ran.
+            timeout: seconds after which a call is not wanted any more: if it has not begun by then it never begins, and
+                fails with `Timeout`; else it sees `piactors.cancelled`, and what it asks of others ends with it.
+            direct: in an isolate, whether its calls go to other isolates directly; None, the default: as
+                `IsolationOptions(channels=...)` says.  Calls of the host have nobody in between.
 
         Example:
             ::
@@ -89,8 +93,13 @@ class CallProxy(CallableProxy[Any], Generic[P, T_co]):
                 proxy.resize.with_options(call_timeout=2)(data, 64)
         """
         check_call_options(retries, call_timeout)
-        given = {name: value for name, value in (("call_timeout", call_timeout), ("retries", retries)) if value}
-        return CallProxy(actor_ref=self.actor_ref, attr_path=self._attr_path, **{**self._options, **given})
+        check_call_options(0, timeout, "timeout")
+        options = {"call_timeout": call_timeout, "retries": retries, "timeout": timeout}
+        given = {name: value for name, value in options.items() if value}
+        return self._with({**self._options, **given})
+
+    def _with(self, options: dict[str, Any]) -> CallProxy[P, T_co]:
+        return CallProxy(actor_ref=self.actor_ref, attr_path=self._attr_path, **options)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Future[T_co]:
         """Call the method and return a future of its result."""
@@ -154,6 +163,28 @@ class CallProxy(CallableProxy[Any], Generic[P, T_co]):
         self.actor_ref.tell(message, **self._options)
 
 
+class StreamProxy(CallProxy[P, T_co]):
+    """One method of an isolate that is a generator, asynchronous or not: its calls return streams."""
+
+    def __init__(self, *, window: tuple[int, int], **fields: Any) -> None:
+        super().__init__(**fields)
+        self._window = window
+
+    def _with(self, options: dict[str, Any]) -> StreamProxy[P, T_co]:
+        return StreamProxy(window=self._window, actor_ref=self.actor_ref, attr_path=self._attr_path, **options)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Call the method and return a `Stream` of what it yields."""
+        future = super().__call__(*args, **kwargs)
+        return Stream(origin=future, timeout=seconds_left(self._options.get("timeout")), window=self._window)
+
+
+def _method(ref: Any, path: tuple[str, ...], window: tuple[int, int]) -> CallProxy[Any, Any]:
+    if window[0]:
+        return StreamProxy(window=window, actor_ref=ref, attr_path=path)
+    return CallProxy(actor_ref=ref, attr_path=path)
+
+
 def method_path(method: object) -> tuple[str, ...]:
     """Return the path of a method that `IsolateRef.call` was given.
 
@@ -195,7 +226,7 @@ def check_window(window: object) -> None:
         raise kind(f"window={window!r} is not allowed; use a whole number of at least 1")
 
 
-def check_call_options(retries: object, call_timeout: object) -> None:
+def check_call_options(retries: object, call_timeout: object, name: str = "call_timeout") -> None:
     """Raise if the options of a call are not valid.
 
     Raises:
@@ -208,7 +239,7 @@ def check_call_options(retries: object, call_timeout: object) -> None:
     if call_timeout is None:
         return
     if not isinstance(call_timeout, int | float) or isinstance(call_timeout, bool):
-        raise TypeError(f"call_timeout={call_timeout!r} is not allowed; use a number of seconds, more than 0")
+        raise TypeError(f"{name}={call_timeout!r} is not allowed; use a number of seconds, more than 0")
     if not (0 < call_timeout <= _LONGEST or call_timeout == math.inf):
         allowed = f"use a number of seconds, more than 0 and at most {_LONGEST:g}, or math.inf"
-        raise ValueError(f"call_timeout={reprlib.repr(call_timeout)} is not allowed; {allowed}")
+        raise ValueError(f"{name}={reprlib.repr(call_timeout)} is not allowed; {allowed}")

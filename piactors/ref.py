@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, overload
 
 from pykka import ActorRef
 from pykka.messages import _ActorStop
 
-from piactors._codec import decode, encode
+from piactors._codec import decode, encode, lending
 from piactors._future import waiting
 from piactors._host import sampling
 from piactors._isolate import dead, envelopes
@@ -15,21 +16,22 @@ from piactors._isolate.calls import Calls
 from piactors._isolate.deathwatch import DeathWatch
 from piactors._isolate.frames import check_description
 from piactors._isolate.isolate import Isolate
+from piactors._isolate.lent_refs import RefLoan
 from piactors._isolate.parent import ParentLink
 from piactors._isolate.remote_attributes import Described, RemoteAttributes
 from piactors._isolate.replacing import other_spec
 from piactors._isolate.reply_ports import StopFuture
 from piactors._isolate.spec import IsolateSpec
-from piactors.errors import ActorDeadError, NotSendable, Timeout
+from piactors._refs.about import AboutIsolate
+from piactors._validation.class_variables import A_co
+from piactors.errors import ActorDeadError, NotPermitted, NotSendable, Timeout
 from piactors.exit_reason import ExitReason
 from piactors.future import Future
-from piactors.limits import Enforcement
 from piactors.options import IsolationOptions
-from piactors.proxy import A_co, IsolateProxy, method_path
-from piactors.usage import ResourceUsage, UsageSample, measured
+from piactors.proxy import IsolateProxy, method_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
     from typing import Concatenate
 
     from pykka import Actor
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 _DESCRIBE_SECONDS = 1.0
 
 
-class IsolateRef(ActorRef[Any], Generic[A_co]):
+class IsolateRef(AboutIsolate, ActorRef[Any], Generic[A_co]):
     """Reference to an isolate.  It offers all that a `pykka.ActorRef` does, and stays valid across restarts.
 
     For a type checker, ``IsolateRef[Calc]`` is one whose object is a `Calc`, and `IsolateRef` alone one of anything.
@@ -49,6 +51,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         self.actor_class = actor_class
         self.actor_urn = spec.urn
         self._ends = DeathWatch()
+        self._loan: RefLoan | None = None
         self._use(Isolate(spec, self, link))
         self._history = sampling.History(lambda: self._isolate)  # a supervisor may put another isolate there
 
@@ -58,7 +61,64 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         return f"<ActorRef for {self.name} ({about})>"
 
     def __reduce__(self) -> NoReturn:
-        raise NotSendable(f"{self!r} cannot leave its process: a ref is useful only where it was made")
+        raise NotSendable(f"{self!r} cannot be sent here: a ref goes in the arguments of calls, and in their results")
+
+    def restrict(
+        self,
+        methods: Iterable[str] | None = None,
+        *,
+        stop: bool = False,
+        call_timeout: float | None = None,
+        calls_per_second: float | None = None,
+        expires: float | None = None,
+    ) -> IsolateRef[A_co]:
+        """Return a ref of the same actor that allows less, to be given to code that is to do no more than that.
+
+        It cannot be widened, only narrowed further, and `revoke` ends it and all its copies.
+
+        Args:
+            methods: the names of the methods and attributes that it allows; ``on_receive`` stands for messages.
+                Default None: all of them.
+            stop: whether the actor may be stopped through it.
+            call_timeout: seconds that a call may run, until the process is ended.
+            calls_per_second: how many messages a second it takes.
+            expires: seconds from now after which it allows nothing any more.
+
+        Raises:
+            TypeError, ValueError: if a value is not allowed.
+
+        Example:
+            ::
+
+                reader = store.restrict(["get", "keys"], calls_per_second=100)
+                plugin.proxy().use(reader)
+        """
+        make = importlib.import_module("piactors._refs.restricted").restricted  # it is below this class
+        made: IsolateRef[A_co] = make(
+            self,
+            methods,
+            stop=stop,
+            call_timeout=call_timeout,
+            calls_per_second=calls_per_second,
+            expires=expires,
+        )
+        return made
+
+    def revoke(self) -> None:
+        """Have this ref, and all that were made from it, allow nothing any more, wherever they are.
+
+        Calls that have begun go on; those that have not, and later ones, raise `Revoked`.
+
+        Raises:
+            NotPermitted: if it was not made with `restrict`: a ref that allows everything cannot be taken back.
+        """
+        raise NotPermitted(f"{self!r} cannot be revoked: only a ref that was made with restrict() can")
+
+    def _lend(self) -> RefLoan:
+        """Return what stands for this ref in other isolates; the same each time."""
+        if self._loan is None:
+            self._loan = RefLoan(self, lambda: self._isolate, lambda: self._calls)
+        return self._loan
 
     @property
     def actor_stopped(self) -> Any:  # type: ignore[override]
@@ -76,7 +136,11 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
 
     def _actor_weakref(self) -> RemoteAttributes:  # type: ignore[override]
         """Stand in for the actor, which lives elsewhere, when pykka looks at its attributes."""
-        return RemoteAttributes(self, self._isolate.description(), self._describe_again)
+        return RemoteAttributes(self, self._description(), self._describe_again)
+
+    def _description(self) -> Described:
+        """Return what the hosted object offers, as far as this ref allows it."""
+        return self._isolate.description()
 
     def _describe_again(self) -> Described:
         """Ask the isolate what it offers now, for an attribute that was not there when it started."""
@@ -84,71 +148,6 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
             return check_description(self._isolate.control("describe").get(timeout=_DESCRIBE_SECONDS))
         except (Timeout, ActorDeadError):
             return self._isolate.description()
-
-    # About it
-
-    @property
-    def name(self) -> str:
-        """The isolate's name."""
-        return self._isolate.spec.name
-
-    @property
-    def pid(self) -> int | None:
-        """The pid of its process, or None while none runs."""
-        return self._isolate.pid
-
-    @property
-    def generation(self) -> int:
-        """How many processes it has had, the current one included."""
-        return self._isolate.generation_number
-
-    @property
-    def state(self) -> str:
-        """``starting``, ``running``, ``restarting``, ``stopping`` or ``stopped``."""
-        return self._isolate.shown_state
-
-    @property
-    def mailbox_size(self) -> int:
-        """How many messages wait for it or are with it."""
-        return len(self._isolate.delivery)
-
-    def is_alive(self) -> bool:
-        """Whether it takes messages: True also while it restarts."""
-        return self._isolate.is_alive()
-
-    def resource_usage(self) -> ResourceUsage | None:
-        """Return what its process uses now, or None while none runs.
-
-        An isolate that does not answer within 0.2 seconds, as one does not that is in C code which holds the GIL, is
-        described from outside alone.  `piactors.usage.snapshot` asks all isolates together.
-        """
-        return measured([self._isolate])[0]
-
-    def usage_history(self) -> tuple[UsageSample, ...]:
-        """Return what its processes have used in the last 5 minutes, the oldest sample first.
-
-        The first call returns one sample, taken now.  From then on there is one for each second in which a process
-        runs, across restarts.  Of an isolate that has ended they remain; if a supervisor starts it again then, the
-        next call lets them go on.
-        """
-        return self._history.samples()
-
-    def enforcement(self) -> dict[str, Enforcement]:
-        """Return what enforces each of its limits, by the limit's name; nothing if it has none.
-
-        What works is found out once, before the first process is started.
-        """
-        limits, plan = self._isolate.options.limits, self._isolate.plan
-        if limits is None:
-            return {}
-        return dict((plan or self._isolate.runtime.confiner.plan(limits)).enforcement)
-
-    def wait_for_exit(self, timeout: float | None = None) -> ExitReason | None:
-        """Wait until it has ended for good, and return why; None if `timeout` seconds pass first.
-
-        A restart is not an exit.
-        """
-        return self._isolate.last_reason if self._isolate.wait_ended(timeout) else None
 
     # Messages
 
@@ -225,7 +224,8 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         if isinstance(message, _ActorStop):
             future = self._ask_stop()
         else:
-            future = self._calls.ask(message, retries, call_timeout, until)
+            wanted_until = waiting.until(timeout) if block else None
+            future = self._calls.ask(message, retries, call_timeout, until, wanted_until)
         return future.get_or_cancel(timeout, until) if block else future
 
     @overload
@@ -282,7 +282,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         Args:
             target: what to host from then on: a ProcessActor class, or what `spawn` takes.
             args, kwargs: for its constructor.
-            options: those of its process; default None: as before.
+            options: those of its process; default None: as before.  An environment is built before, if it is not there.
 
         Returns:
             A future of the new process's generation.  It fails with `PiactorsError`, and the old process goes on, if
@@ -300,6 +300,7 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         earlier = self._isolate
         self._use(Isolate(spec or earlier.spec, self, link))
         self._isolate.inherit(earlier)
+        self._lend().tell_holders(alive=True)
 
     def _use(self, isolate: Isolate) -> None:
         self._isolate = isolate
@@ -374,7 +375,8 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         try:
             return self._isolate.control("get_data", key).get(timeout=self._isolate.options.start_timeout)
         except ActorDeadError:
-            return decode.loads_own(self._isolate.data[key])
+            whole = self._isolate.data[key]
+            return decode.loads_own(whole.data, whole.loans)
 
     def proxy(self) -> IsolateProxy[A_co]:
         """Return a `pykka.ActorProxy`: attributes and methods of the hosted object, as futures."""
@@ -384,6 +386,9 @@ class IsolateRef(ActorRef[Any], Generic[A_co]):
         """Raise `ActorDeadError` if it has stopped."""
         if not self.is_alive():
             raise dead.takes_nothing(self._isolate)
+
+
+lending.ways[IsolateRef] = lambda ref: ref._lend().learned()
 
 
 def _settled(future: Future[Any]) -> None:

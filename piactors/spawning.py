@@ -8,7 +8,7 @@ from piactors._codec import encode, importing
 from piactors._future import waiting
 from piactors._isolate.hosting import HostedTarget, object_target
 from piactors._isolate.parent import ParentLink
-from piactors._spawn.start import prepare, started, started_async
+from piactors._spawn.start import inside, inside_async, prepare, started, started_async
 from piactors.actor import ProcessActor
 from piactors.options import IsolationOptions
 from piactors.ref import IsolateRef
@@ -86,7 +86,8 @@ async def spawn_async(
     Raises:
         InvalidTarget, StartError, TypeError: as `spawn`.
     """
-    return await started_async(prepare_target(target, options or IsolationOptions(), args, kwargs))
+    options = await inside_async(options or IsolationOptions())
+    return await started_async(prepare_target(target, options, args, kwargs))
 
 
 def prepare_target(
@@ -101,6 +102,7 @@ def prepare_target(
     Raises:
         InvalidTarget: if there is no such class or function.
     """
+    options = inside(options)
     return prepare(object_target(target, options, args, kwargs, hosting_class), options, link)
 
 
@@ -113,6 +115,7 @@ def start_toolbox(options: IsolationOptions, label: str, stdin: bool = False) ->
 def prepare_toolbox(options: IsolationOptions, label: str, stdin: bool = False) -> IsolateRef:
     """Return the ref of an isolate that hosts nothing but calls of functions, and is still to be started."""
     importing.check()
+    options = inside(options)
     packed = encode.Packed(b"", None)
     what = HostedTarget(hosting_class(label), "none", packed, code=False, folder=None, label=label, stdin=stdin)
     return prepare(what, options, None)

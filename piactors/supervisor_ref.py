@@ -18,6 +18,7 @@ from piactors._isolate.reply_ports import StopFuture
 from piactors._rules.moment import Moment
 from piactors._rules.supervisor.actions import Answer
 from piactors._rules.supervisor.machine import SupervisorMachine
+from piactors._spawn import start
 from piactors._text import shown
 from piactors._text.logs import plain as logger
 from piactors._tree import answers, render
@@ -137,7 +138,7 @@ class SupervisorRef(pykka.ActorRef[Any]):
         import asyncio  # whoever awaits this has it
 
         waiting.refuse_another_kind_of_loop("tree.start_child, ...")
-        runner = self._made_child(spec, args, kwargs)
+        runner = await self._made_child_async(spec, args, kwargs)
         call = self._begin(lambda machine, at, call: machine.start_child(at, runner.link.rule, call))
         try:
             return await answers.answer(call)
@@ -147,13 +148,26 @@ class SupervisorRef(pykka.ActorRef[Any]):
             raise
 
     def _made_child(self, spec: ChildSpec | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Runner:
+        return self._made_of(self._checked(spec, args, kwargs))
+
+    async def _made_child_async(self, spec: ChildSpec | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Runner:
+        """Return what runs a child as `_made_child` does; the loop runs while its environment is built."""
+        found = self._checked(spec, args, kwargs)
+        if found.is_isolate and found.isolation.environment is not None:
+            found = attrs.evolve(found, options=await start.inside_async(found.isolation))
+        return self._made_of(found)
+
+    def _made_of(self, spec: ChildSpec) -> Runner:
+        return self._runner.make_child(spec, listed=not self._runner.settings.dynamic)
+
+    def _checked(self, spec: ChildSpec | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChildSpec:
         settings = self._runner.settings
         if not isinstance(spec, ChildSpec):
             spec = self._from_template(settings.template, (() if spec is None else (spec, *args)), kwargs)
         elif args or kwargs:
             raise TypeError("start_child: arguments belong in the ChildSpec; on their own they need a template")
         settings.check_child(spec)
-        return self._runner.make_child(spec, listed=not settings.dynamic)
+        return spec
 
     def _forget(self, runner: Runner) -> None:
         """Begin to end a child that nobody wants any more, and to delete it; not another one of the same id."""

@@ -33,11 +33,12 @@ from pykka._introspection import get_attr_directly
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 
 from piactors import events
+from piactors._spawn.starter import ActorStarter
 from piactors._tree import backend
 from piactors._tree.engine import Engine
 from piactors._tree.runner import ChildLink, Runner
 from piactors._tree.thread_runner import ThreadRunner
-from piactors.actor import ActorStarter, ProcessActor
+from piactors.actor import ProcessActor
 from piactors.child_spec import ChildSpec
 from piactors.exit_reason import ExitReason, Kind
 from piactors.pihost.serve import targets

@@ -16,6 +16,7 @@ from piactors._isolate.isolate import Isolate
 from piactors._platform import process_stats
 from piactors._platform.process_stats import Stat
 from piactors._process.placement import Process
+from piactors._text.record import ByAttributes
 from piactors.future import Future
 from piactors.pihost.plain import decode as plain_decode
 from piactors.pihost.wire import wire
@@ -29,8 +30,8 @@ _MOST_GENERATIONS = 8
 _TOO_MUCH = 1 << 63
 
 
-@attrs.frozen(kw_only=True)
-class TreeUsage:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class TreeUsage(ByAttributes):
     """What an isolate's process uses together with its descendants: times in seconds, sizes in bytes.
 
     Attributes:
@@ -47,8 +48,8 @@ class TreeUsage:
     pss: int | None
 
 
-@attrs.frozen(kw_only=True)
-class GcStats:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class GcStats(ByAttributes):
     """What Python's garbage collector has done in an isolate, each with one number per generation.
 
     Attributes:
@@ -63,8 +64,8 @@ class GcStats:
     counts: tuple[int, ...]
 
 
-@attrs.frozen(kw_only=True)
-class ResourceUsage:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ResourceUsage(ByAttributes):
     """What one process uses now: times in seconds, sizes in bytes.
 
     Attributes:

@@ -33,7 +33,8 @@ def watch(ref: pykka.ActorRef[Any], callback: Callable[[Down], object]) -> Calla
     A restart is not an end.  It runs on the thread for callbacks (see `piactors.events`), so a slow one delays others.
 
     Args:
-        ref: of an isolate, a supervisor, a child of one, or any other actor of pykka that runs in a thread.
+        ref: of an isolate, a supervisor, a child of one, or any other actor of pykka that runs in a thread; in an
+            isolate, of another isolate.
 
     Returns:
         A function that ends the watch.
@@ -43,6 +44,9 @@ def watch(ref: pykka.ActorRef[Any], callback: Callable[[Down], object]) -> Calla
     """
     if not callable(callback):
         raise TypeError(f"watch: {callback!r} cannot be called")
+    elsewhere = getattr(ref, "_watch", None)
+    if elsewhere is not None:  # in an isolate, of an actor of another process
+        return elsewhere(lambda reason: callback(Down(ref, reason)))  # type: ignore[no-any-return]
     dispatcher = runtime.current().dispatcher
     return _ends_of(ref, "watch").add(
         lambda reason: dispatcher.submit(call, callback, (Down(ref, reason),), "a watch has failed: %r", callback)
