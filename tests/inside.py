@@ -12,6 +12,7 @@ from piactors._rules.phases import Swap
 
 PAUSE_AFTER_FAILURE = "piactors._rules.replacement.PAUSE_AFTER_FAILURE"
 FIRST_PAUSE = "piactors._rules.replacement.FIRST_PAUSE"
+CALLER_SECONDS = "piactors._isolate.errands.SECONDS"
 HAS_ROOM_BESIDE = "piactors._isolate.performing.has_room_beside"
 
 

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+import pytest
 
 T = TypeVar("T")
 
@@ -36,6 +37,19 @@ def wait_until(predicate: Callable[[], T], timeout: float = 10.0) -> T:
             raise AssertionError(f"not within {timeout} seconds: {getattr(predicate, '__qualname__', predicate)}")
         time.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of so many bytes, such as "512k", in a folder; skips the test if none can be mounted."""
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def in_shared_memory() -> set[str]:

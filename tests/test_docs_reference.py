@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import piactors
-from piactors import events, option_fields, testing, usage
+from piactors import environments, events, option_fields, plugins, testing, usage
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 PAGES = sorted(REFERENCE.glob("*.md"))
@@ -29,8 +29,11 @@ def public() -> set[str]:
     of_events = {
         name for name, found in vars(events).items() if isinstance(found, type) and issubclass(found, events.Event)
     }
+    of_extras = {
+        f"{getattr(module, name).__module__}.{name}" for module in (environments, plugins) for name in module.__all__
+    }
     of_events |= {"EventBus.subscribe", "Executor", "CallInfo", "Instrument", "instrument"}
-    return of_package | of_modules | {f"piactors.events.{name}" for name in of_events}
+    return of_package | of_modules | of_extras | {f"piactors.events.{name}" for name in of_events}
 
 
 def test_the_reference_has_every_public_name_once() -> None:

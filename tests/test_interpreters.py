@@ -122,6 +122,35 @@ def test_a_bare_virtual_environment_runs_pihost(python: str, tmp_path: Path) -> 
     ref.stop()
 
 
+READER = """
+async def numbers(count):
+    for number in range(count):
+        yield number
+
+
+def doubled(items):
+    for item in items:
+        yield item * 2
+
+
+async def total(items):
+    found = 0
+    async for item in items:
+        found += item
+    return found
+"""
+
+
+def test_streams_go_to_another_interpreter_and_come_from_it(python: str, tmp_path: Path) -> None:
+    path = tmp_path / "reader.py"
+    path.write_text(READER)
+    with piactors.ProcessIsolator(IsolationOptions(python=python)) as isolator:
+        invoke = isolator.invoke_method
+        assert list(invoke(f"{path}:numbers", 100).get(timeout=20)) == list(range(100))
+        assert list(invoke(f"{path}:doubled", piactors.stream(range(100))).get(timeout=20)) == list(range(0, 200, 2))
+        assert invoke(f"{path}:total", piactors.stream(range(100))).get(timeout=20) == sum(range(100))
+
+
 def test_an_actor_needs_piactors_in_its_interpreter() -> None:
     found = interpreter("3.12")
     probe = [str(found), "-c", "import piactors"]

@@ -65,7 +65,10 @@ ROOMS: dict[str, Room] = {
     "text": Room(floor=1, modules=("_text",)),
     "words": Room(
         floor=2,
-        modules=("errors", "exit_reason", "events", "limits", "options", "option_fields", "_validation"),
+        modules=(
+            *("errors", "exit_reason", "events", "limits", "options", "option_fields", "environment_spec"),
+            "_validation",
+        ),
         packages=_HOST,
     ),
     "rules": Room(floor=3, modules=("_rules",), packages=_PURE, not_stdlib=CLOCKS_AND_IO),
@@ -75,24 +78,33 @@ ROOMS: dict[str, Room] = {
     "one process": Room(floor=6, modules=("_process",), packages=_PURE),
     "once per host": Room(floor=7, modules=("_host",), packages=_PURE),
     "futures": Room(floor=8, modules=("future", "_future"), packages=_HOST),
+    "names of actors": Room(floor=8, modules=("names",), packages=_HOST),
+    "environments": Room(floor=9, modules=("environments",), packages=(*_HOST, "packaging", "uv")),
     "handles": Room(floor=9, modules=("_values",), packages=_HOST),
-    "proxies": Room(floor=9, modules=("proxy",), packages=_HOST),
-    "one isolate": Room(floor=10, modules=("_isolate",), packages=(*_HOST, "psutil")),
-    "usage": Room(floor=11, modules=("usage",), packages=(*_HOST, "psutil")),
-    "refs": Room(floor=12, modules=("ref",), packages=_HOST),
-    "starting": Room(floor=13, modules=("_spawn",), packages=_HOST),
-    "actors": Room(floor=14, modules=("actor",), packages=_HOST),
-    "hosting": Room(floor=15, modules=("spawning", "child_spec"), packages=_HOST),
-    "isolators": Room(floor=16, modules=("isolator", "watching"), packages=_HOST),
-    "trees": Room(floor=17, modules=("_tree",), packages=(*_HOST, "rich")),
-    "supervisors' refs": Room(floor=18, modules=("supervisor_ref",), packages=_HOST),
-    "supervisors": Room(floor=19, modules=("supervisor",), packages=_HOST),
-    "programs": Room(floor=20, modules=("program", "testing"), packages=_HOST),
-    "names": Room(floor=21, modules=("__init__",)),
-    "command line": Room(floor=22, modules=("cli", "__main__"), packages=(*_HOST, "psutil", "click", "rich")),
+    "proxies": Room(floor=10, modules=("proxy",), packages=_HOST),
+    "one isolate": Room(floor=11, modules=("_isolate",), packages=(*_HOST, "psutil")),
+    "usage": Room(floor=12, modules=("usage",), packages=(*_HOST, "psutil")),
+    "refs": Room(floor=13, modules=("ref", "_refs"), packages=_HOST),
+    "starting": Room(floor=14, modules=("_spawn",), packages=_HOST),
+    "actors": Room(floor=15, modules=("actor",), packages=_HOST),
+    "hosting": Room(floor=16, modules=("spawning", "child_spec"), packages=_HOST),
+    "isolators": Room(floor=17, modules=("isolator", "watching"), packages=_HOST),
+    "trees": Room(floor=18, modules=("_tree",), packages=(*_HOST, "rich")),
+    "supervisors' refs": Room(floor=19, modules=("supervisor_ref",), packages=_HOST),
+    "supervisors": Room(floor=20, modules=("supervisor",), packages=_HOST),
+    "programs": Room(floor=21, modules=("program", "testing"), packages=_HOST),
+    "plugins": Room(floor=21, modules=("plugins",), packages=(*_HOST, "pluggy", "packaging")),
+    "names": Room(floor=22, modules=("__init__",)),
+    "command line": Room(floor=23, modules=("cli", "__main__"), packages=(*_HOST, "psutil", "click", "rich")),
 }
 
-ONLY_IN: dict[str, tuple[str, ...]] = {"click": ("cli",), "rich": ("cli", "_tree")}
+ONLY_IN: dict[str, tuple[str, ...]] = {
+    "click": ("cli",),
+    "rich": ("cli", "_tree"),
+    "packaging": ("environments", "plugins"),
+    "pluggy": ("plugins",),
+    "uv": ("environments",),
+}
 """Packages that come with an extra: the rest must do without them."""
 
 IN_FUNCTIONS_ONLY: frozenset[tuple[str, str]] = frozenset(
@@ -100,7 +112,16 @@ IN_FUNCTIONS_ONLY: frozenset[tuple[str, str]] = frozenset(
 )
 """Packages that a module imports where it needs them, and does without where they are not installed."""
 
-PIHOST_ROOMS: dict[str, int] = {"memory": 0, "plain": 0, "process": 0, "wire": 1, "pickles": 1, "serve": 2, "fork": 3}
+PIHOST_ROOMS: dict[str, int] = {
+    "memory": 0,
+    "plain": 0,
+    "process": 0,
+    "wire": 1,
+    "pickles": 1,
+    "values": 2,
+    "serve": 3,
+    "fork": 4,
+}
 """The rank of each room of pihost: an import, for type checkers too, stays in its room or goes to a lower rank."""
 
 REPLACEABLE: dict[str, tuple[str, ...]] = {

@@ -25,6 +25,7 @@ LONG = "soak"
 TIER_OF_PATHS = {
     "": "process",
     # rules, decoders, tables, and models of them
+    "benchmarks/test_talking_peers.py": "pure",
     "fuzz": "pure",
     "rules": "pure",
     "soak": "pure",
@@ -36,11 +37,14 @@ TIER_OF_PATHS = {
     # programs of their own
     "benchmarks": "whole",
     "contract/test_docs.py": "whole",
+    "environments/test_dying.py": "whole",
     "contract/test_examples.py": "whole",
+    "contract/test_pluggy_suite.py": "whole",
     "contract/test_pykka_suite.py": "whole",
     "orphans": "whole",
     "soak/test_chaos.py": "whole",
     "test_cli.py": "whole",
+    "test_cli_env.py": "whole",
     "test_cli_limits.py": "whole",
     "test_cli_stdin.py": "whole",
     "test_doctor.py": "whole",

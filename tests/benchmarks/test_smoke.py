@@ -33,6 +33,19 @@ SCRIPTS = {
     ),
     "pipelined": ("pipe.rate", "piactors.rate", "piactors_over_pipe", "map_over_pipe", "burst.bytes_per_call"),
     "awaiting": ("blocking", "asyncio", "asyncio_over_blocking", "threads.rate_over_one", "threads.rate_over_pipe"),
+    "talking": (
+        "call",
+        "dispatcher",
+        "caller",
+        "routed",
+        "cycle",
+        "routed_over_call",
+        "caller_over_dispatcher",
+        "pipelined_over_in_a_row",
+        "in_time_over_routed",
+    ),
+    "streams": ("calls", "items", "wide", "lent", "between", "array_items", "calls_over_wide"),
+    "publishing": ("publish", "publisher", "calls", "publish_over_calls"),
     "arrays": ("array.64KiB.memcpy", "array.1MiB.pipe", "array.1MiB.code_over_pipe", "array.1MiB.data_over_memcpy"),
     "start": (
         "fork",
@@ -145,9 +158,10 @@ def test_libraries_side_by_side(tmp_path: Path) -> None:
     assert page.read_text().count("\n| ") == len(PEERS) + 1
 
 
-def test_a_library_that_is_not_installed_is_named_with_the_reason() -> None:
-    hidden = "import sys; sys.modules['execnet'] = None; sys.argv[1:] = ['execnet']"
-    code = f"{hidden}\nfrom benchmarks import peer\npeer.main()"
+@pytest.mark.parametrize(("module", "name"), [("peer", "execnet"), ("talker", "rpyc")])
+def test_a_library_that_is_not_installed_is_named_with_the_reason(module: str, name: str) -> None:
+    hidden = f"import sys; sys.modules[{name!r}] = None; sys.argv[1:] = [{name!r}]"
+    code = f"{hidden}\nfrom benchmarks import {module}\n{module}.main()"
     done = subprocess.run(
         [sys.executable, "-c", code], input="start\n", cwd=ROOT, capture_output=True, text=True, timeout=SECONDS
     )

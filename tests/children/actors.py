@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from typing import Any
 
@@ -44,7 +45,7 @@ class Worker(ProcessActor):
         raise KeyError("gone")
 
     def result_that_cannot_be_sent(self) -> Any:
-        return (number for number in range(3))
+        return threading.Lock()
 
     def stop_myself(self) -> str:
         self.stop()

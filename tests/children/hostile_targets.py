@@ -24,7 +24,7 @@ STOPPING, PROCEED, REQUEST, RESPONSE, FAILURE, LOG, DONE = 11, 12, 13, 14, 15, 1
 SETUP, LAUNCH, LAUNCHED, REFUSED, EXITED, WARM = 32, 33, 34, 35, 36, 37
 TO_ISOLATE = {"INIT": INIT, "CALL": CALL, "TELL": TELL, "STOP": STOP, "PROCEED": PROCEED}
 OF_LAUNCHERS = {"SETUP": SETUP, "LAUNCH": LAUNCH, "LAUNCHED": LAUNCHED, "REFUSED": REFUSED, "EXITED": EXITED}
-BEGUN, SLOTS, PAGE_SIZE = 1, 8, 32768
+BEGUN, SLOTS, PAGE_SIZE = 1, 8, 65536
 F_GET_SEALS, SEALED = 1034, 7
 
 
@@ -261,6 +261,37 @@ def request(payload: Any, raw: bytes | None = None, channel: str = "data") -> No
     wait_for_the_end()
 
 
+def frames(raw: list[tuple[int, int, int, bytes]], channel: str = "data") -> None:
+    """Send frames as they are: kind, flags, number, payload."""
+    grip = Grip()
+    grip.channel(channel).sendall(b"".join(grip.frame(kind, data, seq, flags) for kind, flags, seq, data in raw))
+    wait_for_the_end()
+
+
+def frames_unread(kind: int, flags: int, raw: bytes, total: int) -> None:
+    """Send a frame again and again, under other numbers, and read nothing."""
+    grip = Grip()
+    number, sent = 1, 0
+    try:
+        while sent < total:
+            block = b"".join(grip.frame(kind, raw, number + n, flags) for n in range(1000))
+            grip.data.sendall(block)
+            number, sent = number + 1000, sent + len(block)
+    except OSError:
+        pass
+    wait_for_the_end()
+
+
+def frames_in_turn(kind: int, flags: int, raw: bytes, total: int) -> None:
+    """Send a frame so many times, under other numbers, with pauses in which the host does what was asked."""
+    grip = Grip()
+    for number in range(1, total):
+        grip.data.sendall(grip.frame(kind, raw, number, flags))
+        if not number % 50:
+            threading.Event().wait(0.01)
+    wait_for_the_end()
+
+
 # --- floods ---------------------------------------------------------------------------------------------
 
 
@@ -303,6 +334,21 @@ def requests_unread(request_value: Any, total: int) -> None:
             block = b"".join(grip.frame(REQUEST, payload, number + n) for n in range(1000))
             grip.data.sendall(block)
             number, sent = number + 1000, sent + len(block)
+    except OSError:
+        pass
+    wait_for_the_end()
+
+
+def timers(size: int, total: int) -> None:
+    """As an actor: set timers for tomorrow, each with arguments of so many bytes."""
+    grip = Grip()
+    number, sent, payload = 0, 0, b"x" * size
+    try:
+        while sent < total:
+            asked = (("timer", number + n, 86400.0, 0, payload, b"") for n in range(100))
+            block = b"".join(grip.frame(REQUEST, grip.plain(one), number + n) for n, one in enumerate(asked))
+            grip.data.sendall(block)
+            number, sent = number + 100, sent + len(block)
     except OSError:
         pass
     wait_for_the_end()

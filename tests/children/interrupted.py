@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import itertools
 import json
 import os
 import random
@@ -18,6 +19,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +50,20 @@ class Worker(ProcessActor):
 
     def large(self) -> bytes:
         return LARGE
+
+    def run(self, function: Any, *args: Any) -> Any:
+        return function(*args)
+
+    def through(self, ref: Any, tag: int) -> Any:
+        return ref.proxy().note(tag).get(timeout=PATIENCE)
+
+    def note(self, tag: int) -> int:
+        self.noted: Counter[int] = getattr(self, "noted", Counter())
+        self.noted[tag] += 1
+        return tag
+
+    def more_than_once(self) -> list[int]:
+        return [tag for tag, count in getattr(self, "noted", {}).items() if count > 1]
 
 
 class Other:
@@ -84,6 +100,8 @@ class World:
     def renew(self) -> None:
         """Make all of it anew."""
         self.lasting: Any = ()
+        self.seen: Counter[int] = Counter()
+        self.tags = itertools.count()
         self.a = Worker.start()
         self.b = Worker.start()
         self.bounded = Worker.with_options(mailbox_capacity=2).start()
@@ -113,8 +131,18 @@ class World:
                 found.append(f"{left} messages stay in a mailbox")
                 break
             time.sleep(0.001)
+        twice = [tag for tag, count in self.seen.items() if count > 1] + self.b.call("more_than_once").get(
+            timeout=PATIENCE
+        )
+        if twice:
+            found.append(f"these ran more than once: {twice}")
         found += self.leftovers()
         return found
+
+    def see(self, tag: int) -> int:
+        """What isolates call back."""
+        self.seen[tag] += 1
+        return tag
 
     def leftovers(self) -> list[str]:
         """Stop what the operation has started; what cannot be stopped."""
@@ -204,6 +232,31 @@ def _(world: World) -> Any:
 def _(world: World) -> Any:
     world.a.tell({"command": "nothing"})
     return world.b.tell({"command": "nothing"})
+
+
+@simple("callback")
+def _(world: World) -> Any:
+    return world.a.call("run", piactors.by_ref(world.see), next(world.tags)).get(timeout=PATIENCE)
+
+
+@simple("callback_in_caller")
+def _(world: World) -> Any:
+    handle = piactors.by_ref(world.see, run="caller")
+    return world.a.call("run", handle, next(world.tags)).get(timeout=PATIENCE)
+
+
+@simple("routed")
+def _(world: World) -> Any:
+    return world.a.call("through", world.b, next(world.tags)).get(timeout=PATIENCE)
+
+
+@simple("lent_future")
+def _(world: World) -> Any:
+    return world.a.call("run", _get, world.b.call("sleep", 0.001)).get(timeout=PATIENCE)
+
+
+def _get(future: Any) -> Any:
+    return future.get(timeout=PATIENCE)
 
 
 @simple("usage")

@@ -11,7 +11,7 @@ import piactors
 import piactors.testing
 import piactors.usage
 
-_MADE_BY_US = frozenset({"IsolateRef", "SupervisorRef", "IsolateProxy", "CallProxy"})
+_MADE_BY_US = frozenset({"IsolateRef", "SupervisorRef", "IsolateProxy", "CallProxy", "Handle"})
 """What no program makes itself: how it is made is not promised."""
 _AT = re.compile(r" at 0x[0-9a-f]+")
 

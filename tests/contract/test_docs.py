@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.environments.wheels import serving, wheel
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NAMED = re.compile(r"`([\w/]+\.py)(?:::(test_\w+))?`")
@@ -43,27 +47,46 @@ def numbers_below_headings(page: str, pattern: str) -> list[tuple[str, int]]:
 
 def programs(page: str = "README.md") -> list[str]:
     text = (ROOT / page).read_text()
-    return [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "envs/blur" not in block]
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
 PAGES = {
-    "README.md": 7,
+    "README.md": 9,
     "docs/supervision.md": 3,
     "docs/limits.md": 4,
     "docs/values.md": 2,
     "docs/types.md": 3,
     "docs/coming_from.md": 4,
     "docs/index.md": 1,
+    "docs/talking.md": 12,
+    "docs/environments.md": 2,
+    "docs/plugins.md": 3,
 }
 
 
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an index on this machine that has `six`, which the programs have installed."""
+    folder = tmp_path_factory.mktemp("files")
+    for version in ("1.15.0", "1.16.0"):
+        wheel(folder, "six", version, files={"six.py": f"__version__ = {version!r}\n"})
+    with serving(folder) as found:
+        yield found.url
+
+
 @pytest.mark.parametrize(("page", "number"), [(page, number) for page in PAGES for number in range(PAGES[page])])
-def test_the_programs_of_the_pages_run(page: str, number: int, tmp_path: Path) -> None:
-    """All but the one that needs a virtual environment of the reader's."""
+def test_the_programs_of_the_pages_run(page: str, number: int, tmp_path: Path, index: str) -> None:
     assert len(programs(page)) == PAGES[page]
     script = tmp_path / "program.py"
     script.write_text(programs(page)[number])
-    done = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True, timeout=50)
+    environment = {
+        **os.environ,
+        "PIACTORS_ENVIRONMENTS": str(tmp_path / "environments"),
+        **dict.fromkeys(("UV_DEFAULT_INDEX", "PIP_INDEX_URL"), index),
+    }
+    done = subprocess.run(
+        [sys.executable, script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=50
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 

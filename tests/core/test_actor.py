@@ -67,7 +67,7 @@ def test_an_exception_arrives_with_its_remote_traceback_and_the_isolate_lives() 
 
 def test_a_result_that_cannot_be_sent_fails_its_call_only() -> None:
     ref = Worker.start()
-    with pytest.raises(TypeError, match="generator"):
+    with pytest.raises(TypeError, match="lock"):
         ref.proxy().result_that_cannot_be_sent().get(timeout=20)
     assert ref.is_alive()
     ref.stop()

@@ -66,11 +66,15 @@ def test_every_socket_is_told_how_to_wait() -> None:
         for function in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(function, ast.FunctionDef) and "socket" in made_in(function) - told_in(function):
                 silent.append(f"{path.relative_to(package)}:{function.name}")
-    # That of `handed` is the user's own, and waits as in the host; a FrameStream and a Launcher tell the others.
+    # That of `handed` is the user's own, and waits as in the host; a FrameStream and a Launcher tell the others, and
+    # `direct.prepare` those of direct channels, at either end.
     expected = [
+        "_isolate/direct.py:open",
         "pihost/fork/launcher.py:main",
         "pihost/memory/handed.py:rebuilt_socket",
+        "pihost/serve/direct.py:open",
         "pihost/serve/isolate.py:__init__",
+        "pihost/values/ways.py:_socket",
     ]
     assert sorted(silent) == expected
 

@@ -15,7 +15,7 @@ import pykka
 import pytest
 
 import piactors
-from piactors import IsolationOptions, MailboxFull, Timeout
+from piactors import IsolationOptions, MailboxFull, ProcessActor, Timeout, by_ref
 from tests import inside
 from tests.support import wait_until
 
@@ -173,3 +173,39 @@ def test_who_waits_for_room_gets_it_if_a_process_takes_all_calls_with_it(tmp_pat
         sender.join(PATIENCE)
     assert answers == [None] * len(senders)
     ref.stop(timeout=PATIENCE)
+
+
+class Asks(ProcessActor):
+    """Writes down what it runs, and asks the host for something meanwhile."""
+
+    def run(self, path: str, name: str, function: Any, seconds: float = 0.0) -> str:
+        with open(path, "a") as file:
+            file.write(f"{name} {os.getpid()}\n")
+        if function is not None:
+            function(1)
+        time.sleep(seconds)
+        return name
+
+
+@pytest.mark.parametrize("overflow", ["fail", "block"])
+def test_what_runs_is_not_sent_again_because_another_call_found_no_room(tmp_path: Path, overflow: str) -> None:
+    """The host has answered what the running call has asked for, so that was not the last thing that it sent."""
+    ref = Asks.with_options(restart="permanent", mailbox_capacity=1, overflow=overflow).start()
+    path = str(tmp_path / "ran")
+    asked = threading.Event()
+    first = ref.proxy().run(path, "first", by_ref(lambda _: asked.set()), 0.4)
+    assert asked.wait(20)
+    wait_until(lambda: ref._isolate.process.unread == 0)
+
+    async def others() -> list[Any]:  # with a running event loop nobody waits for room
+        return [ref.proxy().run(path, "other", None) for _ in range(5)]
+
+    for future in asyncio.run(others()):
+        with pytest.raises(MailboxFull):
+            future.get(timeout=20)
+    assert first.get(timeout=20) == "first"
+    wait_until(lambda: ref.mailbox_size == 0)
+    assert ref.proxy().run(path, "last", None).get(timeout=20) == "last"
+    assert [line.split()[0] for line in Path(path).read_text().splitlines()] == ["first", "last"]
+    assert ref.generation == 1
+    ref.stop()

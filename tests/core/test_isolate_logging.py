@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from piactors import ProcessActor
 from tests.children.logging_setups import Logger
 from tests.support import wait_until
 
@@ -66,3 +67,37 @@ def test_records_that_are_odd_harm_nobody(caplog: pytest.LogCaptureFixture) -> N
     assert extra.__dict__["bad"] == "<the repr of a BadText is not available>"
     assert (extra.__dict__["fine"], level.levelno) == (1, 35)
     wait_until(lambda: sum("--- Logging error ---" in line for line in lines) == 2)
+
+
+class Raises(ProcessActor):
+    """Raises in its calls, and may set up logging of its own."""
+
+    def fail(self) -> None:
+        raise LookupError("returned")
+
+    def log_to(self, path: str) -> None:
+        logging.basicConfig(filename=path, level=logging.INFO, force=True)
+
+
+def test_an_exception_that_is_returned_is_logged_as_pykka_does(caplog: pytest.LogCaptureFixture) -> None:
+    """By who gets it, and if anybody wants to know."""
+    ref = Raises.start()
+    for level, count in ((logging.WARNING, 0), (logging.INFO, 1)):
+        with caplog.at_level(level), pytest.raises(LookupError):
+            ref.proxy().fail().get(timeout=20)
+        found = [record for record in caplog.records if "Exception returned" in record.getMessage()]
+        assert [record.getMessage() for record in found] == [f"Exception returned from {ref} to caller:"] * count
+        assert [(record.name, record.levelno) for record in found] == [("pykka", logging.INFO)] * count
+        assert all(record.exc_info is not None and record.exc_info[0] is LookupError for record in found)
+    ref.stop()
+
+
+def test_code_that_logs_by_itself_sees_what_it_returns(tmp_path: Path) -> None:
+    ref = Raises.start()
+    ref.proxy().log_to(str(tmp_path / "log")).get(timeout=20)
+    with pytest.raises(LookupError):
+        ref.proxy().fail().get(timeout=20)
+    ref.stop()
+    text = (tmp_path / "log").read_text()
+    assert text.count("Exception returned from Raises") == 1
+    assert "LookupError: returned" in text

@@ -10,7 +10,6 @@ import logging
 import os
 import resource
 import signal
-import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from piactors import ActorDeadError, ProcessActor, events
-from tests import inside
+from tests import inside, support
 from tests.support import HostScripts, wait_until
 
 RECOVERY_SECONDS = 5.0
@@ -196,13 +195,8 @@ def test_tasks(host_script: HostScripts, tasks_group: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of a few pages."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with support.small_disk(tmp_path / "disk", "336k") as folder:
+        yield folder
 
 
 def test_disk(host_script: HostScripts, small_disk: Path) -> None:

@@ -304,7 +304,8 @@ def test_a_cancelled_iteration_cancels_what_has_not_begun(tmp_path: Path) -> Non
     async def main() -> None:
         blocking = proxy.sleep(0.3)
         task = asyncio.create_task(iterate())
-        await asyncio.sleep(0.05)
+        while not results._outcomes.calls:
+            await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

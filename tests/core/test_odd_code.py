@@ -37,7 +37,7 @@ def test_what_can_be_looked_at_is_described_and_nothing_is_run() -> None:
     assert {"ok", "loops", "callable", "retries"} <= {name for name, entry in found.items() if entry[0]}
     assert {"row", "with space", "ä", "slot", "nested", "module"} <= set(found)
     assert not {"", "a.b", "a..b"} & set(found)
-    assert found["retries"] == (True, False, 0, 0.0)
+    assert found["retries"] == (True, False, 0, 0.0, 0, 0, False)
     assert max(map(len, found)) <= 4096
     assert set(hosted.Hosted(odd.OddDir()).describe()) == {"ok"}
     tree = hosted.Hosted(odd.Tree()).describe()

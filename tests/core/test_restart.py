@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import os
 import random
 import signal
@@ -264,6 +265,7 @@ def test_500_restarts_leave_the_host_as_it_was(restarts: int) -> None:
     me = psutil.Process()
 
     def state() -> tuple[int, int, int]:
+        gc.collect()  # what an earlier test of this process has left in circles is not of these restarts
         return me.num_fds(), threading.active_count(), len(me.children(recursive=True))
 
     def memory() -> tuple[int, int]:
@@ -280,7 +282,7 @@ def test_500_restarts_leave_the_host_as_it_was(restarts: int) -> None:
             wait_until(lambda: knows_spare(ref))
             seen[number] = (state(), memory())
     assert ref.generation == restarts + 1
-    assert seen[restarts][0] == seen[10][0]
+    assert all(now <= then for now, then in zip(seen[restarts][0], seen[10][0], strict=True)), seen
     assert seen[restarts][1][0] <= seen[settled][1][0] + 2
     assert seen[restarts][1][1] <= seen[settled][1][1] + (2 << 20)
     ref.stop()

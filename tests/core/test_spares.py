@@ -13,6 +13,7 @@ import pytest
 from piactors import IsolateRef
 from piactors._host import runtime
 from tests.children.actors import Worker
+from tests.orphans.support import state_of
 from tests.support import wait_until
 
 PRELOAD = ["colorsys"]
@@ -88,7 +89,7 @@ def test_a_spare_that_was_stopped_costs_a_fork(first: IsolateRef) -> None:
     wait_until(lambda: len(spares(first)) == 1)
     (spare,) = spares(first)
     os.kill(spare, signal.SIGSTOP)
-    wait_until(lambda: psutil.Process(spare).status() == psutil.STATUS_STOPPED)
+    wait_until(lambda: all(state_of(thread.id) == "T" for thread in psutil.Process(spare).threads()))
     second = started()
     assert second.pid != spare
     assert second.proxy().greet("you").get(timeout=10) == "hello, you"

@@ -1,4 +1,5 @@
-"""Fuzzing of all that the host reads of an isolate: frames, plain values, replies, errors, descriptions.
+"""Fuzzing of all that the host reads of an isolate: frames, plain values, replies, errors, descriptions, requests, and
+what is said of things that go by reference (`reference_rules`, `request_rules`).
 
 With atheris, which wants an environment of its own (it is no dependency of the tests)::
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import decimal
 import importlib
+import logging
 import pathlib
 import random
 import sys
@@ -33,6 +35,8 @@ with contextlib.suppress(ImportError):
 
 import attrs
 import numpy
+import reference_rules
+import request_rules
 
 from piactors._codec import decode, foreign_records
 from piactors._isolate.frames import check_description
@@ -196,7 +200,8 @@ def _some_value(raw: bytes) -> Any:
         return raw.decode("utf-8", "replace")
 
 
-RULES: tuple[Callable[[bytes], None], ...] = (frames, plain, value, error, described, description, record)
+OWN_RULES: tuple[Callable[[bytes], None], ...] = (frames, plain, value, error, described, description, record)
+RULES = OWN_RULES + reference_rules.RULES + request_rules.RULES
 
 
 def one_input(data: bytes) -> None:
@@ -278,7 +283,7 @@ def seeds() -> list[bytes]:
         for payload in (b"", b"x" * 40, b"y" * 900)
     ]
     found = [b"\0" + stream for stream in streams]
-    for number in range(1, len(RULES)):
+    for number in range(1, len(OWN_RULES)):
         prefix = bytes((number,))
         for raw in coded:
             if RULES[number] is value:
@@ -287,6 +292,8 @@ def seeds() -> list[bytes]:
                 found += [prefix + bytes((field, 255)) + raw for field in range(12)]
             else:
                 found.append(prefix + raw)
+    for rule, inputs in {**reference_rules.seeds(), **request_rules.seeds()}.items():
+        found += [bytes((RULES.index(rule),)) + raw for raw in inputs]
     return found
 
 
@@ -338,12 +345,14 @@ def _run_noting(data: bytes) -> None:
 def _shrink_direct() -> None:
     """Let short inputs reach what large payloads do."""
     wire.DIRECT_FROM = 32
-    wire._FIRST_ALLOCATION = 16
+    wire.MAPPED_FROM = 100
+    wire.FIRST_ALLOCATION = 16
 
 
 def main(arguments: list[str]) -> None:
     """Run as the module's text says."""
     _shrink_direct()
+    logging.disable()  # that a call of something lent has failed is logged, as it should be
     if "--random" in arguments:
         seconds = float(arguments[arguments.index("--random") + 1])
         seed = int(arguments[arguments.index("--seed") + 1]) if "--seed" in arguments else 0

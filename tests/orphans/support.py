@@ -167,7 +167,7 @@ class Watch:
         late = self.await_end(set(self._pidfds) - others, max(0.0, since + within - time.monotonic()))
         assert not late, self._report("watched processes are still there", late)
         marked = [pid for pid in self.marked() if pid not in others]
-        while marked and time.monotonic() < since + within:
+        while marked and time.monotonic() < since + (WITHIN if all(map(_is_ending, marked)) else within):
             marked = [pid for pid in self.marked() if pid not in others]
         assert not marked, self._report("processes that nobody watched are there", marked)
 
@@ -356,6 +356,18 @@ def _readable(fd: int, seconds: float) -> bool:
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     return bool(poller.poll(int(seconds * 1000)))
+
+
+def _is_ending(pid: int) -> bool:
+    """Whether a process was killed and waits for a disk, or has let go of its memory; or has ended meanwhile.
+
+    Both take the kernel a moment; a launcher that was let go of before its host ends may do so after it.
+    """
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "D" or not Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True
 
 
 def _environ(pid: int) -> bytes:

@@ -162,6 +162,28 @@ def test_an_isolate_that_is_traced_when_it_dies_has_ended(watch: Watch, who: str
     watch.assert_all_gone()
 
 
+def test_a_launcher_that_is_stopped_before_it_hands_a_spare_its_orders_is_woken(watch: Watch, tmp_path: Path) -> None:
+    """The host knows of the process by then, and the process waits for its launcher."""
+    lines = ["import os, signal", "from _pihost.fork import prefork", "given = prefork.hand_over"]
+    lines += ["def hand_over(*args):", "    os.kill(os.getpid(), signal.SIGSTOP)", "    given(*args)"]
+    (tmp_path / "stops.py").write_text("\n".join([*lines, "prefork.hand_over = hand_over", ""]))
+    script = """
+sys.path.insert(0, GIVEN["folder"])
+one = spawn("tracer:die", preload=["stops"])
+while len(family := psutil.Process(one.pid).parent().children()) < 2:
+    time.sleep(0.01)
+since = time.monotonic()
+two = spawn("tracer:die", preload=["stops"])
+say(is_spare=two.pid in {child.pid for child in family}, took=time.monotonic() - since)
+"""
+    host = watch.host("import psutil\n" + script, folder=str(tmp_path))
+    line = host.hear_line("took")
+    assert line["is_spare"]
+    assert line["took"] < 5
+    assert host.exit_code() == 0
+    watch.assert_all_gone()
+
+
 def test_a_preload_that_hangs_holds_nobody(watch: Watch, tmp_path: Path) -> None:
     """The start is late after its time, and the program ends at once."""
     (tmp_path / "hangs.py").write_text("import time\ntime.sleep(50)\n")

@@ -83,7 +83,7 @@ def check_log(log: Path, threads: int, calls: int) -> None:
     assert ran == {str(sender): list(range(calls)) for sender in range(threads)}
 
 
-@sizes("total", 10_000, soak=[50_000])
+@sizes("total", 30_000, soak=[50_000])
 @pytest.mark.parametrize("restart", ["temporary", "permanent"])
 def test_50000_calls_through_many_generations(restart: Any, total: int, seen: Seen, tmp_path: Path) -> None:
     log = tmp_path / "log"

@@ -10,6 +10,7 @@ from typing import Any
 
 from piactors._codec.definitions import Needs
 from piactors._codec.knowledge import Knowledge
+from piactors._codec.lending import Ledger
 from piactors._io.loop import Share
 from piactors._io.spin import Spin
 from piactors._process.control_channel import Answer
@@ -35,6 +36,7 @@ class MemoryProcess:
     def __init__(self, loop: Share, owner: ProcessOwner, order: ProcessOrder, make: Callable[[], Any]) -> None:
         self.number = order.number
         self.knowledge = Knowledge(None)
+        self.ledger = Ledger()
         self._loop, self._owner, self._make = loop, owner, make
         self._replies = Replies(True, frozenset(), order.max_frame)
         self._inbox: queue.SimpleQueue[wire.Frame | None] = queue.SimpleQueue()
@@ -178,6 +180,10 @@ class MemoryProcess:
 
     @property
     def unread(self) -> int:
+        return 0
+
+    @property
+    def unanswered(self) -> int:
         return 0
 
     def fault_text(self) -> str:

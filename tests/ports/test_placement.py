@@ -103,7 +103,7 @@ def make_order(number: int = 1) -> ProcessOrder:
     return ProcessOrder(
         number=number,
         how=spec.order,
-        init=spec.init(spec.urn, number, {}),
+        init=spec.init(spec.urn, number, number, {}),
         needs=spec.needs,
         output="discard",
         max_frame=options.max_frame,

@@ -1,4 +1,4 @@
-"""Where pykka's own tests come from: the sdist of the pykka that is installed."""
+"""Where the tests of pykka and pluggy come from: the sdists of those that are installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import tarfile
 from pathlib import Path
 
 VARIABLE = "PIACTORS_PYKKA_SDIST"
-"""Names an environment variable that may hold the path of the sdist, packed or unpacked."""
+"""Names an environment variable that may hold the path of pykka's sdist, packed or unpacked; another package's has its
+name in place of pykka's."""
 
 DOWNLOAD_SECONDS = 90
 
@@ -20,21 +21,22 @@ class NoSdist(Exception):
     """The sdist cannot be had; the text says why."""
 
 
-def installed_version() -> str:
-    """Return the version of the pykka that is installed."""
-    return importlib.metadata.version("pykka")
+def installed_version(package: str = "pykka") -> str:
+    """Return the version of the package that is installed."""
+    return importlib.metadata.version(package)
 
 
-def unpacked(folder: Path) -> Path:
+def unpacked(folder: Path, package: str = "pykka") -> Path:
     """Return a fresh copy of the unpacked sdist, below `folder`.
 
     Raises:
         NoSdist: where it cannot be had.
     """
-    given = os.environ.get(VARIABLE)
-    source = Path(given) if given else _downloaded(folder / "download")
+    variable = VARIABLE.replace("PYKKA", package.upper())
+    given = os.environ.get(variable)
+    source = Path(given) if given else _downloaded(folder / "download", package, variable)
     if not source.exists():
-        raise NoSdist(f"{VARIABLE} is {given!r}, and there is no such file")
+        raise NoSdist(f"{variable} is {given!r}, and there is no such file")
     target = folder / "unpacked"
     if source.is_dir():
         shutil.copytree(source, target / source.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -52,9 +54,9 @@ def _unpack(source: Path, target: Path) -> None:
         raise NoSdist(f"{source} cannot be unpacked: {error}") from error
 
 
-def _downloaded(folder: Path) -> Path:
+def _downloaded(folder: Path, package: str, variable: str) -> Path:
     """Download it with pip, which also gets the build backend, as a wheel: it looks into each sdist's metadata."""
-    wanted = f"pykka=={installed_version()}"
+    wanted = f"{package}=={installed_version(package)}"
     command = [
         sys.executable,
         "-m",
@@ -62,7 +64,7 @@ def _downloaded(folder: Path) -> Path:
         "download",
         "--quiet",
         "--no-binary",
-        "pykka",
+        package,
         "--no-deps",
         "--retries",
         "1",
@@ -77,5 +79,5 @@ def _downloaded(folder: Path) -> Path:
     found = sorted(folder.glob("*.tar.gz")) if folder.is_dir() else []
     if done.returncode != 0 or not found:
         last = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-        raise NoSdist(f"pip cannot download the sdist of {wanted}: {last}; {VARIABLE} may name one that is here")
+        raise NoSdist(f"pip cannot download the sdist of {wanted}: {last}; {variable} may name one that is here")
     return found[0]

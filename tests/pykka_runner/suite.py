@@ -1,4 +1,4 @@
-"""Runs pykka's tests in a pytest of their own, and reads what came of each."""
+"""Runs tests of pykka or pluggy in a pytest of their own, and reads what came of each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ TEST_SECONDS = 10
 SUITE_SECONDS = 120
 
 _NOT_PASSED_ON = ("PYTEST_", "COV_CORE_", VARIABLE)
-_PLUGINS = ("pykka_runner.plugin", "pytest_mock", "pytest_timeout")
 
 
 @attrs.frozen
@@ -50,16 +49,28 @@ class Run:
         return {outcome.test: outcome.text for outcome in self.outcomes if not outcome.passed}
 
 
-def run(root: Path, report: Path) -> Run:
+PYKKA = (
+    *("-p", "pykka_runner.plugin", "-p", "pytest_mock"),
+    *(f"--ignore=tests/{name}" for name in EXCLUDED),
+    "tests",
+)
+
+
+def run(root: Path, report: Path, arguments: Iterable[str] = PYKKA, **variables: str) -> Run:
     """Run the tests of an unpacked sdist; `report` is where the JUnit XML goes.
+
+    Args:
+        arguments: for pytest: which tests, and the plugin that has them run with piactors.
+        variables: of the environment, besides.
 
     Raises:
         RuntimeError: where pytest has not come to an end, or left no report.
     """
     output = report.with_suffix(".txt")  # a file: a pipe would stay open in whatever the tests leave behind
     with output.open("wb") as stream:
-        command = [sys.executable, "-m", "pytest", *_arguments(root, report)]
-        process = subprocess.Popen(command, cwd=root, env=_environment(), stdout=stream, stderr=subprocess.STDOUT)
+        command = [sys.executable, "-m", "pytest", *_arguments(root, report), *arguments]
+        environment = {**_environment(), **variables}
+        process = subprocess.Popen(command, cwd=root, env=environment, stdout=stream, stderr=subprocess.STDOUT)
         try:
             process.wait(SUITE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -74,19 +85,13 @@ def run(root: Path, report: Path) -> Run:
 
 
 def _arguments(root: Path, report: Path) -> list[str]:
-    plugins = [argument for plugin in _PLUGINS for argument in ("-p", plugin)]
-    ignored = [f"--ignore=tests/{name}" for name in EXCLUDED]
     return [
-        *plugins,
-        "-p",
-        "no:cacheprovider",
+        *("-p", "pytest_timeout", "-p", "no:cacheprovider"),
         f"--rootdir={root}",
         f"--junit-xml={report}",
         f"--timeout={TEST_SECONDS}",
         "--tb=short",
         "-v",
-        *ignored,
-        "tests",
     ]
 
 

@@ -16,6 +16,8 @@ OutcomeKind = Literal["value", "error", "cancelled", "gave_up", "refused"]
 CRASHES = frozenset({"IsolateCrashed", "LimitExceeded", "CallTimeout", "PoisonMessage"})
 NEVER_BEGUN = frozenset({"ActorDeadError", "MailboxFull", "NotSendable"})
 """Errors that say that the call has not begun."""
+COROUTINES = frozenset({"doze", "leave_asleep"})
+"""Methods that may have begun if their calls are cancelled: they end of that."""
 LATE_BEGIN = 5.0
 """Seconds after a blocking `ask` has given up, by which a call that had begun has written that down."""
 IN_TIME = 0.4
@@ -225,7 +227,9 @@ def runs_of(calls: Iterable[Call], runs: Mapping[int, Sequence[Run]]) -> Iterato
             yield of_call(call, "answered and never ran", f"begun {begun} times, ended {ended}")
         if answered and not call.retries and (begun, ended) != (1, 1):
             yield of_call(call, "answered, not run once", f"begun {begun} times, ended {ended}")
-        not_begun = outcome.kind in ("cancelled", "refused") or outcome.error in NEVER_BEGUN
+        # A coroutine that has begun may end of being cancelled.
+        cancelled = outcome.kind == "cancelled" and call.method not in COROUTINES
+        not_begun = cancelled or outcome.kind == "refused" or outcome.error in NEVER_BEGUN
         if begun and not_begun:
             yield of_call(call, "ran although it never begins", f"it ran {begun} times")
         late = [run.at - outcome.at for run in own if run.mark == "B" and run.at > outcome.at + LATE_BEGIN]

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from piactors._rules.budget import Budget
+from piactors._rules.exit import Exit
 from piactors._rules.moment import Moment
 from piactors._rules.supervisor.actions import (
     Action,
     Answer,
     Ended,
-    Exit,
     Forget,
     Release,
     Start,

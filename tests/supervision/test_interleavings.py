@@ -8,18 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from piactors._rules.budget import Budget
+from piactors._rules.exit import Exit
 from piactors._rules.moment import Moment
-from piactors._rules.supervisor.actions import (
-    Action,
-    Answer,
-    Ended,
-    Exit,
-    Forget,
-    Start,
-    StartRefused,
-    Stop,
-    WaitBeforeStart,
-)
+from piactors._rules.supervisor.actions import Action, Answer, Ended, Forget, Start, StartRefused, Stop, WaitBeforeStart
 from piactors._rules.supervisor.machine import SupervisorMachine
 from piactors._rules.supervisor.rules import ChildRule, TreeRule
 from piactors.exit_reason import ExitReason

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from piactors._rules.budget import Budget
+from piactors._rules.exit import Exit
 from piactors._rules.moment import Moment
 from piactors._rules.supervisor.actions import (
     Action,
     Answer,
     BudgetExceeded,
     Ended,
-    Exit,
     Forget,
     Release,
     Start,

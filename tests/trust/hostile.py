@@ -267,6 +267,10 @@ class HostileActor(ProcessActor):
         """Run a function of the targets."""
         return getattr(targets(), target)(*args, **kwargs)
 
+    def hold(self, thing: Any) -> None:
+        """Hold what is lent."""
+        self.held = [*getattr(self, "held", ()), thing]
+
 
 def targets() -> Any:
     """In an isolate: return the module of the targets."""
@@ -316,10 +320,9 @@ def observe(attack: Attack, handler: Formatting, sibling: Sibling) -> Outcome:
         finally:
             outcome.pids = [child.pid for child in psutil.Process().children(recursive=True)]
         outcome.drained = _drained()
-    settles(lambda: not _extra(_fds(), fds) and not _extra(_threads(), threads))
+    outcome.extra_fds, outcome.extra_threads = _left(fds, threads)
     outcome.grown = _peak() - memory
     outcome.sibling_worst, outcome.sibling_error = sibling.worst, sibling.error
-    outcome.extra_fds, outcome.extra_threads = _extra(_fds(), fds), _extra(_threads(), threads)
     outcome.new_modules = [name for name in set(sys.modules) - modules if "hostile" in name]
     outcome.io_failed = not any(thread.name == "piactors-io" for thread in threading.enumerate())
     outcome.log_failures = handler.failures
@@ -354,6 +357,22 @@ def settles(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
             return False
         threading.Event().wait(0.01)
     return True
+
+
+def _left(fds: list[str], threads: list[str]) -> tuple[list[str], list[str]]:
+    """Return what is there now and was not before, when it has settled.
+
+    One look decides: the host itself opens a folder for a moment now and then, and a second look may find that.
+    """
+    left: tuple[list[str], list[str]] = ([], [])
+
+    def is_clean() -> bool:
+        nonlocal left
+        left = _extra(_fds(), fds), _extra(_threads(), threads)
+        return left == ([], [])
+
+    settles(is_clean)
+    return left
 
 
 def _fds() -> list[str]:
@@ -476,6 +495,51 @@ def _actor(attack: Attack) -> Any:
     return HostileActor.with_options(_options(attack)).start()
 
 
+class Lent:
+    """What is lent to an isolate that attacks: it does nothing, or takes its time."""
+
+    def __init__(self) -> None:
+        self.waits = threading.Event()
+
+    def nap(self) -> None:
+        """Take as long as the attack does."""
+        self.waits.wait(PATIENCE)
+
+
+class Busy(ProcessActor):
+    """Has no time for messages."""
+
+    def nap(self, seconds: float) -> None:
+        """Take a while."""
+        time.sleep(seconds)
+
+
+def lent(attack: Attack, outcome: Outcome) -> None:
+    """Lend an actor things; it attacks with frames that name one of them: `args` are its name, kind, flags, the payload
+    without the number of the thing, and how many bytes are sent.
+    """
+    ref, slow, topic = _actor(attack), Lent(), piactors.Topic("news", buffer=10)
+    busy = Busy.with_options(IsolationOptions(name="busy")).start()
+    busy.proxy().nap.defer(PATIENCE)
+    things = {"future": piactors.Future(), "object": piactors.by_ref(slow), "ref": busy, "topic": topic}
+    things["caller"] = piactors.by_ref(slow.nap, run="caller")
+    held: set[int] = set()
+    numbers = {}
+    for name, thing in things.items():
+        ref.proxy().hold(thing).get(timeout=20)
+        now = {loan.number for loan in ref._isolate.life.current.process.ledger}
+        numbers[name], held = min(now - held), now
+    name, kind, flags, rest, total = attack.args
+    raw = numbers[name].to_bytes(8, "little") + rest
+    started = time.monotonic()
+    call = ref.proxy().attack(attack.target, (kind, flags, raw, total), attack.kwargs)
+    _record(outcome, started, lambda: call.get(timeout=attack.bound))
+    slow.waits.set()
+    outcome.more["held"] = len(things)
+    _terminated(ref, outcome)
+    busy.terminate(timeout=20)
+
+
 def start(attack: Attack, outcome: Outcome) -> None:
     """Attack before the isolate is ready; where it becomes ready, use its description and its method."""
     started = time.monotonic()
@@ -549,7 +613,7 @@ def _terminated(ref: Any, outcome: Outcome) -> None:
 
 WAYS: dict[str, Callable[[Attack, Outcome], None]] = {
     way.__name__: way
-    for way in (invoke, invoke_twice, tell, actor, actor_deaf, start, give_up, lent_output, lying_page)
+    for way in (invoke, invoke_twice, tell, actor, actor_deaf, lent, start, give_up, lent_output, lying_page)
 }
 
 

@@ -12,7 +12,8 @@ import pytest
 from hostile import GROWTH, SIBLING_SECONDS, Attack, Host, Outcome, marker
 
 from piactors.pihost.plain import encode as plain_encode
-from piactors.pihost.wire import wire
+from piactors.pihost.values import uses
+from piactors.pihost.wire import batches, wire
 from tests.tiers import sizes
 
 pytestmark = [
@@ -195,7 +196,9 @@ def test_an_answer_with_the_highest_number_retires_the_isolate() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [wire.REPLY, wire.ERROR, wire.DONE, wire.SKIPPED], ids=["REPLY", "ERROR", "DONE", "SKIPPED"]
+    "kind",
+    [wire.REPLY, wire.ERROR, wire.DONE, wire.SKIPPED, wire.CANCELLED],
+    ids=["REPLY", "ERROR", "DONE", "SKIPPED", "CANCELLED"],
 )
 def test_a_second_answer_retires_the_isolate(kind: int) -> None:
     outcome = attacked("answer_and_return", kind, way="invoke_twice")
@@ -203,14 +206,16 @@ def test_a_second_answer_retires_the_isolate(kind: int) -> None:
     assert "ProtocolError" in (outcome.detail or "")
 
 
-@pytest.mark.parametrize("kind", [wire.DONE, wire.SKIPPED], ids=["DONE", "SKIPPED"])
+@pytest.mark.parametrize("kind", [wire.DONE, wire.SKIPPED, wire.CANCELLED], ids=["DONE", "SKIPPED", "CANCELLED"])
 def test_a_call_left_without_an_answer_fails_and_retires_the_isolate(kind: int) -> None:
     outcome = attacked("skipped_and_more", kind)
     assert outcome.error == "ProtocolError"
     assert "ProtocolError" in (outcome.detail or "")
 
 
-@pytest.mark.parametrize("kind", [wire.REPLY, wire.ERROR, wire.SKIPPED], ids=["REPLY", "ERROR", "SKIPPED"])
+@pytest.mark.parametrize(
+    "kind", [wire.REPLY, wire.ERROR, wire.SKIPPED, wire.CANCELLED], ids=["REPLY", "ERROR", "SKIPPED", "CANCELLED"]
+)
 def test_a_reply_to_a_tell_retires_the_isolate(kind: int) -> None:
     outcome = attacked("answer_and_return", kind, way="tell")
     assert outcome.error in ("IsolateCrashed", "ActorDeadError")
@@ -234,7 +239,7 @@ def test_what_belongs_to_the_control_channel_does_not_come_on_the_data_channel(n
     retired(attacked("send_kind", getattr(wire, name), "data", 1, plain_encode.encode(payloads.get(name))))
 
 
-@pytest.mark.parametrize("name", ["READY", "START_FAILED", "REPLY", "ERROR", "DONE", "SKIPPED", "REQUEST"])
+@pytest.mark.parametrize("name", ["READY", "START_FAILED", "REPLY", "ERROR", "DONE", "SKIPPED", "CANCELLED", "REQUEST"])
 def test_what_belongs_to_the_data_channel_does_not_come_on_the_control_channel(name: str) -> None:
     payload = plain_encode.encode(DESCRIBED if name in ("ERROR", "START_FAILED") else {})
     retired(attacked("send_kind", getattr(wire, name), "control", 1, payload))
@@ -293,6 +298,7 @@ def test_a_second_greeting_retires_the_isolate(payload: Any) -> None:
         ("REPLY", "data", None),
         ("DONE", "data", None),
         ("SKIPPED", "data", None),
+        ("CANCELLED", "data", None),
         ("ERROR", "data", DESCRIBED),
         ("REQUEST", "data", ("stop",)),
         ("RESPONSE", "control", None),
@@ -318,7 +324,17 @@ def test_a_failed_start_said_twice_retires_the_isolate() -> None:
 # --- requests -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("payload", [("stop",), ("tell", b"x"), ("ask", b"x"), None])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        ("stop",),
+        ("tell", b"x", b""),
+        ("ask", b"x", b""),
+        ("timer", 1, 0.0, 0, b"x", b""),
+        ("end_timer", 1),
+        None,
+    ],
+)
 def test_a_request_of_what_is_no_actor_retires_the_isolate(payload: Any) -> None:
     retired(attacked("request", payload))
 
@@ -333,11 +349,20 @@ def test_a_request_of_what_is_no_actor_retires_the_isolate(payload: Any) -> None
         ("unknown",),
         ("tell", "text"),
         ("tell",),
+        ("tell", b"x", b"y", b"z"),
         ("tell", b"x", b"y"),
+        ("timer", 1, 0.0, 0, b"x"),
+        ("timer", 1, 1, 0, b"x", b""),
+        ("timer", 1, -1.0, 0, b"x", b""),
+        ("timer", 1, float("nan"), 0, b"x", b""),
+        ("timer", 1, float("inf"), 0, b"x", b""),
+        ("timer", 1, 0.0, 1, b"x", b""),
+        ("timer", 1, 0.0, 0, b"x", b"y"),
+        ("timer", 10**5000, 0.0, 0, b"x", b""),
+        ("timer", -1, 0.0, 0, b"x", b""),
+        ("end_timer",),
+        ("end_timer", 1.0),
         (["tell"], b"x"),
-        ("post", "future", "token", "settle", 1, 0, b""),
-        ("post", "future", "token", "run", True, 0, b""),
-        ("post", "file", "token", "settle", True, 0, b""),
         "a text",
         {"tell": b"x"},
         ("x" * MIB,),
@@ -352,10 +377,19 @@ def test_a_request_of_what_is_no_actor_retires_the_isolate(payload: Any) -> None
         "text",
         "missing",
         "surplus",
+        "lends-garbage",
+        "timer-short",
+        "timer-int",
+        "timer-negative",
+        "timer-nan",
+        "timer-infinite",
+        "timer-no-period",
+        "timer-lends-garbage",
+        "timer-of-a-huge-number",
+        "timer-of-a-negative-number",
+        "end-timer-short",
+        "end-timer-float",
         "unhashable",
-        "int-for-bool",
-        "unknown-operation",
-        "unknown-kind",
         "plain-text",
         "dict",
         "long-name",
@@ -381,26 +415,189 @@ def test_a_request_with_a_pickle_inside_is_no_code_of_the_host() -> None:
         retired(attacked("request", None, payload, way="actor", options={"trust": "data"}))
 
 
-@pytest.mark.parametrize(
-    "operation",
-    [("stop",), ("post", "future", "0" * 32, "settle", True, 0, b""), ("post", "future", "", "settle", False, 1, b"x")],
-)
+@pytest.mark.parametrize("operation", [("stop",)])
 def test_requests_whose_answers_are_never_read_do_not_fill_the_host(operation: Any) -> None:
     outcome = attacked("requests_unread", operation, 128 * MIB, way="actor_deaf", options={"trust": "data"})
     assert outcome.error is not None
 
 
-@pytest.mark.parametrize(
-    "payload", [("stop",), ("tell", b"x"), ("ask", b"x"), ("post", "future", "", "settle", True, 0, b"")]
-)
+@pytest.mark.parametrize("payload", [("stop",), ("tell", b"x", b""), ("ask", b"x", b"")])
 def test_a_request_on_the_control_channel_retires_an_actor_too(payload: Any) -> None:
     retired(attacked("request", payload, None, "control", way="actor"))
 
 
-@pytest.mark.parametrize("operation", [("tell", b"x" * 1000), ("tell", b""), ("ask", b"x" * 1000), ("stop",)])
+@pytest.mark.parametrize(
+    "operation", [("tell", b"x" * 1000, b""), ("tell", b"", b""), ("ask", b"x" * 1000, b""), ("stop",)]
+)
 def test_messages_that_an_actor_sends_to_itself_do_not_fill_the_host(operation: Any) -> None:
     outcome = attacked("requests_unread", operation, 128 * MIB, way="actor", options={"trust": "data"})
     assert outcome.error is not None
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_timers_that_an_actor_sets_do_not_fill_the_host(size: int) -> None:
+    outcome = attacked("timers", size, 128 * MIB, way="actor", options={"trust": "data"})
+    assert outcome.error is not None
+
+
+# --- what goes by reference --------------------------------------------------------------------------
+
+
+def used(thing: int = 1, answer: int = uses.ON_CONTROL, **more: Any) -> tuple[int, int, int, bytes]:
+    """Return a frame that asks something of a thing."""
+    use = uses.Use(thing, 0, -1.0, "call", answer, 0, "", b"", b"")._replace(**more)
+    flags, payload = uses.packed(use)
+    return wire.USE, flags, 1, payload
+
+
+def entries(*found: Any) -> bytes:
+    return plain_encode.encode(list(found))
+
+
+OWN = 1 << 60
+"""The number of a thing of a process that does not exist."""
+
+
+@pytest.mark.parametrize("way", ["invoke", "actor"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        [used(1)],
+        [used(OWN)],
+        [used((1 << 64) - 1)],
+        [used(0, operation="whereis", name="x")],
+        [(wire.USE, 0, 1, b"")],
+        [(wire.USE, 0, 1, b"x" * 100)],
+        [(wire.USE, 0, 1, b"\xff" * 23)],
+        [(wire.USE, wire.LENDS, 1, used()[3])],
+        [used(1, lends=b"garbage")],
+        [used(1, lends=entries((OWN, "", ())))],
+        [used(1, lends=entries((OWN, "object", ("x", None)), 5))],
+        [(wire.LEND, 0, 1, b"garbage")],
+        [(wire.LEND, 0, 1, plain_encode.encode({"a": 1}))],
+        [(wire.LEND, 0, 1, entries((3, "", ())))],
+        [(wire.LEND, 0, 1, entries(("3", "", ())))],
+        [(wire.LEND, 0, 1, entries((True, "object", ("x", None))))],
+        [(wire.LEND, 0, 1, entries((10**5000, "", ())))],
+        [(wire.LEND, 0, 1, entries((-1, "", ())))],
+        [(wire.LEND, 0, 1, entries((OWN, ["object"], ())))],
+        [(wire.LEND, 0, 1, entries(*[(OWN + n, "object", ("x", None)) for n in range(2000)]))],
+        [(wire.LEND, 0, 1, entries())] * 2,
+        [(wire.LEND, 0, number, entries()) for number in range(300)],
+        [(wire.REPLY, wire.LENDS, 1, NOTHING)],
+    ],
+    ids=[
+        "not-held",
+        "of-others",
+        "largest",
+        "the-host-itself",
+        "empty",
+        "garbage",
+        "no-operation",
+        "no-entries",
+        "garbage-lent",
+        "gives-back-what-it-does-not-hold",
+        "an-entry-that-is-none",
+        "lends-garbage",
+        "lends-a-dict",
+        "gives-back-not-held",
+        "a-number-that-is-a-text",
+        "a-number-that-is-a-bool",
+        "a-huge-number",
+        "a-negative-number",
+        "a-kind-that-is-a-list",
+        "too-many",
+        "twice",
+        "answers-that-do-not-come",
+        "an-answer-that-lends-untold",
+    ],
+)
+def test_what_it_does_not_hold_and_what_is_malformed_retires_it(way: str, raw: Any) -> None:
+    if way == "actor" and raw[0][3][:8] == bytes(8):
+        pytest.skip("an actor may ask the host itself")
+    retired(attacked("frames", raw, way=way, options={"trust": "data"}))
+
+
+@pytest.mark.parametrize("flags", [0, wire.BATCH, wire.BATCH | wire.LENDS, wire.BATCH | wire.SHARED])
+def test_a_part_of_an_answer_that_has_none_retires_it(flags: int) -> None:
+    batch = batches.packed([(wire.PLAIN, NOTHING, 0)], is_last=False)
+    retired(attacked("reply", batch, flags, wire.PART))
+    retired(attacked("frames", [(wire.PART, flags, 1 << 40, batch)]))
+    retired(attacked("frames", [(wire.PART, flags, 1, batch)], "control"))
+
+
+@pytest.mark.parametrize("raw", [b"", b"garbage", batches.packed([(wire.PLAIN, NOTHING, 0)], is_last=False)])
+def test_items_in_the_place_of_a_result_are_no_result(raw: bytes) -> None:
+    outcome = attacked("reply", raw, wire.BATCH)
+    assert outcome.error == "UntrustedReply"
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        b"garbage",
+        plain_encode.encode([1, 1]),
+        plain_encode.encode([1]),
+        plain_encode.encode(["1", 1]),
+        plain_encode.encode({}),
+        plain_encode.encode([1, 10**5000]),
+        plain_encode.encode([10**5000, 1]),
+    ],
+    ids=["garbage", "not-held", "odd", "texts", "dict", "huge-count", "huge-number"],
+)
+def test_a_drop_of_what_it_does_not_hold_retires_it(counts: bytes) -> None:
+    retired(attacked("frames", [(wire.DROP, 0, 0, counts)], "control"))
+
+
+def test_drops_that_wait_forever_do_not_fill_the_host() -> None:
+    outcome = attacked("flood", wire.DROP, [1, 1], 64 * MIB)
+    assert outcome.error is not None
+
+
+@pytest.mark.parametrize("kind", [wire.USE, wire.LEND, wire.AWAIT])
+def test_what_goes_by_reference_has_no_place_on_the_other_channel(kind: int) -> None:
+    raw = [(kind, 0, 1, used()[3] if kind == wire.USE else entries((3, "", ())))]
+    retired(attacked("frames", raw, "control"))
+
+
+def test_answers_that_are_awaited_and_never_read_do_not_fill_the_host() -> None:
+    outcome = attacked("frames_unread", wire.AWAIT, 0, b"", 64 * MIB)
+    assert outcome.error is not None
+
+
+def of_lent(operation: str, answer: int = uses.ON_CONTROL, **more: Any) -> tuple[int, bytes]:
+    """Return the flags and the payload of a use, without the number of the thing."""
+    _, flags, _, payload = used(0, answer, operation=operation, **more)
+    return flags, payload[8:]
+
+
+CALLED = plain_encode.encode(((), {}))
+
+
+@pytest.mark.parametrize(
+    ("thing", "use"),
+    [
+        ("future", of_lent("outcome")),
+        ("object", of_lent("call", name="nap", payload=CALLED)),
+        ("ref", of_lent("call", name="nap", payload=CALLED)),
+        ("ref", of_lent("call", uses.UNWANTED, name="nap", payload=CALLED)),
+        ("ref", of_lent("call", uses.UNWANTED, name="nap", payload=b"x" * 100_000)),
+        ("ref", of_lent("about")),
+        ("ref", of_lent("watch", payload=CALLED)),
+        ("topic", of_lent("call", name="stream", payload=CALLED)),
+    ],
+    ids=["outcomes", "calls", "asks", "tells", "large-tells", "questions", "watches", "subscriptions"],
+)
+def test_what_is_asked_faster_than_it_is_done_does_not_fill_the_host(thing: str, use: tuple[int, bytes]) -> None:
+    flags, rest = use
+    retired(attacked("frames_unread", thing, wire.USE, flags, rest, 64 * MIB, way="lent", options={"trust": "data"}))
+
+
+def test_subscriptions_one_after_the_other_do_not_fill_the_host() -> None:
+    flags, rest = of_lent("call", name="stream", payload=CALLED)
+    more: dict[str, Any] = {"way": "lent", "options": {"trust": "data"}, "bound": 4.0}
+    outcome = attacked("frames_in_turn", "topic", wire.USE, flags, rest, 5000, **more)
+    assert outcome.error == "Timeout"
 
 
 # --- floods ---------------------------------------------------------------------------------------
@@ -862,7 +1059,9 @@ def test_a_table_of_a_segment_that_was_not_announced_retires_the_isolate() -> No
     retired(attacked("shared_reply", 7, [(64, 10)], False))
 
 
-@pytest.mark.parametrize("kind", [wire.ERROR, wire.DONE, wire.SKIPPED], ids=["ERROR", "DONE", "SKIPPED"])
+@pytest.mark.parametrize(
+    "kind", [wire.ERROR, wire.DONE, wire.SKIPPED, wire.CANCELLED], ids=["ERROR", "DONE", "SKIPPED", "CANCELLED"]
+)
 def test_only_replies_lie_in_segments(kind: int) -> None:
     retired(attacked("shared_reply", 1, [(64, 100)], True, kind))
 

@@ -84,7 +84,7 @@ def declared_proxies(ref: IsolateRef[Calc]) -> None:
     p.add()  # finds: call-arg | reportCallIssue
     p.add.defer("x")  # finds: arg-type | reportArgumentType
     p.add.with_options(call_timeout=2)("x")  # finds: arg-type | reportArgumentType
-    p.add.with_options(timeout=2)(1)  # finds: call-arg | reportCallIssue
+    p.add.with_options(tries=2)(1)  # finds: call-arg | reportCallIssue
     text: str = p.add(1).get(timeout=1)  # finds: assignment | reportAssignmentType
     base: str = p.base.get()  # finds: assignment | reportAssignmentType
     print(text, base)

@@ -75,7 +75,10 @@ class Scene:
         self.later: list[Any] = []
         loop: Any = SimpleNamespace(call_soon=lambda *call: self.later.append(call))
         spec: Any = SimpleNamespace(
-            name="one", trusts_objects=True, options=IsolationOptions(mailbox_capacity=CAPACITY, spin=False)
+            name="one",
+            trusts_objects=True,
+            own_interpreter=True,
+            options=IsolationOptions(mailbox_capacity=CAPACITY, spin=False),
         )
         decoder: Any = None
         self.delivery = Delivery(spec, loop, decoder, lambda message: LookupError())

@@ -26,7 +26,7 @@ import pytest
 import piactors
 from piactors._future import outcome as future_module
 from piactors._host import runtime
-from piactors._values import futures as crossing
+from piactors._values import futures as lent_futures
 from piactors.errors import PiactorsError
 from piactors.future import Future, run_callbacks_with
 
@@ -926,28 +926,26 @@ def test_a_pickled_future_is_itself_where_it_was_made() -> None:
         for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
             assert pickle.loads(pickle.dumps(future, protocol)) is future
         assert copy.copy(future) is copy.deepcopy(future) is future
-        handle = crossing.border.keep(crossing.FUTURE, future)
-        assert crossing.received(*handle) is future
-        assert crossing.border.keep(crossing.FUTURE, future) == handle
 
 
-def test_a_future_of_which_nobody_holds_any_is_a_stand_in_that_refuses() -> None:
-    """It can be set in an isolate alone, and asked for in the host alone."""
+def test_a_pickled_future_that_is_gone_or_of_another_process_is_refused() -> None:
     payload = pickle.dumps(Future())
-    found = pickle.loads(payload)
-    assert type(found) is crossing.SettableFuture
-    with pytest.raises(PiactorsError):
-        found.get()
-    with pytest.raises(PiactorsError):
-        found.set(1)
+    with pytest.raises(PiactorsError, match="in the arguments of a call"):
+        pickle.loads(payload)
 
 
-def test_tokens_are_not_to_be_guessed() -> None:
-    """Each has its own, of 128 random bits."""
-    futures: list[Future[int]] = [Future() for _ in range(100)]
-    tokens = {crossing.border.keep(crossing.FUTURE, future).token for future in futures}
-    assert len(tokens) == 100
-    assert all(len(token) == 32 for token in tokens)
+def test_a_lent_future_is_one_thing_and_lives_as_long_as_somebody_holds_it() -> None:
+    """Its loan holds it, and nothing of it holds the loan: what nobody borrows is gone at once."""
+    future: Future[int] = Future()
+    loan = lent_futures.lend(future)
+    assert lent_futures.lend(future) is loan
+    number, alive = loan.number, weakref.ref(future)
+    del future
+    assert alive() is not None
+    del loan
+    assert alive() is None
+    other: Future[int] = Future()
+    assert lent_futures.lend(other).number != number
 
 
 @pytest.mark.parametrize("way", ["get", "exception"])

@@ -8,6 +8,7 @@ import random
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -655,3 +656,18 @@ def test_an_idle_loop_takes_no_time(loop: Loop, pipes: Callable[[], tuple[int, i
     used = time.clock_gettime(clock) - before
     on_loop(loop, lambda: loop.unwatch(read))
     assert used < 0.02
+
+
+def test_a_timer_that_was_cancelled_holds_nothing(loop: Loop) -> None:
+    """It stays in the list until it is due."""
+
+    class Owner:
+        def called(self) -> None: ...
+
+        def told(self, error: BaseException) -> None: ...
+
+    owner = Owner()
+    gone = weakref.ref(owner)
+    loop.call_later(1000, owner.called, owner.told).cancel()
+    del owner
+    assert gone() is None

@@ -267,6 +267,79 @@ def test_taking_the_calls_leaves_the_stops() -> None:
     assert box.close() == [stop]
 
 
+# In the middle of what runs
+
+
+def nested(box: Mailbox) -> tuple[Message, list[Message], Message]:
+    """One call runs, others were sent and are taken back, and the last one is to run in the middle of the first."""
+    runs, *others = sent(box, *(call() for _ in range(WINDOW)))
+    box.recall(others)
+    last = others.pop()
+    assert box.nest(last)
+    return runs, others, last
+
+
+def test_what_runs_in_the_middle_is_sent_alone_though_the_window_is_full() -> None:
+    box = mailbox()
+    runs, others, last = nested(box)
+    assert send_all(box) == [last]
+    assert last.seq == WINDOW + 1, "numbers go on, so nothing between the two has begun"
+    assert box.number(call(), 1) == 0
+    assert box.number_many([call()], 1) == 0
+    for seq in range(2, WINDOW + 1):
+        assert box.is_recalled(seq)
+    answered(box, last.seq)
+    answered(box, runs.seq)
+    assert send_all(box) == others
+
+
+def test_it_may_be_entered_more_often_than_the_window_is_long() -> None:
+    box = mailbox()
+    (runs,) = sent(box, call())
+    for number in range(2, 10 * WINDOW):
+        inner = call()
+        box.put(inner)
+        assert box.nest(inner)
+        assert send_all(box) == [inner]
+        assert inner.seq == number
+        answered(box, number)
+    assert box.depth() == 0
+    assert sent(box, call()) == [], "but what does not run in its middle waits for it"
+    answered(box, runs.seq)
+    assert len(send_all(box)) == 1
+
+
+def test_what_is_taken_back_does_not_run_in_the_middle_any_more() -> None:
+    box = mailbox()
+    runs, others, last = nested(box)
+    send_all(box)
+    box.recall([last])
+    assert not box.nests(last)
+    assert next(iter(box.waiting)) is last
+    for seq in range(2, WINDOW + 2):
+        assert box.is_recalled(seq)
+    answered(box, runs.seq)
+    assert send_all(box) == [last, *others]
+
+
+@pytest.mark.parametrize("begun", [1, WINDOW + 1])
+def test_what_runs_in_the_middle_has_begun_or_not_when_the_process_ends(begun: int) -> None:
+    box = mailbox()
+    runs, others, last = nested(box)
+    send_all(box)
+    aftermath = box.generation_ended(Evidence(begun))
+    assert aftermath.crashed == ([runs] if begun == 1 else [runs, last])
+    assert send_all(box) == ([last, *others] if begun == 1 else others)
+
+
+def test_what_does_not_wait_cannot_be_next() -> None:
+    box = mailbox()
+    (runs,) = sent(box, call())
+    assert not box.nest(runs)
+    assert not box.nest(call())
+    assert box.depth() == 0
+
+
 def test_closing_takes_out_all_that_waits_and_nothing_is_sent_any_more() -> None:
     """What is on its way stays on its way."""
     box, way, waits = mailbox(), Message("stop", b""), call()

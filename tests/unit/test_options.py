@@ -17,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from piactors import options as options_module
+from piactors.environment_spec import EnvironmentSpec
 from piactors.limits import Heartbeat, IsolationLimits, Recycle
 from piactors.options import (
     DEFAULT_INHERITED_ENV,
@@ -44,6 +45,7 @@ def local_class() -> type:
 DEFAULTS: dict[str, Any] = {
     "name": None,
     "python": None,
+    "environment": None,
     "sys_path": (),
     "cwd": None,
     "env": None,
@@ -59,6 +61,8 @@ DEFAULTS: dict[str, Any] = {
     "backoff": None,
     "concurrency": 1,
     "mailbox_capacity": None,
+    "channels": "auto",
+    "on_cycle": "fail",
     "overflow": "block",
     "while_restarting": "queue",
     "limits": None,
@@ -88,6 +92,7 @@ BACKOFF_DEFAULTS: dict[str, Any] = {
 ACCEPTED: dict[str, list[tuple[Any, Any]]] = {
     "name": [("worker", "worker")],
     "python": [(PurePosixPath("envs/blur/bin/python"), "envs/blur/bin/python"), ("/not/there", "/not/there")],
+    "environment": [(EnvironmentSpec(python="3.12"), EnvironmentSpec(python="3.12"))],
     "sys_path": [(["a", PurePosixPath("b/c")], ("a", "b/c")), ((name for name in "ab"), ("a", "b"))],
     "cwd": [(PurePosixPath("/srv"), "/srv")],
     "env": [({}, {}), ({"A": "", "B": "x=y"}, {"A": "", "B": "x=y"})],
@@ -103,6 +108,8 @@ ACCEPTED: dict[str, list[tuple[Any, Any]]] = {
     "backoff": [(Backoff(), Backoff())],
     "concurrency": [(256, 256)],
     "mailbox_capacity": [(1, 1)],
+    "channels": [("direct", "direct"), ("routed", "routed")],
+    "on_cycle": [("wait", "wait")],
     "overflow": [("fail", "fail"), ("drop_oldest", "drop_oldest")],
     "while_restarting": [("fail", "fail")],
     "limits": [(IsolationLimits(), IsolationLimits())],
@@ -126,6 +133,7 @@ Refused = tuple[str, str, list[Any], list[Any]]
 REFUSED: list[Refused] = [
     ("name", "use a non-empty str without NUL or lone surrogates, or None", ["", "a\0b", "a\ud800"], [3, b"worker"]),
     ("python", "use a non-empty path (str or os.PathLike, no NUL), or None", ["", "\0"], [3, b"python"]),
+    ("environment", "use an EnvironmentSpec or an Environment of piactors.environments, or None", [], ["numpy", 3]),
     ("sys_path", "pass a list of paths (str or os.PathLike, no NUL)", [["a\0"]], ["lib", b"lib", None, ["a", 3]]),
     ("sys_path", "pass a list of paths", [], [PurePosixPath("lib"), [b"lib"]]),
     ("cwd", "use a non-empty path (str or os.PathLike, no NUL), or None", ["", "\0"], [3, b"/srv"]),
@@ -147,6 +155,8 @@ REFUSED: list[Refused] = [
     ("backoff", "use a Backoff, or None", [], [0.1, Backoff, {"initial": 1}]),
     ("concurrency", "use a whole number from 1 to 256", [0, 257], [True, 2.0, None]),
     ("mailbox_capacity", "use a whole number of at least 1, or None", [0, -1], ["9", 1.0, True]),
+    ("channels", "use 'routed', 'direct' or 'auto'", ["fast"], [None]),
+    ("on_cycle", "use 'fail', 'reenter' or 'wait'", ["hope"], [None]),
     ("overflow", "use 'block', 'fail' or 'drop_oldest'", ["drop"], [None]),
     ("while_restarting", "use 'queue' or 'fail'", ["wait"], [False]),
     ("limits", "use IsolationLimits, or None", [], [{"max_memory": 1}, "1 GiB", 1024**3, IsolationLimits]),

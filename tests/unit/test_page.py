@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from piactors._platform import memory_file
-from piactors._process.host_page import FilePage, HostPage, MappedPage, open_page
+from piactors._process.host_page import FilePage, HostPage, MappedPage, evidence, open_page
+from piactors.pihost.wire import direct
 from piactors.pihost.wire import page as wire_page
 from piactors.pihost.wire.page import FAULT_OFFSET, MAX_THREADS, SIZE, WINDOW, Fence, SequencePage, Snapshot
 from tests.interrupting import Injector
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.timeout(60)
 
 BEGUN, SLOTS, CANCELLED = 1, 8, 512
 WORDS = SIZE // 8
+NONE_DIRECT = (0,) * wire_page.DIRECT_PLACES
 per_test = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
 
@@ -65,7 +67,7 @@ def test_the_areas_of_the_page_do_not_overlap() -> None:
 
 
 def test_a_new_page_says_that_nothing_has_begun(fd: int, host: HostPage) -> None:
-    assert host.snapshot(MAX_THREADS) == Snapshot(0, frozenset())
+    assert host.snapshot(MAX_THREADS) == Snapshot(0, frozenset(), NONE_DIRECT)
     assert host.begun() == 0
     assert host.fault_text() == ""
     assert words(fd) == [0] * WORDS
@@ -207,7 +209,7 @@ def test_a_page_that_is_too_short_says_that_nothing_has_begun(size: int) -> None
     assert isinstance(host, FilePage)
     try:
         os.ftruncate(host._fd, size)
-        assert host.snapshot(8) == Snapshot(0, frozenset())
+        assert host.snapshot(8) == Snapshot(0, frozenset(), NONE_DIRECT)
         assert host.begun() == 0
         assert host.fault_text() == ""
     finally:
@@ -237,7 +239,7 @@ def test_what_is_written_through_one_end_is_read_through_the_other(fd: int, host
         put(other, SLOTS + 3, 7)
     finally:
         os.close(other)
-    assert host.snapshot(4) == Snapshot(7, frozenset({7}))
+    assert host.snapshot(4) == Snapshot(7, frozenset({7}), NONE_DIRECT)
 
 
 # --- the fence ----------------------------------------------------------------------------------
@@ -255,3 +257,67 @@ def test_an_interrupt_anywhere_leaves_the_fence_passable(two_rounds: bool, monke
         assert fence.acquire(False), where
         fence.release()
     assert at > 3
+
+
+# --- what comes directly ------------------------------------------------------------------------
+
+
+def begin_direct(page: SequencePage, channel: int, number: int, place: int) -> bool:
+    lock = threading.Lock()
+    lock.acquire()
+    begun = page.begin_direct(0, direct.call_number(channel, number), number, place, lock)
+    assert not lock.locked()
+    return begun
+
+
+def test_each_channel_has_a_place_of_its_own(fd: int, host: HostPage) -> None:
+    page = SequencePage(fd)
+    for place in range(wire_page.DIRECT_PLACES):
+        assert begin_direct(page, 7 + place, place + 1, place)
+    assert host.direct_begun() == tuple(range(1, wire_page.DIRECT_PLACES + 1))
+    last = direct.call_number(6 + wire_page.DIRECT_PLACES, wire_page.DIRECT_PLACES)
+    assert host.threads(1) == [(last, 0)]
+    assert host.begun() == 0
+    host.begin_direct(3)
+    assert host.direct_begun()[2:5] == (3, 0, 5)
+    page.close()
+
+
+@pytest.mark.parametrize("place", [0, 5, wire_page.DIRECT_PLACES - 1])
+def test_what_is_given_up_on_before_it_begins_never_does(fd: int, host: HostPage, place: int) -> None:
+    page = SequencePage(fd)
+    assert host.give_up_direct(place, 1)
+    assert not begin_direct(page, 9, 1, place)
+    assert begin_direct(page, 9, 2, place)
+    assert not host.give_up_direct(place, 2), "it has begun"
+    other = (place + 1) % wire_page.DIRECT_PLACES
+    assert begin_direct(page, 10, 1, other), "the place of another channel"
+    host.begin_direct(place)
+    assert begin_direct(page, 11, 1, place), "another channel has the place"
+    page.close()
+
+
+def test_what_a_page_says_in_the_end(fd: int, host: HostPage) -> None:
+    page = SequencePage(fd)
+    assert evidence(host, 1) == (0, True, NONE_DIRECT)
+    begin_direct(page, 9, 1, 2)
+    assert evidence(host, 1).credible, "nothing that came by way of the host has begun"
+    page.begin(0, 1)
+    assert evidence(host, 1) == (1, True, (0, 0, 1, *NONE_DIRECT[3:]))
+    put(fd, SLOTS, 5)
+    assert not evidence(host, 1).credible
+    put(fd, SLOTS, 0)
+    assert not evidence(host, 1).credible
+    page.close()
+
+
+def test_numbers_of_direct_calls() -> None:
+    call = direct.call_number(0x7FFFFFFF, direct.LAST)
+    assert call < 1 << 64
+    assert direct.is_direct(call)
+    assert not direct.is_direct((1 << 63) - 1)
+    assert (direct.channel_of(call), direct.of_call(call)) == (0x7FFFFFFF, direct.LAST)
+    assert direct.unpaired(direct.pair(call, 1) + b"rest") == (call, 1)
+    assert direct.tail(direct.pair(call, 1) + b"rest") == b"rest"
+    with pytest.raises(ValueError, match="cut short"):
+        direct.unpaired(b"x" * 15)

@@ -26,6 +26,8 @@ from tests.unit.test_loop import on_loop, unexpected
 class Awaited:
     """Stands for a future: settled when the answer of its number has come."""
 
+    _errands = None
+
     def __init__(self, seq: int) -> None:
         self.seq = seq
         self.settled = False

@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from piactors.pihost.memory import segments
-from piactors.pihost.memory.chunks import LEAST, Chunks, ViewReader
+from piactors.pihost.memory.chunks import IN_PARTS, LEAST, Chunks, ViewReader
 from piactors.pihost.memory.leases import FREE, MOST_SEGMENTS, SENT, TAKEN
+from piactors.pihost.memory.parts import laid_out, parts_of
 from piactors.pihost.memory.segments import BadTable, Parcel, Pool, Table
 from piactors.pihost.serve.replies import Replies
 
@@ -489,10 +490,45 @@ def test_values_come_through_a_segment_as_they_come_through_a_pickle(value: Any)
     expected = pickle.loads(pickle.dumps(value, 5))
     peers = Peers()
     chunks = chunks_of(value)
-    assert chunks.nbytes == len(chunks.joined()) + sum(view.nbytes for view in chunks.apart)
+    assert chunks.nbytes == sum(memoryview(part).nbytes for part in [*chunks.pieces, *chunks.apart])
     received = peers.send(chunks)
     assert len(received) == chunks.nbytes
     assert same(loaded(received.chunks()), expected)
+
+
+@settings(deadline=None, max_examples=150)
+@given(VALUES)
+def test_values_come_in_parts_as_they_come_through_a_pickle(value: Any) -> None:
+    """The way of what is large and finds no segment."""
+    chunks = chunks_of(value)
+    payload = b"".join(laid_out(chunks))
+    parts = parts_of(bytearray(payload))
+    assert (parts is not None) == bool(chunks.apart)
+    assert same(loaded(parts or [memoryview(payload)]), pickle.loads(pickle.dumps(value, 5)))
+
+
+@given(st.integers(0, 40), st.integers(0, 2**32 - 1), st.lists(st.integers(0, 2**64 - 1), max_size=4))
+def test_a_table_that_says_what_is_not_there_is_refused(rest: int, count: int, lengths: list[int]) -> None:
+    for claimed in (count, len(lengths)):
+        payload = struct.pack(f"<BxxxI{len(lengths)}Q", IN_PARTS, claimed, *lengths) + bytes(rest)
+        try:
+            parts = parts_of(payload)
+        except ValueError as error:
+            assert "cut short" in str(error)
+        else:
+            assert parts is not None
+            assert [part.nbytes for part in parts] == [*lengths, *(0 for _ in parts)][:claimed]  # the rest is zeros
+
+
+def test_parts_lie_as_arrays_want_it() -> None:
+    chunks = chunks_of([np.ones(LEAST + 1, np.uint8), b"x", np.ones(LEAST, np.float64)])
+    payload = bytearray(b"".join(laid_out(chunks)))
+    parts = parts_of(payload)
+    assert parts is not None
+    start = np.frombuffer(payload, np.uint8).ctypes.data
+    places = [np.frombuffer(part, np.uint8).ctypes.data - start for part in parts]
+    assert len(payload) % 16 == 0
+    assert all(place % 16 == 0 for place in places[1:])
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 50), max_size=20))
@@ -508,7 +544,7 @@ def test_gathered_pieces_are_the_same_message(pieces: list[Any]) -> None:
     for piece in pieces:
         chunks.write(piece)
     chunks.gather()
-    assert chunks.joined() == b"".join(pieces)
+    assert b"".join(chunks.pieces) == b"".join(pieces)
     assert sum(type(piece) is bytes and len(piece) < LEAST for piece in chunks.pieces) <= len(chunks.pieces) // 2 + 1
 
 

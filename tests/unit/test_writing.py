@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,7 @@ from piactors._io.channel import Channel
 from piactors._io.loop import Loop
 from piactors._io.writer import Writer
 from piactors.pihost.wire import wire
-from piactors.pihost.wire.ends import SocketEnd
+from piactors.pihost.wire.ends import PipeEnd, SocketEnd
 from tests.interrupting import Injector
 from tests.support import wait_until
 from tests.unit.test_loop import on_loop, unexpected
@@ -151,3 +153,48 @@ def test_it_is_known_whether_a_message_leaves_whose_sender_is_interrupted(side: 
         taken = side.writer.has_taken(at, payload)
         assert taken == (at in side.arrived()), injector.where
     assert at > 20
+
+
+@pytest.mark.parametrize("size", [0, 5, 100_000])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("kind", sorted(wire.ASIDE))
+def test_what_is_sent_beside_a_message_says_nothing_about_that(size: int, full: bool, kind: int) -> None:
+    """A sender that was interrupted asks whether its message has left, and other frames may have left since."""
+    side = Side()
+    if full:
+        side.writer.send(wire.CALL, 0, 6, bytes(1 << 22))
+    payload = bytes(size)
+    side.writer.send(wire.CALL, 0, 7, payload)
+    for number in (7, 8):
+        side.writer.send(kind, 0, number, bytes(size))
+        assert side.writer.has_taken(7, payload)
+    assert not side.writer.has_taken(8, payload)
+    wait_until(lambda: side.arrived() == [*([6] if full else []), 7, 7, 8])
+    assert side.writer.has_taken(7, payload)
+    side.close()
+
+
+@pytest.mark.parametrize("size", [5, 100_000])
+@pytest.mark.parametrize("kind", [wire.CALL, wire.RESPONSE])
+def test_nothing_is_written_to_what_was_closed(size: int, kind: int, tmp_path: Path) -> None:
+    """The number of its descriptor may be that of a file of the program by now."""
+    side = Side()
+    ours, theirs = os.pipe(), os.pipe()
+    end = PipeEnd(theirs[0], ours[1])
+    writer = Writer(side.loop, Channel(end, 1 << 24), 1, lambda _: None)
+    with open(tmp_path / "file", "w+b") as file:  # before what is closed, so that it does not take that number
+        writer.close()
+        os.dup2(file.fileno(), ours[1])
+        os.dup2(file.fileno(), theirs[0])
+        try:
+            writer.send(kind, 0, 7, bytes(size))
+            for read in (end.read, end.read_into, end.write, end.write_pieces):
+                with pytest.raises(OSError, match="Bad file descriptor"):
+                    read(b"x")  # type: ignore[operator]
+            end.make_room()
+            end.close()
+            assert (tmp_path / "file").read_bytes() == b""
+        finally:
+            for fd in (*ours, *theirs):
+                os.close(fd)
+    side.close()

@@ -8,6 +8,12 @@ from tests.values.kinds import Kind
 
 _function = partial(Kind, group="Functions of the host")
 _refused = partial(Kind, group="What is refused: it belongs to one process", refused=True, look="type(v).__name__")
+_lent = partial(
+    Kind,
+    group="What goes by reference",
+    ways=("argument", "global", "default"),
+    places=("script", "notebook", "closure"),
+)
 _here = partial(_refused, ways=("argument", "global", "default"), places=("script", "notebook", "closure"))
 
 FUNCTIONS = (
@@ -207,6 +213,7 @@ REFUSED = (
         define="def begun():\n    made = (i for i in range(3))\n    next(made)\n    return made",
         make="begun()",
         sees="'generator'",
+        ways=("argument", "exception", "global", "default"),
     ),
     _refused(
         name="coroutine",
@@ -245,12 +252,6 @@ REFUSED = (
         sees="'Session'",
     ),
     _here(
-        name="ref of an actor in a thread",
-        define="class ThreadActor(pykka.ThreadingActor):\n    def poke(self): return 1",
-        make="ThreadActor.start()",
-        sees="'ActorRef'",
-    ),
-    _here(
         name="proxy of an actor in a thread",
         define="class ThreadActorToo(pykka.ThreadingActor):\n    def poke(self): return 1",
         make="ThreadActorToo.start().proxy()",
@@ -263,10 +264,19 @@ REFUSED = (
         make="ThreadActorThree.start().proxy().poke",
         sees="'CallableProxy'",
     ),
-    _here(
+    _lent(
+        name="ref of an actor in a thread",
+        define="class ThreadActor(pykka.ThreadingActor):\n    def poke(self): return 1",
+        make="ThreadActor.start()",
+        look="v.proxy().poke().get(timeout=20)",
+        sees="1",
+        plain=True,
+    ),
+    _lent(
         name="closure over a ref of an actor in a thread",
-        define="class ThreadActorFour(pykka.ThreadingActor):\n    def poke(self): return 1\ndef callback():\n    ref = ThreadActorFour.start()\n    def tell(): ref.tell(1)\n    return tell",
+        define="class ThreadActorFour(pykka.ThreadingActor):\n    def poke(self): return 1\ndef callback():\n    ref = ThreadActorFour.start()\n    def ask(): return ref.proxy().poke().get(timeout=20)\n    return ask",
         make="callback()",
-        sees="'function'",
+        look="v()",
+        sees="1",
     ),
 )

@@ -224,7 +224,8 @@ def meaning(source: str) -> Change | None:
 def expected(program: Program) -> list[Told]:
     """Return what each step of a program is to give."""
     host = copy.deepcopy(START)
-    isolates: list[tuple[State, dict[str, Any]]] = [(State({}), {}), (State({}), {})]
+    isolates: list[tuple[State, dict[str, int]]] = [(State({}), {}), (State({}), {})]
+    looks: dict[str, list[Any]] = {}
     told: list[Told] = []
     for step in program.steps:
         if isinstance(step, Exec):
@@ -235,17 +236,23 @@ def expected(program: Program) -> list[Told]:
             continue
         state, sent = isolates[step.isolate]
         for name in USES[step.target]:
-            _bring(name, host, state.values, sent)
+            _bring(name, host, looks.setdefault(name, []), state.values, sent)
         told.append(state.run(step.target, *(eval(text) for text in step.args)))
     return told
 
 
-def _bring(name: str, host: dict[str, Any], there: dict[str, Any], sent: dict[str, Any]) -> None:
-    """Bring a global of the host to an isolate, if it is not what it was when it was last brought."""
+def _bring(name: str, host: dict[str, Any], looks: list[Any], there: dict[str, Any], sent: dict[str, int]) -> None:
+    """Bring a global of the host to an isolate, if it has changed since it was last brought.
+
+    `looks` are the different values that calls of either isolate have met: what was changed, met by a call of the other
+    one, and changed back has changed.
+    """
     now = host.get(name, _UNBOUND)
-    if name in sent and sent[name] == now:
+    if not looks or looks[-1] != now:
+        looks.append(copy.deepcopy(now))
+    if sent.get(name) == len(looks) or (name not in sent and now is _UNBOUND):
         return
-    sent[name] = copy.deepcopy(now)
+    sent[name] = len(looks)
     if now is _UNBOUND:
         there.pop(name, None)
     else:
