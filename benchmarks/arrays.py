@@ -6,10 +6,13 @@
 An array goes there and comes back, so GB/s counts its bytes twice.  A copy is `np.copyto` between two arrays whose
 memory has been touched before: what this machine's memory can do at most.  Code that was handed over answers with
 trust="code", code that was named with trust="data", whose answers the host decodes without running anything.
+
+Once more without shared memory (PIACTORS_PORTABLE=segments), next to the same bytes through a socket.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 from collections.abc import Callable, Mapping
@@ -19,7 +22,7 @@ import numpy as np
 
 import piactors
 from benchmarks import frame, subjects
-from benchmarks.pipes import RawPipe
+from benchmarks.pipes import RawPipe, RawSocket
 from piactors import IsolationOptions
 
 SIZES = (0.0625, 0.25, 1, 16, 128)
@@ -30,6 +33,8 @@ PER_ROUND = 32
 MOST_CALLS = 200
 MOST_PIPE_ROUNDS = 5
 BIG = 16
+STREAMED = 16
+"""MiB that go through the data channel."""
 
 Call = Callable[[Any], Any]
 
@@ -105,6 +110,43 @@ def measure(report: frame.Report, sizes: list[float], rounds: int) -> None:
         ref.stop()
 
 
+def measure_stream(report: frame.Report, rounds: int) -> None:
+    """Measure what has to go through the data channel, next to a socket; in milliseconds there and back."""
+    size = int(STREAMED * frame.MIB)
+    array = np.arange(size // 8, dtype=np.float64)
+    before = os.environ.get("PIACTORS_PORTABLE")
+    os.environ["PIACTORS_PORTABLE"] = "segments"  # read when an isolate is made
+    try:
+        code = subjects.Echo.with_options(trust="code").start()
+        data = piactors.spawn("benchmarks.subjects:PlainEcho", options=IsolationOptions(trust="data"))
+    finally:
+        del os.environ["PIACTORS_PORTABLE"]
+        os.environ.update({} if before is None else {"PIACTORS_PORTABLE": before})
+    with RawSocket(size) as sock:
+        calls: dict[str, Call] = {
+            "socket": sock.call,
+            "code": lambda value: code.proxy().echo(value).get(timeout=120),
+            "data": lambda value: data.proxy().echo(value).get(timeout=120),
+        }
+        for name, call in calls.items():
+            if name != "socket":
+                check(call, array)
+        contestants = {name: lambda call=call: _milliseconds(call, array) for name, call in calls.items()}  # type: ignore[misc]
+        results = frame.take_turns(rounds, contestants)
+    key = f"stream.{label(STREAMED)}"
+    for name, times in results.items():
+        report.add_median(f"{key}.{name}", times, "ms")
+    for name in ("code", "data"):
+        report.add_ratio(f"{key}.{name}_over_socket", results[name], results["socket"])
+    for ref in (code, data):
+        ref.stop()
+
+
+def _milliseconds(call: Call, value: Any) -> float:
+    call(value)
+    return statistics.median(frame.timed(lambda: call(value)) for _ in range(3)) * 1e3
+
+
 def main() -> int:
     """Measure and report."""
     parser = frame.arguments("Large arrays, against a bare pipe and a copy in memory.")
@@ -112,6 +154,7 @@ def main() -> int:
     given = frame.parsed(parser)
     report = frame.Report("arrays", given)
     measure(report, [0.0625, 1] if given.quick else given.sizes, given.rounds)
+    measure_stream(report, given.rounds)
     return report.finish()
 
 

@@ -48,6 +48,22 @@ BOUNDS = (
     Bound("await / blocking call, asyncio", "awaiting", "asyncio_over_blocking", "<=", 1.3),
     Bound("await / blocking call, uvloop", "awaiting", "uvloop_over_blocking", "<=", 1.3),
     Bound("rate of 8 threads / of one", "awaiting", "threads.rate_over_one", ">=", 0.8),
+    Bound("callback into the host / call", "talking", "dispatcher_over_call", "<=", 1.3),
+    Bound("callback in the caller's thread / on the dispatcher", "talking", "caller_over_dispatcher", "<=", 0.8),
+    Bound("ask between isolates, routed / call", "talking", "routed_over_call", "<=", 2.2),
+    Bound("a chain of 10, pipelined / in a row", "talking", "pipelined_over_in_a_row", "<=", 0.25),
+    Bound("ask with a deadline / without", "talking", "in_time_over_routed", "<=", 1.03),
+    Bound("publish 1 MiB to 50 / 50 calls with it", "publishing", "publish_over_calls", "<=", 0.1),
+    Bound("callback: RPyC / piactors", "talking", "rpyc.callback_over_dispatcher", ">=", 3),
+    Bound("ask: xoscar / isolates", "talking", "xoscar.ask_over_routed", ">=", 6),
+    Bound("ask: Ray / isolates", "talking", "ray.ask_over_routed", ">=", 15),
+    Bound("ask: Pyro5 / isolates", "talking", "pyro5.ask_over_routed", ">=", 4),
+    Bound("a circle of three / call", "talking", "cycle_over_call", "<=", 10),
+    Bound("stream of small items / pipelined calls, rate", "streams", "calls_over_wide", ">=", 5),
+    Bound("stream of small items: Ray / piactors", "streams", "ray.stream_over_wide", ">=", 20),
+    Bound("stream of small items: Pyro5 / piactors", "streams", "pyro5.stream_over_wide", ">=", 10),
+    Bound("stream of small items: RPyC / piactors", "streams", "rpyc.stream_over_wide", ">=", 10),
+    Bound("stream of 1 MiB arrays / calls that return one, rate", "streams", "arrays_over_array_items", ">=", 0.9),
     *(
         Bound(f"{size} array / pipe, trust={trust}", "arrays", f"array.{label}.{trust}_over_pipe", ">=", least)
         for trust, bounds in (("code", (1, 1, 4, 12, 15)), ("data", (1, 1, 4, 10, 8)))
@@ -57,6 +73,16 @@ BOUNDS = (
     *(
         Bound(f"{size} MiB array / memcpy, trust={trust}", "arrays", f"array.{size}MiB.{trust}_over_memcpy", ">=", 0.6)
         for size in (16, 128)
+        for trust in ("code", "data")
+    ),
+    *(
+        Bound(
+            f"16 MiB array without segments / socket, trust={trust}",
+            "arrays",
+            f"stream.16MiB.{trust}_over_socket",
+            "<=",
+            2,
+        )
         for trust in ("code", "data")
     ),
     Bound("first reply / ProcessPoolExecutor(spawn)", "start", "launcher_over_executor", "<=", 1 / 15),

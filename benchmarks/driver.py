@@ -1,4 +1,4 @@
-"""Talks to a process that measures one library: `python -m benchmarks.peer NAME`.
+"""Talks to a process that measures one library: `python -m benchmarks.peer NAME`, or `benchmarks.talker`.
 
 Each library has a process of its own, so that none is slowed down by the threads and modules of another.
 """
@@ -23,10 +23,10 @@ class DriverFailed(Exception):
 
 
 class Driver:
-    """One such process; its commands are those of `benchmarks.peer`."""
+    """One such process; its commands are those of its module."""
 
-    def __init__(self, name: str) -> None:
-        command = [sys.executable, "-m", "benchmarks.peer", name]
+    def __init__(self, name: str, module: str = "benchmarks.peer") -> None:
+        command = [sys.executable, "-m", module, name]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         self._read = b""
 

@@ -20,8 +20,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from benchmarks import frame
 from benchmarks.peers import Cannot, Peer, load
@@ -30,8 +30,19 @@ from benchmarks.usage import uss
 VALUE = (1, "a")
 
 
+class Commanded(Protocol):
+    """Carries out commands: its methods of these names, which take the words that follow."""
+
+    commands: Sequence[str]
+
+    def close(self) -> None:
+        """End what runs."""
+
+
 class Session:
     """The worker of one library, made anew by each `start`."""
+
+    commands: Sequence[str] = ("start", "small", "pipelined", "array", "uss", "crash")
 
     def __init__(self, make: Callable[[], Peer]) -> None:
         self._make = make
@@ -100,13 +111,10 @@ class Session:
             running.close()
 
 
-COMMANDS = ("start", "small", "pipelined", "array", "uss", "crash")
-
-
-def answer(session: Session, line: str) -> dict[str, Any]:
+def answer(session: Commanded, line: str) -> dict[str, Any]:
     """Carry out one command."""
     name, *arguments = line.split()
-    if name not in COMMANDS:
+    if name not in session.commands:
         return {"cannot": f"there is no command {name!r}"}
     try:
         found: dict[str, Any] = getattr(session, name)(*arguments)
@@ -117,14 +125,14 @@ def answer(session: Session, line: str) -> dict[str, Any]:
     return found
 
 
-def main() -> int:
-    """Answer commands until there are no more."""
+def serve(make: Callable[[], Commanded]) -> int:
+    """Answer commands until there are no more; `make` raises ImportError if the library is not installed."""
     logging.disable(logging.CRITICAL)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what the libraries print is no answer
     os.dup2(1, 2)
     try:
-        session = Session(load(sys.argv[1]))
+        session = make()
     except ImportError as error:
         reason = {"cannot": f"not installed: {error}"}
         for _ in sys.stdin:
@@ -134,6 +142,11 @@ def main() -> int:
         print(json.dumps(answer(session, line)), file=answers, flush=True)
     session.close()
     return 0
+
+
+def main() -> int:
+    """Answer commands about the library that was named."""
+    return serve(lambda: Session(load(sys.argv[1])))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import attrs
 
 from benchmarks import frame
 from benchmarks.driver import Driver, DriverFailed
-from benchmarks.peers import CRASH_SECONDS, PEERS, REMARKS, TITLES
+from benchmarks.peers import CRASH_SECONDS, PEERS, REMARKS, title
 
 FULL = {
     "first": "start",
@@ -138,11 +138,6 @@ def content(results: Mapping[str, Results]) -> dict[str, Any]:
 
 
 # Tables
-
-
-def title(name: str) -> str:
-    """Return how tables call a library."""
-    return TITLES.get(name, name)
 
 
 class Table:

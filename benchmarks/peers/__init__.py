@@ -25,6 +25,17 @@ PEERS = {
 }
 """The module and class of each library."""
 
+TALKERS = {
+    "rpyc": "talk_remote:RpycTalker",
+    "pyro5": "talk_remote:Pyro5Talker",
+    "ray": "talk_actors:RayTalker",
+    "xoscar": "talk_actors:XoscarTalker",
+}
+"""The module and class of each library whose workers talk: to this program, to each other, or in streams."""
+
+INSTALL = "pip install 'piactors[bench]'"
+"""How to have all of them."""
+
 TITLES = {
     "pipe": "multiprocessing.Pipe",
     "executor": "ProcessPoolExecutor",
@@ -83,14 +94,52 @@ class Peer(Protocol):
         """End the worker."""
 
 
+class Talker(Protocol):
+    """A library whose workers talk; to make one starts them.  Each method returns microseconds."""
+
+    def callback(self, calls: int) -> float:
+        """Have a worker call a function of this process so often, one call after the other; return the p50."""
+
+    def ask(self, calls: int) -> float:
+        """Have a worker call one in another process; return the p50."""
+
+    def stream(self, items: int) -> float:
+        """Read the items of a generator that runs in a worker; return what one takes."""
+
+    def stream_in_chunks(self, items: int) -> float:
+        """The same, if the library can fetch several items at once."""
+
+    def close(self) -> None:
+        """End the workers."""
+
+
+def title(name: str) -> str:
+    """Return how tables call a library."""
+    return TITLES.get(name, name)
+
+
 def load(name: str) -> Callable[[], Peer]:
-    """Return the class of a library.
+    """Return the class of a library that answers calls.
 
     Raises:
         ImportError: where it is not installed.
     """
-    module, _, cls = PEERS[name].partition(":")
+    made: Callable[[], Peer] = _load(PEERS[name])
+    return made
+
+
+def load_talker(name: str) -> Callable[[], Talker]:
+    """Return the class of a library whose workers talk.
+
+    Raises:
+        ImportError: where it is not installed.
+    """
+    made: Callable[[], Talker] = _load(TALKERS[name])
+    return made
+
+
+def _load(place: str) -> Any:
+    module, _, cls = place.partition(":")
     found: Any = getattr(importlib.import_module(f"benchmarks.peers.{module}"), cls)
     found.check()
-    made: Callable[[], Peer] = found
-    return made
+    return found

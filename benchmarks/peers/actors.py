@@ -62,6 +62,28 @@ class Crashing(victims.Plain, subjects.PlainEcho):
     """Returns what it is given, and dies when told to."""
 
 
+class RayNode:
+    """A cluster of one node, in a folder of its own."""
+
+    def __init__(self, cores: int) -> None:
+        import ray
+
+        self.ray: Any = ray
+        self._folder = tempfile.mkdtemp(prefix="ray")
+        ray.init(
+            num_cpus=cores,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            include_dashboard=False,
+            _temp_dir=self._folder,
+        )
+
+    def close(self) -> None:
+        """End it."""
+        self.ray.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
 class Ray:
     """An actor with unlimited restarts in a cluster of one node, which starts with it."""
 
@@ -71,18 +93,9 @@ class Ray:
         import ray  # noqa: F401
 
     def __init__(self) -> None:
-        import ray
-
-        self._ray: Any = ray
-        self._folder = tempfile.mkdtemp(prefix="ray")
-        ray.init(
-            num_cpus=1,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-            include_dashboard=False,
-            _temp_dir=self._folder,
-        )
-        remote: Any = ray.remote(max_restarts=-1)
+        self._node = RayNode(1)
+        self._ray = self._node.ray
+        remote: Any = self._ray.remote(max_restarts=-1)
         self._actor = remote(Crashing).remote()
 
     def call(self, value: Any) -> Any:
@@ -118,8 +131,7 @@ class Ray:
 
     def close(self) -> None:
         """See `Peer`."""
-        self._ray.shutdown()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._node.close()
 
 
 class Xoscar:

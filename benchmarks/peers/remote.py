@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.peers import CRASH_SECONDS
@@ -62,11 +63,11 @@ rpyc.connect_stream(stream, Echo).serve_all()
 """
 
 
-class _Program:
+class Program:
     """A server of ours in a process of its own, which says in its first line that it is there, or where."""
 
-    def __init__(self, code: str, *inherited: int) -> None:
-        command = [sys.executable, "-c", code, *map(str, inherited)]
+    def __init__(self, code: str, *inherited: int, arguments: Sequence[str] = ()) -> None:
+        command = [sys.executable, "-c", code, *map(str, inherited), *arguments]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, pass_fds=inherited)
         assert self._process.stdout is not None
         self.address = self._process.stdout.readline().strip()
@@ -156,7 +157,7 @@ class Rpyc:
         rpyc.core.channel.Channel.COMPRESSION_THRESHOLD = sys.maxsize
         ours, theirs = socket.socketpair()
         with theirs:
-            self._program = _Program(ECHO_OF_RPYC, theirs.fileno())
+            self._program = Program(ECHO_OF_RPYC, theirs.fileno())
         stream, config = rpyc.core.stream.SocketStream(ours), {"sync_request_timeout": 60}
         self._connection: Any = rpyc.connect_stream(stream, config=config)
         self._echo = self._connection.root.echo
@@ -222,7 +223,7 @@ class Pyro5:
         Pyro5.api.config.SERIALIZER = "msgpack"
         self._api: Any = Pyro5.api
         self._errors: Any = Pyro5.errors
-        self._program = _Program(ECHO_OF_PYRO5)
+        self._program = Program(ECHO_OF_PYRO5)
         self._proxy: Any = Pyro5.api.Proxy(self._program.address)
 
     def call(self, value: Any) -> Any:
