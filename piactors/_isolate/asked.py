@@ -129,6 +129,7 @@ _stamps = itertools.count(1)
 
 def broken_off(delivery: Delivery, message: Message, error: BaseException) -> bool:
     """Let a message not begin, and tell who sent it why; False if it has begun."""
+    message.is_broken_off_with(error)  # before: whoever waits for it may see that it is given up, and ask why
     if not delivery.give_up(message):
         return False
     if message.reply_to is not None:
@@ -219,15 +220,19 @@ class Asked:
         if self.goal is not None:
             self.goal[0].look_for_circles()
 
-    def break_off(self, error: BaseException) -> bool:
+    def break_off(self, error: BaseException, target: object = None) -> bool:
         """Let the message that is to answer it not begin, for this reason; False if it has begun.
 
         If it only waits for a call that somebody else has made, it does not wait for that any more.
+
+        Args:
+            target: what `goal` was when that was decided: if it is another one by now, nothing happens.
         """
-        if self.goal is None:
+        goal = self.goal
+        if goal is None or (target is not None and goal is not target):
             return False
         if not self._is_of_future:
-            return broken_off(*self.goal, error)
+            return broken_off(*goal, error)
         self.fail(error)
         self.is_wanted = False
         return True
@@ -262,22 +267,36 @@ class Asked:
 
         If that call was made by another isolate, it is the thread that waits for the call in which that made it.
         """
-        self.process.leave_to_caller()
-        self._in_caller_of(job, self.asker, self.call)
+        errand = errands.Errand(job, self._has_no_caller, time.monotonic())
+        self._leave(errand, lambda: self._fail_without_caller("that was told, or is awaited"))
 
-    def _in_caller_of(self, job: Callable[[], object], asker: Asker, number: int) -> None:
+    def in_caller_or_loop(self, job: Callable[[], object], otherwise: Callable[[], object]) -> None:
+        """Have `job()` run as `in_caller` does, or on the event loop that awaits the call, whenever that comes.
+
+        Args:
+            otherwise: is called if nobody waits, or will.
+        """
+        self._leave(errands.Errand(job, otherwise, math.inf, lambda loop: loop.call_soon_threadsafe(job)), otherwise)
+
+    def _leave(self, errand: errands.Errand, otherwise: Callable[[], object]) -> None:
+        self.process.leave_to_caller()
+        self._in_caller_of(errand, otherwise, self.asker, self.call)
+
+    def _in_caller_of(
+        self, errand: errands.Errand, otherwise: Callable[[], object], asker: Asker, number: int
+    ) -> None:
         """Have it done where somebody waits for a call of an isolate, or for the one in which that was made."""
         call = asker.call_of(number)
         is_unknown = call is None and direct.is_direct(number)
-        if is_unknown and asker.delivery.direct.find_caller(number, partial(self._in_caller_of, job)):
+        if is_unknown and asker.delivery.direct.find_caller(number, partial(self._in_caller_of, errand, otherwise)):
             return
         if type(call) is not Call:
             request: Asked | None = getattr(getattr(call, "reply_to", None), "request", None)
             if request is not None:
-                self._in_caller_of(job, request.asker, request.call)
+                self._in_caller_of(errand, otherwise, request.asker, request.call)
                 return
-        if type(call) is not Call or not call.add_errand(errands.Errand(job, self._has_no_caller, time.monotonic())):
-            self._fail_without_caller("that was told, or is awaited")
+        if type(call) is not Call or not call.add_errand(errand):
+            otherwise()
 
     def _has_no_caller(self) -> None:
         if self.begin():

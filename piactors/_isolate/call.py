@@ -51,8 +51,10 @@ class Call(Future[Any], Message):
     """Who passes the outcome on to here, if somebody watches."""
     _errands: Errands | None = None
     """What the thread that waits for this is to do meanwhile; None if there is nothing."""
-    _is_awaited: bool = False
-    """Whether code of an event loop waits for it: no thread does, then."""
+    _awaited_on: asyncio.AbstractEventLoop | None = None
+    """The event loop whose code waits for it: no thread does, then."""
+    _broken_off: BaseException | None = None
+    """Why it is given up, if that is not its caller's doing."""
     _waiting_threads: int = 0
     """How many threads wait for it."""
 
@@ -201,7 +203,9 @@ class Call(Future[Any], Message):
     def _await_on(self, loop: asyncio.AbstractEventLoop) -> Generator[Any, None, None]:
         import asyncio
 
-        self._is_awaited = True
+        self._awaited_on = loop
+        if self._errands:
+            self._move_errands(loop)
         delivery, began = self._delivery, time.monotonic()
         try:
             while delivery.stays_awake(loop, self, began):
@@ -254,10 +258,13 @@ class Call(Future[Any], Message):
     # What is to be done by whoever waits
 
     def add_errand(self, errand: Errand) -> bool:
-        """Have the thread that waits for this, or will, do something meanwhile; False if none will."""
+        """Have the thread or the event loop that waits for this, or will, do something meanwhile; False if none will."""
         with self._guard:  # either it is seen by who waits, or it is seen that nobody will
-            if self._settled or self._is_awaited:
+            if self._settled:
                 return False
+            loop = self._awaited_on
+            if loop is not None:
+                return _left_to(loop, errand)
             errands = self._errands
             if errands is None:
                 errands = self._errands = Errands()
@@ -270,6 +277,14 @@ class Call(Future[Any], Message):
             with contextlib.suppress(RuntimeError):  # a latch that is open already
                 wake()
         return True
+
+    def _move_errands(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have an event loop do what came before it began to wait."""
+        with self._guard:
+            errands = [] if self._errands is None else self._errands.take()
+        for errand in errands:
+            if not _left_to(loop, errand):
+                errand.give_up()
 
     @property
     def is_waited_for(self) -> bool:
@@ -312,9 +327,24 @@ class Call(Future[Any], Message):
         """Settle with an exception; False if there is an outcome already."""
         return self._settle(_error=error, _cancelled=type(error) is CancelledError)
 
+    def is_broken_off_with(self, error: BaseException) -> None:
+        """If it does not begin, this is why."""
+        self._broken_off = error
+
     def _cancel_if_given_up(self) -> None:
         if not self._settled and self._delivery.has_given_up(self):
-            self._settle(_error=CancelledError(), _cancelled=True)
+            self.fail(self._broken_off or CancelledError())
+
+
+def _left_to(loop: asyncio.AbstractEventLoop, errand: Errand) -> bool:
+    """Have an event loop do something; False if it is not for one, or the loop is closed."""
+    if errand.on_loop is None:
+        return False
+    try:
+        errand.on_loop(loop)
+    except RuntimeError:
+        return False
+    return True
 
 
 def take_answers(

@@ -103,7 +103,7 @@ def break_circle(delivery: Delivery) -> bool:
             return True
     youngest = max(unbegun, key=lambda ask: ask.stamp)
     names = tuple(found.names[call] for call, _ in circle)
-    return bool(youngest.break_off(_error(names)))
+    return bool(youngest.break_off(_error(names), found.targets[id(youngest)]))
 
 
 def _may_enter(there: Delivery, message: Message, running: Running) -> bool:
@@ -128,6 +128,8 @@ class _Found:
     def __init__(self, first: Delivery) -> None:
         self.names: dict[Hashable, str] = {}
         self.asks: dict[Hashable, Any] = {}
+        self.targets: dict[Hashable, Any] = {}
+        """By ask: the message that was to answer it, and whose that is: a moment later it may be another one."""
         self.running: dict[Hashable, Running] = {}
         slots: dict[Any, list[int | None]] = {}
         waits: dict[Any, int] = {}
@@ -148,6 +150,7 @@ class _Found:
                 self.asks[id(ask)], waits[id(message)] = ask, id(ask)
                 goal = ask.goal
                 if goal is not None:
+                    self.targets[id(ask)] = goal
                     goals[id(ask)] = Goal(id(goal[0]), _begun(*goal))
                     todo.append(goal[0])
         self.waits = Waits(slots, waits, goals)

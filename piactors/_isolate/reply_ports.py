@@ -103,9 +103,10 @@ class PeerReply:
     def _answer(self, kind: int, flags: int, payload: Any) -> None:
         answer(self.process, kind, flags, self.number, payload, on_data=self._channel.setdefault("data", False))
 
-    def break_off(self, error: BaseException) -> bool:
-        """Let the message not begin, for this reason; False if it has begun."""
-        if self.goal is None or not self.goal[0].give_up(self.goal[1]):
+    def break_off(self, error: BaseException, target: object = None) -> bool:
+        """Let the message not begin, for this reason; False if it has begun, or is not `target`."""
+        goal = self.goal
+        if goal is None or (target is not None and goal is not target) or not goal[0].give_up(goal[1]):
             return False
         self.fail(error)
         return True

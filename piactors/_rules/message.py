@@ -142,6 +142,9 @@ class Message:
         else:
             self.payload = b""
 
+    def is_broken_off_with(self, error: BaseException) -> None:
+        """If it does not begin, this is why; for who waits for it (see `Call`)."""
+
     def note_cancel(self) -> None:
         """The isolate is told that its caller has cancelled it."""
         self.is_plain, self.is_told = False, True

@@ -6,12 +6,13 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import CancelledError
 from typing import Any
 
 import attrs
 import pykka
 
-from piactors.errors import CallTimeout, IsolateCrashed
+from piactors.errors import CallTimeout, IsolateCrashed, Timeout
 from piactors.future import Future
 
 Told = tuple[bool, Any]
@@ -165,10 +166,14 @@ def _ended(future: Future[Any], seconds: float | None) -> Any:
 
     Raises:
         CallTimeout: in place of what says that it was killed.
+        Timeout: if it has not begun: its process had other things to do, and goes on.
     """
-    future.cancel(kill_after=0)
+    if future.cancel(kill_after=0):
+        raise Timeout(f"a wrapper did not begin within its hook_timeout, {seconds:g} s")
     try:
         return future.get()
+    except CancelledError:  # it has looked whether it is wanted, and returned
+        raise Timeout(f"a wrapper took longer than its hook_timeout, {seconds:g} s") from None
     except IsolateCrashed as error:
         detail = f"a wrapper took longer than its hook_timeout, {seconds:g} s"
         reason = attrs.evolve(error.reason, kind="call_timeout", detail=detail)
