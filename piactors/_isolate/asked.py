@@ -282,9 +282,7 @@ class Asked:
         self.process.leave_to_caller()
         self._in_caller_of(errand, otherwise, self.asker, self.call)
 
-    def _in_caller_of(
-        self, errand: errands.Errand, otherwise: Callable[[], object], asker: Asker, number: int
-    ) -> None:
+    def _in_caller_of(self, errand: errands.Errand, otherwise: Callable[[], object], asker: Asker, number: int) -> None:
         """Have it done where somebody waits for a call of an isolate, or for the one in which that was made."""
         call = asker.call_of(number)
         is_unknown = call is None and direct.is_direct(number)

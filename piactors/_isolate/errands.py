@@ -1,4 +1,4 @@
-"""What the thread is to do that waits for a call, while it waits: callbacks with ``run="caller"``."""
+"""What is to be done where a call is waited for, meanwhile: callbacks with ``run="caller"``, and those of plugins."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from piactors._io.loop import Share
 
@@ -21,12 +21,14 @@ class Errand(NamedTuple):
     Attributes:
         do: does it.
         give_up: tells that nobody does.
-        since: when it was asked for, on the monotonic clock.
+        since: when it was asked for, on the monotonic clock; infinite if it waits for as long as its call runs.
+        on_loop: has it done on the event loop that awaits the call; None if only a thread may do it.
     """
 
     do: Callable[[], object]
     give_up: Callable[[], object]
     since: float
+    on_loop: Callable[[Any], object] | None = None
 
 
 class WaitedFor(Protocol):
@@ -57,6 +59,12 @@ class Errands:
         """Do those that are there; in the thread that waits."""
         while self._waiting and not call._settled:
             self._waiting.popleft().do()
+
+    def take(self) -> list[Errand]:
+        """Return all that are there: they are done elsewhere."""
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return taken
 
     def look_after(self, call: WaitedFor, loop: Share) -> None:
         """Give up, from now on, on those for which nobody comes to wait: a caller may have dropped the call.

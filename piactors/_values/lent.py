@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from piactors._codec import lending
 from piactors._codec.lending import Loan
@@ -157,7 +157,27 @@ Run = Callable[[Callable[[Any], None], Any], None]
 """Has a function called with a request, where what is lent runs."""
 
 
-def by_ref(obj: Any, *, methods: Iterable[str] | None = None, run: Where | Executor = "dispatcher") -> Handle:
+class ByRef:
+    """How something that comes later is to be lent: `by_ref` without an object."""
+
+    def __init__(self, methods: frozenset[str] | None, run: Any) -> None:
+        self.methods, self.run = methods, run
+
+    def __repr__(self) -> str:
+        methods = "" if self.methods is None else f"methods={sorted(self.methods)}, "
+        return f"by_ref({methods}run={self.run!r})"
+
+
+_LATER: Any = object()
+
+
+@overload
+def by_ref(*, methods: Iterable[str] | None = None, run: Where | Executor = "caller") -> ByRef: ...
+@overload
+def by_ref(obj: Any, *, methods: Iterable[str] | None = None, run: Where | Executor = "dispatcher") -> Handle: ...
+def by_ref(
+    obj: Any = _LATER, *, methods: Iterable[str] | None = None, run: Where | Executor = _LATER
+) -> Handle | ByRef:
     """Lend an object or a function of this process by reference, instead of sending a copy of it.
 
     An isolate that gets the handle calls it, or its methods, which run here; its call returns what they return, and
@@ -165,7 +185,8 @@ def by_ref(obj: Any, *, methods: Iterable[str] | None = None, run: Where | Execu
     at the end of a ``with`` block; else an isolate holds it until its process ends, or lets go of it.
 
     Args:
-        obj: the object, or the function.
+        obj: the object, or the function; without it, this says how arguments of hooks are lent (see
+            `piactors.plugins.isolate`), where `run` is ``caller`` if it is not given.
         methods: the names of the methods that may be called; default None: all public ones, and attributes are read.
         run: where they run: ``dispatcher``, on the thread for callbacks, one after the other; an `Executor`;
             ``loop``, on the event loop that runs here now, where coroutines are awaited; ``caller``, in the thread that
@@ -181,6 +202,9 @@ def by_ref(obj: Any, *, methods: Iterable[str] | None = None, run: Where | Execu
             ref.proxy().index("README.md", piactors.by_ref(print)).get(timeout=5)
     """
     names = None if methods is None else frozenset(_names(methods))
+    if obj is _LATER:
+        return ByRef(names, "caller" if run is _LATER else run)
+    run = "dispatcher" if run is _LATER else run
     return Handle(ObjectLoan(obj, names, _on_own_thread(run) if in_isolate() else _runner(obj, run)))
 
 

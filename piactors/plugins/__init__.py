@@ -11,6 +11,8 @@ if importlib.util.find_spec("pluggy") is None or importlib.util.find_spec("packa
     raise ModuleNotFoundError("plugins need the packages pluggy and packaging; pip install 'piactors[plugins]'")
 
 from piactors.environment_spec import EnvironmentSpec
+from piactors.plugins.application.host import ApplicationHost, isolate, isolated_entry_points
+from piactors.plugins.application.ways import snapshot
 from piactors.plugins.events import (
     HookFailed,
     PluginCrashed,
@@ -26,6 +28,7 @@ from piactors.plugins.sources import EntryPoints, Folder, Listed, RefusedPlugin
 from piactors.plugins.specs import PluginHealth, PluginInfo, PluginPolicy, PluginSpec, Quarantine
 
 __all__ = [
+    "ApplicationHost",
     "BlockingInLoop",
     "EntryPoints",
     "EnvironmentSpec",
@@ -49,4 +52,7 @@ __all__ = [
     "PluginStarted",
     "Quarantine",
     "RefusedPlugin",
+    "isolate",
+    "isolated_entry_points",
+    "snapshot",
 ]

@@ -58,9 +58,7 @@ class PluginHost:
         self.project, self.api, self.name = project, api, names.taken(name)
         self._policy = policy or PluginPolicy()
         self._sources = list(sources)
-        self._manager = HookManager(project)
-        for one in hookspecs if isinstance(hookspecs, list | tuple) else [hookspecs]:
-            self._manager.add_hookspecs(one)
+        self._manager = self._new_manager(hookspecs)
         self._crashes = Crashes(KeptState(state))
         self._plugins: dict[str, Installed] = {}
         self._lock = threading.RLock()
@@ -95,9 +93,20 @@ class PluginHost:
         host._begin()
         return host
 
+    def _new_manager(self, hookspecs: Any) -> Any:
+        """Return what keeps and calls the hooks."""
+        manager = HookManager(self.project)
+        for one in hookspecs if isinstance(hookspecs, list | tuple) else [hookspecs]:
+            manager.add_hookspecs(one)
+        return manager
+
+    def _new_lives(self, tree: SupervisorRef) -> Lives:
+        """Return what starts and ends plugins."""
+        return Lives(self.name, self.project, self.api, self._manager, self._crashes, tree, self._is_stale)
+
     def _begin(self) -> None:
         tree = Supervisor.start(children=[], name=self.name, max_restarts=None)
-        self._lives = Lives(self.name, self.project, self.api, self._manager, self._crashes, tree, self._is_stale)
+        self._lives = self._new_lives(tree)
         self._unsubscribe = piactors_events.subscribe(self._happened, IsolateStarted, IsolateExited)
         try:
             self._find()

@@ -6,3 +6,5 @@ import os
 
 SIDE = f"{os.path.join(os.path.dirname(os.path.abspath(__file__)), '_piactors_plugin.py')}:Plugin"
 """What an isolate of a plugin hosts, by name."""
+APPLICATION_SIDE = SIDE.replace("_piactors_plugin.py:Plugin", "_piactors_application.py:Application")
+"""The same, of an application that was not written for isolates."""

@@ -1,0 +1,163 @@
+"""The lives of plugins whose application was not written for isolates: what stands for each in the host."""
+
+from __future__ import annotations
+
+import logging
+import types
+from typing import Any
+
+import attrs
+
+from piactors._text.logs import plain as logger
+from piactors.errors import CallTimeout, IsolateCrashed, NotSendable, PiactorsError, UntrustedReply
+from piactors.plugins import events
+from piactors.plugins.application import hooks, resources, ways
+from piactors.plugins.application.gateway import Gateway, handle_of
+from piactors.plugins.application.side import HostSide
+from piactors.plugins.crashes import Crashes
+from piactors.plugins.inside import APPLICATION_SIDE
+from piactors.plugins.inside import _piactors_things as things
+from piactors.plugins.installed import Installed
+from piactors.plugins.lives import Lives
+from piactors.plugins.specs import PluginPolicy
+from piactors.plugins.stand_in import PluginDescription
+
+_COPIED = frozenset({"markupsafe:Markup"})
+"""Classes of texts that are copied from any plugin: what is made of a text of theirs would be that in the host, too."""
+
+
+@attrs.define
+class Hooks:
+    """What becomes of calls of the hooks of one plugin."""
+
+    name: str
+    policy: PluginPolicy
+    crashes: Crashes
+    ways: ways.Ways
+    _warned: set[str] = attrs.field(factory=set, init=False)
+
+    def is_left_out(self, hook: str) -> bool:
+        """Whether a hook is not called now."""
+        return self.crashes.are_some_closed and self.crashes.why_not(self.name, hook) is not None
+
+    def answered(self, hook: str) -> None:
+        """A hook has returned, or raised something."""
+        if self.crashes.are_some_closed:
+            self.crashes.answered(self.name, hook)
+
+    def failed(self, hook: str, error: Exception) -> None:
+        """There was no answer of a hook.
+
+        Raises:
+            Exception: the error, if the policy says so.
+        """
+        if isinstance(error, IsolateCrashed):
+            alone = self.policy.concurrency == 1 or isinstance(error, CallTimeout)  # else any of them may have done it
+            process = (self.name, error.generation, error.pid)
+            self.crashes.crashed(process, hook if alone else "", error.reason)
+        if self.crashes.are_some_closed:
+            self.crashes.undecided(self.name, hook)
+        key = f"{hook}: {type(error).__name__}"
+        once = isinstance(error, NotSendable | UntrustedReply | ValueError)
+        logger.log(
+            logging.DEBUG if once and key in self._warned else logging.WARNING,
+            "hook %s of plugin %s is left out: %s",
+            *(hook, self.name, str(error)),
+        )
+        self._warned.add(key)
+        events.publish(events.HookFailed, self.name, hook=hook, error=str(error))
+        if self.policy.on_error == "raise":
+            raise error
+
+
+@attrs.define
+class Border:
+    """The border with one plugin, and what stands for that."""
+
+    side: HostSide
+    gateway: Gateway
+    stand_in: Any = None
+
+    def shows(self, stand_in: Any) -> None:
+        """This stands for the plugin."""
+        self.stand_in = stand_in
+
+
+@attrs.define
+class ApplicationLives(Lives):
+    """Starts and ends the plugins of one application.
+
+    Args:
+        ways: how arguments of hooks reach the plugins.
+    """
+
+    ways: ways.Ways = attrs.field(kw_only=True)
+    _borders: dict[str, Border] = attrs.field(factory=dict, init=False)
+
+    def stand_in_of(self, name: str) -> Any:
+        """Return what stands for a plugin; None if it does not run."""
+        border = self._borders.get(name)
+        return None if border is None else border.stand_in
+
+    def _border(self, plugin: Installed) -> Border:
+        name, policy = plugin.spec.name, plugin.policy
+        found = self._borders.get(name)
+        if found is None:
+            accepted = _COPIED | {f"{cls.__module__}:{cls.__qualname__}" for cls in policy.accept}
+            side = HostSide(name, accepted, trusts=policy.trust == "code")
+            found = self._borders[name] = Border(side, Gateway(side, f"{self.name}.{name}"))
+        return found
+
+    def _child(self, plugin: Installed, *, tests: bool) -> Any:
+        border = self._border(plugin)
+        usual = plugin.child(self.name, self.project, {}, tests=tests)
+        accepted = sorted(f"{cls.__module__}:{cls.__qualname__}" for cls in plugin.policy.accept)
+        args = (plugin.spec.target, handle_of(border.gateway), accepted)
+        return attrs.evolve(usual, target=APPLICATION_SIDE, args=args)
+
+    def _describe(self, plugin: Installed) -> PluginDescription:
+        name, border = plugin.spec.name, self._border(plugin)
+        ref = self.tree.child(name)
+        border.side.connect(ref.proxy())
+        try:
+            node = ref.proxy().describe().get(timeout=plugin.policy.start_timeout)
+        except TimeoutError:
+            ref.terminate()
+            seconds = plugin.policy.start_timeout
+            raise PiactorsError(f"it has not said within {seconds:g} seconds what it is") from None
+        border.shows(self._made(plugin, border, node))
+        return PluginDescription((), repr(node))
+
+    def _made(self, plugin: Installed, border: Border, node: Any) -> Any:
+        """Return what stands for a plugin, by what it has said of itself."""
+        if type(node) not in (tuple, list) or not (
+            (len(node) == 4 and node[0] == "n") or (len(node) == 3 and node[0] == "r" and type(node[1]) is int)
+        ):
+            raise PiactorsError("it does not say what it is")
+        *_, facts = node
+        path = node[2] if node[0] == "n" else ()
+        if type(path) not in (tuple, list) or not all(type(part) is str for part in path):
+            raise PiactorsError("it does not say what it is")
+        try:
+            reach = hooks.HookReach(border.side, things.Anchor(node[1]), tuple(path), things.checked(facts))
+        except ValueError as error:
+            raise PiactorsError(str(error)) from None
+        reach.policy = Hooks(plugin.spec.name, plugin.policy, self.crashes, self.ways)
+        found = things.make(reach)
+        if isinstance(found, types.ModuleType):
+            resources.dress(found, plugin.spec.target)
+        return found
+
+    def _stand_in(self, plugin: Installed) -> tuple[str, ...]:
+        stand_in = self._border(plugin).stand_in
+        self.manager.register(stand_in, plugin.spec.name)
+        facts = things.reach_of(stand_in).facts  # type: ignore[union-attr]
+        members = facts.get("members", {})
+        return tuple(sorted(name for name, one in members.items() if one is not None and hooks.is_hook(one)))
+
+    def _end(self, name: str) -> None:
+        super()._end(name)
+        border = self._borders.pop(name, None)
+        if border is not None:
+            border.gateway.close()
+            resources.undress(border.stand_in)

@@ -1,0 +1,365 @@
+"""The host's end of the border with one plugin: calls of what that has lent, and what it asks of the application."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from piactors._future import waiting
+from piactors.errors import ProtocolError, Released
+from piactors.plugins.application import origins
+from piactors.plugins.application.epochs import Epochs
+from piactors.plugins.application.origins import Origin, Record
+from piactors.plugins.inside import _piactors_border as border
+from piactors.plugins.inside import _piactors_things as things
+
+_MOST_DROPPED = 1_000_000
+
+
+class HostSide:
+    """The host's end.
+
+    Args:
+        plugin: its name, for texts.
+        accepted: the classes, as ``"module:qualname"``, whose instances the plugin may send besides plain data.
+        trusts: whether what the plugin sends may be of any class that this program has imported.
+    """
+
+    def __init__(self, plugin: str, accepted: frozenset[str], *, trusts: bool) -> None:
+        self.plugin, self.trusts = plugin, trusts
+        self.packer = border.Packer(self, accepted, names=False)
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The event loop that the application was seen to use last."""
+        self._proxy: Any = None
+        self._lock = threading.Lock()
+        self._epochs = Epochs()
+        self._numbers = itertools.count(1)
+        self._records: dict[int, Record] = {}
+        self._origins: weakref.WeakSet[Origin] = weakref.WeakSet()
+        self.attribute = things.Methods().attribute
+        self._told: dict[tuple[str, str, str], Any] = {}
+        """The methods of this program's classes that the plugin has asked for."""
+
+    def connect(self, proxy: Any) -> None:
+        """This is the plugin's process, and those that come after it."""
+        self._proxy = proxy
+
+    def class_here(self, module: Any, name: Any) -> Any:
+        """Return a class that this program has imported by its names; None if it has not."""
+        found: Any = sys.modules.get(module) if isinstance(module, str) else None
+        for part in name.split(".") if isinstance(name, str) else ():
+            found = getattr(found, "__dict__", {}).get(part)
+        return found if isinstance(found, type) else None
+
+    # What the host asks of the plugin
+
+    def use(self, reach: Any, operation: str, args: Any, kwargs: Any) -> Any:
+        """Do something to a thing of the plugin, wait, and return what comes of it.
+
+        Raises:
+            Released: if its process has ended, and it cannot be found again.
+            IsolateCrashed: if the process ends meanwhile.
+            Exception: what the plugin raises.
+        """
+        self.loop = waiting.running_loop() or self.loop
+        for is_last in (False, True):
+            call = _Call(self, reach, operation, args, kwargs)
+            try:
+                call.has(self._taken(call.send(self._proxy.use).get()))
+            finally:
+                call.ends()
+            if not call.is_gone:
+                return self._outcome(call)
+            self._find_again(reach, call, is_last)
+        raise AssertionError("it has returned or raised")
+
+    async def use_async(self, reach: Any, operation: str, args: Any, kwargs: Any) -> Any:
+        """Do that, and let the event loop run meanwhile."""
+        self.loop = asyncio.get_running_loop()
+        for is_last in (False, True):
+            call = _Call(self, reach, operation, args, kwargs)
+            try:
+                call.has(self._taken(await call.send(self._proxy.ause)))
+            finally:
+                call.ends()
+            if not call.is_gone:
+                return self._outcome(call)
+            await asyncio.to_thread(self._find_again, reach, call, is_last)
+        raise AssertionError("it has returned or raised")
+
+    def _find_again(self, reach: Any, call: _Call, is_last: bool) -> None:
+        anchor = reach.anchor
+        if not is_last and anchor.value != call.where:  # somebody else has found it
+            return
+        if is_last or anchor.origin is None:
+            raise self._gone(reach)
+        self._repeat(anchor.origin, reach, 0)
+
+    def _gone(self, reach: Any) -> Released:
+        name = reach.facts["name"]
+        return Released(f"{name} was lent by a process of plugin {self.plugin} that has ended, and is not found again")
+
+    def _repeat(self, origin: Origin, reach: Any, depth: int) -> None:
+        """Have the plugin do once more what it lent something in.
+
+        Raises:
+            Released: if that does not lead to the same.
+        """
+        methods = [[*key, facts] for key, facts in list(self._told.items())]
+        for is_last in (False, True):
+            number, epoch = self.begin(Record())
+            with self._lock:
+                asked, answers = origin.repetition(self.packer.lent.lend)
+            lent, is_answered = list(origins.numbers_in((asked, answers))), False
+            self.lent(lent)
+            try:
+                kind, _, numbers = self._taken(self._proxy.again(asked, answers, methods).get())
+                is_answered = True
+            finally:
+                self.end(number, epoch, lent, answered=is_answered)
+            if kind == "gone" and not is_last and origin.anchor.origin is not None and depth < 10:
+                self._repeat(origin.anchor.origin, reach, depth + 1)
+                continue
+            if kind not in ("ok", "m"):
+                raise self._gone(reach)
+            try:
+                with self._lock:
+                    anchors = origin.found(numbers)
+            except (border.Gone, ValueError):
+                raise self._gone(reach) from None
+            self._adopt(numbers, anchors)
+            return
+
+    def _adopt(self, numbers: list[int], anchors: dict[int, things.Anchor]) -> None:
+        for number, count in Counter(numbers).items():
+            if number in anchors:
+                self.packer.held.moved(number, anchors[number], count)
+            else:
+                self.packer.held.unused(number, count)
+
+    def begin(self, record: Record) -> tuple[int, int]:
+        """A call of the plugin begins; return its number and its epoch."""
+        with self._lock:
+            number = next(self._numbers)
+            self._records[number] = record
+            return number, self._epochs.begin()
+
+    def end(self, number: int, epoch: int, lent: list[int], *, answered: bool) -> None:
+        """A call has ended, in which these were lent."""
+        with self._lock:
+            self._records.pop(number, None)
+            self._epochs.end(epoch, lent, answered=answered)
+            self._forget_unused()
+
+    def lent(self, numbers: Iterable[int]) -> None:
+        """These numbers are sent."""
+        with self._lock:
+            self._epochs.lent(numbers)
+
+    def _forget_unused(self) -> None:
+        unused = self._epochs.unused()
+        if unused:
+            still = self.packer.lent.all_numbers()
+            for origin in list(self._origins):
+                origin.hold(self.packer.lent.find)
+            self.packer.lent.keep_only(still - unused)
+            self._epochs.given_back(still - unused)
+
+    def _heard(self, token: Any, dropped: Any) -> None:
+        """A process has said something, and that it does not use these any more."""
+        if type(token) is not str or len(token) > 100:
+            raise ProtocolError("the plugin's side says what it cannot")
+        if type(dropped) is not list or len(dropped) > _MOST_DROPPED or not all(type(one) is int for one in dropped):
+            raise ProtocolError("the plugin's side gives back what it cannot")
+        with self._lock:
+            if self._epochs.heard(token):
+                self._forget_unused()
+        self.packer.lent.drop(dropped)
+
+    def _taken(self, reply: Any) -> tuple[Any, Any, list[int]]:
+        """Take what came with an answer; return its kind, its node, and the numbers of what is lent with it."""
+        if type(reply) not in (tuple, list) or len(reply) != 5:
+            raise ProtocolError("the plugin's side gives an answer that is not one")
+        kind, node, lent, dropped, token = reply
+        if type(lent) is not list or not all(type(one) is int for one in lent):
+            raise ProtocolError("the plugin's side lends what it cannot")
+        self._heard(token, dropped)
+        return kind, node, lent
+
+    def _outcome(self, call: _Call) -> Any:
+        """Return what an answer of the plugin comes to.
+
+        Raises:
+            Exception: what it has raised.
+        """
+        kind, node, lent = call.reply
+        try:
+            if kind == "raised":
+                raise self.packer.error(*node)
+            value = things.Method(things.checked(node)) if kind == "m" else self.packer.unpacked(node)
+        except (TypeError, ValueError) as error:
+            if kind == "raised" and error.__cause__ is not None:
+                raise
+            raise ProtocolError(f"plugin {self.plugin}: {error}") from error
+        if kind not in ("ok", "m"):
+            raise ProtocolError(f"plugin {self.plugin} gives an answer of no kind that there is")
+        if lent and call.record.answers is not None:
+            self._note_origin(call, lent)
+        return value
+
+    def _note_origin(self, call: _Call, lent: list[int]) -> None:
+        stand_ins = {number: self.packer.held.find(number) for number in set(lent)}
+        reaches = {number: things.reach_of(one) for number, one in stand_ins.items() if one is not None}
+        anchors = {number: reach.anchor for number, reach in reaches.items() if reach is not None}
+        new = {number: anchor for number, anchor in anchors.items() if anchor.origin is None}
+        if new and call.record.answers is not None:
+            origin = Origin(call.anchor, call.asked[1:], call.record.answers)
+            origin.has_lent(lent, new)
+            self._origins.add(origin)
+
+    # What the plugin asks of the application
+
+    def asked(
+        self,
+        token: Any,
+        call: Any,
+        root: Any,
+        path: Any,
+        operation: Any,
+        args: Any,
+        kwargs: Any,
+        waits: Any,
+        dropped: Any,
+    ) -> Answering:
+        """Do what the plugin asks for, and return what came of it.
+
+        Raises:
+            ProtocolError: if it cannot be asked for.
+        """
+        self._heard(token, dropped)
+        if type(args) is not list or type(kwargs) is not dict or not all(type(name) is str for name in kwargs):
+            raise ProtocolError("the plugin's side asks for what it cannot")
+        answering = Answering(self, self._records.get(call) if type(call) is int else None)
+        try:
+            given = [self.packer.unpacked(one) for one in args]
+            named = {name: self.packer.unpacked(one) for name, one in kwargs.items()}
+            thing = self.packer.find(root, path)
+            value = border.perform(self.packer, thing, operation, given, named)
+        except Exception as error:
+            answering.fails(error)
+            return answering
+        if waits is True and border.is_awaitable(value):
+            answering.awaits(value if asyncio.iscoroutine(value) else _awaited(value))
+        else:
+            answering.has(value, (thing, given[0]) if operation == "get" else None)
+        return answering
+
+    def answer_of(self, record: Record | None, of: tuple[Any, str] | None, value: Any) -> Any:
+        """Return the answer that is a value; of an attribute of something, what has it, and its name."""
+        lent: list[int] = []
+        if of is None:
+            reply: Any = ("ok", self.packer.packed(value, lent))
+        else:
+            thing, name = of
+            node = self.packer.packed_attribute(thing, value, lent)
+            if node[0] == "m":  # not recorded: another process knows it, or is told with what it is to repeat
+                cls = type(thing)
+                self._told[cls.__module__, cls.__qualname__, name] = node[1]
+                return "m", node[1]
+            reply = ("ok", node)
+        self.lent(lent)
+        if record is not None:
+            record.answered(reply, lent)
+        return reply
+
+    def failed(self, error: BaseException, record: Record | None = None) -> Any:
+        """Return the answer that says that what was asked for has failed."""
+        lent: list[int] = []
+        reply = "raised", list(self.packer.packed_error(error, lent))
+        self.lent(lent)
+        if record is not None:
+            record.answered(reply, lent)
+        return reply
+
+
+class Answering:
+    """What came of one thing that the plugin has asked for.
+
+    Attributes:
+        reply: its answer; None if it has to be awaited first.
+        awaited: what is to be awaited; None if nothing.
+    """
+
+    def __init__(self, side: HostSide, record: Record | None) -> None:
+        self._side, self._record = side, record
+        self.reply: Any = None
+        self.awaited: Any = None
+
+    def awaits(self, coroutine: Any) -> None:
+        """This has to be awaited."""
+        self.awaited = coroutine
+
+    def has(self, value: Any, of: tuple[Any, str] | None = None) -> None:
+        """This came."""
+        try:
+            self.reply = self._side.answer_of(self._record, of, value)
+        except Exception as error:
+            self.fails(error)
+
+    def fails(self, error: BaseException) -> None:
+        """This was raised."""
+        self.reply = self._side.failed(error, self._record)
+
+
+class _Call:
+    """One call of a thing of the plugin."""
+
+    def __init__(self, side: HostSide, reach: Any, operation: str, args: Any, kwargs: Any) -> None:
+        self._side, self.anchor, self.where = side, reach.anchor, reach.anchor.value
+        self.record = Record()
+        self._lent: list[int] = []
+        self.reply: tuple[Any, Any, list[int]] = ("", None, [])
+        self._number, self._epoch = side.begin(self.record)
+        try:
+            given = [side.packer.packed(one, self._lent) for one in args]
+            named = {name: side.packer.packed(one, self._lent) for name, one in kwargs.items()}
+        except BaseException:
+            self._not_sent()
+            self.ends()
+            raise
+        self.asked = (self.where, list(reach.path), operation, given, named)
+
+    def send(self, method: Any) -> Any:
+        """Send it, and return the future of its answer."""
+        self._side.lent(self._lent)
+        try:
+            return method(self._number, self.asked, self._side.packer.held.dropped())
+        except BaseException:
+            self._not_sent()
+            raise
+
+    def _not_sent(self) -> None:
+        self._side.packer.lent.drop([one for number in self._lent for one in (number, 1)])
+
+    def has(self, reply: tuple[Any, Any, list[int]]) -> None:
+        """This is its answer: its kind, its node, and the numbers of what is lent with it."""
+        self.reply = reply
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it was asked of what the process does not have any more."""
+        return bool(self.reply[0] == "gone")
+
+    def ends(self) -> None:
+        """It has ended."""
+        self._side.end(self._number, self._epoch, [*self._lent, *self.record.lent], answered=bool(self.reply[0]))
+
+
+async def _awaited(value: Any) -> Any:
+    return await value

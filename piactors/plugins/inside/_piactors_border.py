@@ -1,0 +1,534 @@
+"""Values on their way between an application and a plugin in an isolate: what is copied, and what is lent.
+
+It runs on Python 3.8 and newer, on both sides.  A value travels as a *node*, which is plain data: values of plain kinds
+are copied as they are; other objects, functions and classes stay where they are, and a number or a name stands for them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import fractions
+import importlib
+import pathlib
+import sys
+import threading
+import traceback
+import types
+import uuid
+import weakref
+from collections import deque
+from typing import Any, Callable, Deque, Dict, FrozenSet, Iterable, List, Optional, Set, Tuple
+
+try:
+    import _piactors_things as things
+except ImportError:  # in the host
+    from piactors.plugins.inside import _piactors_things as things
+
+Node = Tuple[Any, ...]
+MOST_THINGS = 65_536
+"""That one side may have lent at once."""
+_DEEPEST = 100
+_ATOMS = frozenset(
+    (
+        *(type(None), bool, int, float, complex, str, bytes, bytearray),
+        *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone),
+        *(decimal.Decimal, fractions.Fraction, uuid.UUID),
+        *(pathlib.PosixPath, pathlib.PurePosixPath, pathlib.WindowsPath, pathlib.PureWindowsPath),
+    )
+)
+_BUILDERS: Dict[str, Callable[[Iterable[Any]], Any]] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+}
+_TEXTS = (str, int, float, bytes)
+"""Of what subclasses are copied: C code takes no stand-in for them."""
+
+
+class Gone(LookupError):
+    """What is asked for is not there any more: the process that had lent it has ended, or it was given back."""
+
+
+class NotLent(ValueError):
+    """A value can be neither copied nor lent."""
+
+
+class Copied:
+    """A value that is copied, whatever it is."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class AsItIs:
+    """A value that is lent, though it could be copied."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Lent:
+    """What one side has lent: numbers, and how often each was sent.
+
+    Args:
+        base: its numbers are larger: each process of a plugin has others.
+    """
+
+    def __init__(self, base: int) -> None:
+        self._lock = threading.Lock()  # an object that two threads lend at once has one number
+        self._things: Dict[int, List[Any]] = {}
+        self._numbers: Dict[int, int] = {}
+        self._next = base
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def lend(self, thing: Any) -> int:
+        """Return the number of a thing that is sent once more.
+
+        Raises:
+            NotLent: if too many are lent.
+        """
+        with self._lock:
+            number = self._numbers.get(id(thing), 0)
+            if not number:
+                if len(self._things) >= MOST_THINGS:
+                    raise NotLent("{:,} things are lent already".format(MOST_THINGS))
+                self._next += 1
+                number = self._numbers[id(thing)] = self._next
+                self._things[number] = [thing, 0]
+            self._things[number][1] += 1
+            return number
+
+    def find(self, number: int) -> Any:
+        """Return what has a number.
+
+        Raises:
+            Gone: if it is not lent any more.
+        """
+        found = self._things.get(number)
+        if found is None:
+            raise Gone("what has number {} is not lent any more".format(number))
+        return found[0]
+
+    def has(self, number: int) -> bool:
+        """Whether a number is lent."""
+        return number in self._things
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """These numbers, each followed by how often it had come by then, are not held any more."""
+        listed, gone = list(numbers), []
+        with self._lock:
+            for number, count in zip(listed[::2], listed[1::2]):
+                entry = self._things.get(number)
+                if entry is not None:
+                    entry[1] -= count
+                    if entry[1] <= 0:
+                        gone.append(self._take(number))
+        _let_go(gone)
+
+    def keep_only(self, numbers: Set[int]) -> None:
+        """Whoever held the others has ended."""
+        with self._lock:
+            gone = [self._take(number) for number in list(self._things) if number not in numbers]
+        _let_go(gone)
+
+    def _take(self, number: int) -> Any:
+        thing = self._things.pop(number)[0]
+        self._numbers.pop(id(thing), None)
+        return thing
+
+    def all_numbers(self) -> Set[int]:
+        """Return the numbers of all that is lent."""
+        with self._lock:
+            return set(self._things)
+
+
+def _let_go(gone: List[Any]) -> None:
+    """Let go of things, without the lock: that may run code of theirs."""
+    for thing in gone:
+        if isinstance(thing, types.CoroutineType):
+            thing.close()  # it was never awaited, and nobody is to be warned of that
+    gone.clear()
+
+
+class Held:
+    """The stand-ins of one side, by number: one each, for as long as somebody uses it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # threads that get the same number at once get the same stand-in
+        self._held: Dict[int, Tuple[Any, List[int]]] = {}
+        self._gone: Deque[Tuple[int, List[int]]] = deque()
+
+    def take(self, number: int, make: Callable[[], Tuple[Any, Any]]) -> Any:
+        """Return the stand-in of a number that has come once more.
+
+        Args:
+            make: makes one, and its anchor.
+        """
+        with self._lock:
+            found = self._held.get(number)
+            stand_in = None if found is None else found[0]()
+            if stand_in is None:
+                stand_in, anchor = make()
+                anchor.stands_in(_weak(stand_in))
+                self._note(number, anchor)
+            self._held[number][1][0] += 1
+            return stand_in
+
+    def moved(self, number: int, anchor: Any, count: int) -> None:
+        """What an anchor stands for has this number from now on, and has come so often."""
+        with self._lock:
+            self._note(number, anchor)
+            self._held[number][1][0] += count
+
+    def _note(self, number: int, anchor: Any) -> None:
+        count = [0]
+        self._held[number] = (anchor.stand_in, count)
+        weakref.finalize(anchor, _Noting(self._gone, number, count)).atexit = False
+
+    def find(self, number: int) -> Any:
+        """Return the stand-in of a number, if somebody uses it."""
+        found = self._held.get(number)
+        return None if found is None else found[0]()
+
+    def unused(self, number: int, count: int) -> None:
+        """A number has come so often which nothing stands for: it is given back."""
+        self._gone.append((number, [count]))
+
+    def dropped(self) -> List[int]:
+        """Return the numbers that are not used any more, each followed by how often it had come."""
+        found: List[int] = []
+        while self._gone:
+            number, count = self._gone.popleft()
+            with self._lock:
+                entry = self._held.get(number)
+                if entry is not None and entry[1] is count:
+                    del self._held[number]
+            found += (number, count[0])
+        return found
+
+    @property
+    def are_many_gone(self) -> bool:
+        """Whether it is time to tell the other side of those that are not used any more."""
+        return len(self._gone) > 100
+
+
+class _Noting:
+    """Notes that a stand-in is gone; called by the garbage collector, anywhere."""
+
+    __slots__ = ("_count", "_gone", "_number")
+
+    def __init__(self, gone: Any, number: int, count: List[int]) -> None:
+        self._gone, self._number, self._count = gone, number, count
+
+    def __call__(self) -> None:
+        self._gone.append((self._number, self._count))
+
+
+def _weak(stand_in: Any) -> Callable[[], Any]:
+    try:
+        return weakref.ref(stand_in)
+    except TypeError:  # a coroutine: it is used once
+        return lambda: None
+
+
+class Packer:
+    """Makes nodes of values, and values of nodes.
+
+    Args:
+        side: what stand-ins of this process use.
+        accepted: the classes, as ``"module:qualname"``, whose instances are copied besides plain data.
+        names: whether functions and classes go by their names, if they have some: the other side may then call
+            whatever it can name here.
+        base: the numbers of what is lent are larger.
+    """
+
+    def __init__(self, side: Any, accepted: FrozenSet[str], names: bool, base: int = 0) -> None:
+        self._side, self._accepted, self._names = side, accepted, names
+        self.lent, self.held = Lent(base), Held()
+
+    # Out
+
+    def packed(self, value: Any, lent: Optional[List[int]] = None, depth: int = 0) -> Node:
+        """Return the node of a value.
+
+        Args:
+            lent: gets the numbers of what is lent with it.
+
+        Raises:
+            NotLent: if it can be neither copied nor lent.
+        """
+        kind = type(value)
+        if kind in _ATOMS:
+            return ("v", value)
+        if depth > _DEEPEST:
+            raise NotLent("it is nested more than {} times".format(_DEEPEST))
+        if kind is dict:
+            return self._dict(value, lent, depth)
+        if kind in (list, tuple, set, frozenset):
+            nodes = [self.packed(one, lent, depth + 1) for one in value]
+            return ("v", value) if all(node[0] == "v" for node in nodes) else ("c", kind.__name__, nodes)
+        return self._other(value, kind, lent)
+
+    def _dict(self, value: Dict[Any, Any], lent: Optional[List[int]], depth: int) -> Node:
+        nodes = [self.packed(one, lent, depth + 1) for pair in value.items() for one in pair]
+        return ("v", value) if all(node[0] == "v" for node in nodes) else ("d", nodes)
+
+    def _other(self, value: Any, kind: type, lent: Optional[List[int]]) -> Node:
+        if kind is Copied:
+            return ("v", value.value)
+        if kind is AsItIs:
+            return self._lent_out(value.value, lent)
+        reach = things.reach_of(value)
+        if reach is not None and reach.side is self._side:
+            return ("h", reach.anchor.value, list(reach.path))
+        if "{}:{}".format(kind.__module__, kind.__qualname__) in self._accepted or _is_array(kind):
+            return ("v", value)
+        if issubclass(kind, enum.Enum):
+            return ("E", kind.__module__, kind.__qualname__, value.name, self._plain_of(value.value))
+        if issubclass(kind, _TEXTS):
+            base = next(one for one in _TEXTS if issubclass(kind, one))
+            return ("s", kind.__module__, kind.__qualname__, base(value))  # type: ignore[operator]
+        if issubclass(kind, BaseException):
+            return ("e", *self.packed_error(value, lent))
+        if issubclass(kind, types.ModuleType) and not self._names:
+            raise NotLent("module {} is not lent".format(value.__name__))
+        name = self._name_of(value) if self._names else None
+        if name is not None:
+            return ("n", *name, things.facts_of(value))
+        if issubclass(kind, type) and value.__module__ == "builtins":
+            return ("b", value.__name__)
+        return self._lent_out(value, lent)
+
+    def _lent_out(self, value: Any, lent: Optional[List[int]]) -> Node:
+        number = self.lent.lend(value)
+        if lent is not None:
+            lent.append(number)
+        return ("r", number, things.facts_of(value))
+
+    def packed_attribute(self, thing: Any, value: Any, lent: Optional[List[int]] = None) -> Node:
+        """Return the node of an attribute: a method is reached by its name, and has no number of its own."""
+        is_method = getattr(value, "__self__", None) is thing and callable(value) and not isinstance(value, type)
+        return ("m", things.facts_of(value)) if is_method else self.packed(value, lent)
+
+    @staticmethod
+    def _plain_of(value: Any) -> Any:
+        return value if type(value) in _ATOMS else None
+
+    @staticmethod
+    def _name_of(value: Any) -> Optional[Tuple[str, List[str]]]:
+        """Return the module and the path by which a function, a class or a module can be found in this process."""
+        if type(value) is types.ModuleType:
+            return (value.__name__, []) if sys.modules.get(value.__name__) is value else None
+        if not issubclass(type(value), (type, types.FunctionType, types.BuiltinFunctionType)):
+            return None
+        module, path = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+        if not isinstance(module, str) or not isinstance(path, str) or "<" in path or module == "builtins":
+            return None
+        found = sys.modules.get(module)
+        for part in path.split("."):
+            found = getattr(found, part, None)
+        return (module, path.split(".")) if found is value else None
+
+    # In
+
+    def unpacked(self, node: Any, depth: int = 0) -> Any:
+        """Return the value of a node; it is not trusted.
+
+        Raises:
+            ValueError: if it is not a node.
+            Gone: if it names what is not lent any more.
+        """
+        if type(node) not in (tuple, list) or not node or depth > _DEEPEST:
+            raise ValueError("a value has come that is not one")
+        tag = node[0]
+        if tag == "v" and len(node) == 2:
+            return node[1]
+        if tag == "c" and len(node) == 3 and node[1] in _BUILDERS and type(node[2]) is list:
+            return _BUILDERS[node[1]](self.unpacked(one, depth + 1) for one in node[2])
+        if tag == "d" and len(node) == 2 and type(node[1]) is list and len(node[1]) % 2 == 0:
+            found = [self.unpacked(one, depth + 1) for one in node[1]]
+            return dict(zip(found[::2], found[1::2]))
+        reader = _READERS.get(tag) if type(tag) is str else None
+        if reader is None:
+            raise ValueError("a value has come that is not one")
+        return reader(self, *node[1:])
+
+    def _own(self, root: Any = None, path: Any = None) -> Any:
+        return self.find(root, path)
+
+    def find(self, root: Any, path: Any) -> Any:
+        """Return a thing of this process that the other side names.
+
+        Raises:
+            Gone: if it is not lent any more.
+            ValueError: if it is not one that the other side may name.
+        """
+        if type(path) not in (list, tuple) or not all(type(part) is str for part in path):
+            raise ValueError("what is named is not a thing")
+        if type(root) is str and self._names:
+            found = importlib.import_module(root)
+        elif type(root) is int:
+            found = self.lent.find(root)
+        else:
+            raise ValueError("what is named is not a thing")
+        for part in path:
+            self.check_name(part)
+            found = getattr(found, part)
+        return found
+
+    def check_name(self, name: Any) -> None:
+        """See that an attribute may be asked for by the other side.
+
+        Raises:
+            AttributeError: if it may not.
+        """
+        if type(name) is not str or (name.startswith("_") and not (self._names or name in _OF_TUPLES)):
+            raise AttributeError("{!r} is not a public attribute".format(name))
+
+    def _lent_here(self, number: Any = None, facts: Any = None) -> Any:
+        if type(number) is not int or number < 1:
+            raise ValueError("a thing has come without a number")
+        checked = things.checked(facts)
+        return self.held.take(number, lambda: self._made(number, (), checked))
+
+    def _named(self, module: Any = None, path: Any = None, facts: Any = None) -> Any:
+        if type(module) is not str or type(path) is not list or not all(type(part) is str for part in path):
+            raise ValueError("a thing has come without a name")
+        return self._made(module, tuple(path), things.checked(facts))[0]
+
+    def _made(self, root: Any, path: Tuple[str, ...], facts: Any) -> Tuple[Any, Any]:
+        anchor = things.Anchor(root)
+        return things.make(things.Reach(self._side, anchor, path, facts)), anchor
+
+    def _text(self, module: Any = None, name: Any = None, value: Any = None) -> Any:
+        if type(value) not in _TEXTS:
+            raise ValueError("a value of a class has come that is not one")
+        cls = self._side.class_here(module, name)
+        if cls is None or not issubclass(cls, type(value)) or not self._may_make(module, name):
+            return value
+        return cls(value)
+
+    def _member(self, module: Any = None, name: Any = None, member: Any = None, value: Any = None) -> Any:
+        cls = self._side.class_here(module, name)
+        if cls is not None and issubclass(cls, enum.Enum) and type(member) is str and member in cls.__members__:
+            return cls[member]
+        return value
+
+    def _builtin(self, name: Any = None) -> Any:
+        import builtins
+
+        found = getattr(builtins, name, None) if type(name) is str else None
+        if not isinstance(found, type):
+            raise ValueError("a class has come that is not one")
+        return found
+
+    def _may_make(self, module: Any, name: Any) -> bool:
+        """Whether an instance of a class that is known here may be made: this side need not trust the other one."""
+        return self._names or self._side.trusts or "{}:{}".format(module, name) in self._accepted
+
+    # Exceptions
+
+    def packed_error(self, error: BaseException, lent: Optional[List[int]] = None) -> Node:
+        """Return what makes an exception of the same class, if there is one, on the other side."""
+        cls = type(error)
+        classes = [[one.__module__, one.__qualname__] for one in cls.__mro__ if issubclass(one, BaseException)]
+        try:
+            args = self.packed(error.args, lent)
+            state = self.packed({key: one for key, one in vars(error).items() if type(key) is str}, lent)
+        except Exception:
+            args, state = ("v", (str(error),)), ("v", {})
+        value = self.packed(getattr(error, "value", None), lent) if isinstance(error, StopIteration) else ("v", None)
+        text = "".join(traceback.format_exception(cls, error, error.__traceback__))[-20_000:]
+        return (classes[:20], args, state, value, text)
+
+    def error(
+        self, classes: Any = None, args: Any = None, state: Any = None, value: Any = None, text: Any = ""
+    ) -> BaseException:
+        """Return an exception that has come; it is not trusted.
+
+        Its class is the first one of those that it had there which this process knows.
+        """
+        if type(classes) is not list or type(text) is not str:
+            raise ValueError("an exception has come that is not one")
+        found = (self._side.class_here(*one) for one in classes if type(one) in (list, tuple) and len(one) == 2)
+        cls: Any = next((one for one in found if one is not None and issubclass(one, BaseException)), Exception)
+        if not issubclass(cls, Exception) and cls not in (GeneratorExit, KeyboardInterrupt, SystemExit):
+            cls = Exception
+        unpacked, attributes = self.unpacked(args), self.unpacked(state)
+        error = cls.__new__(cls)
+        error.args = unpacked if type(unpacked) is tuple else (str(unpacked),)
+        if type(attributes) is dict:
+            for key, one in attributes.items():
+                if type(key) is str and not key.startswith("__"):
+                    try:
+                        setattr(error, key, one)
+                    except Exception:
+                        continue
+        if isinstance(error, StopIteration):
+            error.value = self.unpacked(value)
+        error.__cause__ = Elsewhere(text)
+        return error  # type: ignore[no-any-return]
+
+
+class Elsewhere(Exception):
+    """The traceback of an exception in the other process."""
+
+    def __str__(self) -> str:
+        return "\n" + str(self.args[0]) if self.args else ""
+
+
+def _is_array(kind: type) -> bool:
+    return kind.__module__ == "numpy" and kind.__name__ == "ndarray"
+
+
+_OF_TUPLES = ("_asdict", "_fields", "_replace", "_mapping")
+
+_READERS: Dict[str, Callable[..., Any]] = {
+    "h": Packer._own,
+    "r": Packer._lent_here,
+    "n": Packer._named,
+    "s": Packer._text,
+    "E": Packer._member,
+    "b": Packer._builtin,
+    "e": Packer.error,
+}
+
+
+def perform(packer: Packer, thing: Any, operation: Any, args: Any, kwargs: Any) -> Any:
+    """Do to a thing of this process what the other side asks for; what comes may have to be awaited.
+
+    Raises:
+        ValueError: if that cannot be asked for.
+        Exception: what the thing raises.
+    """
+    if operation == "call":
+        return thing(*args, **kwargs)
+    if operation in ("get", "set", "del"):
+        packer.check_name(args[0] if args else None)
+        return _ATTRIBUTES[operation](thing, *args)
+    if operation == "await":
+        return thing if isinstance(thing, types.CoroutineType) else _awaited(thing)
+    if type(operation) is not str or operation not in things.SPECIAL:
+        raise ValueError("{!r} is not passed on".format(operation))
+    return getattr(type(thing), operation)(thing, *args, **kwargs)
+
+
+_ATTRIBUTES: Dict[str, Callable[..., Any]] = {"get": getattr, "set": setattr, "del": delattr}
+
+
+async def _awaited(thing: Any) -> Any:
+    return await thing
+
+
+def is_awaitable(value: Any) -> bool:
+    """Whether something has to be awaited before it is there."""
+    return isinstance(value, types.CoroutineType) or hasattr(type(value), "__await__")
