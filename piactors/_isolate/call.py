@@ -20,7 +20,7 @@ from piactors._codec.decode import Decoder
 from piactors._future import outcome, waiting
 from piactors._future.results import Result
 from piactors._io.loop import LoopTimer
-from piactors._isolate.errands import Errand, Errands
+from piactors._isolate.errands import Errand, Errands, left_to
 from piactors._isolate.line import Line
 from piactors._isolate.reply_ports import Trust, raise_from
 from piactors._platform import wake as waking
@@ -258,13 +258,13 @@ class Call(Future[Any], Message):
     # What is to be done by whoever waits
 
     def add_errand(self, errand: Errand) -> bool:
-        """Have the thread or the event loop that waits for this, or will, do something meanwhile; False if none will."""
+        """Have the thread or event loop that waits for this, or will, do something meanwhile; False if none will."""
         with self._guard:  # either it is seen by who waits, or it is seen that nobody will
             if self._settled:
                 return False
             loop = self._awaited_on
             if loop is not None:
-                return _left_to(loop, errand)
+                return left_to(loop, errand)
             errands = self._errands
             if errands is None:
                 errands = self._errands = Errands()
@@ -283,7 +283,7 @@ class Call(Future[Any], Message):
         with self._guard:
             errands = [] if self._errands is None else self._errands.take()
         for errand in errands:
-            if not _left_to(loop, errand):
+            if not left_to(loop, errand):
                 errand.give_up()
 
     @property
@@ -334,17 +334,6 @@ class Call(Future[Any], Message):
     def _cancel_if_given_up(self) -> None:
         if not self._settled and self._delivery.has_given_up(self):
             self.fail(self._broken_off or CancelledError())
-
-
-def _left_to(loop: asyncio.AbstractEventLoop, errand: Errand) -> bool:
-    """Have an event loop do something; False if it is not for one, or the loop is closed."""
-    if errand.on_loop is None:
-        return False
-    try:
-        errand.on_loop(loop)
-    except RuntimeError:
-        return False
-    return True
 
 
 def take_answers(

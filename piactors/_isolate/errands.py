@@ -84,3 +84,14 @@ class Errands:
         self.are_looked_after = False  # before the next look: what is added from now on sees to that itself
         if self._waiting:
             self.look_after(call, loop)
+
+
+def left_to(loop: Any, errand: Errand) -> bool:
+    """Have an event loop do something; False if it is not for one, or the loop is closed."""
+    if errand.on_loop is None:
+        return False
+    try:
+        errand.on_loop(loop)
+    except RuntimeError:
+        return False
+    return True

@@ -10,7 +10,7 @@ import attrs
 
 from piactors.child_spec import ChildSpec
 from piactors.options import IsolationOptions
-from piactors.plugins.inside import SIDE
+from piactors.plugins.inside import FOLDER, SIDE
 from piactors.plugins.specs import PluginPolicy, PluginSpec, PluginState
 from piactors.plugins.stand_in import PluginDescription
 
@@ -69,7 +69,7 @@ class Installed:
         options = IsolationOptions(
             name=f"{host}.{spec.name}",
             environment=spec.environment,
-            sys_path=spec.sys_path,
+            sys_path=(*spec.sys_path, FOLDER),
             limits=policy.limits,
             call_timeout=policy.hook_timeout,
             start_timeout=policy.start_timeout,
@@ -92,9 +92,9 @@ class Installed:
 
 def loaded(target: Any) -> Any:
     """Return a plugin that runs in the host."""
-    from piactors.plugins.inside import _piactors_plugin
+    from piactors.plugins.inside._piactors_plugin import loading
 
-    return _piactors_plugin.loaded(target) if isinstance(target, str) else target
+    return loading.loaded(target) if isinstance(target, str) else target
 
 
 def marked(plugin: Any, hooks: Iterable[str], marker: Callable[[Any], Any]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from piactors.environments import cancelling
-from piactors.environments.cancelling import Cancelled, CancelFlag
+from piactors.environments.cancelling import CancelFlag, Cancelled
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from piactors.options import IsolationOptions
 from piactors.plugins.asking import CallSettings, IsolatedPlugin
 from piactors.plugins.crashes import Crashes
 from piactors.plugins.driving import drive
-from piactors.plugins.inside import SIDE
+from piactors.plugins.inside import FOLDER, SIDE
 from piactors.plugins.kept import KeptState
 from piactors.plugins.manager import HookManager, IsolatedHooks
 from piactors.plugins.multicall import HookCall
@@ -99,7 +99,7 @@ class IsolatingManager(HookManager):
 
 def isolate(plugin: Any, name: str, project: str) -> tuple[IsolatedPlugin, tuple[RemoteHook, ...]] | None:
     """Return a plugin in an isolate of its own; None if it cannot be sent."""
-    options = IsolationOptions(trust="code", restart="temporary")
+    options = IsolationOptions(trust="code", restart="temporary", sys_path=[FOLDER])
     try:
         ref = piactors.spawn(SIDE, plugin, project, {}, False, options=options)
     except (NotSendable, StartError):

@@ -14,7 +14,7 @@ import piactors
 from piactors import IsolationOptions
 from piactors.plugins.asking import IsolatedPlugin
 from piactors.plugins.crashes import Crashes
-from piactors.plugins.inside import SIDE
+from piactors.plugins.inside import FOLDER, SIDE
 from piactors.plugins.kept import KeptState
 from piactors.plugins.manager import HookManager
 from piactors.plugins.specs import PluginPolicy
@@ -43,7 +43,7 @@ class Isolates:
         self.plugins: dict[str, IsolatedPlugin] = {}
         self.hooks: dict[str, dict[str, RemoteHook]] = {}
         policy = PluginPolicy(on_error="raise", quarantine=None)
-        options = IsolationOptions(trust="data", on_cycle="reenter")
+        options = IsolationOptions(trust="data", on_cycle="reenter", sys_path=[FOLDER])
         for name in names():
             ref = piactors.spawn(SIDE, Player(name), "random", {}, False, options=options)
             found = described(ref.proxy().describe().get(timeout=20))

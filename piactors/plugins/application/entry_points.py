@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata  # the first that is replaced
 import sys
 import threading
 from collections.abc import Callable
@@ -50,7 +49,7 @@ def end(interceptor: Interceptor) -> None:
 
 
 def _take_place(module: ModuleType) -> None:
-    cls = getattr(module, _CLASSES[module.__name__], None)
+    cls: Any = getattr(module, _CLASSES[module.__name__], None)
     for method in _METHODS:
         usual = getattr(cls, "__dict__", {}).get(method)
         if usual is not None and (cls, method) not in _before:
@@ -79,7 +78,7 @@ def _described(point: Any) -> tuple[str, str, str]:
     return getattr(point, "group", ""), point.name, value.split("[")[0].strip()
 
 
-class _Watch:
+class _LaterImports:
     """Sees to modules that are imported later."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
@@ -107,4 +106,4 @@ class _Watch:
         loader.exec_module = exec_module
 
 
-_watch = _Watch()
+_watch = _LaterImports()

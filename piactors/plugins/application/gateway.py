@@ -14,7 +14,7 @@ from piactors._values.lent import Handle, ObjectLoan
 _AT_ONCE = 8
 
 
-class Answering(Protocol):
+class AnswerPort(Protocol):
     """What came of something that was asked."""
 
     reply: Any
@@ -32,7 +32,7 @@ class Asking(Protocol):
 
     loop: asyncio.AbstractEventLoop | None
 
-    def asked(self, *arguments: Any) -> Answering:
+    def asked(self, *arguments: Any) -> AnswerPort:
         """Do it, and return what came of it."""
 
     def failed(self, error: BaseException) -> Any:
@@ -83,7 +83,7 @@ class Gateway(ObjectLoan):
         else:
             request.reply(found.reply)
 
-    def _await(self, found: Answering, request: Any) -> None:
+    def _await(self, found: AnswerPort, request: Any) -> None:
         """Await what is not there yet: on the event loop that runs here, or else on that of the application."""
 
         async def awaited() -> None:

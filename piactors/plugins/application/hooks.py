@@ -7,8 +7,7 @@ from typing import Any, Protocol
 
 from piactors.plugins.application import ways
 from piactors.plugins.asking import FAULTS
-from piactors.plugins.inside import _piactors_border as border
-from piactors.plugins.inside import _piactors_things as things
+from piactors.plugins.inside._piactors_plugin import facts, ledgers, things
 
 
 class HookPolicy(Protocol):
@@ -26,7 +25,7 @@ class HookPolicy(Protocol):
         """There was no answer of a hook; raises that if it is to be raised."""
 
 
-class HookReach(things.Reach):
+class HookReach(things.ThingReach):
     """How a hook of a plugin, or something that has hooks, is reached.
 
     A hook that has no answer is left out, as if it had returned None; one that is a wrapper, as if it were not there.
@@ -36,10 +35,10 @@ class HookReach(things.Reach):
 
     policy: HookPolicy
 
-    def child(self, name: str, facts: things.Facts, of: Any) -> things.Reach:
+    def child(self, name: str, facts: facts.Facts, of: Any) -> things.ThingReach:
         """Return how an attribute of it is reached; one that is marked is a hook."""
         if not is_hook(facts):
-            return things.Reach(self.side, self.anchor, (*self.path, name), facts, of)
+            return things.ThingReach(self.side, self.anchor, (*self.path, name), facts, of)
         found = HookReach(self.side, self.anchor, (*self.path, name), facts, of)
         found.policy = self.policy
         return found
@@ -58,7 +57,7 @@ class HookReach(things.Reach):
             return None
         try:
             found = super().use(operation, self._arguments(args), kwargs)
-        except (*FAULTS, border.NotLent) as error:
+        except (*FAULTS, ledgers.NotLent) as error:
             policy.failed(hook, error)
             return None
         except Exception:
@@ -76,7 +75,7 @@ class HookReach(things.Reach):
             return None
         try:
             found = await super().use_async(operation, self._arguments(args), kwargs)
-        except (*FAULTS, border.NotLent) as error:
+        except (*FAULTS, ledgers.NotLent) as error:
             policy.failed(hook, error)
             return None
         except Exception:
@@ -114,7 +113,7 @@ class HookReach(things.Reach):
         )
 
 
-def _opts(facts: things.Facts) -> list[dict[str, Any]]:
+def _opts(facts: facts.Facts) -> list[dict[str, Any]]:
     """Return what pluggy's markers say, of whichever project."""
     marks = facts.get("marks", {})
     return [
@@ -122,7 +121,7 @@ def _opts(facts: things.Facts) -> list[dict[str, Any]]:
     ]
 
 
-def is_hook(facts: things.Facts) -> bool:
+def is_hook(facts: facts.Facts) -> bool:
     """Whether something is a function that is marked as a hook."""
     return bool(_opts(facts))
 

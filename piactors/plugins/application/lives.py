@@ -16,7 +16,7 @@ from piactors.plugins.application.gateway import Gateway, handle_of
 from piactors.plugins.application.side import HostSide
 from piactors.plugins.crashes import Crashes
 from piactors.plugins.inside import APPLICATION_SIDE
-from piactors.plugins.inside import _piactors_things as things
+from piactors.plugins.inside._piactors_plugin import facts, things
 from piactors.plugins.installed import Installed
 from piactors.plugins.lives import Lives
 from piactors.plugins.specs import PluginPolicy
@@ -71,7 +71,7 @@ class Hooks:
 
 
 @attrs.define
-class Border:
+class PluginBorder:
     """The border with one plugin, and what stands for that."""
 
     side: HostSide
@@ -92,20 +92,20 @@ class ApplicationLives(Lives):
     """
 
     ways: ways.Ways = attrs.field(kw_only=True)
-    _borders: dict[str, Border] = attrs.field(factory=dict, init=False)
+    _borders: dict[str, PluginBorder] = attrs.field(factory=dict, init=False)
 
     def stand_in_of(self, name: str) -> Any:
         """Return what stands for a plugin; None if it does not run."""
         border = self._borders.get(name)
         return None if border is None else border.stand_in
 
-    def _border(self, plugin: Installed) -> Border:
+    def _border(self, plugin: Installed) -> PluginBorder:
         name, policy = plugin.spec.name, plugin.policy
         found = self._borders.get(name)
         if found is None:
             accepted = _COPIED | {f"{cls.__module__}:{cls.__qualname__}" for cls in policy.accept}
             side = HostSide(name, accepted, trusts=policy.trust == "code")
-            found = self._borders[name] = Border(side, Gateway(side, f"{self.name}.{name}"))
+            found = self._borders[name] = PluginBorder(side, Gateway(side, f"{self.name}.{name}"))
         return found
 
     def _child(self, plugin: Installed, *, tests: bool) -> Any:
@@ -128,18 +128,18 @@ class ApplicationLives(Lives):
         border.shows(self._made(plugin, border, node))
         return PluginDescription((), repr(node))
 
-    def _made(self, plugin: Installed, border: Border, node: Any) -> Any:
+    def _made(self, plugin: Installed, border: PluginBorder, node: Any) -> Any:
         """Return what stands for a plugin, by what it has said of itself."""
         if type(node) not in (tuple, list) or not (
             (len(node) == 4 and node[0] == "n") or (len(node) == 3 and node[0] == "r" and type(node[1]) is int)
         ):
             raise PiactorsError("it does not say what it is")
-        *_, facts = node
+        *_, told = node
         path = node[2] if node[0] == "n" else ()
         if type(path) not in (tuple, list) or not all(type(part) is str for part in path):
             raise PiactorsError("it does not say what it is")
         try:
-            reach = hooks.HookReach(border.side, things.Anchor(node[1]), tuple(path), things.checked(facts))
+            reach = hooks.HookReach(border.side, things.Anchor(node[1]), tuple(path), facts.checked(told))
         except ValueError as error:
             raise PiactorsError(str(error)) from None
         reach.policy = Hooks(plugin.spec.name, plugin.policy, self.crashes, self.ways)
@@ -151,8 +151,7 @@ class ApplicationLives(Lives):
     def _stand_in(self, plugin: Installed) -> tuple[str, ...]:
         stand_in = self._border(plugin).stand_in
         self.manager.register(stand_in, plugin.spec.name)
-        facts = things.reach_of(stand_in).facts  # type: ignore[union-attr]
-        members = facts.get("members", {})
+        members = things.reach_of(stand_in).facts.get("members", {})  # type: ignore[union-attr]
         return tuple(sorted(name for name, one in members.items() if one is not None and hooks.is_hook(one)))
 
     def _end(self, name: str) -> None:

@@ -6,8 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from piactors.plugins.inside import _piactors_border as border
-from piactors.plugins.inside import _piactors_things as things
+from piactors.plugins.inside._piactors_plugin import ledgers, things
 
 _NEVER = 1 << 60
 """Nothing that is lent has so large a number: what has it can be held, and not used."""
@@ -15,7 +14,7 @@ MOST_ANSWERS, MOST_NODES = 1_000, 100_000
 """Of one call: more is not kept, and what is lent in it is not found again."""
 
 
-class Record:
+class CallRecord:
     """One call of a plugin while it runs: what it has asked the host, and what was answered."""
 
     def __init__(self) -> None:
@@ -75,7 +74,7 @@ class Origin:
         for number in self._own:
             try:
                 self._objects.setdefault(number, find(number))
-            except border.Gone:
+            except ledgers.Gone:
                 continue
 
     def repetition(self, lend: Callable[[Any], int]) -> tuple[tuple[Any, ...], list[Any]]:
@@ -95,7 +94,7 @@ class Origin:
         """
         pattern = [self._numbers.index(number) for number in self._numbers]
         if [numbers.index(number) for number in numbers] != pattern:
-            raise border.Gone("done again, it lends other things than it did the first time")
+            raise ledgers.Gone("done again, it lends other things than it did the first time")
         used: dict[int, things.Anchor] = {}
         for number, reference in zip(numbers, self._lent, strict=True):
             anchor = None if reference is None else reference()

@@ -15,9 +15,8 @@ from piactors._future import waiting
 from piactors.errors import ProtocolError, Released
 from piactors.plugins.application import origins
 from piactors.plugins.application.epochs import Epochs
-from piactors.plugins.application.origins import Origin, Record
-from piactors.plugins.inside import _piactors_border as border
-from piactors.plugins.inside import _piactors_things as things
+from piactors.plugins.application.origins import CallRecord, Origin
+from piactors.plugins.inside._piactors_plugin import facts, ledgers, packing, things
 
 _MOST_DROPPED = 1_000_000
 
@@ -33,14 +32,14 @@ class HostSide:
 
     def __init__(self, plugin: str, accepted: frozenset[str], *, trusts: bool) -> None:
         self.plugin, self.trusts = plugin, trusts
-        self.packer = border.Packer(self, accepted, names=False)
+        self.packer = packing.Packer(self, accepted, names=False)
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop that the application was seen to use last."""
         self._proxy: Any = None
         self._lock = threading.Lock()
         self._epochs = Epochs()
         self._numbers = itertools.count(1)
-        self._records: dict[int, Record] = {}
+        self._records: dict[int, CallRecord] = {}
         self._origins: weakref.WeakSet[Origin] = weakref.WeakSet()
         self.attribute = things.Methods().attribute
         self._told: dict[tuple[str, str, str], Any] = {}
@@ -113,7 +112,7 @@ class HostSide:
         """
         methods = [[*key, facts] for key, facts in list(self._told.items())]
         for is_last in (False, True):
-            number, epoch = self.begin(Record())
+            number, epoch = self.begin(CallRecord())
             with self._lock:
                 asked, answers = origin.repetition(self.packer.lent.lend)
             lent, is_answered = list(origins.numbers_in((asked, answers))), False
@@ -131,7 +130,7 @@ class HostSide:
             try:
                 with self._lock:
                     anchors = origin.found(numbers)
-            except (border.Gone, ValueError):
+            except (ledgers.Gone, ValueError):
                 raise self._gone(reach) from None
             self._adopt(numbers, anchors)
             return
@@ -143,7 +142,7 @@ class HostSide:
             else:
                 self.packer.held.unused(number, count)
 
-    def begin(self, record: Record) -> tuple[int, int]:
+    def begin(self, record: CallRecord) -> tuple[int, int]:
         """A call of the plugin begins; return its number and its epoch."""
         with self._lock:
             number = next(self._numbers)
@@ -202,7 +201,7 @@ class HostSide:
         try:
             if kind == "raised":
                 raise self.packer.error(*node)
-            value = things.Method(things.checked(node)) if kind == "m" else self.packer.unpacked(node)
+            value = things.Method(facts.checked(node)) if kind == "m" else self.packer.unpacked(node)
         except (TypeError, ValueError) as error:
             if kind == "raised" and error.__cause__ is not None:
                 raise
@@ -236,7 +235,7 @@ class HostSide:
         kwargs: Any,
         waits: Any,
         dropped: Any,
-    ) -> Answering:
+    ) -> HostAnswer:
         """Do what the plugin asks for, and return what came of it.
 
         Raises:
@@ -245,22 +244,22 @@ class HostSide:
         self._heard(token, dropped)
         if type(args) is not list or type(kwargs) is not dict or not all(type(name) is str for name in kwargs):
             raise ProtocolError("the plugin's side asks for what it cannot")
-        answering = Answering(self, self._records.get(call) if type(call) is int else None)
+        answering = HostAnswer(self, self._records.get(call) if type(call) is int else None)
         try:
             given = [self.packer.unpacked(one) for one in args]
             named = {name: self.packer.unpacked(one) for name, one in kwargs.items()}
             thing = self.packer.find(root, path)
-            value = border.perform(self.packer, thing, operation, given, named)
+            value = packing.perform(self.packer, thing, operation, given, named)
         except Exception as error:
             answering.fails(error)
             return answering
-        if waits is True and border.is_awaitable(value):
+        if waits is True and packing.is_awaitable(value):
             answering.awaits(value if asyncio.iscoroutine(value) else _awaited(value))
         else:
             answering.has(value, (thing, given[0]) if operation == "get" else None)
         return answering
 
-    def answer_of(self, record: Record | None, of: tuple[Any, str] | None, value: Any) -> Any:
+    def answer_of(self, record: CallRecord | None, of: tuple[Any, str] | None, value: Any) -> Any:
         """Return the answer that is a value; of an attribute of something, what has it, and its name."""
         lent: list[int] = []
         if of is None:
@@ -278,7 +277,7 @@ class HostSide:
             record.answered(reply, lent)
         return reply
 
-    def failed(self, error: BaseException, record: Record | None = None) -> Any:
+    def failed(self, error: BaseException, record: CallRecord | None = None) -> Any:
         """Return the answer that says that what was asked for has failed."""
         lent: list[int] = []
         reply = "raised", list(self.packer.packed_error(error, lent))
@@ -288,7 +287,7 @@ class HostSide:
         return reply
 
 
-class Answering:
+class HostAnswer:
     """What came of one thing that the plugin has asked for.
 
     Attributes:
@@ -296,7 +295,7 @@ class Answering:
         awaited: what is to be awaited; None if nothing.
     """
 
-    def __init__(self, side: HostSide, record: Record | None) -> None:
+    def __init__(self, side: HostSide, record: CallRecord | None) -> None:
         self._side, self._record = side, record
         self.reply: Any = None
         self.awaited: Any = None
@@ -322,7 +321,7 @@ class _Call:
 
     def __init__(self, side: HostSide, reach: Any, operation: str, args: Any, kwargs: Any) -> None:
         self._side, self.anchor, self.where = side, reach.anchor, reach.anchor.value
-        self.record = Record()
+        self.record = CallRecord()
         self._lent: list[int] = []
         self.reply: tuple[Any, Any, list[int]] = ("", None, [])
         self._number, self._epoch = side.begin(self.record)

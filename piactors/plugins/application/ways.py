@@ -7,19 +7,19 @@ from typing import Any
 
 from piactors._values.lent import ByRef
 from piactors.errors import NotPermitted
-from piactors.plugins.inside import _piactors_border as border
+from piactors.plugins.inside._piactors_plugin import packing
 
 Ways = Mapping[str, Any]
 
 
-class Snapshot:
+class SnapshotWay:
     """Copies an argument."""
 
     def __repr__(self) -> str:
         return "snapshot"
 
 
-snapshot = Snapshot()
+snapshot = SnapshotWay()
 """In ``arguments=``: the argument is copied when its hook is called; what the plugin does to it is done to the copy."""
 
 
@@ -55,7 +55,7 @@ def checked(ways: Mapping[str, Any] | None) -> dict[str, Any]:
 def taken(value: Any, way: Any) -> Any:
     """Return what is sent in the place of an argument."""
     if way is snapshot:
-        return border.Copied(value)
+        return packing.Copied(value)
     if isinstance(way, ByRef):
-        return border.AsItIs(value if way.methods is None else Narrowed(value, way.methods))
+        return packing.AsItIs(value if way.methods is None else Narrowed(value, way.methods))
     return value

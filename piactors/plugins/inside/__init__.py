@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-SIDE = f"{os.path.join(os.path.dirname(os.path.abspath(__file__)), '_piactors_plugin.py')}:Plugin"
-"""What an isolate of a plugin hosts, by name."""
-APPLICATION_SIDE = SIDE.replace("_piactors_plugin.py:Plugin", "_piactors_application.py:Application")
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+SIDE = "_piactors_plugin.plugin:Plugin"
+"""What an isolate of a plugin hosts, by name; with `FOLDER` on its path."""
+APPLICATION_SIDE = "_piactors_plugin.application:Application"
 """The same, of an application that was not written for isolates."""

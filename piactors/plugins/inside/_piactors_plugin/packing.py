@@ -1,7 +1,7 @@
 """Values on their way between an application and a plugin in an isolate: what is copied, and what is lent.
 
-It runs on Python 3.8 and newer, on both sides.  A value travels as a *node*, which is plain data: values of plain kinds
-are copied as they are; other objects, functions and classes stay where they are, and a number or a name stands for them.
+A value travels as a *node*, which is plain data: values of plain kinds are copied as they are; other objects, functions
+and classes stay where they are, and a number or a name stands for them.
 """
 
 from __future__ import annotations
@@ -13,22 +13,15 @@ import fractions
 import importlib
 import pathlib
 import sys
-import threading
 import traceback
 import types
 import uuid
-import weakref
-from collections import deque
-from typing import Any, Callable, Deque, Dict, FrozenSet, Iterable, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Tuple
 
-try:
-    import _piactors_things as things
-except ImportError:  # in the host
-    from piactors.plugins.inside import _piactors_things as things
+from . import facts, things
+from .ledgers import LentThings, NotLent, StandIns
 
 Node = Tuple[Any, ...]
-MOST_THINGS = 65_536
-"""That one side may have lent at once."""
 _DEEPEST = 100
 _ATOMS = frozenset(
     (
@@ -46,14 +39,6 @@ _BUILDERS: Dict[str, Callable[[Iterable[Any]], Any]] = {
 }
 _TEXTS = (str, int, float, bytes)
 """Of what subclasses are copied: C code takes no stand-in for them."""
-
-
-class Gone(LookupError):
-    """What is asked for is not there any more: the process that had lent it has ended, or it was given back."""
-
-
-class NotLent(ValueError):
-    """A value can be neither copied nor lent."""
 
 
 class Copied:
@@ -74,172 +59,6 @@ class AsItIs:
         self.value = value
 
 
-class Lent:
-    """What one side has lent: numbers, and how often each was sent.
-
-    Args:
-        base: its numbers are larger: each process of a plugin has others.
-    """
-
-    def __init__(self, base: int) -> None:
-        self._lock = threading.Lock()  # an object that two threads lend at once has one number
-        self._things: Dict[int, List[Any]] = {}
-        self._numbers: Dict[int, int] = {}
-        self._next = base
-
-    def __len__(self) -> int:
-        return len(self._things)
-
-    def lend(self, thing: Any) -> int:
-        """Return the number of a thing that is sent once more.
-
-        Raises:
-            NotLent: if too many are lent.
-        """
-        with self._lock:
-            number = self._numbers.get(id(thing), 0)
-            if not number:
-                if len(self._things) >= MOST_THINGS:
-                    raise NotLent("{:,} things are lent already".format(MOST_THINGS))
-                self._next += 1
-                number = self._numbers[id(thing)] = self._next
-                self._things[number] = [thing, 0]
-            self._things[number][1] += 1
-            return number
-
-    def find(self, number: int) -> Any:
-        """Return what has a number.
-
-        Raises:
-            Gone: if it is not lent any more.
-        """
-        found = self._things.get(number)
-        if found is None:
-            raise Gone("what has number {} is not lent any more".format(number))
-        return found[0]
-
-    def has(self, number: int) -> bool:
-        """Whether a number is lent."""
-        return number in self._things
-
-    def drop(self, numbers: Iterable[int]) -> None:
-        """These numbers, each followed by how often it had come by then, are not held any more."""
-        listed, gone = list(numbers), []
-        with self._lock:
-            for number, count in zip(listed[::2], listed[1::2]):
-                entry = self._things.get(number)
-                if entry is not None:
-                    entry[1] -= count
-                    if entry[1] <= 0:
-                        gone.append(self._take(number))
-        _let_go(gone)
-
-    def keep_only(self, numbers: Set[int]) -> None:
-        """Whoever held the others has ended."""
-        with self._lock:
-            gone = [self._take(number) for number in list(self._things) if number not in numbers]
-        _let_go(gone)
-
-    def _take(self, number: int) -> Any:
-        thing = self._things.pop(number)[0]
-        self._numbers.pop(id(thing), None)
-        return thing
-
-    def all_numbers(self) -> Set[int]:
-        """Return the numbers of all that is lent."""
-        with self._lock:
-            return set(self._things)
-
-
-def _let_go(gone: List[Any]) -> None:
-    """Let go of things, without the lock: that may run code of theirs."""
-    for thing in gone:
-        if isinstance(thing, types.CoroutineType):
-            thing.close()  # it was never awaited, and nobody is to be warned of that
-    gone.clear()
-
-
-class Held:
-    """The stand-ins of one side, by number: one each, for as long as somebody uses it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # threads that get the same number at once get the same stand-in
-        self._held: Dict[int, Tuple[Any, List[int]]] = {}
-        self._gone: Deque[Tuple[int, List[int]]] = deque()
-
-    def take(self, number: int, make: Callable[[], Tuple[Any, Any]]) -> Any:
-        """Return the stand-in of a number that has come once more.
-
-        Args:
-            make: makes one, and its anchor.
-        """
-        with self._lock:
-            found = self._held.get(number)
-            stand_in = None if found is None else found[0]()
-            if stand_in is None:
-                stand_in, anchor = make()
-                anchor.stands_in(_weak(stand_in))
-                self._note(number, anchor)
-            self._held[number][1][0] += 1
-            return stand_in
-
-    def moved(self, number: int, anchor: Any, count: int) -> None:
-        """What an anchor stands for has this number from now on, and has come so often."""
-        with self._lock:
-            self._note(number, anchor)
-            self._held[number][1][0] += count
-
-    def _note(self, number: int, anchor: Any) -> None:
-        count = [0]
-        self._held[number] = (anchor.stand_in, count)
-        weakref.finalize(anchor, _Noting(self._gone, number, count)).atexit = False
-
-    def find(self, number: int) -> Any:
-        """Return the stand-in of a number, if somebody uses it."""
-        found = self._held.get(number)
-        return None if found is None else found[0]()
-
-    def unused(self, number: int, count: int) -> None:
-        """A number has come so often which nothing stands for: it is given back."""
-        self._gone.append((number, [count]))
-
-    def dropped(self) -> List[int]:
-        """Return the numbers that are not used any more, each followed by how often it had come."""
-        found: List[int] = []
-        while self._gone:
-            number, count = self._gone.popleft()
-            with self._lock:
-                entry = self._held.get(number)
-                if entry is not None and entry[1] is count:
-                    del self._held[number]
-            found += (number, count[0])
-        return found
-
-    @property
-    def are_many_gone(self) -> bool:
-        """Whether it is time to tell the other side of those that are not used any more."""
-        return len(self._gone) > 100
-
-
-class _Noting:
-    """Notes that a stand-in is gone; called by the garbage collector, anywhere."""
-
-    __slots__ = ("_count", "_gone", "_number")
-
-    def __init__(self, gone: Any, number: int, count: List[int]) -> None:
-        self._gone, self._number, self._count = gone, number, count
-
-    def __call__(self) -> None:
-        self._gone.append((self._number, self._count))
-
-
-def _weak(stand_in: Any) -> Callable[[], Any]:
-    try:
-        return weakref.ref(stand_in)
-    except TypeError:  # a coroutine: it is used once
-        return lambda: None
-
-
 class Packer:
     """Makes nodes of values, and values of nodes.
 
@@ -253,7 +72,7 @@ class Packer:
 
     def __init__(self, side: Any, accepted: FrozenSet[str], names: bool, base: int = 0) -> None:
         self._side, self._accepted, self._names = side, accepted, names
-        self.lent, self.held = Lent(base), Held()
+        self.lent, self.held = LentThings(base), StandIns()
 
     # Out
 
@@ -296,14 +115,14 @@ class Packer:
             return ("E", kind.__module__, kind.__qualname__, value.name, self._plain_of(value.value))
         if issubclass(kind, _TEXTS):
             base = next(one for one in _TEXTS if issubclass(kind, one))
-            return ("s", kind.__module__, kind.__qualname__, base(value))  # type: ignore[operator]
+            return ("s", kind.__module__, kind.__qualname__, base(value))
         if issubclass(kind, BaseException):
             return ("e", *self.packed_error(value, lent))
         if issubclass(kind, types.ModuleType) and not self._names:
             raise NotLent("module {} is not lent".format(value.__name__))
         name = self._name_of(value) if self._names else None
         if name is not None:
-            return ("n", *name, things.facts_of(value))
+            return ("n", *name, facts.facts_of(value))
         if issubclass(kind, type) and value.__module__ == "builtins":
             return ("b", value.__name__)
         return self._lent_out(value, lent)
@@ -312,12 +131,12 @@ class Packer:
         number = self.lent.lend(value)
         if lent is not None:
             lent.append(number)
-        return ("r", number, things.facts_of(value))
+        return ("r", number, facts.facts_of(value))
 
     def packed_attribute(self, thing: Any, value: Any, lent: Optional[List[int]] = None) -> Node:
         """Return the node of an attribute: a method is reached by its name, and has no number of its own."""
         is_method = getattr(value, "__self__", None) is thing and callable(value) and not isinstance(value, type)
-        return ("m", things.facts_of(value)) if is_method else self.packed(value, lent)
+        return ("m", facts.facts_of(value)) if is_method else self.packed(value, lent)
 
     @staticmethod
     def _plain_of(value: Any) -> Any:
@@ -397,17 +216,17 @@ class Packer:
     def _lent_here(self, number: Any = None, facts: Any = None) -> Any:
         if type(number) is not int or number < 1:
             raise ValueError("a thing has come without a number")
-        checked = things.checked(facts)
+        checked = facts.checked(facts)
         return self.held.take(number, lambda: self._made(number, (), checked))
 
     def _named(self, module: Any = None, path: Any = None, facts: Any = None) -> Any:
         if type(module) is not str or type(path) is not list or not all(type(part) is str for part in path):
             raise ValueError("a thing has come without a name")
-        return self._made(module, tuple(path), things.checked(facts))[0]
+        return self._made(module, tuple(path), facts.checked(facts))[0]
 
     def _made(self, root: Any, path: Tuple[str, ...], facts: Any) -> Tuple[Any, Any]:
         anchor = things.Anchor(root)
-        return things.make(things.Reach(self._side, anchor, path, facts)), anchor
+        return things.make(things.ThingReach(self._side, anchor, path, facts)), anchor
 
     def _text(self, module: Any = None, name: Any = None, value: Any = None) -> Any:
         if type(value) not in _TEXTS:
@@ -464,8 +283,7 @@ class Packer:
         if not issubclass(cls, Exception) and cls not in (GeneratorExit, KeyboardInterrupt, SystemExit):
             cls = Exception
         unpacked, attributes = self.unpacked(args), self.unpacked(state)
-        error = cls.__new__(cls)
-        error.args = unpacked if type(unpacked) is tuple else (str(unpacked),)
+        error = cls.__new__(cls, *(unpacked if type(unpacked) is tuple else (str(unpacked),)))
         if type(attributes) is dict:
             for key, one in attributes.items():
                 if type(key) is str and not key.startswith("__"):
@@ -515,9 +333,11 @@ def perform(packer: Packer, thing: Any, operation: Any, args: Any, kwargs: Any) 
     if operation in ("get", "set", "del"):
         packer.check_name(args[0] if args else None)
         return _ATTRIBUTES[operation](thing, *args)
+    if operation == "dir":
+        return [name for name in dir(thing) if not name.startswith("_")]
     if operation == "await":
         return thing if isinstance(thing, types.CoroutineType) else _awaited(thing)
-    if type(operation) is not str or operation not in things.SPECIAL:
+    if type(operation) is not str or operation not in facts.SPECIAL:
         raise ValueError("{!r} is not passed on".format(operation))
     return getattr(type(thing), operation)(thing, *args, **kwargs)
 

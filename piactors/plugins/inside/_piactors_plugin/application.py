@@ -11,11 +11,10 @@ import queue
 import sys
 import threading
 import uuid
-from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple
+from typing import Any, Callable, FrozenSet, List, Optional, Sequence, Tuple
 
-import _piactors_border as border
-import _piactors_things as things
-from _piactors_plugin import loaded
+from . import facts, ledgers, packing, things
+from .loading import loaded
 
 _MOST_ASKED = 1000
 
@@ -52,7 +51,7 @@ class IsolatesSide:
     def __init__(self, gateway: Any, accepted: FrozenSet[str]) -> None:
         self._gateway = gateway
         self.token = uuid.uuid4().hex
-        self.packer = border.Packer(self, accepted, names=True, base=int(self.token[:9], 16) << 20)
+        self.packer = packing.Packer(self, accepted, names=True, base=int(self.token[:9], 16) << 20)
         self.methods = things.Methods()
         self.attribute = self.methods.attribute
 
@@ -89,7 +88,7 @@ class IsolatesSide:
         for one in (*args, *kwargs.values()):
             self.packer.packed(one, call.lent)
         if not call.answers:
-            raise border.Gone("done again, it asks more than it did the first time")
+            raise ledgers.Gone("done again, it asks more than it did the first time")
         return call.answers.pop(0)
 
     def _outcome(self, reply: Any) -> Any:
@@ -107,7 +106,7 @@ class IsolatesSide:
         token = _call.set(call)
         try:
             return self._reply(call, *work())
-        except border.Gone as gone:
+        except ledgers.Gone as gone:
             return self._answer("gone", str(gone), call)
         except Exception as error:
             return self._failed(call, error)
@@ -132,7 +131,7 @@ class IsolatesSide:
         given = [self.packer.unpacked(one) for one in args]  # first: each has to be counted as having come
         named = {name: self.packer.unpacked(one) for name, one in kwargs.items()}
         thing = self.packer.find(root, path)
-        value = border.perform(self.packer, thing, operation, given, named)
+        value = packing.perform(self.packer, thing, operation, given, named)
         return (thing if operation == "get" else None), value
 
 
@@ -163,8 +162,8 @@ class Application:
         """Return the node of the plugin, with all of its attributes."""
         if isinstance(self._target, str) and ".py" not in self._target:
             module, _, path = self._target.partition(":")
-            return "n", module, path.split(".") if path else [], things.facts_of(self._plugin, names=True)
-        return "r", self._side.packer.lent.lend(self._plugin), things.facts_of(self._plugin, names=True)
+            return "n", module, path.split(".") if path else [], facts.facts_of(self._plugin, names=True)
+        return "r", self._side.packer.lent.lend(self._plugin), facts.facts_of(self._plugin, names=True)
 
     def use(self, number: int, asked: Sequence[Any], dropped: List[int]) -> Any:
         """Do something to a thing of this process, and answer."""
@@ -179,8 +178,8 @@ class Application:
         _call.set(call)  # of this task alone
         try:
             _, value = side.done(asked)
-            return side._reply(call, None, await value if border.is_awaitable(value) else value)
-        except border.Gone as gone:
+            return side._reply(call, None, await value if packing.is_awaitable(value) else value)
+        except ledgers.Gone as gone:
             return side._answer("gone", str(gone), call)
         except Exception as error:
             return side._failed(call, error)
@@ -202,7 +201,7 @@ class Application:
         thing, value = self._side.done(asked)
         if inspect.iscoroutine(value):
             value.close()
-            raise border.Gone("what a coroutine had lent is not lent again")
+            raise ledgers.Gone("what a coroutine had lent is not lent again")
         return thing, value
 
 

@@ -1,20 +1,15 @@
-"""A plugin's own side, in its isolate: finds its hooks, and runs them.
-
-It runs on Python 3.8 and newer, and needs neither piactors nor pluggy there.
-"""
+"""Finds the hooks of a plugin in its isolate, and runs them."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.machinery
-import importlib.util
 import inspect
-import os
 import pickle
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from .loading import loaded
 
 _OPTS = ("wrapper", "hookwrapper", "optionalhook", "tryfirst", "trylast")
 STALE = "piactors: these are not the hooks of this process"
@@ -172,31 +167,6 @@ class _Outcome:
 def _outcome(result: Any, exception: BaseException | None) -> Any:
     pluggy = sys.modules.get("pluggy")
     return _Outcome(result, exception) if pluggy is None else pluggy.Result(result, exception)
-
-
-class _FromSource(importlib.machinery.SourceFileLoader):
-    """Reads the source whatever bytecode there is."""
-
-    def path_stats(self, path: Any) -> Any:
-        raise OSError("bytecode is not looked at")
-
-
-def loaded(target: str) -> Any:
-    """Return what a target names."""
-    place, _, attribute = target.rpartition(":") if ".py:" in target else (target, "", "")
-    if not place.endswith(".py"):
-        place, _, attribute = target.partition(":")
-    if place.endswith(".py"):
-        # Not by its own name: it may be that of a module which others import.
-        name = "piactors_plugin_{}".format(os.path.splitext(os.path.basename(place))[0])
-        spec: Any = importlib.util.spec_from_file_location(name, place, loader=_FromSource(name, place))
-        found = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(found)
-    else:
-        found = importlib.import_module(place)
-    for part in attribute.split(".") if attribute else ():
-        found = getattr(found, part)
-    return found
 
 
 def _hooks(plugin: Any, marker: str, names: Sequence[str]) -> dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]]:

@@ -1,0 +1,307 @@
+"""What stands, in one process, for things of another one: functions, classes, modules, objects.
+
+It runs on Python 3.8 and newer, on both sides: in the host, for things of a plugin, and in the plugin's isolate, for
+those of the application.  A stand-in has the name, the signature, and the special methods of what it stands for; what
+is done to it is done there.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from . import functions
+from .facts import ASYNC, Facts
+
+
+def _nothing() -> None:
+    return None
+
+
+class Anchor:
+    """What a thing is reached from: its number in the other process, or the name of a module there.
+
+    Attributes:
+        value: the number, or the name.
+        origin: what finds the thing again when its process has ended; None if nothing does.
+    """
+
+    __slots__ = ("__weakref__", "origin", "stand_in", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.origin: Any = None
+        self.stand_in: Callable[[], Any] = _nothing
+
+    def stands_in(self, stand_in: Callable[[], Any]) -> None:
+        """This returns the stand-in of the thing, if somebody uses it."""
+        self.stand_in = stand_in
+
+    def moved(self, value: Any) -> None:
+        """It has this number from now on, in another process."""
+        self.value = value
+
+    def comes_from(self, origin: Any) -> None:
+        """This finds it again."""
+        self.origin = origin
+
+
+class ThingReach:
+    """How one thing of another process is reached.
+
+    Args:
+        side: this process's end of the border.
+        anchor: what it is reached from.
+        path: the attributes that lead from there to the thing.
+        facts: what is known of it.
+        of: what is held as long as this is used.
+    """
+
+    __slots__ = ("__weakref__", "anchor", "facts", "of", "path", "side")
+
+    def __init__(self, side: Any, anchor: Anchor, path: Tuple[str, ...], facts: Facts, of: Any = None) -> None:
+        self.side, self.anchor, self.path, self.facts, self.of = side, anchor, path, facts, of
+
+    def use(self, operation: str, args: Any = (), kwargs: Optional[Dict[str, Any]] = None) -> Any:
+        """Do something to it, wait, and return what comes of it."""
+        return self.side.use(self, operation, args, kwargs or {})
+
+    def use_async(self, operation: str, args: Any = (), kwargs: Optional[Dict[str, Any]] = None) -> Any:
+        """Return a coroutine that does something to it."""
+        return self.side.use_async(self, operation, args, kwargs or {})
+
+    def driven(self, remote: Any) -> Any:
+        """Run a generator that it has returned as if it were here."""
+        return functions.driven(remote)
+
+    def child(self, name: str, facts: Facts, of: Any) -> ThingReach:
+        """Return how an attribute of it is reached."""
+        return type(self)(self.side, self.anchor, (*self.path, name), facts, of)
+
+
+# What stands for it
+
+
+def make(reach: ThingReach) -> Any:
+    """Return what stands for a thing, by its facts."""
+    kind = reach.facts["kind"]
+    if kind == "module":
+        return _module(reach)
+    if kind == "class":
+        return _class(reach)
+    if kind == "awaitable":
+        return reach.use_async("await")
+    if kind == "object":
+        return _thing_class(reach.facts)(reach)
+    return function(reach)
+
+
+def reach_of(stand_in: Any) -> Optional[ThingReach]:
+    """Return what is behind a stand-in; None if it is not one."""
+    cls: Any = type(stand_in)
+    if issubclass(cls, Thing):
+        return object.__getattribute__(stand_in, "_piactors_reach")  # type: ignore[no-any-return]
+    if cls is types.MethodType:
+        member = getattr(stand_in.__func__, "_piactors_member", None)
+        return None if member is None else _of_method(stand_in.__self__, *member)
+    if cls in (types.FunctionType, types.ModuleType) or issubclass(cls, _RemoteClass):
+        return stand_in.__dict__.get("_piactors_reach")  # type: ignore[no-any-return]
+    return None
+
+
+def _of_method(thing: Any, name: str, facts: Facts) -> ThingReach:
+    reach: ThingReach = object.__getattribute__(thing, "_piactors_reach")
+    return reach.child(name, facts, thing)
+
+
+def function(reach: ThingReach) -> Callable[..., Any]:
+    """Return a function with the name, the signature, and the attributes of another one."""
+    uses = {"_use": reach.use, "_use_async": reach.use_async, "_driven": reach.driven}
+    found = functions.defined(reach.facts, "", uses)
+    found._piactors_reach = reach
+    return found  # type: ignore[no-any-return]
+
+
+def unbound(name: str, facts: Facts) -> Any:
+    """Return what stands for a method of things of one class, to be bound to one of them."""
+
+    def use(thing: Any, operation: str, args: Any, kwargs: Any) -> Any:
+        return _of_method(thing, name, facts).use(operation, args, kwargs)
+
+    def use_async(thing: Any, operation: str, args: Any, kwargs: Any) -> Any:
+        return _of_method(thing, name, facts).use_async(operation, args, kwargs)
+
+    found = functions.defined(
+        facts, "_piactors_self", {"_use": use, "_use_async": use_async, "_driven": functions.driven}
+    )
+    found._piactors_member = name, facts
+    return found
+
+
+def _module(reach: ThingReach) -> types.ModuleType:
+    facts = reach.facts
+    module = types.ModuleType("piactors_isolated_" + facts["name"].replace(".", "_"), facts.get("doc"))
+    module.__dict__["_piactors_reach"] = reach
+    for name, member in facts["members"].items():
+        if member is not None:
+            setattr(module, name, function(reach.child(name, member, None)))
+
+    def other(name: str) -> Any:
+        if name.startswith("_") or name not in facts["members"]:
+            raise AttributeError("module {!r} has no attribute {!r}".format(module.__name__, name))
+        return reach.use("get", (name,))
+
+    module.__dict__["__getattr__"] = other
+    module.__dict__["__dir__"] = lambda: sorted(facts["members"])
+    return module
+
+
+class _RemoteClass(type):
+    """The class of stand-ins for classes: what is done to them is done to the class itself."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return cls.__dict__["_piactors_reach"].use("call", args, kwargs)
+
+    def __getattr__(cls, name: str) -> Any:
+        reach = cls.__dict__.get("_piactors_reach")
+        if name.startswith("_") or reach is None:
+            raise AttributeError(name)
+        return reach.use("get", (name,))
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+        else:
+            cls.__dict__["_piactors_reach"].use("set", (name, value))
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return cls in type(instance).__mro__ or instance.__class__ is cls
+
+
+class _ClassAttribute:
+    """One attribute of a class of another process, which comes before that of a base of this one."""
+
+    def __init__(self, name: str, facts: Optional[Facts]) -> None:
+        self._name, self._facts = name, facts
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        reach = owner.__dict__["_piactors_reach"]
+        if self._facts is not None:
+            return function(reach.child(self._name, self._facts, owner))
+        return reach.use("get", (self._name,))
+
+
+def _class(reach: ThingReach) -> Any:
+    facts = reach.facts
+    base = next(filter(None, (reach.side.class_here(*one) for one in facts.get("bases", ()))), object)
+    meta: Any = _RemoteClass if type(base) is type else type("_RemoteClass", (_RemoteClass, type(base)), {})
+    body: Dict[str, Any] = {name: _ClassAttribute(name, member) for name, member in facts["members"].items()}
+    body.update(_piactors_reach=reach, __doc__=facts.get("doc"), __module__="piactors_isolated")
+    try:
+        return meta(facts["name"].rpartition(".")[2], (base,), body)
+    except TypeError:  # a base that nothing may be derived from, or in another way
+        return _RemoteClass(facts["name"].rpartition(".")[2], (), body)
+
+
+class Thing:
+    """An object of another process."""
+
+    __slots__ = ("__weakref__", "_piactors_reach")
+
+    def __init__(self, reach: ThingReach) -> None:
+        object.__setattr__(self, "_piactors_reach", reach)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError("{!r} of what is lent is not passed on".format(name))
+        reach = object.__getattribute__(self, "_piactors_reach")
+        return reach.side.attribute(self, reach, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__getattribute__(self, "_piactors_reach").use("set", (name, value))
+
+    def __delattr__(self, name: str) -> None:
+        object.__getattribute__(self, "_piactors_reach").use("del", (name,))
+
+    def __dir__(self) -> Any:
+        reach = object.__getattribute__(self, "_piactors_reach")
+        return sorted(reach.facts.get("members") or reach.use("dir"))
+
+    def __repr__(self) -> str:
+        return str(object.__getattribute__(self, "_piactors_reach").use("__repr__"))
+
+    def __str__(self) -> str:
+        return str(object.__getattribute__(self, "_piactors_reach").use("__str__"))
+
+    @property
+    def __class__(self) -> Any:
+        reach = object.__getattribute__(self, "_piactors_reach")
+        return reach.side.class_here(*reach.facts["class"]) or type(self)
+
+    @__class__.setter
+    def __class__(self, value: Any) -> None:
+        raise TypeError("the class of what is lent cannot be changed")
+
+
+class Methods:
+    """The methods of things of another process, by their classes: what is known of them costs no question."""
+
+    def __init__(self) -> None:
+        self._known: Dict[Tuple[str, str, str], Any] = {}
+
+    def attribute(self, thing: Any, reach: ThingReach, name: str) -> Any:
+        """Return an attribute of a thing."""
+        key = (*reach.facts["class"], name)
+        found = self._known.get(key)
+        if found is None:
+            found = reach.use("get", (name,))
+            if type(found) is not Method:
+                return found
+            found = self._known[key] = unbound(name, found.facts)
+        return types.MethodType(found, thing)
+
+    def learn(self, methods: List[Tuple[str, str, str, Facts]]) -> None:
+        """These are methods of classes of the other process: module and name of the class, name, and facts."""
+        for module, qualname, name, facts in methods:
+            self._known.setdefault((module, qualname, name), unbound(name, facts))
+
+
+class Method:
+    """An attribute of a thing of another process is a method."""
+
+    __slots__ = ("facts",)
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+
+
+@functools.lru_cache(maxsize=None)
+def _special_method(name: str) -> Any:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return object.__getattribute__(self, "_piactors_reach").use(name, args, kwargs)
+
+    def awaited(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return object.__getattribute__(self, "_piactors_reach").use_async(name, args, kwargs)
+
+    def awaits(self: Any) -> Any:
+        return object.__getattribute__(self, "_piactors_reach").use_async("await").__await__()
+
+    found: Any = awaits if name == "__await__" else awaited if name in ASYNC else method
+    found.__name__ = found.__qualname__ = name
+    return found
+
+
+_classes: Dict[Tuple[str, ...], type] = {}
+
+
+def _thing_class(facts: Facts) -> Any:
+    """Return the class of what stands for objects with these special methods."""
+    special = tuple(facts["special"])
+    found = _classes.get(special)
+    if found is None:
+        body: Dict[str, Any] = {name: _special_method(name) for name in special}
+        if "__eq__" in body and "__hash__" not in body:
+            body["__hash__"] = None
+        found = _classes[special] = type("Thing", (Thing,), {"__slots__": (), **body})
+    return found
