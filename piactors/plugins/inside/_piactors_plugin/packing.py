@@ -213,20 +213,20 @@ class Packer:
         if type(name) is not str or (name.startswith("_") and not (self._names or name in _OF_TUPLES)):
             raise AttributeError("{!r} is not a public attribute".format(name))
 
-    def _lent_here(self, number: Any = None, facts: Any = None) -> Any:
+    def _lent_here(self, number: Any = None, told: Any = None) -> Any:
         if type(number) is not int or number < 1:
             raise ValueError("a thing has come without a number")
-        checked = facts.checked(facts)
+        checked = facts.checked(told)
         return self.held.take(number, lambda: self._made(number, (), checked))
 
-    def _named(self, module: Any = None, path: Any = None, facts: Any = None) -> Any:
+    def _named(self, module: Any = None, path: Any = None, told: Any = None) -> Any:
         if type(module) is not str or type(path) is not list or not all(type(part) is str for part in path):
             raise ValueError("a thing has come without a name")
-        return self._made(module, tuple(path), facts.checked(facts))[0]
+        return self._made(module, tuple(path), facts.checked(told))[0]
 
-    def _made(self, root: Any, path: Tuple[str, ...], facts: Any) -> Tuple[Any, Any]:
+    def _made(self, root: Any, path: Tuple[str, ...], told: Any) -> Tuple[Any, Any]:
         anchor = things.Anchor(root)
-        return things.make(things.ThingReach(self._side, anchor, path, facts)), anchor
+        return things.make(things.ThingReach(self._side, anchor, path, told)), anchor
 
     def _text(self, module: Any = None, name: Any = None, value: Any = None) -> Any:
         if type(value) not in _TEXTS:
