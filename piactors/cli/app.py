@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
@@ -20,6 +21,8 @@ from piactors.options import Backoff, IsolationOptions, StartMethod
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _FOR_EVER = sys.float_info.max
 _RESTART_WAITS = Backoff(initial=0.1, reset_after=None)
+_LATER = {"env": "piactors.cli.environments", "plugins": "piactors.cli.plugins"}
+"""Commands with packages of their own, which come with an extra."""
 _DIRECTORY = click.Path(exists=True, file_okay=False, resolve_path=True)
 
 
@@ -28,17 +31,17 @@ class _Commands(click.Group):
 
     def list_commands(self, context: click.Context) -> list[str]:
         """Return the names of all commands."""
-        return sorted([*super().list_commands(context), "env"])
+        return sorted([*super().list_commands(context), *_LATER])
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """Return a command, None if there is none of that name."""
-        if name != "env":
+        if name not in _LATER:
             return super().get_command(context, name)
         try:
-            from piactors.cli.environments import env
+            found: click.Command = getattr(importlib.import_module(_LATER[name]), name)
         except ModuleNotFoundError as error:
             raise click.ClickException(str(error)) from None
-        return env
+        return found
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -36,6 +36,24 @@ class KeptState:
         """Return what is in quarantine of a version of a plugin."""
         return tuple(self._read().get(plugin, {}).get(key, ()))
 
+    def all(self) -> Kept:
+        """Return all that is in quarantine."""
+        return self._read()
+
+    def release(self, plugin: str) -> None:
+        """Keep nothing of a plugin any more.
+
+        Raises:
+            ValueError: if nothing is kept of it.
+        """
+        kept = self._read()
+        if self._path is None or plugin not in kept:
+            raise ValueError(f"nothing is kept of plugin {plugin!r}; there are: {', '.join(sorted(kept)) or 'none'}")
+        with self._alone(self._path):
+            kept = self._read()
+            kept.pop(plugin, None)
+            self._write(self._path, kept)
+
     def keep(self, plugin: str, key: str, hooks: Iterable[str]) -> None:
         """Keep what is in quarantine of a version of a plugin; what cannot be written is told in the log."""
         if self._path is None:

@@ -37,16 +37,16 @@ class Epochs:
         self._epoch += 1
         return self._epoch > 1
 
-    def end(self, epoch: int, numbers: Iterable[int], *, answered: bool) -> None:
+    def end(self, epoch: int, numbers: Iterable[int], *, lost: bool) -> None:
         """A call ends, in which these numbers were sent.
 
         Args:
-            answered: whether the process that was heard of last has answered it: it may hold them.
+            lost: whether its process has ended in it; otherwise the one that was heard of last may hold them.
         """
         self._running[epoch] -= 1
         if self._running[epoch] <= 0:
             del self._running[epoch]
-        if answered:
+        if not lost:
             self.lent(number for number in numbers if number in self._lent)
 
     def given_back(self, still: set[int]) -> None:

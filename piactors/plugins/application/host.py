@@ -202,6 +202,9 @@ def isolated_entry_points(
         names: of the entry points, or of their modules; default None: all of the group.
         policy, arguments, environments, state, name: as of `isolate`.
 
+    Raises:
+        TypeError, ValueError: if one of these is not allowed, or there is no entry point of a name.
+
     Example:
         ::
 
@@ -213,10 +216,15 @@ def isolated_entry_points(
         raise ValueError(f"isolated_entry_points: group={group!r} is not allowed; use the name of a group")
     wanted = None if names is None else frozenset(_names(names))
     environments = dict(environments or {})
+    known = [spec for spec in EntryPoints(group).find() if isinstance(spec, PluginSpec)]
+    missing = sorted((wanted or frozenset()) - {one for spec in known for one in (spec.name, _module(spec))})
+    if missing:
+        there = ", ".join(sorted({spec.name for spec in known})) or "none"
+        raise ValueError(f"there is no entry point {missing[0]!r} of {group!r}; there are: {there}")
     listed = [
         _in_environment(spec, environments)
-        for spec in EntryPoints(group).find()
-        if isinstance(spec, PluginSpec) and (wanted is None or {spec.name, _module(spec)} & wanted)
+        for spec in known
+        if wanted is None or {spec.name, _module(spec)} & wanted
     ]
     host = IsolatedEntryPoints(
         managers.NoManager(),

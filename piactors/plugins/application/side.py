@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from piactors._future import waiting
-from piactors.errors import ProtocolError, Released
+from piactors.errors import IsolateCrashed, ProtocolError, Released
 from piactors.plugins.application import origins
 from piactors.plugins.application.epochs import Epochs
 from piactors.plugins.application.origins import CallRecord, Origin
@@ -71,6 +71,9 @@ class HostSide:
             call = _Call(self, reach, operation, args, kwargs)
             try:
                 call.has(self._taken(call.send(self._proxy.use).get()))
+            except IsolateCrashed:
+                call.is_lost()
+                raise
             finally:
                 call.ends()
             if not call.is_gone:
@@ -85,6 +88,9 @@ class HostSide:
             call = _Call(self, reach, operation, args, kwargs)
             try:
                 call.has(self._taken(await call.send(self._proxy.ause)))
+            except IsolateCrashed:
+                call.is_lost()
+                raise
             finally:
                 call.ends()
             if not call.is_gone:
@@ -115,13 +121,15 @@ class HostSide:
             number, epoch = self.begin(CallRecord())
             with self._lock:
                 asked, answers = origin.repetition(self.packer.lent.lend)
-            lent, is_answered = list(origins.numbers_in((asked, answers))), False
+            lent, is_lost = list(origins.numbers_in((asked, answers))), False
             self.lent(lent)
             try:
                 kind, _, numbers = self._taken(self._proxy.again(asked, answers, methods).get())
-                is_answered = True
+            except IsolateCrashed:
+                is_lost = True
+                raise
             finally:
-                self.end(number, epoch, lent, answered=is_answered)
+                self.end(number, epoch, lent, lost=is_lost)
             if kind == "gone" and not is_last and origin.anchor.origin is not None and depth < 10:
                 self._repeat(origin.anchor.origin, reach, depth + 1)
                 continue
@@ -149,11 +157,11 @@ class HostSide:
             self._records[number] = record
             return number, self._epochs.begin()
 
-    def end(self, number: int, epoch: int, lent: list[int], *, answered: bool) -> None:
-        """A call has ended, in which these were lent."""
+    def end(self, number: int, epoch: int, lent: list[int], *, lost: bool) -> None:
+        """A call has ended, in which these were lent; `lost` if its process has ended in it."""
         with self._lock:
             self._records.pop(number, None)
-            self._epochs.end(epoch, lent, answered=answered)
+            self._epochs.end(epoch, lent, lost=lost)
             self._forget_unused()
 
     def lent(self, numbers: Iterable[int]) -> None:
@@ -323,6 +331,7 @@ class _Call:
         self._side, self.anchor, self.where = side, reach.anchor, reach.anchor.value
         self.record = CallRecord()
         self._lent: list[int] = []
+        self._is_lost = False
         self.reply: tuple[Any, Any, list[int]] = ("", None, [])
         self._number, self._epoch = side.begin(self.record)
         try:
@@ -355,9 +364,13 @@ class _Call:
         """Whether it was asked of what the process does not have any more."""
         return bool(self.reply[0] == "gone")
 
+    def is_lost(self) -> None:
+        """Its process has ended in it."""
+        self._is_lost = True
+
     def ends(self) -> None:
         """It has ended."""
-        self._side.end(self._number, self._epoch, [*self._lent, *self.record.lent], answered=bool(self.reply[0]))
+        self._side.end(self._number, self._epoch, [*self._lent, *self.record.lent], lost=self._is_lost)
 
 
 async def _awaited(value: Any) -> Any:

@@ -113,6 +113,9 @@ class StandIns:
         self._held: Dict[int, Tuple[Any, List[int]]] = {}
         self._gone: Deque[Tuple[int, List[int]]] = deque()
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def take(self, number: int, make: Callable[[], Tuple[Any, Any]]) -> Any:
         """Return the stand-in of a number that has come once more.
 

@@ -16,6 +16,7 @@ import sys
 import traceback
 import types
 import uuid
+import weakref
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Tuple
 
 from . import facts, things
@@ -73,6 +74,7 @@ class Packer:
     def __init__(self, side: Any, accepted: FrozenSet[str], names: bool, base: int = 0) -> None:
         self._side, self._accepted, self._names = side, accepted, names
         self.lent, self.held = LentThings(base), StandIns()
+        self._by_name: weakref.WeakValueDictionary[Tuple[str, Tuple[str, ...]], Any] = weakref.WeakValueDictionary()
 
     # Out
 
@@ -104,6 +106,8 @@ class Packer:
     def _other(self, value: Any, kind: type, lent: Optional[List[int]]) -> Node:
         if kind is Copied:
             return ("v", value.value)
+        if kind is types.TracebackType:  # the exception that it belongs to has one of its own there
+            return ("v", None)
         if kind is AsItIs:
             return self._lent_out(value.value, lent)
         reach = things.reach_of(value)
@@ -222,7 +226,11 @@ class Packer:
     def _named(self, module: Any = None, path: Any = None, told: Any = None) -> Any:
         if type(module) is not str or type(path) is not list or not all(type(part) is str for part in path):
             raise ValueError("a thing has come without a name")
-        return self._made(module, tuple(path), facts.checked(told))[0]
+        found = self._by_name.get((module, tuple(path)))
+        reach = None if found is None else things.reach_of(found)
+        if reach is None or reach.facts != told:
+            found = self._by_name[module, tuple(path)] = self._made(module, tuple(path), facts.checked(told))[0]
+        return found
 
     def _made(self, root: Any, path: Tuple[str, ...], told: Any) -> Tuple[Any, Any]:
         anchor = things.Anchor(root)
@@ -259,10 +267,13 @@ class Packer:
     def packed_error(self, error: BaseException, lent: Optional[List[int]] = None) -> Node:
         """Return what makes an exception of the same class, if there is one, on the other side."""
         cls = type(error)
-        classes = [[one.__module__, one.__qualname__] for one in cls.__mro__ if issubclass(one, BaseException)]
+        attributes = {key: one for key, one in vars(error).items() if type(key) is str}
+        classes = attributes.pop(_CLASSES, None) or [
+            [one.__module__, one.__qualname__] for one in cls.__mro__ if issubclass(one, BaseException)
+        ]
         try:
             args = self.packed(error.args, lent)
-            state = self.packed({key: one for key, one in vars(error).items() if type(key) is str}, lent)
+            state = self.packed(attributes, lent)
         except Exception:
             args, state = ("v", (str(error),)), ("v", {})
         value = self.packed(getattr(error, "value", None), lent) if isinstance(error, StopIteration) else ("v", None)
@@ -291,6 +302,8 @@ class Packer:
                         setattr(error, key, one)
                     except Exception:
                         continue
+        if classes[0] != [cls.__module__, cls.__qualname__]:
+            setattr(error, _CLASSES, classes)  # if it goes back, it is what it was
         if isinstance(error, StopIteration):
             error.value = self.unpacked(value)
         error.__cause__ = Elsewhere(text)
@@ -308,6 +321,8 @@ def _is_array(kind: type) -> bool:
     return kind.__module__ == "numpy" and kind.__name__ == "ndarray"
 
 
+_CLASSES = "_piactors_classes"
+"""Of an exception whose class is not known here: those that it has elsewhere."""
 _OF_TUPLES = ("_asdict", "_fields", "_replace", "_mapping")
 
 _READERS: Dict[str, Callable[..., Any]] = {

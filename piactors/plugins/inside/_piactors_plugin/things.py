@@ -176,7 +176,14 @@ class _RemoteClass(type):
             cls.__dict__["_piactors_reach"].use("set", (name, value))
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        return cls in type(instance).__mro__ or instance.__class__ is cls
+        return cls in type(instance).__mro__ or cls.__subclasscheck__(instance)
+
+    def __subclasscheck__(cls, other: Any) -> bool:
+        reach, own = reach_of(other), cls.__dict__.get("_piactors_reach")
+        if reach is None or own is None or reach.side is not own.side:
+            return cls in getattr(other, "__mro__", ())
+        classes = (reach.facts.get("class"), *reach.facts.get("bases", ()))
+        return own.facts["class"] in map(list, filter(None, classes))
 
 
 class _ClassAttribute:
