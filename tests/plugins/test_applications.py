@@ -340,9 +340,10 @@ def test_generators_and_contexts(moved: Moved) -> None:
     with pytest.raises(StopIteration) as stopped:
         running.send("b")
     assert stopped.value.value == ["a", "b"]
-    with pytest.raises(KeyError), opened(app) as inside:
-        assert inside == "inside"
-        raise KeyError("x")
+    inside = []
+    with pytest.raises(KeyError), opened(app) as found:
+        raise KeyError(inside.append(found))
+    assert inside == ["inside"]
     assert [one[1] for one in app.log] == ["open", "close"]
 
     async def main() -> Any:

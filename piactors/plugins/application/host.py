@@ -56,6 +56,12 @@ class ApplicationHost(PluginHost):
     def hook(self, value: HookRelay) -> None:
         """There are none here."""
 
+    def stop(self) -> None:
+        """Stop all plugins, and wait until they have ended; hooks have no results then."""
+        super().stop()
+        if isinstance(self._lives, ApplicationLives):
+            self._lives.close()
+
     def stand_in(self, name: str) -> Any:
         """Return what stands in this program for a plugin.
 

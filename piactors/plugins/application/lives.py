@@ -156,6 +156,14 @@ class ApplicationLives(Lives):
 
     def _end(self, name: str) -> None:
         super()._end(name)
+        self._close(name)
+
+    def close(self) -> None:
+        """All processes have ended."""
+        for name in list(self._borders):
+            self._close(name)
+
+    def _close(self, name: str) -> None:
         border = self._borders.pop(name, None)
         if border is not None:
             border.gateway.close()

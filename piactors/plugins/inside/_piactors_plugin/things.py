@@ -244,7 +244,8 @@ class Thing:
     @property
     def __class__(self) -> Any:
         reach = object.__getattribute__(self, "_piactors_reach")
-        return reach.side.class_here(*reach.facts["class"]) or type(self)
+        classes = (reach.facts["class"], *reach.facts.get("bases", ()))
+        return next(filter(None, (reach.side.class_here(*one) for one in classes)), type(self))
 
     @__class__.setter
     def __class__(self, value: Any) -> None:

@@ -1,0 +1,1 @@
+"""Real applications, unmodified, whose plugins run in isolates."""
