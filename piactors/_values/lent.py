@@ -168,7 +168,12 @@ class ByRef:
         return f"by_ref({methods}run={self.run!r})"
 
 
-_LATER: Any = object()
+class _Later:
+    def __repr__(self) -> str:
+        return "..."
+
+
+_LATER: Any = _Later()
 
 
 @overload

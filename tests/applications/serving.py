@@ -108,7 +108,9 @@ def main(folder: Path, mode: str, seed: int) -> None:
 
         found = asyncio.run(pages(folder, kill))
         states = {} if host is None else {name: one.state for name, one in host.health().items()}
-    (folder / f"{mode}.json").write_text(json.dumps({"pages": found, "killed": len(killed), "states": states, "seed": seed}))
+    (folder / f"{mode}.json").write_text(
+        json.dumps({"pages": found, "killed": len(killed), "states": states, "seed": seed})
+    )
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ PAGES = {
     "docs/index.md": 1,
     "docs/talking.md": 12,
     "docs/environments.md": 2,
-    "docs/plugins.md": 3,
+    "docs/plugins.md": 4,
 }
 
 

@@ -54,7 +54,8 @@ ADDED = [
     "Released",
     "Revoked",
     "TooManyLoans",
-    "by_ref(obj: 'Any', *, methods: 'Iterable[str] | None' = None, run: 'Where | Executor' = 'dispatcher') -> 'Handle'",
+    "by_ref(obj: 'Any' = ..., *, methods: 'Iterable[str] | None' = None, run: 'Where | Executor' = ...) "
+    "-> 'Handle | ByRef'",
     "CallProxy.amap(self, items: 'Iterable[Any]', *, window: 'int' = 256, return_exceptions: 'bool' = False) "
     "-> 'AsyncIterator[T_co]'",
     "CallProxy.map(self, items: 'Iterable[Any]', *, window: 'int' = 256, ordered: 'bool' = True, "

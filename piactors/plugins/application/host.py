@@ -228,9 +228,7 @@ def isolated_entry_points(
         there = ", ".join(sorted({spec.name for spec in known})) or "none"
         raise ValueError(f"there is no entry point {missing[0]!r} of {group!r}; there are: {there}")
     listed = [
-        _in_environment(spec, environments)
-        for spec in known
-        if wanted is None or {spec.name, _module(spec)} & wanted
+        _in_environment(spec, environments) for spec in known if wanted is None or {spec.name, _module(spec)} & wanted
     ]
     host = IsolatedEntryPoints(
         managers.NoManager(),

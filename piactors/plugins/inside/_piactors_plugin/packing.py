@@ -97,22 +97,21 @@ class Packer:
         if kind in (list, tuple, set, frozenset):
             nodes = [self.packed(one, lent, depth + 1) for one in value]
             return ("v", value) if all(node[0] == "v" for node in nodes) else ("c", kind.__name__, nodes)
-        return self._other(value, kind, lent)
-
-    def _dict(self, value: Dict[Any, Any], lent: Optional[List[int]], depth: int) -> Node:
-        nodes = [self.packed(one, lent, depth + 1) for pair in value.items() for one in pair]
-        return ("v", value) if all(node[0] == "v" for node in nodes) else ("d", nodes)
-
-    def _other(self, value: Any, kind: type, lent: Optional[List[int]]) -> Node:
         if kind is Copied:
             return ("v", value.value)
-        if kind is types.TracebackType:  # the exception that it belongs to has one of its own there
-            return ("v", None)
         if kind is AsItIs:
             return self._lent_out(value.value, lent)
         reach = things.reach_of(value)
         if reach is not None and reach.side is self._side:
             return ("h", reach.anchor.value, list(reach.path))
+        return self._of_a_class(value, kind, lent) or self._other(value, kind, lent)
+
+    def _dict(self, value: Dict[Any, Any], lent: Optional[List[int]], depth: int) -> Node:
+        nodes = [self.packed(one, lent, depth + 1) for pair in value.items() for one in pair]
+        return ("v", value) if all(node[0] == "v" for node in nodes) else ("d", nodes)
+
+    def _of_a_class(self, value: Any, kind: type, lent: Optional[List[int]]) -> Optional[Node]:
+        """Return the node of what is copied, though it is of no plain kind."""
         if "{}:{}".format(kind.__module__, kind.__qualname__) in self._accepted or _is_array(kind):
             return ("v", value)
         if issubclass(kind, enum.Enum):
@@ -122,6 +121,11 @@ class Packer:
             return ("s", kind.__module__, kind.__qualname__, base(value))
         if issubclass(kind, BaseException):
             return ("e", *self.packed_error(value, lent))
+        if kind is types.TracebackType:  # the exception that it belongs to has one of its own there
+            return ("v", None)
+        return None
+
+    def _other(self, value: Any, kind: type, lent: Optional[List[int]]) -> Node:
         if issubclass(kind, types.ModuleType) and not self._names:
             raise NotLent("module {} is not lent".format(value.__name__))
         name = self._name_of(value) if self._names else None
