@@ -53,8 +53,13 @@ class Epochs:
         """Only these numbers are lent any more."""
         self._lent = {number: epoch for number, epoch in self._lent.items() if number in still}
 
+    @property
+    def are_earlier_over(self) -> bool:
+        """Whether no call of an earlier epoch runs."""
+        return not self._running or min(self._running) >= self._epoch
+
     def unused(self) -> set[int]:
         """Return the numbers that nobody can hold any more."""
-        if self._running and min(self._running) < self._epoch:
+        if not self.are_earlier_over:
             return set()
         return {number for number, epoch in self._lent.items() if epoch < self._epoch}

@@ -112,7 +112,7 @@ class ApplicationLives(Lives):
         border = self._border(plugin)
         usual = plugin.child(self.name, self.project, {}, tests=tests)
         accepted = sorted(f"{cls.__module__}:{cls.__qualname__}" for cls in plugin.policy.accept)
-        args = (plugin.spec.target, handle_of(border.gateway), accepted)
+        args = (plugin.spec.target, handle_of(border.gateway), accepted, plugin.policy.concurrency)
         return attrs.evolve(usual, target=APPLICATION_SIDE, args=args)
 
     def _describe(self, plugin: Installed) -> PluginDescription:

@@ -8,7 +8,6 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 from piactors._future import waiting
@@ -19,6 +18,7 @@ from piactors.plugins.application.origins import CallRecord, Origin
 from piactors.plugins.inside._piactors_plugin import facts, ledgers, packing, things
 
 _MOST_DROPPED = 1_000_000
+_NOTHING: list[int] = []
 
 
 class HostSide:
@@ -37,7 +37,10 @@ class HostSide:
         """The event loop that the application was seen to use last."""
         self._proxy: Any = None
         self._lock = threading.Lock()
+        self._token = 0
         self._epochs = Epochs()
+        self._is_tidy = True
+        """Whether nothing is lent that only processes hold which have ended."""
         self._numbers = itertools.count(1)
         self._records: dict[int, CallRecord] = {}
         self._origins: weakref.WeakSet[Origin] = weakref.WeakSet()
@@ -162,15 +165,17 @@ class HostSide:
         with self._lock:
             self._records.pop(number, None)
             self._epochs.end(epoch, lent, lost=lost)
-            self._forget_unused()
+            if not self._is_tidy:
+                self._forget_unused()
 
-    def lent(self, numbers: Iterable[int]) -> None:
+    def lent(self, numbers: list[int]) -> None:
         """These numbers are sent."""
-        with self._lock:
-            self._epochs.lent(numbers)
+        if numbers:
+            with self._lock:
+                self._epochs.lent(numbers)
 
     def _forget_unused(self) -> None:
-        unused = self._epochs.unused()
+        self._is_tidy, unused = self._epochs.are_earlier_over, self._epochs.unused()
         if unused:
             still = self.packer.lent.all_numbers()
             for origin in list(self._origins):
@@ -180,20 +185,27 @@ class HostSide:
 
     def _heard(self, token: Any, dropped: Any) -> None:
         """A process has said something, and that it does not use these any more."""
-        if type(token) is not str or len(token) > 100:
-            raise ProtocolError("the plugin's side says what it cannot")
+        if token != self._token:
+            if type(token) is not int or token.bit_length() > 64:
+                raise ProtocolError("the plugin's side says what it cannot")
+            with self._lock:
+                self._token = token
+                self._epochs.heard(str(token))
+                self._forget_unused()
+        if not dropped:
+            return
         if type(dropped) is not list or len(dropped) > _MOST_DROPPED or not all(type(one) is int for one in dropped):
             raise ProtocolError("the plugin's side gives back what it cannot")
-        with self._lock:
-            if self._epochs.heard(token):
-                self._forget_unused()
         self.packer.lent.drop(dropped)
 
     def _taken(self, reply: Any) -> tuple[Any, Any, list[int]]:
         """Take what came with an answer; return its kind, its node, and the numbers of what is lent with it."""
-        if type(reply) not in (tuple, list) or len(reply) != 5:
+        if type(reply) is tuple and len(reply) == 2:  # the usual one: a plain value, and nothing besides
+            self._heard(reply[0], None)
+            return "ok", ("v", reply[1]), _NOTHING
+        if type(reply) is not tuple or len(reply) != 5:
             raise ProtocolError("the plugin's side gives an answer that is not one")
-        kind, node, lent, dropped, token = reply
+        token, kind, node, lent, dropped = reply
         if type(lent) is not list or not all(type(one) is int for one in lent):
             raise ProtocolError("the plugin's side lends what it cannot")
         self._heard(token, dropped)

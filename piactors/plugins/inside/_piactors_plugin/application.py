@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextvars
 import inspect
+import os
 import queue
 import sys
 import threading
-import uuid
 from typing import Any, Callable, FrozenSet, List, Optional, Sequence, Tuple
 
 from . import facts, ledgers, packing, things
@@ -50,8 +50,8 @@ class IsolatesSide:
 
     def __init__(self, gateway: Any, accepted: FrozenSet[str]) -> None:
         self._gateway = gateway
-        self.token = uuid.uuid4().hex
-        self.packer = packing.Packer(self, accepted, names=True, base=int(self.token[:9], 16) << 20)
+        self.token = int.from_bytes(os.urandom(4), "big") or 1
+        self.packer = packing.Packer(self, accepted, names=True, base=self.token << 24)
         self.methods = things.Methods()
         self.attribute = self.methods.attribute
 
@@ -123,7 +123,11 @@ class IsolatesSide:
         return self._answer("m", node[1], call) if node[0] == "m" else self._answer("ok", node, call)
 
     def _answer(self, kind: str, node: Any, call: CallOfHost) -> Any:
-        return kind, node, call.lent, self.packer.held.dropped(), self.token
+        """Return an answer; what most of them do not hold is left out."""
+        dropped = self.packer.held.dropped()
+        if kind == "ok" and not call.lent and not dropped and node[0] == "v":
+            return self.token, node[1]
+        return self.token, kind, node, call.lent, dropped
 
     def done(self, asked: Sequence[Any]) -> Tuple[Any, Any]:
         """Do what the host asks for; return the thing if it was asked for an attribute of it, and what came."""
@@ -150,13 +154,14 @@ class Application:
         target: ``"module:attribute"`` or ``"module"``, or the plugin itself.
         gateway: the host's function that does what is asked there.
         accepted: the classes whose instances are copied besides plain data, as ``"module:qualname"``.
+        threads: in how many threads it is called at once.
     """
 
-    def __init__(self, target: Any, gateway: Any, accepted: Sequence[str]) -> None:
+    def __init__(self, target: Any, gateway: Any, accepted: Sequence[str], threads: int) -> None:
         self._side = IsolatesSide(gateway, frozenset(accepted))
         self._target = target
-        self._main = MainThread()
-        self._plugin = self._main.run(lambda: loaded(target) if isinstance(target, str) else target)
+        self._run = MainThread().run if threads > 1 else _run_here
+        self._plugin = self._run(lambda: loaded(target) if isinstance(target, str) else target)
 
     def describe(self) -> Any:
         """Return the node of the plugin, with all of its attributes."""
@@ -169,7 +174,7 @@ class Application:
         """Do something to a thing of this process, and answer."""
         side, call = self._side, CallOfHost(number)
         side.packer.lent.drop(dropped)
-        return self._main.run(lambda: side.answered(call, lambda: side.done(asked)))
+        return self._run(lambda: side.answered(call, lambda: side.done(asked)))
 
     async def ause(self, number: int, asked: Sequence[Any], dropped: List[int]) -> Any:
         """Do something that has to be awaited."""
@@ -195,7 +200,7 @@ class Application:
         """
         side, call = self._side, CallOfHost(0, list(answers)[:_MOST_ASKED])
         side.methods.learn(methods)
-        return self._main.run(lambda: side.answered(call, lambda: self._repeated(asked)))
+        return self._run(lambda: side.answered(call, lambda: self._repeated(asked)))
 
     def _repeated(self, asked: Sequence[Any]) -> Tuple[Any, Any]:
         thing, value = self._side.done(asked)
@@ -203,6 +208,10 @@ class Application:
             value.close()
             raise ledgers.Gone("what a coroutine had lent is not lent again")
         return thing, value
+
+
+def _run_here(work: Callable[[], Any]) -> Any:
+    return work()
 
 
 class MainThread:

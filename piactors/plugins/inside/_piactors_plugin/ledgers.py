@@ -6,7 +6,7 @@ import threading
 import types
 import weakref
 from collections import deque
-from typing import Any, Callable, Deque, Dict, Iterable, List, Set, Tuple
+from typing import Any, Callable, Deque, Dict, Iterable, List, Sequence, Set, Tuple
 
 MOST_THINGS = 65_536
 """That one side may have lent at once."""
@@ -68,11 +68,13 @@ class LentThings:
         """Whether a number is lent."""
         return number in self._things
 
-    def drop(self, numbers: Iterable[int]) -> None:
+    def drop(self, numbers: Sequence[int]) -> None:
         """These numbers, each followed by how often it had come by then, are not held any more."""
-        listed, gone = list(numbers), []
+        if not numbers:
+            return
+        gone = []
         with self._lock:
-            for number, count in zip(listed[::2], listed[1::2]):
+            for number, count in zip(numbers[::2], numbers[1::2]):
                 entry = self._things.get(number)
                 if entry is not None:
                     entry[1] -= count
@@ -155,6 +157,8 @@ class StandIns:
     def dropped(self) -> List[int]:
         """Return the numbers that are not used any more, each followed by how often it had come."""
         found: List[int] = []
+        if not self._gone:
+            return found
         while self._gone:
             number, count = self._gone.popleft()
             with self._lock:

@@ -202,7 +202,7 @@ class Packer:
         if type(path) not in (list, tuple) or not all(type(part) is str for part in path):
             raise ValueError("what is named is not a thing")
         if type(root) is str and self._names:
-            found = importlib.import_module(root)
+            found = sys.modules.get(root) or importlib.import_module(root)
         elif type(root) is int:
             found = self.lent.find(root)
         else:
