@@ -36,7 +36,7 @@ ABOUT = {
     "databases": {"data": {"plugins": {"datasette-mask-columns": {"person": ["password"]}}}},
 }
 INDEX = """{% extends "default:index.html" %}
-{% block content %}{{ super() }}
+{% block content %}
 {% for row in sql("select name, haversine(latitude, longitude, 0, 0) as d from place order by id", database="data") %}
 <p>{{ row.name }} {{ row["d"] }}</p>
 {% endfor %}

@@ -85,7 +85,7 @@ class World:
         wanted = self.held | {number for call in self.calls for number in call.lent}
         assert not unused & wanted, "what somebody may use is forgotten"
         self.lent -= unused
-        self.epochs.given_back(self.lent)
+        self.epochs.given_back(unused)
 
 
 @pytest.mark.parametrize("first", range(0, 400, 100))

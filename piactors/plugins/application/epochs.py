@@ -49,9 +49,10 @@ class Epochs:
         if not lost:
             self.lent(number for number in numbers if number in self._lent)
 
-    def given_back(self, still: set[int]) -> None:
-        """Only these numbers are lent any more."""
-        self._lent = {number: epoch for number, epoch in self._lent.items() if number in still}
+    def given_back(self, numbers: Iterable[int]) -> None:
+        """These numbers are lent no longer."""
+        for number in numbers:
+            self._lent.pop(number, None)
 
     @property
     def are_earlier_over(self) -> bool:

@@ -75,7 +75,7 @@ class Gateway(ObjectLoan):
             try:
                 args, _ = request.arguments()
                 found = self._asking.asked(*args)
-            except Exception as error:
+            except BaseException as error:  # it goes on by way of the plugin, which may have something to end
                 request.reply(self._asking.failed(error))
                 return
         if found.awaited is not None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from piactors.errors import Released
 from piactors.plugins.application import ways
 from piactors.plugins.asking import FAULTS
 from piactors.plugins.inside._piactors_plugin import facts, ledgers, things
+
+_FAULTS = (*FAULTS, Released, ledgers.NotLent)
+"""Why a hook has no answer."""
 
 
 class HookPolicy(Protocol):
@@ -57,7 +61,7 @@ class HookReach(things.ThingReach):
             return None
         try:
             found = super().use(operation, self._arguments(args), kwargs)
-        except (*FAULTS, ledgers.NotLent) as error:
+        except _FAULTS as error:
             policy.failed(hook, error)
             return None
         except Exception:
@@ -75,7 +79,7 @@ class HookReach(things.ThingReach):
             return None
         try:
             found = await super().use_async(operation, self._arguments(args), kwargs)
-        except (*FAULTS, ledgers.NotLent) as error:
+        except _FAULTS as error:
             policy.failed(hook, error)
             return None
         except Exception:
@@ -86,12 +90,14 @@ class HookReach(things.ThingReach):
 
     def driven(self, remote: Any) -> Any:
         """Run a wrapper of the plugin here; if its process ends, it is as if it were not there."""
+        if not is_wrapper(self.facts):
+            return (yield from super().driven(remote))
         hook, policy = self._hook, self.policy
         if remote is None:  # it is left out
             return (yield)
         try:
             value = next(remote)
-        except FAULTS as error:
+        except _FAULTS as error:
             policy.failed(hook, error)
             return (yield)
         try:
@@ -126,13 +132,18 @@ def is_hook(facts: facts.Facts) -> bool:
     return bool(_opts(facts))
 
 
+def is_wrapper(told: facts.Facts) -> bool:
+    """Whether something is a hook that goes around others."""
+    return any(one.get("wrapper") or one.get("hookwrapper") for one in _opts(told))
+
+
 def _left(policy: HookPolicy, hook: str, step: Callable[[], Any], error: BaseException | None, sent: Any) -> Any:
     """Let a wrapper run to its end, and return what it makes of a call."""
     try:
         step()
     except StopIteration as end:
         return end.value
-    except FAULTS as fault:
+    except _FAULTS as fault:
         policy.failed(hook, fault)
         if error is not None:
             raise error from None

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from piactors.plugins.inside._piactors_plugin import ledgers, things
+from piactors.plugins.inside._piactors_plugin import ledgers, packing, things
 
 _NEVER = 1 << 60
 """Nothing that is lent has so large a number: what has it can be held, and not used."""
@@ -20,11 +20,13 @@ class CallRecord:
     def __init__(self) -> None:
         self.answers: list[Any] | None = []
         self.lent: list[int] = []
+        self.own: dict[Any, things.Anchor] = {}
         self._size = 0
 
-    def answered(self, reply: Any, lent: Iterable[int]) -> None:
+    def answered(self, reply: Any, lent: packing.Sending) -> None:
         """This was the answer to what it has asked."""
         self.lent += lent
+        self.own.update(lent.own)
         if self.answers is None:
             return
         self._size += size_of(reply)
@@ -52,10 +54,13 @@ class Origin:
         anchor: of what was called.
         asked: path, operation and arguments of the call, as nodes.
         answers: what the host had answered meanwhile, in order.
+        own: by number, what was named in both of the plugin's own.
     """
 
-    def __init__(self, anchor: things.Anchor, asked: tuple[Any, ...], answers: list[Any]) -> None:
-        self.anchor = anchor
+    def __init__(
+        self, anchor: things.Anchor, asked: tuple[Any, ...], answers: list[Any], own: dict[Any, things.Anchor]
+    ) -> None:
+        self.anchor, self._given = anchor, own
         self._asked, self._answers = asked, answers
         self._lent: list[weakref.ref[things.Anchor] | None] = []
         self._numbers: list[int] = []
@@ -83,8 +88,20 @@ class Origin:
         def again(number: int) -> int:
             return lend(self._objects[number]) if number in self._objects else _NEVER + number
 
+        def now(root: Any) -> Any:
+            return self._given[root].value if root in self._given else root
+
         path, *rest = self._asked
-        return (self.anchor.value, path, *renumbered(rest, again)), renumbered(self._answers, again)
+        return (self.anchor.value, path, *renumbered(rest, again, now)), renumbered(self._answers, again, now)
+
+    def named(self, number: Any) -> things.Anchor | None:
+        """Return the anchor of what it names by a number now."""
+        return next((one for one in (self.anchor, *self._given.values()) if one.value == number), None)
+
+    def first(self) -> things.Anchor | None:
+        """Return the anchor of something that it has lent, and that is used."""
+        used = (None if reference is None else reference() for reference in self._lent)
+        return next((one for one in used if one is not None), None)
 
     def found(self, numbers: list[int]) -> dict[int, things.Anchor]:
         """Another process has lent these numbers in their places; return the anchors that are used, by number.
@@ -120,14 +137,16 @@ def numbers_in(node: Any) -> Iterable[int]:
             yield from numbers_in(one)
 
 
-def renumbered(node: Any, again: Callable[[int], int]) -> Any:
-    """Return nodes in which the host lends the same by other numbers."""
+def renumbered(node: Any, again: Callable[[int], int], now: Callable[[Any], Any]) -> Any:
+    """Return nodes in which the host lends the same by other numbers, and the plugin's own has those of now."""
     if type(node) in (list, tuple):
         if len(node) == 3 and node[0] == "r" and type(node[1]) is int:
             return ("r", again(node[1]), node[2])
+        if len(node) == 3 and node[0] == "h":
+            return ("h", now(node[1]), node[2])
         if len(node) == 2 and node[0] == "v":
             return node
-        return type(node)(renumbered(one, again) for one in node)
+        return type(node)(renumbered(one, again, now) for one in node)
     if type(node) is dict:
-        return {key: renumbered(one, again) for key, one in node.items()}
+        return {key: renumbered(one, again, now) for key, one in node.items()}
     return node

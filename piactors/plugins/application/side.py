@@ -12,13 +12,18 @@ from typing import Any
 
 from piactors._future import waiting
 from piactors.errors import IsolateCrashed, ProtocolError, Released
-from piactors.plugins.application import origins
+from piactors.plugins.application import calls, origins
+from piactors.plugins.application.calls import SentCall
 from piactors.plugins.application.epochs import Epochs
 from piactors.plugins.application.origins import CallRecord, Origin
 from piactors.plugins.inside._piactors_plugin import facts, ledgers, packing, things
 
 _MOST_DROPPED = 1_000_000
 _NOTHING: list[int] = []
+_MOST_GONE, _DEEPEST = 10, 10
+"""How many things of one call are found again, and how many that those come from."""
+_PLACED = frozenset(("__next__", "__anext__"))
+"""What has these is at some place, where another process would not begin."""
 
 
 class HostSide:
@@ -70,81 +75,82 @@ class HostSide:
             Exception: what the plugin raises.
         """
         self.loop = waiting.running_loop() or self.loop
-        for is_last in (False, True):
-            call = _Call(self, reach, operation, args, kwargs)
-            try:
+        for _ in range(_MOST_GONE):
+            call = SentCall(self, reach, operation, args, kwargs)
+            with call:
                 call.has(self._taken(call.send(self._proxy.use).get()))
-            except IsolateCrashed:
-                call.is_lost()
-                raise
-            finally:
-                call.ends()
             if not call.is_gone:
                 return self._outcome(call)
-            self._find_again(reach, call, is_last)
-        raise AssertionError("it has returned or raised")
+            self._find_again(call)
+        raise self._gone(call.anchor)
 
     async def use_async(self, reach: Any, operation: str, args: Any, kwargs: Any) -> Any:
         """Do that, and let the event loop run meanwhile."""
         self.loop = asyncio.get_running_loop()
-        for is_last in (False, True):
-            call = _Call(self, reach, operation, args, kwargs)
-            try:
+        for _ in range(_MOST_GONE):
+            call = SentCall(self, reach, operation, args, kwargs)
+            with call:
                 call.has(self._taken(await call.send(self._proxy.ause)))
-            except IsolateCrashed:
-                call.is_lost()
-                raise
-            finally:
-                call.ends()
             if not call.is_gone:
                 return self._outcome(call)
-            await asyncio.to_thread(self._find_again, reach, call, is_last)
-        raise AssertionError("it has returned or raised")
+            await asyncio.to_thread(self._find_again, call)
+        raise self._gone(call.anchor)
 
-    def _find_again(self, reach: Any, call: _Call, is_last: bool) -> None:
-        anchor = reach.anchor
-        if not is_last and anchor.value != call.where:  # somebody else has found it
-            return
-        if is_last or anchor.origin is None:
-            raise self._gone(reach)
-        self._repeat(anchor.origin, reach, 0)
+    def _find_again(self, call: SentCall) -> None:
+        """See to it that what a call had named, and is gone, is there again: what was called, or an argument."""
+        self._find(call.named(call.reply[1]), call.reply[1], 0)
 
-    def _gone(self, reach: Any) -> Released:
-        name = reach.facts["name"]
+    def _find(self, anchor: things.Anchor | None, number: Any, depth: int) -> None:
+        if anchor is None or (anchor.value == number and (anchor.origin is None or depth > _DEEPEST)):
+            raise self._gone(anchor)
+        if anchor.value == number:  # else somebody has found it already
+            self._repeat(anchor.origin, depth)
+
+    def _gone(self, anchor: things.Anchor | None) -> Released:
+        reach = None if anchor is None else things.reach_of(anchor.stand_in())
+        name = "something" if reach is None else reach.facts["name"]
         return Released(f"{name} was lent by a process of plugin {self.plugin} that has ended, and is not found again")
 
-    def _repeat(self, origin: Origin, reach: Any, depth: int) -> None:
+    def _repeat(self, origin: Origin, depth: int) -> None:
         """Have the plugin do once more what it lent something in.
 
         Raises:
             Released: if that does not lead to the same.
         """
-        methods = [[*key, facts] for key, facts in list(self._told.items())]
-        for is_last in (False, True):
-            number, epoch = self.begin(CallRecord())
-            with self._lock:
-                asked, answers = origin.repetition(self.packer.lent.lend)
-            lent, is_lost = list(origins.numbers_in((asked, answers))), False
-            self.lent(lent)
+        for _ in range(_MOST_GONE):
             try:
-                kind, _, numbers = self._taken(self._proxy.again(asked, answers, methods).get())
+                kind, node, numbers = self._again(origin)
             except IsolateCrashed:
-                is_lost = True
-                raise
-            finally:
-                self.end(number, epoch, lent, lost=is_lost)
-            if kind == "gone" and not is_last and origin.anchor.origin is not None and depth < 10:
-                self._repeat(origin.anchor.origin, reach, depth + 1)
+                continue
+            if kind == "gone":
+                self._find(origin.named(node), node, depth + 1)
                 continue
             if kind not in ("ok", "m"):
-                raise self._gone(reach)
+                break
             try:
                 with self._lock:
                     anchors = origin.found(numbers)
             except (ledgers.Gone, ValueError):
-                raise self._gone(reach) from None
+                break
             self._adopt(numbers, anchors)
             return
+        raise self._gone(origin.first())
+
+    def _again(self, origin: Origin) -> tuple[Any, Any, list[int]]:
+        number, epoch = self.begin(CallRecord())
+        with self._lock:
+            origin.hold(self.packer.lent.find)  # a call of its time may run still, so that nothing is forgotten
+            asked, answers = origin.repetition(self.packer.lent.lend)
+        methods = [[*key, told] for key, told in list(self._told.items())]
+        lent, is_lost = list(origins.numbers_in((asked, answers))), False
+        self.lent(lent)
+        try:
+            return self._taken(self._proxy.again(asked, answers, methods).get())
+        except IsolateCrashed:
+            is_lost = True
+            raise
+        finally:
+            self.end(number, epoch, lent, lost=is_lost)
 
     def _adopt(self, numbers: list[int], anchors: dict[int, things.Anchor]) -> None:
         for number, count in Counter(numbers).items():
@@ -181,7 +187,7 @@ class HostSide:
             for origin in list(self._origins):
                 origin.hold(self.packer.lent.find)
             self.packer.lent.keep_only(still - unused)
-            self._epochs.given_back(still - unused)
+            self._epochs.given_back(unused)
 
     def _heard(self, token: Any, dropped: Any) -> None:
         """A process has said something, and that it does not use these any more."""
@@ -196,7 +202,10 @@ class HostSide:
             return
         if type(dropped) is not list or len(dropped) > _MOST_DROPPED or not all(type(one) is int for one in dropped):
             raise ProtocolError("the plugin's side gives back what it cannot")
-        self.packer.lent.drop(dropped)
+        went = self.packer.lent.drop(dropped)
+        if went:
+            with self._lock:
+                self._epochs.given_back(went)
 
     def _taken(self, reply: Any) -> tuple[Any, Any, list[int]]:
         """Take what came with an answer; return its kind, its node, and the numbers of what is lent with it."""
@@ -211,7 +220,7 @@ class HostSide:
         self._heard(token, dropped)
         return kind, node, lent
 
-    def _outcome(self, call: _Call) -> Any:
+    def _outcome(self, call: SentCall) -> Any:
         """Return what an answer of the plugin comes to.
 
         Raises:
@@ -232,14 +241,18 @@ class HostSide:
             self._note_origin(call, lent)
         return value
 
-    def _note_origin(self, call: _Call, lent: list[int]) -> None:
+    def _note_origin(self, call: SentCall, lent: list[int]) -> None:
+        """Note what was lent in a call, so that it is found again if its process ends: what has no place of its own."""
         stand_ins = {number: self.packer.held.find(number) for number in set(lent)}
         reaches = {number: things.reach_of(one) for number, one in stand_ins.items() if one is not None}
-        anchors = {number: reach.anchor for number, reach in reaches.items() if reach is not None}
-        new = {number: anchor for number, anchor in anchors.items() if anchor.origin is None}
-        if new and call.record.answers is not None:
-            origin = Origin(call.anchor, call.asked[1:], call.record.answers)
-            origin.has_lent(lent, new)
+        anchors = {
+            number: reach.anchor
+            for number, reach in reaches.items()
+            if reach is not None and reach.anchor.origin is None and not _PLACED & set(reach.facts.get("special", ()))
+        }
+        if anchors and call.record.answers is not None:
+            origin = Origin(call.anchor, call.asked[1:], call.record.answers, {**call.lent.own, **call.record.own})
+            origin.has_lent(lent, anchors)
             self._origins.add(origin)
 
     # What the plugin asks of the application
@@ -255,7 +268,7 @@ class HostSide:
         kwargs: Any,
         waits: Any,
         dropped: Any,
-    ) -> HostAnswer:
+    ) -> calls.HostAnswer:
         """Do what the plugin asks for, and return what came of it.
 
         Raises:
@@ -264,13 +277,14 @@ class HostSide:
         self._heard(token, dropped)
         if type(args) is not list or type(kwargs) is not dict or not all(type(name) is str for name in kwargs):
             raise ProtocolError("the plugin's side asks for what it cannot")
-        answering = HostAnswer(self, self._records.get(call) if type(call) is int else None)
+        answering = calls.HostAnswer(self, self._records.get(call) if type(call) is int else None)
         try:
             given = [self.packer.unpacked(one) for one in args]
             named = {name: self.packer.unpacked(one) for name, one in kwargs.items()}
             thing = self.packer.find(root, path)
-            value = packing.perform(self.packer, thing, operation, given, named)
-        except Exception as error:
+            with calls.within(self, call):
+                value = packing.perform(self.packer, thing, operation, given, named)
+        except BaseException as error:
             answering.fails(error)
             return answering
         if waits is True and packing.is_awaitable(value):
@@ -281,17 +295,15 @@ class HostSide:
 
     def answer_of(self, record: CallRecord | None, of: tuple[Any, str] | None, value: Any) -> Any:
         """Return the answer that is a value; of an attribute of something, what has it, and its name."""
-        lent: list[int] = []
-        if of is None:
-            reply: Any = ("ok", self.packer.packed(value, lent))
-        else:
+        with self.packer.sending() as lent:
+            node = self.packer.packed(value, lent) if of is None else self.packer.packed_attribute(of[0], value, lent)
+        reply: Any = ("ok", node)
+        if of is not None:
             thing, name = of
-            node = self.packer.packed_attribute(thing, value, lent)
             if node[0] == "m":  # not recorded: another process knows it, or is told with what it is to repeat
                 cls = type(thing)
                 self._told[cls.__module__, cls.__qualname__, name] = node[1]
                 return "m", node[1]
-            reply = ("ok", node)
         self.lent(lent)
         if record is not None:
             record.answered(reply, lent)
@@ -299,90 +311,12 @@ class HostSide:
 
     def failed(self, error: BaseException, record: CallRecord | None = None) -> Any:
         """Return the answer that says that what was asked for has failed."""
-        lent: list[int] = []
-        reply = "raised", list(self.packer.packed_error(error, lent))
+        with self.packer.sending() as lent:
+            reply = "raised", list(self.packer.packed_error(error, lent))
         self.lent(lent)
         if record is not None:
             record.answered(reply, lent)
         return reply
-
-
-class HostAnswer:
-    """What came of one thing that the plugin has asked for.
-
-    Attributes:
-        reply: its answer; None if it has to be awaited first.
-        awaited: what is to be awaited; None if nothing.
-    """
-
-    def __init__(self, side: HostSide, record: CallRecord | None) -> None:
-        self._side, self._record = side, record
-        self.reply: Any = None
-        self.awaited: Any = None
-
-    def awaits(self, coroutine: Any) -> None:
-        """This has to be awaited."""
-        self.awaited = coroutine
-
-    def has(self, value: Any, of: tuple[Any, str] | None = None) -> None:
-        """This came."""
-        try:
-            self.reply = self._side.answer_of(self._record, of, value)
-        except Exception as error:
-            self.fails(error)
-
-    def fails(self, error: BaseException) -> None:
-        """This was raised."""
-        self.reply = self._side.failed(error, self._record)
-
-
-class _Call:
-    """One call of a thing of the plugin."""
-
-    def __init__(self, side: HostSide, reach: Any, operation: str, args: Any, kwargs: Any) -> None:
-        self._side, self.anchor, self.where = side, reach.anchor, reach.anchor.value
-        self.record = CallRecord()
-        self._lent: list[int] = []
-        self._is_lost = False
-        self.reply: tuple[Any, Any, list[int]] = ("", None, [])
-        self._number, self._epoch = side.begin(self.record)
-        try:
-            given = [side.packer.packed(one, self._lent) for one in args]
-            named = {name: side.packer.packed(one, self._lent) for name, one in kwargs.items()}
-        except BaseException:
-            self._not_sent()
-            self.ends()
-            raise
-        self.asked = (self.where, list(reach.path), operation, given, named)
-
-    def send(self, method: Any) -> Any:
-        """Send it, and return the future of its answer."""
-        self._side.lent(self._lent)
-        try:
-            return method(self._number, self.asked, self._side.packer.held.dropped())
-        except BaseException:
-            self._not_sent()
-            raise
-
-    def _not_sent(self) -> None:
-        self._side.packer.lent.drop([one for number in self._lent for one in (number, 1)])
-
-    def has(self, reply: tuple[Any, Any, list[int]]) -> None:
-        """This is its answer: its kind, its node, and the numbers of what is lent with it."""
-        self.reply = reply
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether it was asked of what the process does not have any more."""
-        return bool(self.reply[0] == "gone")
-
-    def is_lost(self) -> None:
-        """Its process has ended in it."""
-        self._is_lost = True
-
-    def ends(self) -> None:
-        """It has ended."""
-        self._side.end(self._number, self._epoch, [*self._lent, *self.record.lent], lost=self._is_lost)
 
 
 async def _awaited(value: Any) -> Any:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextvars
 import inspect
 import os
-import queue
 import sys
-import threading
 from typing import Any, Callable, FrozenSet, List, Optional, Sequence, Tuple
 
 from . import facts, ledgers, packing, things
 from .loading import loaded
+from .running import MainThread, Waiters, run_here, runs_a_loop
 
 _MOST_ASKED = 1000
 
@@ -52,6 +51,8 @@ class IsolatesSide:
         self._gateway = gateway
         self.token = int.from_bytes(os.urandom(4), "big") or 1
         self.packer = packing.Packer(self, accepted, names=True, base=self.token << 24)
+        self.waiters: Optional[Waiters] = None
+        """Where calls run that come from what another one waits for; None if there is one thread, which sees to that."""
         self.methods = things.Methods()
         self.attribute = self.methods.attribute
 
@@ -64,7 +65,10 @@ class IsolatesSide:
         call = _call.get()
         if call is not None and call.answers is not None:
             return self._outcome(self._once_more(call, args, kwargs))
-        return self._outcome(self._gateway(*self._asked(call, reach, operation, args, kwargs, False)))
+        asked = self._asked(call, reach, operation, args, kwargs, False)
+        if self.waiters is None or call is None or runs_a_loop():
+            return self._outcome(self._gateway(*asked))
+        return self._outcome(self.waiters.wait(call.number, self._gateway.future(*asked)))
 
     async def use_async(self, reach: Any, operation: str, args: Any, kwargs: Any) -> Any:
         """Do something to a thing of the host, and let the event loop run meanwhile."""
@@ -76,17 +80,21 @@ class IsolatesSide:
     def _asked(
         self, call: Optional[CallOfHost], reach: Any, operation: str, args: Any, kwargs: Any, waits: bool
     ) -> Any:
-        lent = None if call is None else call.lent
-        packed = [self.packer.packed(one, lent) for one in args]
-        named = {name: self.packer.packed(one, lent) for name, one in kwargs.items()}
+        with self.packer.sending() as lent:
+            packed = [self.packer.packed(one, lent) for one in args]
+            named = {name: self.packer.packed(one, lent) for name, one in kwargs.items()}
+        if call is not None:
+            call.lent.extend(lent)
         number = 0 if call is None else call.number
         where = reach.anchor.value, list(reach.path)
         return self.token, number, *where, operation, packed, named, waits, self.packer.held.dropped()
 
     def _once_more(self, call: CallOfHost, args: Any, kwargs: Any) -> Any:
         """Return what the host had answered when this was asked the first time; what is lent with it is lent anew."""
-        for one in (*args, *kwargs.values()):
-            self.packer.packed(one, call.lent)
+        with self.packer.sending() as lent:
+            for one in (*args, *kwargs.values()):
+                self.packer.packed(one, lent)
+        call.lent.extend(lent)
         if not call.answers:
             raise ledgers.Gone("done again, it asks more than it did the first time")
         return call.answers.pop(0)
@@ -107,20 +115,26 @@ class IsolatesSide:
         try:
             return self._reply(call, *work())
         except ledgers.Gone as gone:
-            return self._answer("gone", str(gone), call)
-        except Exception as error:
+            return self._answer("gone", gone.number, call)
+        except BaseException as error:
             return self._failed(call, error)
         finally:
             _call.reset(token)
 
     def _failed(self, call: CallOfHost, error: BaseException) -> Any:
-        return self._answer("raised", list(self.packer.packed_error(error, call.lent)), call)
+        with self.packer.sending() as lent:
+            node = list(self.packer.packed_error(error, lent))
+        call.lent.extend(lent)
+        return self._answer("raised", node, call)
 
     def _reply(self, call: CallOfHost, thing: Any, value: Any) -> Any:
-        if thing is None:
-            return self._answer("ok", self.packer.packed(value, call.lent), call)
-        node = self.packer.packed_attribute(thing, value, call.lent)
+        with self.packer.sending() as lent:
+            node = self.packer.packed(value, lent) if thing is None else self._of(thing, value, lent)
+        call.lent.extend(lent)
         return self._answer("m", node[1], call) if node[0] == "m" else self._answer("ok", node, call)
+
+    def _of(self, thing: Any, value: Any, lent: packing.Sending) -> Any:
+        return self.packer.packed_attribute(thing, value, lent)
 
     def _answer(self, kind: str, node: Any, call: CallOfHost) -> Any:
         """Return an answer; what most of them do not hold is left out."""
@@ -160,7 +174,9 @@ class Application:
     def __init__(self, target: Any, gateway: Any, accepted: Sequence[str], threads: int) -> None:
         self._side = IsolatesSide(gateway, frozenset(accepted))
         self._target = target
-        self._run = MainThread().run if threads > 1 else _run_here
+        self._run = MainThread().run if threads > 1 else run_here
+        if threads > 1:
+            self._side.waiters = Waiters()
         self._plugin = self._run(lambda: loaded(target) if isinstance(target, str) else target)
 
     def describe(self) -> Any:
@@ -170,13 +186,21 @@ class Application:
             return "n", module, path.split(".") if path else [], facts.facts_of(self._plugin, names=True)
         return "r", self._side.packer.lent.lend(self._plugin), facts.facts_of(self._plugin, names=True)
 
-    def use(self, number: int, asked: Sequence[Any], dropped: List[int]) -> Any:
-        """Do something to a thing of this process, and answer."""
+    def use(self, number: int, asked: Sequence[Any], dropped: List[int], within: int) -> Any:
+        """Do something to a thing of this process, and answer.
+
+        Args:
+            number: of the call.
+            asked: what is to be done.
+            dropped: what the host does not use any more.
+            within: the number of the call of this process that the host does this for; 0 if for none.
+        """
         side, call = self._side, CallOfHost(number)
         side.packer.lent.drop(dropped)
-        return self._run(lambda: side.answered(call, lambda: side.done(asked)))
+        run = self._run if side.waiters is None else side.waiters.place_of(within) or self._run
+        return run(lambda: side.answered(call, lambda: side.done(asked)))
 
-    async def ause(self, number: int, asked: Sequence[Any], dropped: List[int]) -> Any:
+    async def ause(self, number: int, asked: Sequence[Any], dropped: List[int], within: int) -> Any:
         """Do something that has to be awaited."""
         side, call = self._side, CallOfHost(number)
         side.packer.lent.drop(dropped)
@@ -185,8 +209,8 @@ class Application:
             _, value = side.done(asked)
             return side._reply(call, None, await value if packing.is_awaitable(value) else value)
         except ledgers.Gone as gone:
-            return side._answer("gone", str(gone), call)
-        except Exception as error:
+            return side._answer("gone", gone.number, call)
+        except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as error:
             return side._failed(call, error)
 
     def again(self, asked: Sequence[Any], answers: List[Any], methods: List[Any]) -> Any:
@@ -208,66 +232,3 @@ class Application:
             value.close()
             raise ledgers.Gone("what a coroutine had lent is not lent again")
         return thing, value
-
-
-def _run_here(work: Callable[[], Any]) -> Any:
-    return work()
-
-
-class MainThread:
-    """The thread in which a plugin is imported and called, unless that is busy: code may count on it being one.
-
-    What runs at the same time as something else has another one, as it would have in the application.
-    """
-
-    def __init__(self) -> None:
-        self._jobs: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
-        self._is_free = threading.Lock()
-        self._number = 0
-        self._start()
-
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=_work, args=(self._jobs,), name="plugin", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Callable[[], Any]) -> Any:
-        """Run something, and return its result, or raise what it raises."""
-        if not self._is_free.acquire(False):
-            return work()
-        try:
-            context = contextvars.copy_context()
-            context.run(_call_of_thread)
-            done = threading.Lock()
-            done.acquire()
-            outcome: List[Any] = []
-            self._jobs.put((context, work, outcome, done))
-            done.acquire()
-        finally:
-            self._is_free.release()
-        succeeded, value = outcome
-        if succeeded:
-            return value
-        try:
-            raise value
-        finally:
-            del value, outcome
-
-
-def _call_of_thread() -> None:
-    """What runs in this context, on whichever thread, belongs to the call that runs in this thread now."""
-    control: Any = sys.modules.get("_pihost.serve.control")
-    coroutines: Any = sys.modules.get("_pihost.serve.coroutines")
-    link = getattr(control, "current", None)
-    if link is not None and coroutines is not None:
-        coroutines.call_here.set(link.call_here())
-
-
-def _work(jobs: "queue.SimpleQueue[Any]") -> None:
-    while True:
-        context, work, outcome, done = jobs.get()
-        try:
-            outcome[:] = True, context.run(work)
-        except BaseException as error:
-            outcome[:] = False, error
-        done.release()
-        del context, work, outcome, done

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import keyword
+import types
+import unicodedata
 from typing import Any, Dict, List, Optional
 
 SIMPLE = (type(None), bool, int, float, str, bytes)
@@ -14,6 +16,8 @@ _LONGEST_DOC = 2000
 SYNC = frozenset(
     "__{}__".format(name)
     for line in (
+        "isub imul itruediv ifloordiv imod ipow iand ior ixor ilshift irshift imatmul rfloordiv rpow rdivmod",
+        "rlshift rrshift rmatmul",
         "len getitem setitem delitem iter next contains reversed call enter exit str repr bytes int float",
         "complex index bool eq ne lt le gt ge hash add radd iadd sub rsub mul rmul truediv rtruediv floordiv",
         "mod rmod pow neg pos abs invert and rand or ror xor lshift rshift matmul divmod round format fspath",
@@ -37,7 +41,7 @@ def facts_of(thing: Any, names: bool = False) -> Facts:
         return {"kind": "module", "name": thing.__name__, "doc": _doc(thing), "members": _members(thing)}
     if isinstance(thing, type):
         return {**_of_class(thing), "doc": _doc(thing), "members": _members(thing), "bases": _bases(thing)}
-    if inspect.isroutine(thing) or isinstance(thing, functools.partial):
+    if isinstance(thing, _FUNCTION_TYPES):
         return _of_function(thing)
     if inspect.iscoroutine(thing):
         return {"kind": "awaitable", "name": getattr(thing, "__qualname__", "coroutine")}
@@ -52,7 +56,8 @@ def _class_of(thing: Any) -> Any:
 
 
 def _of_class(thing: type) -> Facts:
-    return {"kind": "class", "name": thing.__qualname__, "class": [thing.__module__, thing.__qualname__]}
+    named = [thing.__module__, thing.__qualname__]
+    return {"kind": "class", "name": thing.__qualname__, "class": named, "parameters": _parameters(thing)}
 
 
 @functools.lru_cache(maxsize=1000)
@@ -75,20 +80,37 @@ def _of_function(function: Any) -> Facts:
     elif inspect.isgeneratorfunction(function):
         kind = "generator function"
     name = getattr(bare, "__name__", "function")
-    marks = {
-        key: value
-        for key, value in getattr(function, "__dict__", {}).items()
-        if isinstance(key, str) and _is_plain(value)
-    }
-    return {"kind": kind, "name": name, "doc": _doc(bare), "parameters": _parameters(function), "marks": marks}
+    attributes = getattr(function, "__dict__", {})
+    marks = {key: value for key, value in attributes.items() if _is_mark(key) and _is_plain(value)}
+    found = {"kind": kind, "name": name, "doc": _doc(bare), "parameters": _parameters(function), "marks": marks}
+    if hasattr(function, "__wrapped__"):  # it shows another signature than it has
+        found["shown"] = found["parameters"]
+        found["parameters"] = _parameters(function, follow_wrapped=False)
+    return {**found, "annotations": _annotations(bare)}
 
 
-def _parameters(function: Any) -> Optional[List[List[Any]]]:
+def _is_mark(name: Any) -> bool:
+    return is_name(name) and not name.startswith(("__", "_piactors"))
+
+
+def _annotations(function: Any) -> Dict[str, str]:
+    """Return the names of the plain kinds that parameters are annotated with."""
+    found = getattr(function, "__annotations__", None)
+    kinds = {name: getattr(one, "__name__", one) for name, one in found.items()} if isinstance(found, dict) else {}
+    return {name: kind for name, kind in kinds.items() if is_name(name) and isinstance(kind, str) and kind in KINDS}
+
+
+KINDS = {one.__name__: one for one in (bool, int, float, str, bytes, list, dict, tuple, set)}
+
+
+def _parameters(function: Any, follow_wrapped: bool = True) -> Optional[List[List[Any]]]:
     try:
-        found = inspect.signature(function).parameters.values()
+        found = inspect.signature(function, follow_wrapped=follow_wrapped).parameters.values()
     except (ValueError, TypeError):  # of one that is written in C
         return None
-    described = []
+    described: List[List[Any]] = []
+    if any(one.name.startswith("_piactors") or not is_name(one.name) for one in found):
+        return None
     for one in found:
         has_default = one.default is not one.empty
         is_simple = has_default and isinstance(one.default, SIMPLE) and type(one.default) in SIMPLE
@@ -129,12 +151,21 @@ def _members(thing: Any) -> Dict[str, Optional[Facts]]:
             value = getattr(thing, name)
         except Exception:
             continue
-        found[name] = _of_function(value) if inspect.isroutine(value) else None
-    return found
+        found[name] = _of_function(value) if isinstance(value, _FUNCTION_TYPES) else None
+    return {name: member for name, member in found.items() if is_name(name)}
+
+
+_FUNCTION_TYPES = (
+    *(types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodDescriptorType),
+    *(types.WrapperDescriptorType, types.MethodWrapperType, types.ClassMethodDescriptorType, functools.partial),
+)
 
 
 def is_name(text: Any) -> bool:
-    return isinstance(text, str) and text.isidentifier() and not keyword.iskeyword(text)
+    """Whether a text can stand for a name in code, and for no other one."""
+    if not isinstance(text, str) or not text.isidentifier() or keyword.iskeyword(text) or text == "__debug__":
+        return False
+    return text.isascii() or unicodedata.normalize("NFKC", text) == text
 
 
 # What the other side says is not trusted
@@ -158,6 +189,9 @@ def checked(facts: Any) -> Facts:
         _check_function(facts)
     if kind in ("object", "class"):
         _check_classes([facts.get("class")])
+        _check_parameters(facts.get("parameters"))
+        if kind == "object" and "special" not in facts:
+            raise ValueError("what is told of a thing is not a description")
         _check_classes(facts.get("bases", []))
     special = facts.get("special", [])
     if type(special) is not list or not all(type(one) is str and one in SPECIAL for one in special):
@@ -172,11 +206,18 @@ _KINDS = (*_FUNCTIONS, "awaitable", "object", "class", "module")
 
 
 def _check_function(facts: Facts) -> None:
-    parameters, marks = facts.get("parameters"), facts.get("marks", {})
-    if type(marks) is not dict or not all(is_name(key) and _is_plain(one) for key, one in marks.items()):
+    marks, annotations = facts.get("marks", {}), facts.get("annotations", {})
+    if type(marks) is not dict or not all(_is_mark(key) and _is_plain(one) for key, one in marks.items()):
         raise ValueError("the attributes of a function are not simple values")
-    if any(key.startswith(("__", "_piactors")) for key in marks):
-        raise ValueError("the attributes of a function are not its own")
+    if type(annotations) is not dict or not all(
+        is_name(key) and type(one) is str and one in KINDS for key, one in annotations.items()
+    ):
+        raise ValueError("the annotations of a function are not plain kinds")
+    _check_parameters(facts.get("parameters"))
+    _check_parameters(facts.get("shown"))
+
+
+def _check_parameters(parameters: Any) -> None:
     if parameters is None:
         return
     if type(parameters) is not list or len(parameters) > 255:
@@ -186,7 +227,7 @@ def _check_function(facts: Facts) -> None:
         if type(one) not in (list, tuple) or len(one) != 5:
             raise ValueError("a parameter of a function is not one")
         name, kind, has_default, _, value = one
-        if not is_name(name) or name in names or name.startswith("_default_") or name in _RESERVED:
+        if not is_name(name) or name in names or name.startswith("_piactors"):
             raise ValueError("a parameter of a function has no name that it can have")
         if type(kind) is not int or not last <= kind <= 4 or (kind == last and kind in (2, 4)):
             raise ValueError("the parameters of a function are in no order that there is")
@@ -195,9 +236,6 @@ def _check_function(facts: Facts) -> None:
         default = default or bool(has_default and kind < 2)
         last = kind
         names.add(name)
-
-
-_RESERVED = ("_use", "_use_async", "_driven", "_without_absent", "_piactors_self")
 
 
 def _check_classes(found: Any) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import types
 from typing import Any, Dict, List, Optional, Tuple
 
-from .facts import Facts, is_name
+from .facts import KINDS, Facts, is_name
 
 _BY_POSITION_ONLY, _REST, _BY_NAME, _MORE = 0, 2, 3, 4
 """Kinds of parameters, as `inspect` numbers them."""
 _BODIES = {
-    "function": "def {}({}):\n    return _use({}'call', {})\n",
-    "coroutine function": "async def {}({}):\n    return await _use_async({}'call', {})\n",
-    "generator function": "def {}({}):\n    return (yield from _driven(_use({}'call', {})))\n",
+    "function": "def {2}({3}):\n    return _piactors_use({0}'call', {1})\n",
+    "coroutine function": "async def {2}({3}):\n    return await _piactors_use_async({0}'call', {1})\n",
+    "generator function": "def {2}({3}):\n    return (yield from _piactors_driven({0}_piactors_use({0}'call', {1})))\n",
 }
 
 
@@ -37,13 +38,29 @@ def defined(facts: Facts, first: str, scope: Dict[str, Any]) -> Any:
     name = facts["name"] if is_name(facts["name"]) else "function"
     declared, arguments = _signature(facts.get("parameters"), scope)
     declared = ", ".join(one for one in (first, declared) if one)
-    source = _BODIES[facts["kind"]].format(name, declared, first and first + ", ", arguments)
+    source = _BODIES[facts["kind"]].format(first and first + ", ", arguments, name, declared)
     exec(_compiled(source, "<stand-in of {}>".format(name)), scope)
     found: Any = scope.pop(name)  # it would hold itself by its globals
     found.__dict__.update(facts.get("marks", {}))
     found.__doc__ = facts.get("doc") or None
     found.__module__ = "piactors_isolated"
+    found.__annotations__ = {name: KINDS[kind] for name, kind in facts.get("annotations", {}).items()}
+    if facts.get("shown") is not None:
+        found.__signature__ = shown(facts["shown"])
     return found
+
+
+def shown(parameters: List[List[Any]]) -> Optional[inspect.Signature]:
+    """Return a signature that is described; None if there cannot be such a one."""
+    kinds = list(inspect._ParameterKind)
+    found = []
+    for name, kind, has_default, is_simple, default in parameters:
+        value = (default if is_simple else _ABSENT) if has_default else inspect.Parameter.empty
+        found.append(inspect.Parameter(name, kinds[kind], default=value))
+    try:
+        return inspect.Signature(found)
+    except ValueError:
+        return None
 
 
 @functools.lru_cache(maxsize=1000)
@@ -74,8 +91,8 @@ def _signature(parameters: Optional[List[List[Any]]], scope: Dict[str, Any]) -> 
         if kind == _BY_NAME and not by_name and not rest:
             declared.append("*")
         if has_default:
-            scope["_default_{}".format(number)] = default if is_simple else _ABSENT
-        declared.append("{}=_default_{}".format(name, number) if has_default else name)
+            scope["_piactors_default_{}".format(number)] = default if is_simple else _ABSENT
+        declared.append("{}=_piactors_default_{}".format(name, number) if has_default else name)
         if kind == _BY_NAME:
             by_name += "{!r}: {}, ".format(name, name)
         else:
@@ -85,9 +102,9 @@ def _signature(parameters: Optional[List[List[Any]]], scope: Dict[str, Any]) -> 
     if not is_hidden:
         args = "({})".format(by_position) + (" + " + rest if rest else "")
         return ", ".join(declared), "{}, {{{}{}}}".format(args, by_name, "**" + more if more else "")
-    scope["_without_absent"] = _without_absent
+    scope["_piactors_arguments"] = _without_absent
     pairs = "({})".format(by_position)
-    return ", ".join(declared), "*_without_absent({}, {{{}}}, {}, {})".format(
+    return ", ".join(declared), "*_piactors_arguments({}, {{{}}}, {}, {})".format(
         pairs, by_name, rest or "()", more or "{}"
     )
 

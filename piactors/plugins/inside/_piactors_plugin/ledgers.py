@@ -6,14 +6,22 @@ import threading
 import types
 import weakref
 from collections import deque
-from typing import Any, Callable, Deque, Dict, Iterable, List, Sequence, Set, Tuple
+from typing import Any, Callable, Deque, Dict, List, Sequence, Set, Tuple
 
 MOST_THINGS = 65_536
 """That one side may have lent at once."""
 
 
 class Gone(LookupError):
-    """What is asked for is not there any more: the process that had lent it has ended, or it was given back."""
+    """What is asked for is not there any more: the process that had lent it has ended, or it was given back.
+
+    Attributes:
+        number: its number; 0 if it is not known.
+    """
+
+    def __init__(self, text: str, number: int = 0) -> None:
+        super().__init__(text)
+        self.number = number
 
 
 class NotLent(ValueError):
@@ -61,18 +69,18 @@ class LentThings:
         """
         found = self._things.get(number)
         if found is None:
-            raise Gone("what has number {} is not lent any more".format(number))
+            raise Gone("what has number {} is not lent any more".format(number), number)
         return found[0]
 
     def has(self, number: int) -> bool:
         """Whether a number is lent."""
         return number in self._things
 
-    def drop(self, numbers: Sequence[int]) -> None:
-        """These numbers, each followed by how often it had come by then, are not held any more."""
+    def drop(self, numbers: Sequence[int]) -> List[int]:
+        """These numbers, each followed by how often it had come by then, are not held any more; return what goes."""
         if not numbers:
-            return
-        gone = []
+            return []
+        gone, went = [], []
         with self._lock:
             for number, count in zip(numbers[::2], numbers[1::2]):
                 entry = self._things.get(number)
@@ -80,7 +88,9 @@ class LentThings:
                     entry[1] -= count
                     if entry[1] <= 0:
                         gone.append(self._take(number))
+                        went.append(number)
         _let_go(gone)
+        return went
 
     def keep_only(self, numbers: Set[int]) -> None:
         """Whoever held the others has ended."""

@@ -6,6 +6,9 @@ and classes stay where they are, and a number or a name stands for them.
 
 from __future__ import annotations
 
+import builtins
+import contextlib
+import copy
 import datetime
 import decimal
 import enum
@@ -17,7 +20,7 @@ import traceback
 import types
 import uuid
 import weakref
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple
 
 from . import facts, things
 from .ledgers import LentThings, NotLent, StandIns
@@ -40,6 +43,18 @@ _BUILDERS: Dict[str, Callable[[Iterable[Any]], Any]] = {
 }
 _TEXTS = (str, int, float, bytes)
 """Of what subclasses are copied: C code takes no stand-in for them."""
+
+
+class Sending(List[int]):
+    """The numbers of what is lent with something that is being sent.
+
+    Attributes:
+        own: by number, what is reached from there of the other side's own, and is given back with it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own: Dict[Any, Any] = {}
 
 
 class Copied:
@@ -78,6 +93,16 @@ class Packer:
 
     # Out
 
+    @contextlib.contextmanager
+    def sending(self) -> Iterator[Sending]:
+        """What is packed meanwhile is sent, or none of it."""
+        lent = Sending()
+        try:
+            yield lent
+        except BaseException:
+            self.lent.drop([one for number in lent for one in (number, 1)])
+            raise
+
     def packed(self, value: Any, lent: Optional[List[int]] = None, depth: int = 0) -> Node:
         """Return the node of a value.
 
@@ -97,12 +122,18 @@ class Packer:
         if kind in (list, tuple, set, frozenset):
             nodes = [self.packed(one, lent, depth + 1) for one in value]
             return ("v", value) if all(node[0] == "v" for node in nodes) else ("c", kind.__name__, nodes)
+        if kind in _CONSTANTS:
+            return ("k", _CONSTANTS[kind])
+        if kind in _PARTS:
+            return ("p", kind.__name__, [self.packed(getattr(value, one), lent, depth + 1) for one in _OF_PARTS])
         if kind is Copied:
             return ("v", value.value)
         if kind is AsItIs:
             return self._lent_out(value.value, lent)
         reach = things.reach_of(value)
         if reach is not None and reach.side is self._side:
+            if isinstance(lent, Sending):
+                lent.own[reach.anchor.value] = reach.anchor
             return ("h", reach.anchor.value, list(reach.path))
         return self._of_a_class(value, kind, lent) or self._other(value, kind, lent)
 
@@ -131,8 +162,11 @@ class Packer:
         name = self._name_of(value) if self._names else None
         if name is not None:
             return ("n", *name, facts.facts_of(value))
-        if issubclass(kind, type) and value.__module__ == "builtins":
-            return ("b", value.__name__)
+        builtin = getattr(value, "__name__", "") if issubclass(kind, type) else ""
+        if builtin and vars(builtins).get(builtin) is value:
+            return ("b", builtin)
+        if not self._names and (issubclass(kind, _NEVER_LENT) or id(value) in _POWERFUL):
+            raise NotLent("{!r} is not lent: it leads to everything".format(value))
         return self._lent_out(value, lent)
 
     def _lent_out(self, value: Any, lent: Optional[List[int]]) -> Node:
@@ -218,8 +252,14 @@ class Packer:
         Raises:
             AttributeError: if it may not.
         """
-        if type(name) is not str or (name.startswith("_") and not (self._names or name in _OF_TUPLES)):
-            raise AttributeError("{!r} is not a public attribute".format(name))
+        if type(name) is not str or (name.startswith("_") and not self._is_private_given(name)):
+            raise AttributeError("{!r} is not a public attribute, which alone are lent{}".format(name, _UNLESS))
+        if not self._names and name.startswith(_OF_FRAMES):
+            raise AttributeError("{!r} leads to everything, and is not lent".format(name))
+
+    def _is_private_given(self, name: str) -> bool:
+        trusts = self._names or (self._side.trusts and not name.startswith("__"))
+        return bool(trusts) or name in _OF_TUPLES
 
     def _lent_here(self, number: Any = None, told: Any = None) -> Any:
         if type(number) is not int or number < 1:
@@ -250,13 +290,31 @@ class Packer:
 
     def _member(self, module: Any = None, name: Any = None, member: Any = None, value: Any = None) -> Any:
         cls = self._side.class_here(module, name)
-        if cls is not None and issubclass(cls, enum.Enum) and type(member) is str and member in cls.__members__:
+        if cls is None or not issubclass(cls, enum.Enum):
+            return value
+        if type(member) is str and member in cls.__members__:
             return cls[member]
-        return value
+        try:  # several flags
+            return cls(value) if issubclass(cls, enum.Flag) and type(value) is int else value
+        except ValueError:
+            return value
+
+    def _constant(self, name: Any = None) -> Any:
+        found = [kind for kind, one in _CONSTANTS.items() if one == name]
+        if not found:
+            raise ValueError("a constant has come that is not one")
+        return found[0]()
+
+    def _part(self, name: Any = None, parts: Any = None) -> Any:
+        kinds = {one.__name__: one for one in _PARTS}
+        if name not in kinds or type(parts) is not list or len(parts) != len(_OF_PARTS):
+            raise ValueError("a value has come that is not one")
+        try:
+            return kinds[name](*[self.unpacked(one) for one in parts])
+        except TypeError:
+            raise ValueError("a value has come that is not one") from None
 
     def _builtin(self, name: Any = None) -> Any:
-        import builtins
-
         found = getattr(builtins, name, None) if type(name) is str else None
         if not isinstance(found, type):
             raise ValueError("a class has come that is not one")
@@ -272,11 +330,14 @@ class Packer:
         """Return what makes an exception of the same class, if there is one, on the other side."""
         cls = type(error)
         attributes = {key: one for key, one in vars(error).items() if type(key) is str}
+        for name in {name for one in cls.__mro__ for name in getattr(one, "__slots__", ()) or () if type(name) is str}:
+            if hasattr(error, name) and not name.startswith("__"):
+                attributes[name] = getattr(error, name)
         classes = attributes.pop(_CLASSES, None) or [
             [one.__module__, one.__qualname__] for one in cls.__mro__ if issubclass(one, BaseException)
         ]
         try:
-            args = self.packed(error.args, lent)
+            args = self.packed(_args_of(error), lent)
             state = self.packed(attributes, lent)
         except Exception:
             args, state = ("v", (str(error),)), ("v", {})
@@ -298,7 +359,7 @@ class Packer:
         if not issubclass(cls, Exception) and cls not in (GeneratorExit, KeyboardInterrupt, SystemExit):
             cls = Exception
         unpacked, attributes = self.unpacked(args), self.unpacked(state)
-        error = cls.__new__(cls, *(unpacked if type(unpacked) is tuple else (str(unpacked),)))
+        error = _made(cls, unpacked if type(unpacked) is tuple else (str(unpacked),))
         if type(attributes) is dict:
             for key, one in attributes.items():
                 if type(key) is str and not key.startswith("__"):
@@ -321,12 +382,37 @@ class Elsewhere(Exception):
         return "\n" + str(self.args[0]) if self.args else ""
 
 
+def _args_of(error: BaseException) -> Tuple[Any, ...]:
+    """Return what an exception is made of: for some of Python's own that is more than its `args`."""
+    if isinstance(error, OSError) and type(error).__init__ is OSError.__init__:
+        return tuple(error.__reduce__()[1])
+    return error.args
+
+
+def _made(cls: Any, args: Tuple[Any, ...]) -> Any:
+    """Make an exception, with no code but Python's own."""
+    try:
+        if isinstance(cls.__init__, types.WrapperDescriptorType) and isinstance(cls.__new__, types.BuiltinFunctionType):
+            return cls(*args)
+        return BaseException.__new__(cls, *args)
+    except TypeError:  # it is laid out in another way, or takes other arguments
+        return Exception(*args)
+
+
 def _is_array(kind: type) -> bool:
     return kind.__module__ == "numpy" and kind.__name__ == "ndarray"
 
 
 _CLASSES = "_piactors_classes"
 """Of an exception whose class is not known here: those that it has elsewhere."""
+_CONSTANTS: Dict[Any, str] = {type(NotImplemented): "NotImplemented", type(...): "Ellipsis"}
+_PARTS, _OF_PARTS = (slice, range), ("start", "stop", "step")
+_NEVER_LENT = (types.FrameType, types.CodeType, types.TracebackType)
+_POWERFUL = frozenset(
+    id(getattr(builtins, name)) for name in ("eval", "exec", "compile", "__import__", "globals", "locals", "vars")
+)
+_OF_FRAMES = ("f_", "gi_", "cr_", "ag_", "tb_", "co_", "func_")
+_UNLESS = "; trust='code' lends those that begin with one '_', too"
 _OF_TUPLES = ("_asdict", "_fields", "_replace", "_mapping")
 
 _READERS: Dict[str, Callable[..., Any]] = {
@@ -337,6 +423,8 @@ _READERS: Dict[str, Callable[..., Any]] = {
     "E": Packer._member,
     "b": Packer._builtin,
     "e": Packer.error,
+    "k": Packer._constant,
+    "p": Packer._part,
 }
 
 
@@ -352,6 +440,10 @@ def perform(packer: Packer, thing: Any, operation: Any, args: Any, kwargs: Any) 
     if operation in ("get", "set", "del"):
         packer.check_name(args[0] if args else None)
         return _ATTRIBUTES[operation](thing, *args)
+    if operation == "copy":
+        return copy.copy(thing)
+    if operation == "deepcopy":
+        return copy.deepcopy(thing)
     if operation == "dir":
         return [name for name in dir(thing) if not name.startswith("_")]
     if operation == "await":

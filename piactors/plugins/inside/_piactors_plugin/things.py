@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import types
+import weakref
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import functions
@@ -102,12 +103,24 @@ def reach_of(stand_in: Any) -> Optional[ThingReach]:
     cls: Any = type(stand_in)
     if issubclass(cls, Thing):
         return object.__getattribute__(stand_in, "_piactors_reach")  # type: ignore[no-any-return]
+    if cls is types.FunctionType:
+        mark = stand_in.__dict__.get("_piactors_mark")
+        return mark.reach if mark is not None and mark.function() is stand_in else None
     if cls is types.MethodType:
         member = getattr(stand_in.__func__, "_piactors_member", None)
         return None if member is None else _of_method(stand_in.__self__, *member)
-    if cls in (types.FunctionType, types.ModuleType) or issubclass(cls, _RemoteClass):
+    if cls is types.ModuleType or issubclass(cls, _RemoteClass):
         return stand_in.__dict__.get("_piactors_reach")  # type: ignore[no-any-return]
     return None
+
+
+class _Mark:
+    """What is behind a function, and of which: `functools.wraps` copies this to others."""
+
+    __slots__ = ("function", "reach")
+
+    def __init__(self, reach: ThingReach, function: Any) -> None:
+        self.reach, self.function = reach, weakref.ref(function)
 
 
 def _of_method(thing: Any, name: str, facts: Facts) -> ThingReach:
@@ -117,9 +130,13 @@ def _of_method(thing: Any, name: str, facts: Facts) -> ThingReach:
 
 def function(reach: ThingReach) -> Callable[..., Any]:
     """Return a function with the name, the signature, and the attributes of another one."""
-    uses = {"_use": reach.use, "_use_async": reach.use_async, "_driven": reach.driven}
+    uses = {
+        "_piactors_use": reach.use,
+        "_piactors_use_async": reach.use_async,
+        "_piactors_driven": reach.driven,
+    }
     found = functions.defined(reach.facts, "", uses)
-    found._piactors_reach = reach
+    found._piactors_mark = _Mark(reach, found)
     return found  # type: ignore[no-any-return]
 
 
@@ -132,9 +149,11 @@ def unbound(name: str, facts: Facts) -> Any:
     def use_async(thing: Any, operation: str, args: Any, kwargs: Any) -> Any:
         return _of_method(thing, name, facts).use_async(operation, args, kwargs)
 
-    found = functions.defined(
-        facts, "_piactors_self", {"_use": use, "_use_async": use_async, "_driven": functions.driven}
-    )
+    def driven(thing: Any, remote: Any) -> Any:
+        return _of_method(thing, name, facts).driven(remote)
+
+    uses = {"_piactors_use": use, "_piactors_use_async": use_async, "_piactors_driven": driven}
+    found = functions.defined(facts, "_piactors_self", uses)
     found._piactors_member = name, facts
     return found
 
@@ -158,7 +177,23 @@ def _module(reach: ThingReach) -> types.ModuleType:
 
 
 class _RemoteClass(type):
-    """The class of stand-ins for classes: what is done to them is done to the class itself."""
+    """The class of stand-ins for classes: what is done to them is done to the class itself.
+
+    The classes of this process that the other one is derived from are among those of a stand-in, so that it passes for
+    a subclass of them; but it is not made as one, which would run code of theirs.
+    """
+
+    def __new__(cls, name: str, bases: Tuple[type, ...], body: Dict[str, Any]) -> Any:
+        if "_piactors_reach" not in body:
+            text = "{} derives from a class of another process, which nothing can be derived from here"
+            raise TypeError(text.format(name))
+        return super().__new__(cls, name, bases, body)
+
+    def mro(cls) -> List[type]:
+        found: List[type] = [cls]
+        for base in (*cls.__dict__.get("_piactors_bases", ()), object):
+            found += [one for one in base.__mro__ if one not in found and one is not object]
+        return [*found, object]
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         return cls.__dict__["_piactors_reach"].use("call", args, kwargs)
@@ -176,12 +211,12 @@ class _RemoteClass(type):
             cls.__dict__["_piactors_reach"].use("set", (name, value))
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        return cls in type(instance).__mro__ or cls.__subclasscheck__(instance)
+        return cls.__subclasscheck__(instance if reach_of(instance) is not None else type(instance))
 
     def __subclasscheck__(cls, other: Any) -> bool:
-        reach, own = reach_of(other), cls.__dict__.get("_piactors_reach")
-        if reach is None or own is None or reach.side is not own.side:
-            return cls in getattr(other, "__mro__", ())
+        reach, own = reach_of(other), cls.__dict__["_piactors_reach"]
+        if reach is None or reach.side is not own.side:
+            return own.facts["class"] in getattr(other, "_piactors_classes", ())
         classes = (reach.facts.get("class"), *reach.facts.get("bases", ()))
         return own.facts["class"] in map(list, filter(None, classes))
 
@@ -189,26 +224,27 @@ class _RemoteClass(type):
 class _ClassAttribute:
     """One attribute of a class of another process, which comes before that of a base of this one."""
 
-    def __init__(self, name: str, facts: Optional[Facts]) -> None:
-        self._name, self._facts = name, facts
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def __get__(self, instance: Any, owner: Any) -> Any:
-        reach = owner.__dict__["_piactors_reach"]
-        if self._facts is not None:
-            return function(reach.child(self._name, self._facts, owner))
-        return reach.use("get", (self._name,))
+        return owner.__dict__["_piactors_reach"].use("get", (self._name,))
 
 
 def _class(reach: ThingReach) -> Any:
-    facts = reach.facts
-    base = next(filter(None, (reach.side.class_here(*one) for one in facts.get("bases", ()))), object)
-    meta: Any = _RemoteClass if type(base) is type else type("_RemoteClass", (_RemoteClass, type(base)), {})
-    body: Dict[str, Any] = {name: _ClassAttribute(name, member) for name, member in facts["members"].items()}
-    body.update(_piactors_reach=reach, __doc__=facts.get("doc"), __module__="piactors_isolated")
+    facts, name = reach.facts, reach.facts["name"].rpartition(".")[2]
+    bases = tuple(filter(None, (reach.side.class_here(*one) for one in facts.get("bases", ()))))
+    body: Dict[str, Any] = {"_piactors_reach": reach, "_piactors_bases": bases, "__module__": "piactors_isolated"}
+    for member, told in facts["members"].items():
+        known = None if told is None else staticmethod(function(reach.child(member, told, None)))
+        body[member] = known or _ClassAttribute(member)
+    body["__doc__"] = facts.get("doc") or None
+    if facts.get("parameters") is not None:
+        body["__signature__"] = functions.shown(facts["parameters"])
     try:
-        return meta(facts["name"].rpartition(".")[2], (base,), body)
-    except TypeError:  # a base that nothing may be derived from, or in another way
-        return _RemoteClass(facts["name"].rpartition(".")[2], (), body)
+        return _RemoteClass(name, (), body)
+    except TypeError:  # C classes of which nothing can be derived
+        return _RemoteClass(name, (), {**body, "_piactors_bases": ()})
 
 
 class Thing:
@@ -234,6 +270,15 @@ class Thing:
     def __dir__(self) -> Any:
         reach = object.__getattribute__(self, "_piactors_reach")
         return sorted(reach.facts.get("members") or reach.use("dir"))
+
+    def __copy__(self) -> Any:
+        return object.__getattribute__(self, "_piactors_reach").use("copy")
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return object.__getattribute__(self, "_piactors_reach").use("deepcopy")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("what is lent by another process cannot be pickled")
 
     def __repr__(self) -> str:
         return str(object.__getattribute__(self, "_piactors_reach").use("__repr__"))
@@ -305,11 +350,15 @@ _classes: Dict[Tuple[str, ...], type] = {}
 
 def _thing_class(facts: Facts) -> Any:
     """Return the class of what stands for objects with these special methods."""
-    special = tuple(facts["special"])
-    found = _classes.get(special)
+    special, members = tuple(facts["special"]), facts.get("members")
+    found = _classes.get(special) if members is None else None
     if found is None:
         body: Dict[str, Any] = {name: _special_method(name) for name in special}
         if "__eq__" in body and "__hash__" not in body:
             body["__hash__"] = None
-        found = _classes[special] = type("Thing", (Thing,), {"__slots__": (), **body})
+        # What looks for methods without asking for them, as pluggy does, finds them in the class.
+        body.update((name, unbound(name, told)) for name, told in (members or {}).items() if told is not None)
+        found = type("Thing", (Thing,), {"__slots__": (), **body})
+        if members is None:
+            _classes[special] = found
     return found
