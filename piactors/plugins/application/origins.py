@@ -23,7 +23,7 @@ class CallRecord:
         self.own: dict[Any, things.Anchor] = {}
         self._size = 0
 
-    def answered(self, reply: Any, lent: packing.Sending) -> None:
+    def answered(self, reply: Any, lent: packing.LentNumbers) -> None:
         """This was the answer to what it has asked."""
         self.lent += lent
         self.own.update(lent.own)

@@ -16,7 +16,7 @@ from piactors.plugins.application import calls, origins
 from piactors.plugins.application.calls import SentCall
 from piactors.plugins.application.epochs import Epochs
 from piactors.plugins.application.origins import CallRecord, Origin
-from piactors.plugins.inside._piactors_plugin import facts, ledgers, packing, things
+from piactors.plugins.inside._piactors_plugin import facts, ledgers, packing, performing, things
 
 _MOST_DROPPED = 1_000_000
 _NOTHING: list[int] = []
@@ -283,11 +283,11 @@ class HostSide:
             named = {name: self.packer.unpacked(one) for name, one in kwargs.items()}
             thing = self.packer.find(root, path)
             with calls.within(self, call):
-                value = packing.perform(self.packer, thing, operation, given, named)
+                value = performing.perform(self.packer, thing, operation, given, named)
         except BaseException as error:
             answering.fails(error)
             return answering
-        if waits is True and packing.is_awaitable(value):
+        if waits is True and performing.is_awaitable(value):
             answering.awaits(value if asyncio.iscoroutine(value) else _awaited(value))
         else:
             answering.has(value, (thing, given[0]) if operation == "get" else None)
@@ -312,7 +312,7 @@ class HostSide:
     def failed(self, error: BaseException, record: CallRecord | None = None) -> Any:
         """Return the answer that says that what was asked for has failed."""
         with self.packer.sending() as lent:
-            reply = "raised", list(self.packer.packed_error(error, lent))
+            reply = "raised", list(self.packer.error_node(error, lent))
         self.lent(lent)
         if record is not None:
             record.answered(reply, lent)

@@ -7,7 +7,7 @@ from typing import Any
 
 from piactors._values.lent import ByRef
 from piactors.errors import NotPermitted
-from piactors.plugins.inside._piactors_plugin import packing
+from piactors.plugins.inside._piactors_plugin import kinds
 
 Ways = Mapping[str, Any]
 
@@ -55,7 +55,7 @@ def checked(ways: Mapping[str, Any] | None) -> dict[str, Any]:
 def taken(value: Any, way: Any) -> Any:
     """Return what is sent in the place of an argument."""
     if way is snapshot:
-        return packing.Copied(value)
+        return kinds.Copied(value)
     if isinstance(way, ByRef):
-        return packing.AsItIs(value if way.methods is None else Narrowed(value, way.methods))
+        return kinds.AsItIs(value if way.methods is None else Narrowed(value, way.methods))
     return value

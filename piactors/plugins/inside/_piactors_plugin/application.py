@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any, Callable, FrozenSet, List, Optional, Sequence, Tuple
 
-from . import facts, ledgers, packing, things
+from . import facts, ledgers, packing, performing, things
 from .loading import loaded
 from .running import MainThread, Waiters, run_here, runs_a_loop
 
@@ -52,7 +52,7 @@ class IsolatesSide:
         self.token = int.from_bytes(os.urandom(4), "big") or 1
         self.packer = packing.Packer(self, accepted, names=True, base=self.token << 24)
         self.waiters: Optional[Waiters] = None
-        """Where calls run that come from what another one waits for; None if there is one thread, which sees to that."""
+        """Where calls run that come from what another one waits for; None if one thread sees to that."""
         self.methods = things.Methods()
         self.attribute = self.methods.attribute
 
@@ -123,7 +123,7 @@ class IsolatesSide:
 
     def _failed(self, call: CallOfHost, error: BaseException) -> Any:
         with self.packer.sending() as lent:
-            node = list(self.packer.packed_error(error, lent))
+            node = list(self.packer.error_node(error, lent))
         call.lent.extend(lent)
         return self._answer("raised", node, call)
 
@@ -133,7 +133,7 @@ class IsolatesSide:
         call.lent.extend(lent)
         return self._answer("m", node[1], call) if node[0] == "m" else self._answer("ok", node, call)
 
-    def _of(self, thing: Any, value: Any, lent: packing.Sending) -> Any:
+    def _of(self, thing: Any, value: Any, lent: packing.LentNumbers) -> Any:
         return self.packer.packed_attribute(thing, value, lent)
 
     def _answer(self, kind: str, node: Any, call: CallOfHost) -> Any:
@@ -149,7 +149,7 @@ class IsolatesSide:
         given = [self.packer.unpacked(one) for one in args]  # first: each has to be counted as having come
         named = {name: self.packer.unpacked(one) for name, one in kwargs.items()}
         thing = self.packer.find(root, path)
-        value = packing.perform(self.packer, thing, operation, given, named)
+        value = performing.perform(self.packer, thing, operation, given, named)
         return (thing if operation == "get" else None), value
 
 
@@ -207,7 +207,7 @@ class Application:
         _call.set(call)  # of this task alone
         try:
             _, value = side.done(asked)
-            return side._reply(call, None, await value if packing.is_awaitable(value) else value)
+            return side._reply(call, None, await value if performing.is_awaitable(value) else value)
         except ledgers.Gone as gone:
             return side._answer("gone", gone.number, call)
         except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as error:

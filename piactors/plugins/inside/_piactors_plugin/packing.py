@@ -8,44 +8,21 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import copy
-import datetime
-import decimal
 import enum
-import fractions
 import importlib
-import pathlib
 import sys
-import traceback
 import types
-import uuid
 import weakref
-from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple
 
-from . import facts, things
+from . import facts, kinds, raised, things
 from .ledgers import LentThings, NotLent, StandIns
 
 Node = Tuple[Any, ...]
 _DEEPEST = 100
-_ATOMS = frozenset(
-    (
-        *(type(None), bool, int, float, complex, str, bytes, bytearray),
-        *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone),
-        *(decimal.Decimal, fractions.Fraction, uuid.UUID),
-        *(pathlib.PosixPath, pathlib.PurePosixPath, pathlib.WindowsPath, pathlib.PureWindowsPath),
-    )
-)
-_BUILDERS: Dict[str, Callable[[Iterable[Any]], Any]] = {
-    "list": list,
-    "tuple": tuple,
-    "set": set,
-    "frozenset": frozenset,
-}
-_TEXTS = (str, int, float, bytes)
-"""Of what subclasses are copied: C code takes no stand-in for them."""
 
 
-class Sending(List[int]):
+class LentNumbers(List[int]):
     """The numbers of what is lent with something that is being sent.
 
     Attributes:
@@ -55,24 +32,6 @@ class Sending(List[int]):
     def __init__(self) -> None:
         super().__init__()
         self.own: Dict[Any, Any] = {}
-
-
-class Copied:
-    """A value that is copied, whatever it is."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-class AsItIs:
-    """A value that is lent, though it could be copied."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
 
 
 class Packer:
@@ -94,9 +53,9 @@ class Packer:
     # Out
 
     @contextlib.contextmanager
-    def sending(self) -> Iterator[Sending]:
+    def sending(self) -> Iterator[LentNumbers]:
         """What is packed meanwhile is sent, or none of it."""
-        lent = Sending()
+        lent = LentNumbers()
         try:
             yield lent
         except BaseException:
@@ -113,26 +72,16 @@ class Packer:
             NotLent: if it can be neither copied nor lent.
         """
         kind = type(value)
-        if kind in _ATOMS:
+        if kind in kinds.ATOMS:
             return ("v", value)
         if depth > _DEEPEST:
             raise NotLent("it is nested more than {} times".format(_DEEPEST))
-        if kind is dict:
-            return self._dict(value, lent, depth)
-        if kind in (list, tuple, set, frozenset):
-            nodes = [self.packed(one, lent, depth + 1) for one in value]
-            return ("v", value) if all(node[0] == "v" for node in nodes) else ("c", kind.__name__, nodes)
-        if kind in _CONSTANTS:
-            return ("k", _CONSTANTS[kind])
-        if kind in _PARTS:
-            return ("p", kind.__name__, [self.packed(getattr(value, one), lent, depth + 1) for one in _OF_PARTS])
-        if kind is Copied:
-            return ("v", value.value)
-        if kind is AsItIs:
-            return self._lent_out(value.value, lent)
+        write = _WRITERS.get(kind)
+        if write is not None:
+            return write(self, value, lent, depth)
         reach = things.reach_of(value)
         if reach is not None and reach.side is self._side:
-            if isinstance(lent, Sending):
+            if isinstance(lent, LentNumbers):
                 lent.own[reach.anchor.value] = reach.anchor
             return ("h", reach.anchor.value, list(reach.path))
         return self._of_a_class(value, kind, lent) or self._other(value, kind, lent)
@@ -141,17 +90,34 @@ class Packer:
         nodes = [self.packed(one, lent, depth + 1) for pair in value.items() for one in pair]
         return ("v", value) if all(node[0] == "v" for node in nodes) else ("d", nodes)
 
+    def _items(self, value: Any, lent: Optional[List[int]], depth: int) -> Node:
+        nodes = [self.packed(one, lent, depth + 1) for one in value]
+        return ("v", value) if all(node[0] == "v" for node in nodes) else ("c", type(value).__name__, nodes)
+
+    def _parts(self, value: Any, lent: Optional[List[int]], depth: int) -> Node:
+        parts = [self.packed(getattr(value, one), lent, depth + 1) for one in kinds.OF_PARTS]
+        return ("p", type(value).__name__, parts)
+
+    def _as_constant(self, value: Any, lent: Optional[List[int]], depth: int) -> Node:
+        return ("k", kinds.CONSTANTS[type(value)])
+
+    def _copied(self, value: Any, lent: Optional[List[int]], depth: int) -> Node:
+        return ("v", value.value)
+
+    def _as_it_is(self, value: Any, lent: Optional[List[int]], depth: int) -> Node:
+        return self._lent_out(value.value, lent)
+
     def _of_a_class(self, value: Any, kind: type, lent: Optional[List[int]]) -> Optional[Node]:
         """Return the node of what is copied, though it is of no plain kind."""
-        if "{}:{}".format(kind.__module__, kind.__qualname__) in self._accepted or _is_array(kind):
+        if "{}:{}".format(kind.__module__, kind.__qualname__) in self._accepted or kinds.is_array(kind):
             return ("v", value)
         if issubclass(kind, enum.Enum):
             return ("E", kind.__module__, kind.__qualname__, value.name, self._plain_of(value.value))
-        if issubclass(kind, _TEXTS):
-            base = next(one for one in _TEXTS if issubclass(kind, one))
+        if issubclass(kind, kinds.TEXTS):
+            base = next(one for one in kinds.TEXTS if issubclass(kind, one))
             return ("s", kind.__module__, kind.__qualname__, base(value))
         if issubclass(kind, BaseException):
-            return ("e", *self.packed_error(value, lent))
+            return ("e", *self.error_node(value, lent))
         if kind is types.TracebackType:  # the exception that it belongs to has one of its own there
             return ("v", None)
         return None
@@ -165,7 +131,7 @@ class Packer:
         builtin = getattr(value, "__name__", "") if issubclass(kind, type) else ""
         if builtin and vars(builtins).get(builtin) is value:
             return ("b", builtin)
-        if not self._names and (issubclass(kind, _NEVER_LENT) or id(value) in _POWERFUL):
+        if not self._names and (issubclass(kind, kinds.NEVER_LENT) or id(value) in kinds.POWERFUL):
             raise NotLent("{!r} is not lent: it leads to everything".format(value))
         return self._lent_out(value, lent)
 
@@ -182,7 +148,7 @@ class Packer:
 
     @staticmethod
     def _plain_of(value: Any) -> Any:
-        return value if type(value) in _ATOMS else None
+        return value if type(value) in kinds.ATOMS else None
 
     @staticmethod
     def _name_of(value: Any) -> Optional[Tuple[str, List[str]]]:
@@ -213,8 +179,8 @@ class Packer:
         tag = node[0]
         if tag == "v" and len(node) == 2:
             return node[1]
-        if tag == "c" and len(node) == 3 and node[1] in _BUILDERS and type(node[2]) is list:
-            return _BUILDERS[node[1]](self.unpacked(one, depth + 1) for one in node[2])
+        if tag == "c" and len(node) == 3 and node[1] in kinds.BUILDERS and type(node[2]) is list:
+            return kinds.BUILDERS[node[1]](self.unpacked(one, depth + 1) for one in node[2])
         if tag == "d" and len(node) == 2 and type(node[1]) is list and len(node[1]) % 2 == 0:
             found = [self.unpacked(one, depth + 1) for one in node[1]]
             return dict(zip(found[::2], found[1::2]))
@@ -253,13 +219,13 @@ class Packer:
             AttributeError: if it may not.
         """
         if type(name) is not str or (name.startswith("_") and not self._is_private_given(name)):
-            raise AttributeError("{!r} is not a public attribute, which alone are lent{}".format(name, _UNLESS))
-        if not self._names and name.startswith(_OF_FRAMES):
+            raise AttributeError("{!r} is not a public attribute, which alone are lent{}".format(name, kinds.UNLESS))
+        if not self._names and name.startswith(kinds.OF_FRAMES):
             raise AttributeError("{!r} leads to everything, and is not lent".format(name))
 
     def _is_private_given(self, name: str) -> bool:
         trusts = self._names or (self._side.trusts and not name.startswith("__"))
-        return bool(trusts) or name in _OF_TUPLES
+        return bool(trusts) or name in kinds.OF_TUPLES
 
     def _lent_here(self, number: Any = None, told: Any = None) -> Any:
         if type(number) is not int or number < 1:
@@ -281,7 +247,7 @@ class Packer:
         return things.make(things.ThingReach(self._side, anchor, path, told)), anchor
 
     def _text(self, module: Any = None, name: Any = None, value: Any = None) -> Any:
-        if type(value) not in _TEXTS:
+        if type(value) not in kinds.TEXTS:
             raise ValueError("a value of a class has come that is not one")
         cls = self._side.class_here(module, name)
         if cls is None or not issubclass(cls, type(value)) or not self._may_make(module, name):
@@ -300,17 +266,17 @@ class Packer:
             return value
 
     def _constant(self, name: Any = None) -> Any:
-        found = [kind for kind, one in _CONSTANTS.items() if one == name]
+        found = [kind for kind, one in kinds.CONSTANTS.items() if one == name]
         if not found:
             raise ValueError("a constant has come that is not one")
         return found[0]()
 
     def _part(self, name: Any = None, parts: Any = None) -> Any:
-        kinds = {one.__name__: one for one in _PARTS}
-        if name not in kinds or type(parts) is not list or len(parts) != len(_OF_PARTS):
+        found = {one.__name__: one for one in kinds.PARTS}.get(name)
+        if found is None or type(parts) is not list or len(parts) != len(kinds.OF_PARTS):
             raise ValueError("a value has come that is not one")
         try:
-            return kinds[name](*[self.unpacked(one) for one in parts])
+            return found(*[self.unpacked(one) for one in parts])
         except TypeError:
             raise ValueError("a value has come that is not one") from None
 
@@ -324,97 +290,23 @@ class Packer:
         """Whether an instance of a class that is known here may be made: this side need not trust the other one."""
         return self._names or self._side.trusts or "{}:{}".format(module, name) in self._accepted
 
-    # Exceptions
-
-    def packed_error(self, error: BaseException, lent: Optional[List[int]] = None) -> Node:
+    def error_node(self, error: BaseException, lent: Optional[List[int]] = None) -> Any:
         """Return what makes an exception of the same class, if there is one, on the other side."""
-        cls = type(error)
-        attributes = {key: one for key, one in vars(error).items() if type(key) is str}
-        for name in {name for one in cls.__mro__ for name in getattr(one, "__slots__", ()) or () if type(name) is str}:
-            if hasattr(error, name) and not name.startswith("__"):
-                attributes[name] = getattr(error, name)
-        classes = attributes.pop(_CLASSES, None) or [
-            [one.__module__, one.__qualname__] for one in cls.__mro__ if issubclass(one, BaseException)
-        ]
-        try:
-            args = self.packed(_args_of(error), lent)
-            state = self.packed(attributes, lent)
-        except Exception:
-            args, state = ("v", (str(error),)), ("v", {})
-        value = self.packed(getattr(error, "value", None), lent) if isinstance(error, StopIteration) else ("v", None)
-        text = "".join(traceback.format_exception(cls, error, error.__traceback__))[-20_000:]
-        return (classes[:20], args, state, value, text)
+        return raised.described(error, lambda value: self.packed(value, lent))
 
-    def error(
-        self, classes: Any = None, args: Any = None, state: Any = None, value: Any = None, text: Any = ""
-    ) -> BaseException:
-        """Return an exception that has come; it is not trusted.
-
-        Its class is the first one of those that it had there which this process knows.
-        """
-        if type(classes) is not list or type(text) is not str:
-            raise ValueError("an exception has come that is not one")
-        found = (self._side.class_here(*one) for one in classes if type(one) in (list, tuple) and len(one) == 2)
-        cls: Any = next((one for one in found if one is not None and issubclass(one, BaseException)), Exception)
-        if not issubclass(cls, Exception) and cls not in (GeneratorExit, KeyboardInterrupt, SystemExit):
-            cls = Exception
-        unpacked, attributes = self.unpacked(args), self.unpacked(state)
-        error = _made(cls, unpacked if type(unpacked) is tuple else (str(unpacked),))
-        if type(attributes) is dict:
-            for key, one in attributes.items():
-                if type(key) is str and not key.startswith("__"):
-                    try:
-                        setattr(error, key, one)
-                    except Exception:
-                        continue
-        if classes[0] != [cls.__module__, cls.__qualname__]:
-            setattr(error, _CLASSES, classes)  # if it goes back, it is what it was
-        if isinstance(error, StopIteration):
-            error.value = self.unpacked(value)
-        error.__cause__ = Elsewhere(text)
-        return error  # type: ignore[no-any-return]
+    def error(self, classes: Any = None, args: Any = None, state: Any = None, text: Any = None) -> BaseException:
+        """Return an exception that has come; see `raised.made`."""
+        return raised.made(classes, self.unpacked(args), self.unpacked(state), text, self._side.class_here)
 
 
-class Elsewhere(Exception):
-    """The traceback of an exception in the other process."""
-
-    def __str__(self) -> str:
-        return "\n" + str(self.args[0]) if self.args else ""
-
-
-def _args_of(error: BaseException) -> Tuple[Any, ...]:
-    """Return what an exception is made of: for some of Python's own that is more than its `args`."""
-    if isinstance(error, OSError) and type(error).__init__ is OSError.__init__:
-        return tuple(error.__reduce__()[1])
-    return error.args
-
-
-def _made(cls: Any, args: Tuple[Any, ...]) -> Any:
-    """Make an exception, with no code but Python's own."""
-    try:
-        if isinstance(cls.__init__, types.WrapperDescriptorType) and isinstance(cls.__new__, types.BuiltinFunctionType):
-            return cls(*args)
-        return BaseException.__new__(cls, *args)
-    except TypeError:  # it is laid out in another way, or takes other arguments
-        return Exception(*args)
-
-
-def _is_array(kind: type) -> bool:
-    return kind.__module__ == "numpy" and kind.__name__ == "ndarray"
-
-
-_CLASSES = "_piactors_classes"
-"""Of an exception whose class is not known here: those that it has elsewhere."""
-_CONSTANTS: Dict[Any, str] = {type(NotImplemented): "NotImplemented", type(...): "Ellipsis"}
-_PARTS, _OF_PARTS = (slice, range), ("start", "stop", "step")
-_NEVER_LENT = (types.FrameType, types.CodeType, types.TracebackType)
-_POWERFUL = frozenset(
-    id(getattr(builtins, name)) for name in ("eval", "exec", "compile", "__import__", "globals", "locals", "vars")
-)
-_OF_FRAMES = ("f_", "gi_", "cr_", "ag_", "tb_", "co_", "func_")
-_UNLESS = "; trust='code' lends those that begin with one '_', too"
-_OF_TUPLES = ("_asdict", "_fields", "_replace", "_mapping")
-
+_WRITERS: Dict[Any, Callable[..., Node]] = {
+    dict: Packer._dict,
+    **dict.fromkeys((list, tuple, set, frozenset), Packer._items),
+    **dict.fromkeys(kinds.PARTS, Packer._parts),
+    **dict.fromkeys(kinds.CONSTANTS, Packer._as_constant),
+    kinds.Copied: Packer._copied,
+    kinds.AsItIs: Packer._as_it_is,
+}
 _READERS: Dict[str, Callable[..., Any]] = {
     "h": Packer._own,
     "r": Packer._lent_here,
@@ -426,40 +318,3 @@ _READERS: Dict[str, Callable[..., Any]] = {
     "k": Packer._constant,
     "p": Packer._part,
 }
-
-
-def perform(packer: Packer, thing: Any, operation: Any, args: Any, kwargs: Any) -> Any:
-    """Do to a thing of this process what the other side asks for; what comes may have to be awaited.
-
-    Raises:
-        ValueError: if that cannot be asked for.
-        Exception: what the thing raises.
-    """
-    if operation == "call":
-        return thing(*args, **kwargs)
-    if operation in ("get", "set", "del"):
-        packer.check_name(args[0] if args else None)
-        return _ATTRIBUTES[operation](thing, *args)
-    if operation == "copy":
-        return copy.copy(thing)
-    if operation == "deepcopy":
-        return copy.deepcopy(thing)
-    if operation == "dir":
-        return [name for name in dir(thing) if not name.startswith("_")]
-    if operation == "await":
-        return thing if isinstance(thing, types.CoroutineType) else _awaited(thing)
-    if type(operation) is not str or operation not in facts.SPECIAL:
-        raise ValueError("{!r} is not passed on".format(operation))
-    return getattr(type(thing), operation)(thing, *args, **kwargs)
-
-
-_ATTRIBUTES: Dict[str, Callable[..., Any]] = {"get": getattr, "set": setattr, "del": delattr}
-
-
-async def _awaited(thing: Any) -> Any:
-    return await thing
-
-
-def is_awaitable(value: Any) -> bool:
-    """Whether something has to be awaited before it is there."""
-    return isinstance(value, types.CoroutineType) or hasattr(type(value), "__await__")
