@@ -40,9 +40,15 @@ def _to_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def target_of(value: str) -> str:
+    """Return the target of an entry point: its module and attribute, without extras and spaces."""
+    module, colon, path = value.split("[")[0].partition(":")
+    return f"{module.strip()}{colon}{path.strip()}"
+
+
 def _of_entry_point(point: metadata.EntryPoint, version: str) -> PluginSpec | RefusedPlugin:
     try:
-        return PluginSpec(name=point.name, target=point.value.split("[")[0].strip(), version=version)
+        return PluginSpec(name=point.name, target=target_of(point.value), version=version)
     except (TypeError, ValueError) as error:
         return RefusedPlugin(str(point.name), str(error))
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from piactors.errors import PiactorsError
 from piactors.plugins import PluginPolicy, isolated_entry_points
 from piactors.plugins.application import entry_points, resources
 from tests.plugins.conftest import QUICK
@@ -149,8 +148,53 @@ def test_one_that_does_not_start_is_an_empty_module(install: Install, caplog: py
         assert host.health()["bad"].state == "failed"
     assert "entry point bad of app.plugins is left out" in caplog.text
     raising = PluginPolicy(on_error="raise", backoff=QUICK)
-    with isolated_entry_points("app.plugins", policy=raising), pytest.raises(PiactorsError, match="bad does not run"):
+    with isolated_entry_points("app.plugins", policy=raising), pytest.raises(ImportError, match="bad does not run"):
         load("bad")
+
+
+def test_a_function_that_cannot_be_loaded_is_an_import_error(install: Install) -> None:
+    install("bad = {module}:where\n", code="raise RuntimeError('no')\n")
+    with isolated_entry_points("app.plugins", policy=POLICY), pytest.raises(ImportError, match="no"):
+        load("bad")
+
+
+def test_names_that_no_plugin_has_and_spaces(install: Install) -> None:
+    module = install("a b/c = {module} : where\n")
+    with isolated_entry_points("app.plugins", policy=POLICY) as host:
+        assert load("a b/c")() != os.getpid()
+        assert [one.name for one in host.plugins()] == ["a_b_c"]
+        point = importlib.metadata.EntryPoint("a b/c", "os", "app.plugins")
+        assert point.load() is not None
+        assert module not in sys.modules
+
+
+def test_those_that_were_never_loaded_are_told(install: Install, caplog: pytest.LogCaptureFixture) -> None:
+    install("one = {module}:where\nother = {module}:where\n")
+    with isolated_entry_points("app.plugins", policy=POLICY):
+        load("one")
+    assert "app.plugins that the application has not loaded by load(): other" in caplog.text
+
+
+def test_somebody_else_takes_the_place_meanwhile(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("one = json:dumps\n")
+
+    def load_otherwise(point: object) -> str:
+        return "otherwise"
+
+    with isolated_entry_points("app.plugins", policy=POLICY):
+        monkeypatch.setattr(importlib.metadata.EntryPoint, "load", load_otherwise)
+    assert load("one") == "otherwise"
+
+
+def test_a_base_class_that_is_imported_later(install: Install) -> None:
+    code = "from tests.plugins.later_bases import Base\nclass Own(Base):\n    def work(self): return 1\n"
+    install("own = {module}:Own\n", code=code)
+    with isolated_entry_points("app.plugins", policy=POLICY):
+        from tests.plugins import later_bases
+
+        assert issubclass(load("own"), later_bases.Base)
+        assert later_bases.made == [], "nothing of the base class ran for the stand-in"
+        assert load("own")().work() == 1
 
 
 def test_everything_is_as_before_when_it_has_ended(install: Install) -> None:

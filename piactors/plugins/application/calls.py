@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from piactors.errors import IsolateCrashed
 from piactors.plugins.application.origins import CallRecord
-from piactors.plugins.inside._piactors_plugin import packing, things
+from piactors.plugins.inside._piactors_plugin import changes, packing, things
 
 _within: contextvars.ContextVar[tuple[tuple[object, int], ...]] = contextvars.ContextVar("piactors_within", default=())
 """The calls of plugins for which this code does something, the innermost last: whose side, and the number."""
@@ -92,6 +92,8 @@ class SentCall:
             given = [side.packer.packed(one, lent) for one in args]
             named = {name: side.packer.packed(one, lent) for name, one in kwargs.items()}
         self.lent = lent
+        self.containers = changes.containers(args, kwargs) if operation == "call" else {}
+        """The arguments that the plugin may change in place."""
         self.asked = (self.where, list(reach.path), operation, given, named)
         self._number, self._epoch = side.begin(self.record)
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Protocol
 
+from piactors.plugins.sources import target_of
+
 _CLASSES = {"importlib.metadata": "EntryPoint", "importlib_metadata": "EntryPoint", "pkg_resources": "EntryPoint"}
 _METHODS = ("load", "resolve")
 
@@ -21,7 +23,7 @@ class Interceptor(Protocol):
 
 _lock = threading.RLock()
 _active: list[Interceptor] = []
-_before: dict[tuple[type, str], Callable[..., Any]] = {}
+_before: dict[tuple[type, str], tuple[Callable[..., Any], Callable[..., Any]]] = {}
 
 
 def begin(interceptor: Interceptor) -> None:
@@ -35,17 +37,19 @@ def begin(interceptor: Interceptor) -> None:
         _active.append(interceptor)
 
 
-def end(interceptor: Interceptor) -> None:
-    """It is not asked any more."""
+def end(interceptor: Interceptor) -> bool:
+    """It is not asked any more; return whether it was."""
     with _lock:
         if interceptor not in _active:
-            return
+            return False
         _active.remove(interceptor)
         if not _active:
             sys.meta_path.remove(_watch)
-            for (cls, method), function in _before.items():
-                setattr(cls, method, function)
+            for (cls, method), (usual, own) in _before.items():
+                if cls.__dict__.get(method) is own:  # else somebody else has taken the place since
+                    setattr(cls, method, usual)
             _before.clear()
+    return True
 
 
 def _take_place(module: ModuleType) -> None:
@@ -53,8 +57,9 @@ def _take_place(module: ModuleType) -> None:
     for method in _METHODS:
         usual = getattr(cls, "__dict__", {}).get(method)
         if usual is not None and (cls, method) not in _before:
-            _before[cls, method] = usual
-            setattr(cls, method, _loading(usual))
+            own = _loading(usual)
+            _before[cls, method] = usual, own
+            setattr(cls, method, own)
 
 
 def _loading(usual: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,7 +80,7 @@ def _described(point: Any) -> tuple[str, str, str]:
     if value is None:
         attributes = ".".join(getattr(point, "attrs", ()))
         value = f"{point.module_name}:{attributes}" if attributes else point.module_name
-    return getattr(point, "group", ""), point.name, value.split("[")[0].strip()
+    return getattr(point, "group", ""), point.name, target_of(value)
 
 
 class _LaterImports:

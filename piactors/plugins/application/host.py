@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import threading
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pluggy
@@ -16,6 +18,7 @@ from piactors.errors import PiactorsError
 from piactors.plugins.application import entry_points, managers, ways
 from piactors.plugins.application.lives import ApplicationLives
 from piactors.plugins.host import PluginHost
+from piactors.plugins.inside._piactors_plugin import things
 from piactors.plugins.manager import HookRelay
 from piactors.plugins.sources import EntryPoints, Listed
 from piactors.plugins.specs import PluginPolicy, PluginSpec
@@ -113,6 +116,8 @@ def isolate(
     if missing:
         raise ValueError(f"isolate: there is no plugin {missing[0]!r}; there are: {', '.join(known) or 'none'}")
     for one, plugin in known.items():
+        if (wanted is None or one in wanted) and things.reach_of(plugin) is not None:
+            raise ValueError(f"isolate: plugin {one!r} runs in an isolate already")
         if wanted is None or one in wanted:
             target = plugin.__name__ if isinstance(plugin, types.ModuleType) else plugin
             listed.append(PluginSpec(name=one, target=target, environment=(environments or {}).get(one)))
@@ -149,42 +154,73 @@ class IsolatedEntryPoints(ApplicationHost):
         """These entry points are its."""
         self.group, self._names, self._environments = group, names, dict(environments)
         self._loading = threading.Lock()
+        self._unloaded: set[str] = set()
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._unloaded = set(self._plugins)
 
     def loads(self, group: str, name: str, value: str) -> tuple[Any] | None:
         """Return what stands for an entry point, which is started if it has not been; None if it is not one of these.
 
-        One that does not start is an empty module for the application, which goes on without it.
+        A module that does not start is an empty one for the application, which goes on without it.
+
+        Raises:
+            ImportError: if it is something else, and does not start.
         """
-        module = value.partition(":")[0]
+        module, _, path = value.partition(":")
         if group not in (self.group, "") or not self._is_its(name, module):
             return None
         with self._loading:  # what two threads load is started once
-            if name not in {one.name for one in self.plugins()}:
+            plugin = self._named(name, value)
+            if plugin is None:
                 if group == "":  # of pkg_resources, which does not say
                     return None
-                self._load(name, value)
+                plugin = self._load(name, value)
+            self._unloaded.discard(plugin)
         try:
-            return (self.stand_in(name),)
+            return (self.stand_in(plugin),)
         except PiactorsError as error:
-            if self._policy.on_error == "raise":
-                raise
-            logger.warning("entry point %s of %s is left out: %s", name, group, str(error))
+            if self._policy.on_error == "raise" or path:
+                raise ImportError(f"entry point {name} of {self.group}: {error}", name=module) from error
+            logger.warning("entry point %s of %s is left out: %s", name, self.group, str(error))
             return (types.ModuleType(f"piactors_isolated_{name}", str(error)),)
 
     def _is_its(self, name: str, module: str) -> bool:
         return self._names is None or name in self._names or module in self._names
 
-    def _load(self, name: str, value: str) -> None:
-        spec = PluginSpec(name=name, target=value, environment=self._environments.get(name))
-        job = self._jobs.submit(name, lambda: self._declare(spec))
+    def _named(self, name: str, value: str) -> str | None:
+        """Return the name by which an entry point runs here; None if it does not."""
+        with self._lock:
+            found = [one.spec for one in self._plugins.values() if one.spec.target == value]
+        return next((one.name for one in found if one.name in (name, _allowed(name))), None)
+
+    def _load(self, name: str, value: str) -> str:
+        plugin = next(one for one in _names_like(_allowed(name)) if one not in self._plugins)
+        spec = PluginSpec(name=plugin, target=value, environment=self._environments.get(name))
+        job = self._jobs.submit(plugin, lambda: self._declare(spec))
         error = job.exception()
         if error is None:
-            self._living.register(self._plugin(name))
+            self._living.register(self._plugin(plugin))
+        return plugin
 
     def stop(self) -> None:
         """Load entry points as usual from now on, and end the isolates."""
-        entry_points.end(self)
+        if entry_points.end(self) and self._unloaded:
+            names = ", ".join(sorted(self._unloaded))
+            logger.warning("entry points of %s that the application has not loaded by load(): %s", self.group, names)
         super().stop()
+
+
+def _allowed(name: str) -> str:
+    """Return a name that a plugin may have, for an entry point, whose name may be anything."""
+    return re.sub("[^A-Za-z0-9._-]", "_", name).lstrip("._-")[:150] or "plugin"
+
+
+def _names_like(name: str) -> Iterator[str]:
+    yield name
+    for number in itertools.count(2):
+        yield f"{name}-{number}"
 
 
 def isolated_entry_points(

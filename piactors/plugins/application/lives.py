@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import types
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -76,11 +77,26 @@ class PluginBorder:
 
     side: HostSide
     gateway: Gateway
-    stand_in: Any = None
+    told: facts.Facts = attrs.field(factory=dict)
+    """What the plugin has said of itself."""
+    _make: Callable[[], Any] | None = None
+    _stand_in: Any = None
 
-    def shows(self, stand_in: Any) -> None:
-        """This stands for the plugin."""
-        self.stand_in = stand_in
+    def shows(self, told: facts.Facts, make: Callable[[], Any]) -> None:
+        """This makes what stands for the plugin, when that is asked for: its application may not be imported yet."""
+        self.told, self._make, self._stand_in = told, make, None
+
+    @property
+    def stand_in(self) -> Any:
+        """What stands for the plugin; None if it has not said what it is."""
+        if self._stand_in is None and self._make is not None:
+            self._stand_in = self._make()
+        return self._stand_in
+
+    def close(self) -> None:
+        """Nothing stands for it any more."""
+        self.gateway.close()
+        resources.undress(self._stand_in)
 
 
 @attrs.define
@@ -125,11 +141,11 @@ class ApplicationLives(Lives):
             ref.terminate()
             seconds = plugin.policy.start_timeout
             raise PiactorsError(f"it has not said within {seconds:g} seconds what it is") from None
-        border.shows(self._made(plugin, border, node))
+        border.shows(node[-1], self._maker(plugin, border, node))
         return PluginDescription((), repr(node))
 
-    def _made(self, plugin: Installed, border: PluginBorder, node: Any) -> Any:
-        """Return what stands for a plugin, by what it has said of itself."""
+    def _maker(self, plugin: Installed, border: PluginBorder, node: Any) -> Callable[[], Any]:
+        """Return what makes what stands for a plugin, by what it has said of itself."""
         if type(node) not in (tuple, list) or not (
             (len(node) == 4 and node[0] == "n") or (len(node) == 3 and node[0] == "r" and type(node[1]) is int)
         ):
@@ -143,15 +159,20 @@ class ApplicationLives(Lives):
         except ValueError as error:
             raise PiactorsError(str(error)) from None
         reach.policy = Hooks(plugin.spec.name, plugin.policy, self.crashes, self.ways)
-        found = things.make(reach)
-        if isinstance(found, types.ModuleType):
-            resources.dress(found, plugin.spec.target)
-        return found
+
+        def make() -> Any:
+            found = things.make(reach)
+            if isinstance(found, types.ModuleType):
+                resources.dress(found, plugin.spec.target)
+            return found
+
+        return make
 
     def _stand_in(self, plugin: Installed) -> tuple[str, ...]:
-        stand_in = self._border(plugin).stand_in
-        self.manager.register(stand_in, plugin.spec.name)
-        members = things.reach_of(stand_in).facts.get("members", {})  # type: ignore[union-attr]
+        border = self._border(plugin)
+        if getattr(self.manager, "registers", True):
+            self.manager.register(border.stand_in, plugin.spec.name)
+        members = border.told.get("members", {})
         return tuple(sorted(name for name, one in members.items() if one is not None and hooks.is_hook(one)))
 
     def _end(self, name: str) -> None:
@@ -166,5 +187,4 @@ class ApplicationLives(Lives):
     def _close(self, name: str) -> None:
         border = self._borders.pop(name, None)
         if border is not None:
-            border.gateway.close()
-            resources.undress(border.stand_in)
+            border.close()

@@ -11,6 +11,8 @@ import pluggy
 class NoManager:
     """The application registers its plugins itself."""
 
+    registers = False
+
     def __init__(self) -> None:
         self.hook = types.SimpleNamespace()
 

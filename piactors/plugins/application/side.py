@@ -16,7 +16,7 @@ from piactors.plugins.application import calls, origins
 from piactors.plugins.application.calls import SentCall
 from piactors.plugins.application.epochs import Epochs
 from piactors.plugins.application.origins import CallRecord, Origin
-from piactors.plugins.inside._piactors_plugin import facts, ledgers, packing, performing, things
+from piactors.plugins.inside._piactors_plugin import changes, facts, ledgers, packing, performing, things
 
 _MOST_DROPPED = 1_000_000
 _NOTHING: list[int] = []
@@ -78,7 +78,7 @@ class HostSide:
         for _ in range(_MOST_GONE):
             call = SentCall(self, reach, operation, args, kwargs)
             with call:
-                call.has(self._taken(call.send(self._proxy.use).get()))
+                call.has(self._taken(call.send(self._proxy.use).get(), call))
             if not call.is_gone:
                 return self._outcome(call)
             self._find_again(call)
@@ -90,7 +90,7 @@ class HostSide:
         for _ in range(_MOST_GONE):
             call = SentCall(self, reach, operation, args, kwargs)
             with call:
-                call.has(self._taken(await call.send(self._proxy.ause)))
+                call.has(self._taken(await call.send(self._proxy.ause), call))
             if not call.is_gone:
                 return self._outcome(call)
             await asyncio.to_thread(self._find_again, call)
@@ -207,18 +207,31 @@ class HostSide:
             with self._lock:
                 self._epochs.given_back(went)
 
-    def _taken(self, reply: Any) -> tuple[Any, Any, list[int]]:
+    def _taken(self, reply: Any, call: SentCall | None = None) -> tuple[Any, Any, list[int]]:
         """Take what came with an answer; return its kind, its node, and the numbers of what is lent with it."""
         if type(reply) is tuple and len(reply) == 2:  # the usual one: a plain value, and nothing besides
             self._heard(reply[0], None)
             return "ok", ("v", reply[1]), _NOTHING
-        if type(reply) is not tuple or len(reply) != 5:
+        if type(reply) is not tuple or len(reply) != 6:
             raise ProtocolError("the plugin's side gives an answer that is not one")
-        token, kind, node, lent, dropped = reply
+        token, kind, node, lent, dropped, changed = reply
         if type(lent) is not list or not all(type(one) is int for one in lent):
             raise ProtocolError("the plugin's side lends what it cannot")
         self._heard(token, dropped)
+        if changed:
+            self._change(call, changed)
         return kind, node, lent
+
+    def _change(self, call: SentCall | None, changed: Any) -> None:
+        """Do to arguments what the plugin has done to their copies."""
+        containers = {} if call is None else call.containers
+        if type(changed) is not dict or not changed.keys() <= containers.keys():
+            raise ProtocolError("the plugin's side changes what it was not given")
+        for place, node in changed.items():
+            try:
+                changes.restore(containers[place], self.packer.unpacked(node))
+            except (TypeError, ValueError) as error:
+                raise ProtocolError(f"plugin {self.plugin}: {error}") from error
 
     def _outcome(self, call: SentCall) -> Any:
         """Return what an answer of the plugin comes to.
@@ -277,6 +290,8 @@ class HostSide:
         self._heard(token, dropped)
         if type(args) is not list or type(kwargs) is not dict or not all(type(name) is str for name in kwargs):
             raise ProtocolError("the plugin's side asks for what it cannot")
+        if root == "output":
+            return self._printed(path, args)
         answering = calls.HostAnswer(self, self._records.get(call) if type(call) is int else None)
         try:
             given = [self.packer.unpacked(one) for one in args]
@@ -291,6 +306,14 @@ class HostSide:
             answering.awaits(value if asyncio.iscoroutine(value) else _awaited(value))
         else:
             answering.has(value, (thing, given[0]) if operation == "get" else None)
+        return answering
+
+    def _printed(self, path: Any, args: Any) -> calls.HostAnswer:
+        """Write what the plugin has printed to this program's own output."""
+        ((_, text),) = args
+        stream = {"stdout": sys.stdout, "stderr": sys.stderr}[path[0]]
+        answering = calls.HostAnswer(self, None)
+        answering.has(None if stream is None else stream.write(str(text)) and None)
         return answering
 
     def answer_of(self, record: CallRecord | None, of: tuple[Any, str] | None, value: Any) -> Any:

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any, Callable, FrozenSet, List, Optional, Sequence, Tuple
 
-from . import facts, ledgers, packing, performing, things
+from . import changes, facts, ledgers, output, packing, performing, things
 from .loading import loaded
 from .running import MainThread, Waiters, run_here, runs_a_loop
 
@@ -24,12 +24,18 @@ class CallOfHost:
     Attributes:
         number: of the call; 0: it is done again, and asks nothing.
         lent: the numbers of what it has lent so far, in order.
+        watched: its arguments that it may change in place.
         answers: what the host had answered the first time, if it is done again.
     """
 
     def __init__(self, number: int, answers: Optional[List[Any]] = None) -> None:
         self.number, self.answers = number, answers
         self.lent: List[int] = []
+        self.watched: changes.Watched = []
+
+    def watches(self, watched: changes.Watched) -> None:
+        """It may change these in place."""
+        self.watched = watched
 
 
 _call: "contextvars.ContextVar[Optional[CallOfHost]]" = contextvars.ContextVar(
@@ -85,9 +91,19 @@ class IsolatesSide:
             named = {name: self.packer.packed(one, lent) for name, one in kwargs.items()}
         if call is not None:
             call.lent.extend(lent)
+        output.flush()
         number = 0 if call is None else call.number
         where = reach.anchor.value, list(reach.path)
         return self.token, number, *where, operation, packed, named, waits, self.packer.held.dropped()
+
+    def print(self, name: str, text: str) -> bool:
+        """Write a text to the host's output; False if no call of the host runs here."""
+        call = _call.get()
+        if call is None or call.answers is not None:
+            return call is not None  # what was printed the first time is not printed again
+        # It waits for that: what comes after it, the result as well, is to come after it.
+        self._gateway(self.token, call.number, "output", [name], "call", [("v", text)], {}, False, [])
+        return True
 
     def _once_more(self, call: CallOfHost, args: Any, kwargs: Any) -> Any:
         """Return what the host had answered when this was asked the first time; what is lent with it is lent anew."""
@@ -138,17 +154,31 @@ class IsolatesSide:
 
     def _answer(self, kind: str, node: Any, call: CallOfHost) -> Any:
         """Return an answer; what most of them do not hold is left out."""
+        output.flush()
+        changed = self._changed(call) if call.watched else None
         dropped = self.packer.held.dropped()
-        if kind == "ok" and not call.lent and not dropped and node[0] == "v":
+        if kind == "ok" and not call.lent and not dropped and node[0] == "v" and not changed:
             return self.token, node[1]
-        return self.token, kind, node, call.lent, dropped
+        return self.token, kind, node, call.lent, dropped, changed
 
-    def done(self, asked: Sequence[Any]) -> Tuple[Any, Any]:
+    def _changed(self, call: CallOfHost) -> Any:
+        """Return the nodes of the arguments that a call has changed in place."""
+        try:
+            with self.packer.sending() as lent:
+                found = {place: self.packer.packed(one, lent) for place, one in changes.changed(call.watched).items()}
+        except ledgers.NotLent:  # what it has put there
+            return None
+        call.lent.extend(lent)
+        return found
+
+    def done(self, call: CallOfHost, asked: Sequence[Any]) -> Tuple[Any, Any]:
         """Do what the host asks for; return the thing if it was asked for an attribute of it, and what came."""
         root, path, operation, args, kwargs = asked
         given = [self.packer.unpacked(one) for one in args]  # first: each has to be counted as having come
         named = {name: self.packer.unpacked(one) for name, one in kwargs.items()}
         thing = self.packer.find(root, path)
+        if operation == "call":
+            call.watches(changes.watched(given, named))
         value = performing.perform(self.packer, thing, operation, given, named)
         return (thing if operation == "get" else None), value
 
@@ -177,6 +207,7 @@ class Application:
         self._run = MainThread().run if threads > 1 else run_here
         if threads > 1:
             self._side.waiters = Waiters()
+        output.take_over(self._side.print)
         self._plugin = self._run(lambda: loaded(target) if isinstance(target, str) else target)
 
     def describe(self) -> Any:
@@ -198,7 +229,7 @@ class Application:
         side, call = self._side, CallOfHost(number)
         side.packer.lent.drop(dropped)
         run = self._run if side.waiters is None else side.waiters.place_of(within) or self._run
-        return run(lambda: side.answered(call, lambda: side.done(asked)))
+        return run(lambda: side.answered(call, lambda: side.done(call, asked)))
 
     async def ause(self, number: int, asked: Sequence[Any], dropped: List[int], within: int) -> Any:
         """Do something that has to be awaited."""
@@ -206,7 +237,7 @@ class Application:
         side.packer.lent.drop(dropped)
         _call.set(call)  # of this task alone
         try:
-            _, value = side.done(asked)
+            _, value = side.done(call, asked)
             return side._reply(call, None, await value if performing.is_awaitable(value) else value)
         except ledgers.Gone as gone:
             return side._answer("gone", gone.number, call)
@@ -224,10 +255,10 @@ class Application:
         """
         side, call = self._side, CallOfHost(0, list(answers)[:_MOST_ASKED])
         side.methods.learn(methods)
-        return self._run(lambda: side.answered(call, lambda: self._repeated(asked)))
+        return self._run(lambda: side.answered(call, lambda: self._repeated(call, asked)))
 
-    def _repeated(self, asked: Sequence[Any]) -> Tuple[Any, Any]:
-        thing, value = self._side.done(asked)
+    def _repeated(self, call: CallOfHost, asked: Sequence[Any]) -> Tuple[Any, Any]:
+        thing, value = self._side.done(call, asked)
         if inspect.iscoroutine(value):
             value.close()
             raise ledgers.Gone("what a coroutine had lent is not lent again")

@@ -176,6 +176,13 @@ def _module(reach: ThingReach) -> types.ModuleType:
     return module
 
 
+class _Shield:
+    """Comes before the classes that a stand-in passes for: what they do to those that derive from them is not done."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Do nothing."""
+
+
 class _RemoteClass(type):
     """The class of stand-ins for classes: what is done to them is done to the class itself.
 
@@ -190,7 +197,7 @@ class _RemoteClass(type):
         return super().__new__(cls, name, bases, body)
 
     def mro(cls) -> List[type]:
-        found: List[type] = [cls]
+        found: List[type] = [cls, _Shield] if cls.__dict__.get("_piactors_bases") else [cls]
         for base in (*cls.__dict__.get("_piactors_bases", ()), object):
             found += [one for one in base.__mro__ if one not in found and one is not object]
         return [*found, object]
