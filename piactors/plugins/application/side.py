@@ -17,6 +17,7 @@ from piactors.plugins.application.calls import SentCall
 from piactors.plugins.application.epochs import Epochs
 from piactors.plugins.application.origins import CallRecord, Origin
 from piactors.plugins.inside._piactors_plugin import changes, facts, ledgers, packing, performing, things
+from piactors.plugins.inside._piactors_plugin.ledgers import OF_A_PROCESS
 
 _MOST_DROPPED = 1_000_000
 _NOTHING: list[int] = []
@@ -105,6 +106,12 @@ class HostSide:
             raise self._gone(anchor)
         if anchor.value == number:  # else somebody has found it already
             self._repeat(anchor.origin, depth)
+
+    def refresh(self, anchor: things.Anchor) -> None:
+        """Something of the plugin's own is named in what is sent: see to it that the process of now has it."""
+        is_stale = type(anchor.value) is int and anchor.value >> OF_A_PROCESS != self._token
+        if is_stale and self._token and anchor.origin is not None:
+            self._find(anchor, anchor.value, 0)
 
     def _gone(self, anchor: things.Anchor | None) -> Released:
         reach = None if anchor is None else things.reach_of(anchor.stand_in())

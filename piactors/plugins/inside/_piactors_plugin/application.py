@@ -56,11 +56,14 @@ class IsolatesSide:
     def __init__(self, gateway: Any, accepted: FrozenSet[str]) -> None:
         self._gateway = gateway
         self.token = int.from_bytes(os.urandom(4), "big") or 1
-        self.packer = packing.Packer(self, accepted, names=True, base=self.token << 24)
+        self.packer = packing.Packer(self, accepted, names=True, base=self.token << ledgers.OF_A_PROCESS)
         self.waiters: Optional[Waiters] = None
         """Where calls run that come from what another one waits for; None if one thread sees to that."""
         self.methods = things.Methods()
         self.attribute = self.methods.attribute
+
+    def refresh(self, anchor: Any) -> None:
+        """What the host has lent is there as long as this process is."""
 
     def class_here(self, module: str, name: str) -> Any:
         """Return a class of this process that the host's one is known by; None if there is none."""
@@ -74,7 +77,7 @@ class IsolatesSide:
         asked = self._asked(call, reach, operation, args, kwargs, False)
         if self.waiters is None or call is None or runs_a_loop():
             return self._outcome(self._gateway(*asked))
-        return self._outcome(self.waiters.wait(call.number, self._gateway.future(*asked)))
+        return self._outcome(self.waiters.wait(call.number, lambda: self._gateway.future(*asked)))
 
     async def use_async(self, reach: Any, operation: str, args: Any, kwargs: Any) -> Any:
         """Do something to a thing of the host, and let the event loop run meanwhile."""

@@ -8,6 +8,8 @@ import weakref
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Sequence, Set, Tuple
 
+OF_A_PROCESS = 24
+"""Bits of a number that count what one process lends; above them is what that process is told by."""
 MOST_THINGS = 65_536
 """That one side may have lent at once."""
 

@@ -81,6 +81,7 @@ class Packer:
             return write(self, value, lent, depth)
         reach = things.reach_of(value)
         if reach is not None and reach.side is self._side:
+            self._side.refresh(reach.anchor)
             if isinstance(lent, LentNumbers):
                 lent.own[reach.anchor.value] = reach.anchor
             return ("h", reach.anchor.value, list(reach.path))

@@ -40,6 +40,8 @@ def described(error: BaseException, packed: Callable[[Any], Any]) -> Described:
 def _attributes(error: BaseException) -> Dict[str, Any]:
     found = {key: one for key, one in vars(error).items() if type(key) is str}
     for cls in type(error).__mro__:
+        if cls.__module__ == "builtins":  # what those hold comes of the arguments
+            continue
         for name, member in vars(cls).items():
             if isinstance(member, types.MemberDescriptorType) and hasattr(error, name):
                 found[name] = getattr(error, name)
@@ -48,8 +50,8 @@ def _attributes(error: BaseException) -> Dict[str, Any]:
 
 def _args_of(error: BaseException) -> Tuple[Any, ...]:
     """Return what an exception is made of: for some of Python's own that is more than its `args`."""
-    if isinstance(error, OSError) and type(error).__init__ is OSError.__init__:
-        return tuple(error.__reduce__()[1])
+    if isinstance(error, OSError) and error.filename is not None and len(error.args) == 2:
+        return (*error.args, error.filename)
     return error.args
 
 

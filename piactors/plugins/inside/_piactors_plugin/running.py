@@ -90,11 +90,16 @@ class Waiters:
     def __init__(self) -> None:
         self._jobs: Dict[int, "queue.SimpleQueue[Optional[Callable[[], None]]]"] = {}
 
-    def wait(self, call: int, future: Any) -> Any:
-        """Wait for the answer to what a call has asked, and run what comes for it meanwhile."""
+    def wait(self, call: int, ask: Callable[[], Any]) -> Any:
+        """Ask for something in a call, wait for the answer, and run what comes for that call meanwhile.
+
+        Args:
+            ask: asks, and returns the future of the answer.  What comes may come before it returns.
+        """
         before = self._jobs.get(call)
         jobs = self._jobs[call] = queue.SimpleQueue()
         try:
+            future = ask()
             future.add_done_callback(lambda _: jobs.put(None))
             while True:
                 job = jobs.get()
