@@ -28,6 +28,7 @@ TIER_OF_PATHS = {
     "benchmarks/test_talking_peers.py": "pure",
     "fuzz": "pure",
     "rules": "pure",
+    "plugins/test_hostile_things.py": "pure",
     "soak": "pure",
     "supervision/test_otp_rules_pure.py": "pure",
     "test_layers.py": "pure",
@@ -35,6 +36,7 @@ TIER_OF_PATHS = {
     "test_tiers.py": "pure",
     "unit": "pure",
     # programs of their own
+    "applications": "whole",
     "benchmarks": "whole",
     "contract/test_docs.py": "whole",
     "environments/test_dying.py": "whole",
@@ -46,6 +48,7 @@ TIER_OF_PATHS = {
     "test_cli.py": "whole",
     "test_cli_env.py": "whole",
     "test_cli_limits.py": "whole",
+    "test_cli_plugins.py": "whole",
     "test_cli_stdin.py": "whole",
     "test_doctor.py": "whole",
     "typed": "whole",

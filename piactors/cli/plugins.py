@@ -85,7 +85,11 @@ def run(
     main = _main_of(program)
     with contextlib.ExitStack() as hosts:
         for group, names in wanted.items():
-            hosts.enter_context(isolated_entry_points(group, names, policy=policy, state=state))
+            try:
+                host = isolated_entry_points(group, names, policy=policy, state=state)
+            except (TypeError, ValueError) as error:
+                raise click.ClickException(str(error)) from None
+            hosts.enter_context(host)
         main()
 
 
@@ -145,7 +149,10 @@ def health(state: str, released: tuple[str, ...]) -> None:
     """List what is in quarantine, by the file that a program keeps that in (--state)."""
     kept = KeptState(state)
     for name in released:
-        kept.release(name)
+        try:
+            kept.release(name)
+        except (OSError, ValueError) as error:
+            raise click.ClickException(str(error)) from None
     for name, versions in sorted(kept.all().items()):
         for key, hooks in versions.items():
             for hook in hooks:

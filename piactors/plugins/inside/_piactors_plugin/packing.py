@@ -219,7 +219,7 @@ class Packer:
         Raises:
             AttributeError: if it may not.
         """
-        if type(name) is not str or (name.startswith("_") and not self._is_private_given(name)):
+        if type(name) is not str or not name or (name.startswith("_") and not self._is_private_given(name)):
             raise AttributeError("{!r} is not a public attribute, which alone are lent{}".format(name, kinds.UNLESS))
         if not self._names and name.startswith(kinds.OF_FRAMES):
             raise AttributeError("{!r} leads to everything, and is not lent".format(name))

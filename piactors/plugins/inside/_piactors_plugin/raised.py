@@ -68,13 +68,14 @@ def made(classes: Any, args: Any, state: Any, text: Any, class_here: Callable[[A
     cls = _class_of(classes, class_here)
     error: BaseException = _made(cls, args if type(args) is tuple else (str(args),))
     for key, one in state.items() if type(state) is dict else ():
-        if isinstance(vars(cls).get(key), types.MemberDescriptorType):
-            setattr(error, key, one)
+        member = vars(cls).get(key)
+        if isinstance(member, types.MemberDescriptorType):
+            member.__set__(error, one)
         elif type(key) is str and not key.startswith("__"):
             vars(error)[key] = one
     if classes[0] != [cls.__module__, cls.__qualname__]:
         vars(error)[_CLASSES] = classes  # if it goes back, it is what it was
-    error.__cause__ = Elsewhere(text)
+    BaseException.__setattr__(error, "__cause__", Elsewhere(text))  # a class may have one of its own
     return error
 
 
