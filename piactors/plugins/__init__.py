@@ -20,6 +20,7 @@ from piactors.plugins.events import (
     PluginRefused,
     PluginReleased,
     PluginReloaded,
+    PluginRolledBack,
     PluginStarted,
 )
 from piactors.plugins.host import PluginHost, PluginNotFound
@@ -48,6 +49,7 @@ __all__ = [
     "PluginRefused",
     "PluginReleased",
     "PluginReloaded",
+    "PluginRolledBack",
     "PluginSpec",
     "PluginStarted",
     "Quarantine",

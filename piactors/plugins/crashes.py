@@ -27,10 +27,16 @@ class Crashes:
     Args:
         state: what quarantines are kept in.
         clock: tells the seconds of a monotonic clock.
+        forgives: called with the name of a plugin that is to be left out; returns whether something else is done.
     """
 
-    def __init__(self, state: KeptState, clock: Callable[[], float] = time.monotonic) -> None:
-        self._state, self._clock = state, clock
+    def __init__(
+        self,
+        state: KeptState,
+        clock: Callable[[], float] = time.monotonic,
+        forgives: Callable[[str], bool] = lambda plugin: False,
+    ) -> None:
+        self._state, self._clock, self._forgives = state, clock, forgives
         self._lock = threading.Lock()
         self._of: dict[str, Quarantines] = {}
         self._per_hook: dict[str, bool] = {}
@@ -89,7 +95,9 @@ class Crashes:
             closed = self._counted(subject, before, process)
         if before is None:
             events.publish(events.PluginCrashed, plugin, hook=hook, reason=reason)
-        if closed:
+        if closed and self._forgives(plugin):
+            self.release(plugin)
+        elif closed:
             what = f"hook {hook} of plugin {plugin}" if subject[1] else f"plugin {plugin}"
             logger.warning("%s is left out from now on: it has crashed too often; last: %s", what, reason.summary)
             events.publish(events.PluginQuarantined, plugin, hook=subject[1])

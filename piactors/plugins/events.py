@@ -34,6 +34,19 @@ class PluginReloaded(events.Event):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
+class PluginRolledBack(events.Event):
+    """A new version of a plugin has crashed too often in its probation: the one before it runs again.
+
+    Attributes:
+        version: that one.
+        given_up: the new one.
+    """
+
+    version: str | None
+    given_up: str | None
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PluginCrashed(events.Event):
     """A process of a plugin has ended abnormally; `hook` is what it ran, "" if it ran none."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
@@ -15,7 +16,7 @@ from piactors._text.logs import plain as logger
 from piactors.errors import PiactorsError
 from piactors.events import IsolateExited, IsolateStarted
 from piactors.future import Future
-from piactors.plugins import names, rows, versions
+from piactors.plugins import events, names, rows, versions
 from piactors.plugins.crashes import Crashes
 from piactors.plugins.installed import Installed
 from piactors.plugins.kept import KeptState
@@ -27,6 +28,7 @@ from piactors.supervisor import Supervisor
 from piactors.supervisor_ref import SupervisorRef
 
 _AT_ONCE = 8
+_EARLY_ENDS, _EARLY_SECONDS = 3, 10
 _OFF = ("off", "0", "no", "none")
 
 
@@ -59,10 +61,13 @@ class PluginHost:
         self._policy = policy or PluginPolicy()
         self._sources = list(sources)
         self._manager = self._new_manager(hookspecs)
-        self._crashes = Crashes(KeptState(state))
+        self._kept = KeptState(state)
+        self._crashes = Crashes(self._kept, forgives=self._is_on_probation)
         self._plugins: dict[str, Installed] = {}
         self._lock = threading.RLock()
         self._jobs = rows.Rows(_AT_ONCE, f"{name}-jobs")
+        self._lasting: threading.Timer | None = None
+        self._has_died_early = False
         self._unsubscribe: Callable[[], None] = lambda: None
         self._lives: Lives | None = None
         self.hook = HookRelay(self._manager)
@@ -84,7 +89,8 @@ class PluginHost:
             name: of the host, in logs and names of isolates; default "plugins".
 
         Nothing that a plugin does keeps this from returning: a start takes at most the `start_timeout` of its policy,
-        after the build of its environment.  With ``<PROJECT>_PLUGINS=off`` in the environment nothing is started.
+        after the build of its environment.  With ``<PROJECT>_PLUGINS=off`` in the environment nothing is started; nor
+        if the program has died within 10 seconds of its start three times in a row, as far as `state` knows of that.
 
         Raises:
             TypeError, ValueError: if one of these is not allowed.
@@ -105,6 +111,11 @@ class PluginHost:
         return Lives(self.name, self.project, self.api, self._manager, self._crashes, tree, self._is_stale)
 
     def _begin(self) -> None:
+        self._has_died_early = self._kept.begins(f"{self.project}.{self.name}") >= _EARLY_ENDS
+        if self._kept.is_kept:
+            self._lasting = threading.Timer(_EARLY_SECONDS, self._has_lasted)
+            self._lasting.daemon = True
+            self._lasting.start()
         tree = Supervisor.start(children=[], name=self.name, max_restarts=None)
         self._lives = self._new_lives(tree)
         self._unsubscribe = piactors_events.subscribe(self._happened, IsolateStarted, IsolateExited)
@@ -119,7 +130,10 @@ class PluginHost:
         self.refused = tuple(refused)
         for one in refused:
             self._living.refuse(one.name, one.why)
-        if self.is_safe_mode:
+        if self._has_died_early:
+            text = "plugins of %s are off this time: it has ended %d times within %d seconds of its start"
+            logger.warning(text, self.project, _EARLY_ENDS, _EARLY_SECONDS)
+        elif self.is_safe_mode:
             logger.warning("plugins of %s are off: nothing of them is started", self.project)
         begun = [(spec, self._jobs.submit(spec.name, partial(self._declare, spec))) for spec in specs]
         for spec, job in begun:  # in their order, whichever is ready first
@@ -131,9 +145,14 @@ class PluginHost:
 
     @property
     def is_safe_mode(self) -> bool:
-        """Whether the environment says that no plugin is started."""
+        """Whether no plugin is started: the environment says so, or the program has died early too often in a row."""
+        if self._has_died_early:
+            return True
         variable = f"{re.sub('[^A-Za-z0-9]+', '_', self.project).upper()}_PLUGINS"
         return os.environ.get(variable, "").lower() in _OFF
+
+    def _has_lasted(self) -> None:
+        self._kept.lasts(f"{self.project}.{self.name}")
 
     @property
     def tree(self) -> SupervisorRef:
@@ -212,6 +231,9 @@ class PluginHost:
 
     def stop(self) -> None:
         """Stop all plugins, and wait until they have ended; hooks have no results then."""
+        if self._lasting is not None and self._lasting.is_alive():
+            self._lasting.cancel()
+            self._has_lasted()
         self._unsubscribe()
         self._jobs.close()
         for name, plugin in list(self._plugins.items()):
@@ -253,7 +275,7 @@ class PluginHost:
             before = self._plugins.get(spec.name)
         policy = bounded(self._policy, spec.policy)
         if before is not None and before.state == "running" and before.policy.isolate and policy.isolate:
-            self._living.swap(before, spec, policy)
+            self._take_over(before, spec, policy)
             return self._started(before)
         plugin = Installed(spec, policy)
         if before is not None:
@@ -269,6 +291,38 @@ class PluginHost:
             before.became("disabled")
             self._enable(spec.name)
         return self._started(plugin)
+
+    def _take_over(self, plugin: Installed, spec: PluginSpec, policy: PluginPolicy) -> None:
+        """Have another version take over, on probation if it is another one indeed."""
+        old = Installed(plugin.spec, plugin.policy)
+        self._living.swap(plugin, spec, policy)
+        plugin.became("running")
+        if Installed(spec, policy).key != old.key and policy.probation > 0:
+            plugin.is_on_probation(old.spec, old.policy, time.monotonic() + policy.probation)
+
+    def _is_on_probation(self, name: str) -> bool:
+        """A plugin is to be left out: if the version before it is kept, have that run again, and return True."""
+        with self._lock:
+            plugin = self._plugins.get(name)
+        if plugin is None or plugin.before is None or time.monotonic() >= plugin.until:
+            return False
+        self._jobs.submit(name, partial(self._roll_back, plugin))
+        return True
+
+    def _roll_back(self, plugin: Installed) -> None:
+        before, given_up = plugin.is_trusted(), plugin.spec
+        if before is None or plugin.state != "running":  # a job that came first has changed it
+            return
+        spec, policy = before
+        try:
+            self._living.swap(plugin, spec, policy)
+        except Exception as error:
+            logger.warning("plugin %s: version %s does not start again: %s", spec.name, spec.version, str(error))
+            return
+        why = f"version {given_up.version} has crashed too often in its probation: {spec.version} runs again"
+        plugin.became("running", why)
+        logger.warning("plugin %s: %s", spec.name, why)
+        events.publish(events.PluginRolledBack, spec.name, version=spec.version, given_up=given_up.version)
 
     def _enable(self, name: str) -> PluginInfo:
         plugin = self._plugin(name)

@@ -27,6 +27,10 @@ class Installed:
     generation: int = 0
     described: PluginDescription | None = None
     """What it has said of itself, if it runs in an isolate."""
+    before: tuple[PluginSpec, PluginPolicy] | None = None
+    """The version before this one, as long as this one is on probation."""
+    until: float = 0.0
+    """When that ends, on the monotonic clock."""
     heard: int = 0
     """The last generation that has heard what historic calls there were."""
 
@@ -46,6 +50,15 @@ class Installed:
     def runs(self, generation: int) -> None:
         """A process of it is ready."""
         self.generation = generation
+
+    def is_on_probation(self, spec: PluginSpec, policy: PluginPolicy, until: float) -> None:
+        """It has taken over from this version, which is kept until then."""
+        self.before, self.until = (spec, policy), until
+
+    def is_trusted(self) -> tuple[PluginSpec, PluginPolicy] | None:
+        """Its probation is over; return the version before it."""
+        before, self.before = self.before, None
+        return before
 
     def declared(self, spec: PluginSpec, policy: PluginPolicy) -> None:
         """It is another version from now on."""

@@ -9,12 +9,27 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from piactors._text.logs import plain as logger
 
-_KEY = "quarantine"
+_KEY, _STARTS = "quarantine", "starts"
+_MOST_STARTS = 20
 Kept = dict[str, dict[str, list[str]]]
 """By plugin, and its version and environment: the hooks in quarantine; "" for the whole plugin."""
+
+Starts = dict[str, list[list[Any]]]
+"""By host: the processes that have begun it and not lasted, by pid and the time of their birth."""
+
+
+def _born(pid: int) -> float | None:
+    """Return when a process was born; None if there is none of that pid."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except (psutil.Error, ValueError, OverflowError):
+        return None
 
 
 class KeptState:
@@ -52,7 +67,43 @@ class KeptState:
         with self._alone(self._path):
             kept = self._read()
             kept.pop(plugin, None)
-            self._write(self._path, kept)
+            self._write(self._path, kept, self._starts())
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether anything is."""
+        return self._path is not None
+
+    def begins(self, host: str) -> int:
+        """A host begins; return how many before it have ended soon after their beginning, in a row."""
+        return self._note_start(host, os.getpid())
+
+    def lasts(self, host: str) -> None:
+        """A host has lasted, or ended well: those before it do not count any more."""
+        self._note_start(host, 0)
+
+    def _note_start(self, host: str, pid: int) -> int:
+        """Note that a process begins a host, or with 0 forget those that have; return how many of them have ended."""
+        if self._path is None:
+            return 0
+        try:
+            with self._alone(self._path):
+                starts = self._starts()
+                before = [one for one in starts.get(host, []) if pid]
+                starts[host] = [*before[-_MOST_STARTS:], [pid, _born(pid)]] if pid else []
+                self._write(self._path, self._read(), starts)
+        except OSError as error:
+            logger.warning("the state of plugins cannot be kept in %s: %s", str(self._path), error)
+            return 0
+        return sum(1 for one, born in before if born is None or _born(one) != born)
+
+    def _starts(self) -> Starts:
+        """Return by host the processes that have begun it, and when they were born."""
+        try:
+            found = json.loads((self._path or Path()).read_bytes())[_STARTS]
+            return {str(host): [[int(pid), born] for pid, born in starts] for host, starts in found.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return {}
 
     def keep(self, plugin: str, key: str, hooks: Iterable[str]) -> None:
         """Keep what is in quarantine of a version of a plugin; what cannot be written is told in the log."""
@@ -62,7 +113,7 @@ class KeptState:
             with self._alone(self._path):
                 kept = self._read()
                 kept.setdefault(plugin, {})[key] = sorted(hooks)
-                self._write(self._path, kept)
+                self._write(self._path, kept, self._starts())
         except OSError as error:
             logger.warning("the state of plugins cannot be kept in %s: %s", str(self._path), error)
 
@@ -82,10 +133,10 @@ class KeptState:
             return {}
 
     @staticmethod
-    def _write(path: Path, kept: Kept) -> None:
+    def _write(path: Path, kept: Kept, starts: Starts) -> None:
         draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
         try:
-            draft.write_text(json.dumps({_KEY: kept}, indent=1), encoding="utf-8")
+            draft.write_text(json.dumps({_KEY: kept, _STARTS: starts}, indent=1), encoding="utf-8")
             os.replace(draft, path)
         finally:
             with contextlib.suppress(OSError):

@@ -59,6 +59,8 @@ class PluginPolicy(ByAttributes):
         restart: When it is started again, as in `IsolationOptions`; default "permanent".
         backoff: Waits between restarts; default `Backoff()`.
         quarantine: When it is left out because it crashes too often; None: never.
+        probation: Seconds for which the version before it is kept when another one takes over, at least 0; default 60.
+            If that is to be left out in this time because it crashes too often, the one before it runs again.
         on_error: What a crash, a time-out or a refused reply means for a call: "skip" leaves the plugin out of it,
             "raise" raises; default "skip".
         accept: Classes that results may hold besides plain data, importable by name; default none.
@@ -86,6 +88,7 @@ class PluginPolicy(ByAttributes):
     quarantine: Quarantine | None = attrs.field(
         factory=Quarantine, validator=rule.check("a Quarantine", (Quarantine,), also=NONE)
     )
+    probation: float = attrs.field(default=60.0, converter=rule.to_float, validator=rule.number("number of seconds"))
     on_error: OnError = attrs.field(default="skip", validator=rule.one_of("skip", "raise"))
     accept: tuple[type, ...] = attrs.field(default=(), converter=rule.to_classes, validator=rule.classes())
 

@@ -31,12 +31,13 @@ from piactors.plugins import (
     PluginRefused,
     PluginReleased,
     PluginReloaded,
+    PluginRolledBack,
     PluginSpec,
     PluginStarted,
     Quarantine,
 )
 from tests.plugins.conftest import QUICK, SECONDS, Specs, Start, Write
-from tests.support import wait_until
+from tests.support import HostScripts, wait_until
 
 hookimpl = pluggy.HookimplMarker("app")
 
@@ -563,3 +564,78 @@ def test_a_spec_that_is_wrong_is_refused_at_once(fields: dict[str, Any], why: st
 def test_a_host_with_a_version_that_is_none(folder: Path) -> None:
     with pytest.raises(ValueError, match="api='new' is not allowed"):
         PluginHost.start(Specs, project="app", api="new", sources=[Folder(folder)])
+
+
+# Probation, and programs that die early
+
+
+CRASHING = "import os\ndef render(text):\n    if text == 'die': os._exit(1)\n    return '{}:' + text\n"
+
+
+def version(place: Path, number: str, code: str) -> PluginSpec:
+    path = place / f"v{number}.py"
+    path.write_text(code)
+    return PluginSpec(name="a", target=str(path), version=number)
+
+
+def test_a_version_that_crashes_in_its_probation_gives_way_to_the_one_before(tmp_path: Path, start: Start) -> None:
+    policy = PluginPolicy(backoff=QUICK, quarantine=Quarantine(crashes=2))
+    host = start(sources=[Listed([version(tmp_path, "1", CRASHING.format("one"))])], policy=policy)
+    told: list[Any] = []
+    unsubscribe = events.subscribe(told.append, PluginRolledBack)
+    host.install(version(tmp_path, "2", CRASHING.format("two"))).get(timeout=SECONDS)
+    assert host.hook.render(text="x") == ["two:x"]
+    for _ in range(2):
+        assert host.hook.render(text="die") == []
+    wait_until(lambda: told, SECONDS)
+    unsubscribe()
+    assert (told[0].version, told[0].given_up) == ("1", "2")
+    assert host.hook.render(text="x") == ["one:x"]
+    (info,) = host.plugins()
+    assert (info.version, info.state) == ("1", "running")
+    assert "version 2 has crashed too often in its probation" in host.health()["a"].why
+    assert host.health()["a"].quarantined == ()
+    for _ in range(2):  # it has no other one to give way to
+        host.hook.render(text="die")
+    wait_until(lambda: host.health()["a"].quarantined, SECONDS)
+
+
+def test_after_its_probation_it_is_left_out_as_any_other(tmp_path: Path, start: Start) -> None:
+    policy = PluginPolicy(backoff=QUICK, quarantine=Quarantine(crashes=1), probation=0)
+    host = start(sources=[Listed([version(tmp_path, "1", CRASHING.format("one"))])], policy=policy)
+    host.install(version(tmp_path, "2", CRASHING.format("two"))).get(timeout=SECONDS)
+    host.hook.render(text="die")
+    wait_until(lambda: host.health()["a"].quarantined, SECONDS)
+    assert host.plugins()[0].version == "2"
+
+
+DIES_EARLY = """
+    import os, sys
+    import pluggy
+    from piactors.plugins import Listed, PluginHost, PluginSpec
+
+    class Specs:
+        @pluggy.HookspecMarker("early")
+        def render(self, text): ...
+
+    class Own:
+        def render(self, text): return text
+
+    plugins = Listed([PluginSpec(name="a", target=Own())])
+    host = PluginHost.start(Specs, project="early", sources=[plugins], state=sys.argv[1])
+    print(host.is_safe_mode, host.plugins()[0].state, flush=True)
+    if sys.argv[2] == "die":
+        os.kill(os.getpid(), 9)
+    host.stop()
+"""
+
+
+def test_a_program_that_dies_early_three_times_starts_without_plugins(host_script: HostScripts, tmp_path: Path) -> None:
+    def run(how: str) -> str:
+        host = host_script(DIES_EARLY, args=[str(tmp_path / "state.json"), how])
+        said, _ = host.communicate(timeout=SECONDS)
+        return str(said).strip()
+
+    assert [run("die") for _ in range(4)] == ["False running"] * 3 + ["True disabled"]
+    assert run("stop") == "True disabled"
+    assert run("die") == "False running", "one that has ended well begins the count anew"
