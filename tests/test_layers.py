@@ -93,7 +93,7 @@ ROOMS: dict[str, Room] = {
     "supervisors' refs": Room(floor=19, modules=("supervisor_ref",), packages=_HOST),
     "supervisors": Room(floor=20, modules=("supervisor",), packages=_HOST),
     "programs": Room(floor=21, modules=("program", "testing"), packages=_HOST),
-    "plugins": Room(floor=21, modules=("plugins",), packages=(*_HOST, "pluggy", "packaging", "psutil")),
+    "plugins": Room(floor=21, modules=("plugins",), packages=(*_HOST, "pluggy", "packaging", "psutil", "watchfiles")),
     "names": Room(floor=22, modules=("__init__",)),
     "command line": Room(floor=23, modules=("cli", "__main__"), packages=(*_HOST, "psutil", "click", "rich")),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
@@ -16,12 +15,13 @@ from piactors._text.logs import plain as logger
 from piactors.errors import PiactorsError
 from piactors.events import IsolateExited, IsolateStarted
 from piactors.future import Future
-from piactors.plugins import events, names, rows, versions
+from piactors.plugins import names, rows, versions, watching
 from piactors.plugins.crashes import Crashes
 from piactors.plugins.installed import Installed
 from piactors.plugins.kept import KeptState
 from piactors.plugins.lives import Lives
 from piactors.plugins.manager import HookManager, HookRelay
+from piactors.plugins.probation import Probation
 from piactors.plugins.sources import PluginSource, RefusedPlugin, found_in
 from piactors.plugins.specs import PluginHealth, PluginInfo, PluginPolicy, PluginSpec, bounded
 from piactors.supervisor import Supervisor
@@ -62,12 +62,14 @@ class PluginHost:
         self._sources = list(sources)
         self._manager = self._new_manager(hookspecs)
         self._kept = KeptState(state)
-        self._crashes = Crashes(self._kept, forgives=self._is_on_probation)
+        self._crashes = Crashes(self._kept, forgives=lambda plugin: self._probation.has_failed(plugin))
         self._plugins: dict[str, Installed] = {}
+        self._watching = watching.FileWatch(f"{name}-files", self._files_changed)
         self._lock = threading.RLock()
         self._jobs = rows.Rows(_AT_ONCE, f"{name}-jobs")
         self._lasting: threading.Timer | None = None
         self._has_died_early = False
+        self._probation: Probation = Probation(self._plugins, self._jobs.submit, lambda: self._living)
         self._unsubscribe: Callable[[], None] = lambda: None
         self._lives: Lives | None = None
         self.hook = HookRelay(self._manager)
@@ -235,6 +237,7 @@ class PluginHost:
             self._lasting.cancel()
             self._has_lasted()
         self._unsubscribe()
+        self._watching.close()
         self._jobs.close()
         for name, plugin in list(self._plugins.items()):
             self._manager.forget(name)
@@ -268,6 +271,8 @@ class PluginHost:
             self._living.start(plugin)
         elif not plugin.policy.enabled:
             plugin.became("disabled", "its policy says so")
+        if plugin.policy.enabled and not self.is_safe_mode:
+            self._watch(plugin)
         return self._info(plugin)
 
     def _install(self, spec: PluginSpec) -> PluginInfo:
@@ -275,7 +280,7 @@ class PluginHost:
             before = self._plugins.get(spec.name)
         policy = bounded(self._policy, spec.policy)
         if before is not None and before.state == "running" and before.policy.isolate and policy.isolate:
-            self._take_over(before, spec, policy)
+            self._probation.take_over(before, spec, policy)
             return self._started(before)
         plugin = Installed(spec, policy)
         if before is not None:
@@ -292,38 +297,6 @@ class PluginHost:
             self._enable(spec.name)
         return self._started(plugin)
 
-    def _take_over(self, plugin: Installed, spec: PluginSpec, policy: PluginPolicy) -> None:
-        """Have another version take over, on probation if it is another one indeed."""
-        old = Installed(plugin.spec, plugin.policy)
-        self._living.swap(plugin, spec, policy)
-        plugin.became("running")
-        if Installed(spec, policy).key != old.key and policy.probation > 0:
-            plugin.is_on_probation(old.spec, old.policy, time.monotonic() + policy.probation)
-
-    def _is_on_probation(self, name: str) -> bool:
-        """A plugin is to be left out: if the version before it is kept, have that run again, and return True."""
-        with self._lock:
-            plugin = self._plugins.get(name)
-        if plugin is None or plugin.before is None or time.monotonic() >= plugin.until:
-            return False
-        self._jobs.submit(name, partial(self._roll_back, plugin))
-        return True
-
-    def _roll_back(self, plugin: Installed) -> None:
-        before, given_up = plugin.is_trusted(), plugin.spec
-        if before is None or plugin.state != "running":  # a job that came first has changed it
-            return
-        spec, policy = before
-        try:
-            self._living.swap(plugin, spec, policy)
-        except Exception as error:
-            logger.warning("plugin %s: version %s does not start again: %s", spec.name, spec.version, str(error))
-            return
-        why = f"version {given_up.version} has crashed too often in its probation: {spec.version} runs again"
-        plugin.became("running", why)
-        logger.warning("plugin %s: %s", spec.name, why)
-        events.publish(events.PluginRolledBack, spec.name, version=spec.version, given_up=given_up.version)
-
     def _enable(self, name: str) -> PluginInfo:
         plugin = self._plugin(name)
         if plugin.state != "running":
@@ -334,10 +307,37 @@ class PluginHost:
     def _started(self, plugin: Installed) -> PluginInfo:
         if plugin.state != "running":
             raise PiactorsError(f"plugin {plugin.spec.name} does not run: {plugin.why}")
+        self._watch(plugin)
         return self._info(plugin)
+
+    def _watch(self, plugin: Installed) -> None:
+        """Watch the files of a plugin, if its policy says so: also if it does not run, as that may mend it."""
+        if plugin.policy.watch and plugin.policy.isolate:
+            self._watching.watch(plugin.spec.name, watching.files_of(plugin.spec))
+
+    def _files_changed(self, name: str) -> None:
+        self._jobs.submit(name, partial(self._reload_changed, name))
+
+    def _reload_changed(self, name: str) -> None:
+        """The files of a plugin have changed: reload it; if that fails, it goes on as it was, and says so."""
+        with self._lock:
+            plugin = self._plugins.get(name)
+        if plugin is None or plugin.state == "disabled":
+            return
+        was_running = plugin.state == "running"
+        try:
+            self._reload(name)
+        except Exception as error:
+            why = f"its new code does not start: {error}"
+            if was_running:
+                plugin.became("running", why)
+            self._living.refuse(name, why)
+        else:
+            plugin.became("running")
 
     def _disable(self, name: str) -> PluginInfo:
         plugin = self._plugin(name)
+        self._watching.forget(name)
         self._living.take_out(name)
         plugin.runs(0)
         plugin.became("disabled", "somebody has disabled it")
@@ -345,6 +345,7 @@ class PluginHost:
 
     def _remove(self, name: str) -> None:
         self._plugin(name)
+        self._watching.forget(name)
         self._living.take_out(name)
         with self._lock:
             del self._plugins[name]

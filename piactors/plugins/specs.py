@@ -63,6 +63,7 @@ class PluginPolicy(ByAttributes):
             If that is to be left out in this time because it crashes too often, the one before it runs again.
         on_error: What a crash, a time-out or a refused reply means for a call: "skip" leaves the plugin out of it,
             "raise" raises; default "skip".
+        watch: Whether a change of its files has it reloaded, for those who write it; default False.
         accept: Classes that results may hold besides plain data, importable by name; default none.
     """
 
@@ -90,6 +91,7 @@ class PluginPolicy(ByAttributes):
     )
     probation: float = attrs.field(default=60.0, converter=rule.to_float, validator=rule.number("number of seconds"))
     on_error: OnError = attrs.field(default="skip", validator=rule.one_of("skip", "raise"))
+    watch: bool = attrs.field(default=False, validator=rule.flag())
     accept: tuple[type, ...] = attrs.field(default=(), converter=rule.to_classes, validator=rule.classes())
 
 
@@ -184,6 +186,7 @@ def bounded(host: PluginPolicy, plugin: PluginPolicy | None) -> PluginPolicy:
         start_timeout=min(host.start_timeout, plugin.start_timeout),
         concurrency=min(plugin.concurrency, host.concurrency),
         quarantine=host.quarantine,
+        watch=host.watch or plugin.watch,
         accept=host.accept,
         on_error=host.on_error,
     )

@@ -639,3 +639,45 @@ def test_a_program_that_dies_early_three_times_starts_without_plugins(host_scrip
     assert [run("die") for _ in range(4)] == ["False running"] * 3 + ["True disabled"]
     assert run("stop") == "True disabled"
     assert run("die") == "False running", "one that has ended well begins the count anew"
+
+
+# Files that change
+
+
+WATCHED = PluginPolicy(backoff=QUICK, quarantine=None, watch=True)
+
+
+def test_a_change_of_its_file_has_a_plugin_reloaded(write: Write, start: Start) -> None:
+    place = write("a", RENDER.format("a1"))
+    host = start(policy=WATCHED)
+    assert host.hook.render(text="x") == ["a1:x"]
+    (place / "a.py").write_text("def render(text): return 'a2:' + text\n")
+    wait_until(lambda: host.hook.render(text="x") == ["a2:x"], SECONDS)
+    (place / "a.py").write_text("def render(text) return\n")
+    wait_until(lambda: "its new code does not start" in host.health()["a"].why, SECONDS)
+    assert host.hook.render(text="x") == ["a2:x"], "the old one goes on"
+    assert host.health()["a"].state == "running"
+    (place / "a.py").write_text("def render(text): return 'a3:' + text\n")
+    wait_until(lambda: host.hook.render(text="x") == ["a3:x"], SECONDS)
+    wait_until(lambda: host.health()["a"].why == "", SECONDS)
+
+
+def test_one_that_did_not_start_is_mended_by_a_change(write: Write, start: Start) -> None:
+    place = write("a", "raise RuntimeError('no')\n")
+    host = start(policy=WATCHED)
+    assert host.hook.render(text="x") == []
+    (place / "a.py").write_text("def render(text): return 'a2:' + text\n")
+    wait_until(lambda: host.hook.render(text="x") == ["a2:x"], SECONDS)
+    host.disable("a").get(timeout=SECONDS)
+    (place / "a.py").write_text("def render(text): return 'a3:' + text\n")
+    host.enable("a").get(timeout=SECONDS)
+    assert host.hook.render(text="x") == ["a3:x"]
+
+
+def test_the_thread_that_watches_ends_with_its_host(write: Write, start: Start) -> None:
+    write("a", RENDER.format("a1"))
+    host = start(policy=WATCHED)
+    name = f"{host.name}-files"
+    assert any(thread.name == name for thread in threading.enumerate())
+    host.stop()
+    assert not any(thread.name == name for thread in threading.enumerate())
