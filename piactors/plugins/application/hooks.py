@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from piactors.errors import Released
@@ -56,37 +57,33 @@ class HookReach(things.ThingReach):
         """Call the hook, and return its result; None if it has none."""
         if not is_hook(self.facts):
             return super().use(operation, args, kwargs)
-        hook, policy = self._hook, self.policy
-        if policy.is_left_out(hook):
-            return None
-        try:
-            found = super().use(operation, self._arguments(args), kwargs)
-        except _FAULTS as error:
-            policy.failed(hook, error)
-            return None
-        except Exception:
-            policy.answered(hook)
-            raise
-        policy.answered(hook)
-        return found
+        if not self.policy.is_left_out(self._hook):
+            with self._noted():
+                return super().use(operation, self._arguments(args), kwargs)
+        return None
 
     async def use_async(self, operation: str, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         """Call the hook, and let the event loop run meanwhile."""
         if not is_hook(self.facts):
             return await super().use_async(operation, args, kwargs)
+        if not self.policy.is_left_out(self._hook):
+            with self._noted():
+                return await super().use_async(operation, self._arguments(args), kwargs)
+        return None
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Note what becomes of a call of the hook; one that has no answer returns nothing."""
         hook, policy = self._hook, self.policy
-        if policy.is_left_out(hook):
-            return None
         try:
-            found = await super().use_async(operation, self._arguments(args), kwargs)
+            yield
         except _FAULTS as error:
             policy.failed(hook, error)
-            return None
         except Exception:
             policy.answered(hook)
             raise
-        policy.answered(hook)
-        return found
+        else:
+            policy.answered(hook)
 
     def driven(self, remote: Any) -> Any:
         """Run a wrapper of the plugin here; if its process ends, it is as if it were not there."""
