@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.metadata
 import importlib.resources
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -15,9 +17,12 @@ from typing import Any
 
 import pytest
 
+from piactors.environments import EnvironmentSpec, EnvironmentStore, NoInterpreter
 from piactors.plugins import PluginPolicy, isolated_entry_points
 from piactors.plugins.application import entry_points, resources
+from tests.environments.wheels import wheel
 from tests.plugins.conftest import QUICK
+from tests.support import wait_until
 
 POLICY = PluginPolicy(backoff=QUICK, quarantine=None, concurrency=4)
 CODE = """
@@ -262,3 +267,37 @@ def test_nothing_is_left_of_the_interception_after_a_failure(install: Install) -
         isolated_entry_points("")
     assert importlib.metadata.EntryPoint.load is before
     assert entry_points._active == []
+
+
+def test_in_an_environment_of_its_own_with_another_interpreter(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the oldest Python that isolates may have, with nothing of piactors there."""
+    monkeypatch.setenv("PIACTORS_ENVIRONMENTS", str(tmp_path / "store"))
+    module = install("one = {module}\n", code="raise RuntimeError('this one is the host's')\n")
+    code = """
+        import sys
+        def about(value, *, default=object()):
+            return list(sys.version_info[:2]), "piactors" in sys.modules, lambda: value
+        async def later(app): return await app.twice(4)
+    """
+    wheel(tmp_path / "wheels", module, "1.5", files={f"{module}.py": textwrap.dedent(code)})
+    spec = EnvironmentSpec(requirements=[module], find_links=[tmp_path / "wheels"], offline=True, python="3.8")
+    try:
+        EnvironmentStore().prepare(spec).get(timeout=60)
+    except NoInterpreter as error:
+        pytest.skip(str(error))
+
+    class App:
+        async def twice(self, number: int) -> int:
+            return number * 2
+
+    with isolated_entry_points("app.plugins", policy=POLICY, environments={"one": spec}) as host:
+        found = load("one")
+        version, has_piactors, local = found.about("x")
+        assert (version, has_piactors, local()) == ([3, 8], False, "x")
+        assert asyncio.run(found.later(App())) == 8
+        pid = host.tree.child("one").pid
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: host.tree.child("one").pid not in (pid, None))
+        assert local() == "x"
