@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from piactors._text.logs import plain as logger
-from piactors.plugins.application import resources
+from piactors.plugins.locating import located
 from piactors.plugins.specs import PluginSpec
 
 _QUIET_MS = 50
@@ -27,7 +27,7 @@ def files_of(spec: PluginSpec) -> list[str]:
     if place.endswith(".py"):
         found.append(os.path.dirname(os.path.abspath(place)))
     elif place:
-        module = resources.located(place)
+        module = located(place)
         folders = [] if module is None else list(module.submodule_search_locations or [])
         found += folders or ([module.origin] if module is not None and module.has_location and module.origin else [])
     return found

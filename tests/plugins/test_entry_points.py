@@ -19,7 +19,8 @@ import pytest
 
 from piactors.environments import EnvironmentSpec, EnvironmentStore, NoInterpreter
 from piactors.plugins import PluginPolicy, isolated_entry_points
-from piactors.plugins.application import entry_points, resources
+from piactors.plugins.application import entry_points
+from piactors.plugins.locating import located
 from tests.environments.wheels import wheel
 from tests.plugins.conftest import QUICK
 from tests.support import wait_until
@@ -140,9 +141,10 @@ def test_the_files_of_a_package_are_found_by_its_stand_in(install: Install) -> N
 
 def test_a_module_is_located_without_importing_its_package(install: Install) -> None:
     module = install("one = {module}\n", code="raise RuntimeError('imported')\n")
-    spec = resources.located(f"{module}.nothing")
-    assert spec is None
-    assert resources.located(module) is not None
+    assert located(f"{module}.nothing") is None
+    spec = located(module)
+    assert spec is not None
+    assert Path(str(spec.origin)).parent.name == module
 
 
 def test_one_that_does_not_start_is_an_empty_module(install: Install, caplog: pytest.LogCaptureFixture) -> None:

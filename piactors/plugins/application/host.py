@@ -42,9 +42,8 @@ class ApplicationHost(PluginHost):
         return self._foreign
 
     def _new_lives(self, tree: SupervisorRef) -> ApplicationLives:
-        return ApplicationLives(
-            self.name, self.project, self.api, self._manager, self._crashes, tree, self._is_stale, ways=self._ways
-        )
+        usual = (self.name, self.project, self.api, self._manager, self._crashes, tree, self._is_stale)
+        return ApplicationLives(*usual, application=self._foreign, ways=self._ways)
 
     @property
     def hook(self) -> HookRelay:

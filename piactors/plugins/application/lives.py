@@ -12,7 +12,7 @@ import attrs
 from piactors._text.logs import plain as logger
 from piactors.errors import CallTimeout, IsolateCrashed, NotSendable, PiactorsError, UntrustedReply
 from piactors.plugins import events
-from piactors.plugins.application import hooks, resources, ways
+from piactors.plugins.application import hooks, managers, resources, ways
 from piactors.plugins.application.gateway import Gateway, handle_of
 from piactors.plugins.application.side import HostSide
 from piactors.plugins.crashes import Crashes
@@ -104,9 +104,11 @@ class ApplicationLives(Lives):
     """Starts and ends the plugins of one application.
 
     Args:
+        application: what its plugins are registered with.
         ways: how arguments of hooks reach the plugins.
     """
 
+    application: managers.NoManager | managers.ForeignManager = attrs.field(kw_only=True)
     ways: ways.Ways = attrs.field(kw_only=True)
     _borders: dict[str, PluginBorder] = attrs.field(factory=dict, init=False)
 
@@ -170,8 +172,7 @@ class ApplicationLives(Lives):
 
     def _stand_in(self, plugin: Installed) -> tuple[str, ...]:
         border = self._border(plugin)
-        if getattr(self.manager, "registers", True):
-            self.manager.register(border.stand_in, plugin.spec.name)
+        self.application.show(lambda: border.stand_in, plugin.spec.name)
         members = border.told.get("members", {})
         return tuple(sorted(name for name, one in members.items() if one is not None and hooks.is_hook(one)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from typing import Any
 
 import pluggy
@@ -11,8 +12,6 @@ import pluggy
 class NoManager:
     """The application registers its plugins itself."""
 
-    registers = False
-
     def __init__(self) -> None:
         self.hook = types.SimpleNamespace()
 
@@ -20,8 +19,8 @@ class NoManager:
         """Whether a plugin is registered; they are whenever the application has loaded them."""
         return False
 
-    def register(self, plugin: Any, name: str) -> None:
-        """The application does that."""
+    def show(self, make: Callable[[], Any], name: str) -> None:
+        """The application asks for what stands for a plugin when it loads that."""
 
     def forget(self, name: str) -> None:
         """A plugin that does not run is left out when it is called."""
@@ -50,9 +49,9 @@ class ForeignManager:
         """Whether a plugin of this name is registered."""
         return self._manager.has_plugin(name)
 
-    def register(self, plugin: Any, name: str) -> None:
+    def show(self, make: Callable[[], Any], name: str) -> None:
         """Register what stands for a plugin, in the place that this had among the others."""
-        self._manager.register(plugin, name)
+        self._manager.register(make(), name)
         for hook, place in self._places.pop(name, {}).items():
             implementations = getattr(getattr(self._manager.hook, hook, None), "_hookimpls", None)
             mine = [one for one in implementations or () if one.plugin_name == name]

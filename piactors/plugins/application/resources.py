@@ -8,6 +8,8 @@ import sys
 import types
 from typing import Any
 
+from piactors.plugins.locating import located
+
 
 class FilesOnly(importlib.machinery.SourceFileLoader):
     """Finds the files of a module, and runs nothing of it."""
@@ -19,29 +21,6 @@ class FilesOnly(importlib.machinery.SourceFileLoader):
             ImportError: always.
         """
         raise ImportError(f"{self.name} runs in an isolate, and is not imported here", name=self.name)
-
-
-def located(name: str) -> importlib.machinery.ModuleSpec | None:
-    """Return where a module lies, without importing it or what it lies in."""
-    found, path = None, None
-    parts = name.split(".")
-    for count in range(1, len(parts) + 1):
-        found = _found(".".join(parts[:count]), path)
-        if found is None:
-            return None
-        path = found.submodule_search_locations
-    return found
-
-
-def _found(name: str, path: Any) -> importlib.machinery.ModuleSpec | None:
-    for finder in sys.meta_path:
-        try:
-            found = finder.find_spec(name, path)
-        except (ImportError, AttributeError):
-            continue
-        if found is not None:
-            return found
-    return None
 
 
 def dress(module: types.ModuleType, target: Any) -> None:

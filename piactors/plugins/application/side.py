@@ -58,12 +58,7 @@ class HostSide:
         """This is the plugin's process, and those that come after it."""
         self._proxy = proxy
 
-    def class_here(self, module: Any, name: Any) -> Any:
-        """Return a class that this program has imported by its names; None if it has not."""
-        found: Any = sys.modules.get(module) if isinstance(module, str) else None
-        for part in name.split(".") if isinstance(name, str) else ():
-            found = getattr(found, "__dict__", {}).get(part)
-        return found if isinstance(found, type) else None
+    class_here = staticmethod(things.class_here)
 
     # What the host asks of the plugin
 

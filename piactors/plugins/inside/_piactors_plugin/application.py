@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextvars
 import inspect
 import os
-import sys
 from typing import Any, Callable, FrozenSet, List, Optional, Sequence, Tuple
 
 from . import changes, facts, ledgers, output, packing, performing, things
@@ -65,9 +64,7 @@ class IsolatesSide:
     def refresh(self, anchor: Any) -> None:
         """What the host has lent is there as long as this process is."""
 
-    def class_here(self, module: str, name: str) -> Any:
-        """Return a class of this process that the host's one is known by; None if there is none."""
-        return class_here(module, name)
+    class_here = staticmethod(things.class_here)
 
     def use(self, reach: Any, operation: str, args: Any, kwargs: Any) -> Any:
         """Do something to a thing of the host, wait, and return what comes of it."""
@@ -184,14 +181,6 @@ class IsolatesSide:
             call.watches(changes.watched(given, named))
         value = performing.perform(self.packer, thing, operation, given, named)
         return (thing if operation == "get" else None), value
-
-
-def class_here(module: Any, name: Any) -> Any:
-    """Return a class that this process has imported, by its names; None if it has not."""
-    found: Any = sys.modules.get(module) if isinstance(module, str) else None
-    for part in name.split(".") if isinstance(name, str) else ():
-        found = vars(found).get(part) if isinstance(found, type) or inspect.ismodule(found) else None
-    return found if isinstance(found, type) else None
 
 
 class Application:

@@ -8,6 +8,8 @@ is done to it is done there.
 from __future__ import annotations
 
 import functools
+import inspect
+import sys
 import types
 import weakref
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -82,6 +84,14 @@ class ThingReach:
 
 
 # What stands for it
+
+
+def class_here(module: Any, name: Any) -> Any:
+    """Return a class that this process has imported, by its names; None if it has not."""
+    found: Any = sys.modules.get(module) if isinstance(module, str) else None
+    for part in name.split(".") if isinstance(name, str) else ():
+        found = vars(found).get(part) if isinstance(found, type) or inspect.ismodule(found) else None
+    return found if isinstance(found, type) else None
 
 
 def make(reach: ThingReach) -> Any:
